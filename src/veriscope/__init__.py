@@ -1,0 +1,67 @@
+"""Restore fluorescence microscopy images with content-aware networks, and tell how far to trust the result.
+
+The names below are loaded on first use, so that ``import veriscope`` stays fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Image": "veriscope.images.image",
+    "read_image": "veriscope.images.reading",
+    "save_image": "veriscope.images.writing",
+    "read_pairs": "veriscope.images.pairing",
+    "cut_patches": "veriscope.patches.patches",
+    "Recipe": "veriscope.networks.recipe",
+    "train": "veriscope.training.loop",
+    "restore": "veriscope.restoring.restore",
+    "judge": "veriscope.judging.judge",
+    "save": "veriscope.networks.folder",
+    "load": "veriscope.networks.folder",
+    "VeriscopeError": "veriscope.errors",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of the work
+    "Image",
+    "read_image",
+    "save_image",
+    "read_pairs",
+    "cut_patches",
+    "Recipe",
+    "train",
+    "restore",
+    "judge",
+    "save",
+    "load",
+    "VeriscopeError",
+]
+
+if TYPE_CHECKING:
+    from veriscope.errors import VeriscopeError
+    from veriscope.images.image import Image
+    from veriscope.images.pairing import read_pairs
+    from veriscope.images.reading import read_image
+    from veriscope.images.writing import save_image
+    from veriscope.judging.judge import judge
+    from veriscope.networks.folder import load, save
+    from veriscope.networks.recipe import Recipe
+    from veriscope.patches.patches import cut_patches
+    from veriscope.restoring.restore import restore
+    from veriscope.training.loop import train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'veriscope' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next look-up does not come here again
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

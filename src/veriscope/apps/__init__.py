@@ -1,0 +1,1 @@
+"""Thin programs for people: the command line and the demo."""

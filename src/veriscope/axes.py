@@ -1,0 +1,93 @@
+"""The letters of image axes and their order: the only place that knows them.
+
+S sample, T time, C channel, Z Y X space. Images carry their axes as a word such as ``"TCZYX"``; nothing is ever guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from veriscope.errors import AxesError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ORDER = "STCZYX"
+SPACE = "ZYX"
+MEANING = {"S": "sample", "T": "time", "C": "channel", "Z": "depth", "Y": "height", "X": "width"}
+
+
+def check(axes: str, shape: Sequence[int] | None = None) -> str:
+    """The word `axes` in capitals, once it is known to be sound and, if given, to fit `shape`.
+
+    Raises AxesError for unknown or repeated letters and for a word whose length is not the number of dimensions.
+    """
+    word = str(axes).upper()
+    unknown = sorted(set(word) - set(ORDER))
+    if not word or unknown:
+        known = ", ".join(f"{letter} {meaning}" for letter, meaning in MEANING.items())
+        found = f"has the unknown letter{'s' * (len(unknown) > 1)} {', '.join(unknown)}" if word else "is empty"
+        raise AxesError(f"Axes '{axes}' {found}. Axes are letters out of {known}; for example YX, ZYX or TCZYX.")
+    repeated = sorted({letter for letter in word if word.count(letter) > 1})
+    if repeated:
+        raise AxesError(
+            f"Axes '{axes}' name {', '.join(repeated)} more than once. Each letter may appear once; "
+            f"give one letter per dimension, such as ZYX or TCZYX."
+        )
+    if shape is not None and len(word) != len(shape):
+        raise AxesError(
+            f"Axes '{word}' name {len(word)} dimensions, but the image has {len(shape)}: "
+            f"{' x '.join(map(str, shape))}. Give one letter per dimension, slowest first."
+        )
+    return word
+
+
+def spatial(axes: str) -> str:
+    """The spatial letters of `axes`, in the order in which they stand there: ``spatial("TCZYX") == "ZYX"``."""
+    return "".join(letter for letter in axes if letter in SPACE)
+
+
+def canonical(axes: str) -> str:
+    """The same letters in the order S T C Z Y X."""
+    return "".join(letter for letter in ORDER if letter in axes)
+
+
+def moves(source: str, target: str, shape: Sequence[int]) -> list[int | None]:
+    """For each letter of `target` its position in `source`, or None where a new axis of size 1 belongs.
+
+    Raises AxesError when a letter of `source` with more than one entry would be lost.
+    """
+    lost = [letter for letter, size in zip(source, shape, strict=True) if letter not in target and size != 1]
+    if lost:
+        raise AxesError(
+            f"An image with axes '{source}' cannot be read as '{target}': {', '.join(lost)} would be dropped, "
+            f"with {', '.join(str(shape[source.index(letter)]) for letter in lost)} entries. Pick one entry first."
+        )
+    return [source.index(letter) if letter in source else None for letter in target]
+
+
+def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
+    """`array` with its axes rearranged from `source` to `target` (a view): new axes get size 1, axes of size 1 may go."""
+    import numpy as np
+
+    source, target = check(source, array.shape), check(target)
+    order = moves(source, target, array.shape)
+    kept = [position for position in order if position is not None]
+    dropped = tuple(position for position in range(array.ndim) if position not in kept)
+    squeezed = np.squeeze(array, axis=dropped) if dropped else array
+    left = [position for position in range(array.ndim) if position in kept]
+    moved = np.transpose(squeezed, [left.index(position) for position in kept])
+    return moved[tuple(np.newaxis if position is None else slice(None) for position in order)]
+
+
+def image_axes(axes: str, what: str = "This") -> str:
+    """Check that `axes` name a 2D or 3D image (Y and X present) and return them."""
+    word = check(axes)
+    missing = [letter for letter in "YX" if letter not in word]
+    if missing:
+        raise AxesError(
+            f"{what} needs the axes Y and X, but '{word}' lacks {', '.join(missing)}. Say for example YX or ZYX."
+        )
+    return word

@@ -1,0 +1,1 @@
+"""What people used before: the methods that networks are compared with."""

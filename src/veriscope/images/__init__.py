@@ -1,0 +1,1 @@
+"""Images in and out: an array with axes and voxel size, read, written and paired."""

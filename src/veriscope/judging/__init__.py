@@ -1,0 +1,1 @@
+"""How good a restoration is: quality, calibration, reports."""

@@ -1,0 +1,1 @@
+"""Training patches cut from pairs of images."""

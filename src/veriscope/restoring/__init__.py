@@ -1,0 +1,1 @@
+"""From an image and an ensemble to a restoration, tile by tile."""

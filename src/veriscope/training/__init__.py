@@ -1,0 +1,1 @@
+"""From patches to an ensemble: losses, schedule, the loop, checkpoints."""
