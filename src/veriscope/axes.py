@@ -1,6 +1,6 @@
 """The letters of image axes and their order: the only place that knows them.
 
-S sample, T time, C channel, Z Y X space. Images carry their axes as a word such as ``"TCZYX"``; nothing is ever guessed.
+S sample, T time, C channel, Z Y X space. Images carry their axes as a word such as ``"TCZYX"``; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from veriscope.errors import AxesError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 ORDER = "STCZYX"
@@ -69,7 +68,7 @@ def moves(source: str, target: str, shape: Sequence[int]) -> list[int | None]:
 
 
 def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
-    """`array` with its axes rearranged from `source` to `target` (a view): new axes get size 1, axes of size 1 may go."""
+    """`array` with its axes rearranged from `source` to `target`, as a view; axes of size 1 come and go as needed."""
     import numpy as np
 
     source, target = check(source, array.shape), check(target)

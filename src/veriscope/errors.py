@@ -1,4 +1,4 @@
-"""What veriscope says when it stops: one small tree of errors, each message with the rule, the value and the way out."""
+"""What veriscope says when it stops: one tree of errors, each message with the rule, the value and the way out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""Integer geometry of tiles: cores that cover an image once, and the wider spans a network reads to compute them.
+
+Knows nothing of arrays. All lengths are in pixels, per axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+Span = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One piece of the work: `core` is computed once and for all by reading `read`, both in the padded image."""
+
+    read: Span
+    core: Span
+
+    @property
+    def inner(self) -> Span:
+        """Where the core lies within what was read."""
+        return tuple(
+            slice(core.start - read.start, core.stop - read.start)
+            for read, core in zip(self.read, self.core, strict=True)
+        )
+
+
+def padded(length: int, step: int) -> int:
+    """The smallest multiple of `step` that is at least `length`."""
+    return -(-length // step) * step
+
+
+def spans(length: int, core: int, halo: int, step: int) -> Iterator[tuple[slice, slice]]:
+    """Cut `length` into cores; pair each with the wider span the network reads, on multiples of `step`.
+
+    `length` and `core` are multiples of `step`. Spans end at the borders of the image: there the network pads as it
+    would for the whole image.
+    """
+    wide = padded(halo, step)
+    for start in range(0, length, core):
+        stop = min(start + core, length)
+        yield slice(max(start - wide, 0), min(stop + wide, length)), slice(start, stop)
+
+
+def tiles(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Iterator[Tile]:
+    """All tiles of a padded image of `shape`, last axis fastest; `core` is rounded up to multiples of `step`."""
+    if any(length % n for length, n in zip(shape, step, strict=True)):
+        raise ValueError(f"The padded shape {tuple(shape)} must be a multiple of the step {tuple(step)}.")
+    if any(length < 1 for length in core):
+        raise ValueError(f"A tile has at least one pixel along each axis, not {tuple(core)}.")
+    axes = [
+        list(spans(length, padded(size, n), reach, n))
+        for length, size, reach, n in zip(shape, core, halo, step, strict=True)
+    ]
+    for pieces in product(*axes):
+        yield Tile(read=tuple(read for read, _ in pieces), core=tuple(piece for _, piece in pieces))
+
+
+def overhead(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> float:
+    """How many voxels are computed for each voxel of the padded image: 1 for a single tile, more with halos."""
+    ratio = 1.0
+    for length, size, reach, n in zip(shape, core, halo, step, strict=True):
+        read = sum(span.stop - span.start for span, _ in spans(length, padded(size, n), reach, n))
+        ratio *= read / length
+    return ratio
