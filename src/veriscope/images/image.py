@@ -1,0 +1,252 @@
+"""An image: pixels with axes, voxel size and time step; in memory, or left on disk and read piece by piece."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, isfinite, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import axes as ax
+from veriscope.errors import AxesError, DataError
+from veriscope.images.lazy import LazyView, plain_index
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels and what they mean.
+
+    `array` is a NumPy array or a lazy one: anything with .shape, .dtype and basic indexing. `voxel_size` is in um, one
+    number per spatial axis in the order of `axes`; `time_step` is in seconds. ``np.asarray(image)`` gives the pixels.
+    Raises AxesError when the axes do not fit the array, DataError for an array without pixels or of no number type.
+
+    >>> Image(np.zeros((8, 64, 64)), "ZYX", voxel_size=(0.3, 0.1, 0.1)).voxel("Z")
+    0.3
+    """
+
+    array: Any
+    axes: str
+    voxel_size: tuple[float, ...] | None = None
+    time_step: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        array = self.array
+        if not (hasattr(array, "shape") and hasattr(array, "__getitem__") and isinstance(_dtype(array), np.dtype)):
+            array = np.asarray(array)  # lists, tensors, other images
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "axes", ax.check(self.axes, array.shape))
+        if array.dtype.kind not in "buif":
+            raise DataError(
+                f"{self._called()} holds values of type {array.dtype}, but images are made of real numbers. "
+                f"Convert them first, for example with abs() or astype('float32')."
+            )
+        if 0 in array.shape:
+            raise DataError(
+                f"{self._called()} has no pixels: its shape is {self._shape_text()} ({self.axes}). "
+                "Check how it was made."
+            )
+        if self.voxel_size is not None:
+            object.__setattr__(self, "voxel_size", self._checked_voxel_size(self.voxel_size))
+        if self.time_step is not None:
+            step = float(self.time_step)
+            if not (isfinite(step) and step > 0):
+                raise DataError(
+                    f"A time step is a positive number of seconds, not {self.time_step}. Leave it out if unknown."
+                )
+            object.__setattr__(self, "time_step", step)
+
+    def _checked_voxel_size(self, given: Any) -> tuple[float, ...]:
+        sizes = tuple(float(size) for size in given)
+        letters = ax.spatial(self.axes)
+        if len(sizes) != len(letters):
+            raise AxesError(
+                f"Voxel size {sizes} has {len(sizes)} numbers, but axes '{self.axes}' have {len(letters)} in space "
+                f"({letters}). Give one number in um for each of them, in this order."
+            )
+        if not all(isfinite(size) and size > 0 for size in sizes):
+            raise DataError(f"Voxel sizes are positive numbers in um, not {sizes}. Leave them out if unknown.")
+        return sizes
+
+    def _called(self) -> str:
+        return f"Image '{self.name}'" if self.name else "The image"
+
+    def _shape_text(self) -> str:
+        return " x ".join(str(size) for size in self.array.shape)
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(size) for size in self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels when loaded."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def is_lazy(self) -> bool:
+        """True when pixels are read from disk as they are asked for."""
+        return not isinstance(self.array, np.ndarray) or isinstance(self.array, np.memmap)
+
+    @property
+    def spatial_axes(self) -> str:
+        """The spatial letters in the order of the image's axes, for example "ZYX"."""
+        return ax.spatial(self.axes)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Size of the pieces stored on disk, per axis; None for arrays in memory."""
+        if not self.is_lazy:
+            return None
+        chunks = getattr(self.array, "chunks", None)
+        if chunks is None or not all(isinstance(size, int) for size in chunks):
+            return None
+        return tuple(chunks)
+
+    def size(self, axis: str) -> int:
+        """Number of entries along `axis`; 1 when the image does not have it."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    def voxel(self, axis: str) -> float | None:
+        """Voxel size along `axis` in um; None when unknown or when the image has no such axis."""
+        letters = self.spatial_axes
+        return self.voxel_size[letters.index(axis)] if self.voxel_size is not None and axis in letters else None
+
+    # Pixels
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = np.asarray(self.array[...] if self.is_lazy else self.array)
+        if dtype is not None and array.dtype != np.dtype(dtype):
+            return array.astype(dtype)
+        return array.copy() if copy and not self.is_lazy else array
+
+    def read(self, *slices: slice | int) -> NDArray[Any]:
+        """Load a region: one slice (or int, which drops the axis) per axis; missing trailing ones mean everything."""
+        return np.asarray(self.array[plain_index(slices, self.shape)])
+
+    def in_memory(self) -> Image:
+        """The same image with its pixels loaded."""
+        return self._new(np.asarray(self), self.axes) if self.is_lazy else self
+
+    # Other views; none of them reads pixels
+
+    def moved(self, axes: str) -> Image:
+        """The image with its axes in another order; new axes get size 1, axes of size 1 may go. Lazy stays lazy.
+
+        Raises AxesError when an axis with more than one entry would be dropped.
+        """
+        target = ax.check(axes)
+        if target == self.axes:
+            return self
+        if not self.is_lazy:
+            return self._new(ax.move(self.array, self.axes, target), target)
+        return self._new(LazyView(self.array, ax.moves(self.axes, target, self.shape)), target)
+
+    def region(self, **spans: slice | int) -> Image:
+        """A part of the image without loading it: ``image.region(Y=slice(0, 64), T=3)``. An int drops its axis."""
+        unknown = sorted(set(spans) - set(self.axes))
+        if unknown:
+            raise AxesError(f"{self._called()} has the axes '{self.axes}', not {', '.join(unknown)}. Leave it out.")
+        index = plain_index(tuple(spans.get(letter, slice(None)) for letter in self.axes), self.shape)
+        left = "".join(letter for letter, part in zip(self.axes, index, strict=True) if isinstance(part, slice))
+        if self.is_lazy:
+            return self._new(LazyView(self.array, range(self.ndim)).view(index), left)
+        return self._new(self.array[index], left)
+
+    def with_array(self, array: Any, axes: str | None = None) -> Image:
+        """Other pixels with the same voxel size, time step and name; `axes` where they changed."""
+        return self._new(array, self.axes if axes is None else ax.check(axes))
+
+    def _new(self, array: Any, axes: str) -> Image:
+        letters = ax.spatial(axes)
+        sizes = [self.voxel(letter) for letter in letters]
+        known = [size for size in sizes if size is not None]
+        voxel_size = tuple(known) if self.voxel_size is not None and len(known) == len(sizes) else None
+        return Image(array, axes, voxel_size, self.time_step, self.name)
+
+    # Streaming
+
+    def blocks(self, axes: str, limit_bytes: int = 2**26) -> Iterator[NDArray[Any]]:
+        """All pixels once, in pieces of about `limit_bytes` at most, in order and in the given axes.
+
+        Pieces follow the chunks on disk where they can. The channel axis is never cut, so every piece has all channels.
+        """
+        image = self.moved(axes)
+        piece = piece_shape(image.shape, image.dtype.itemsize, limit_bytes, image.chunks, image.axes.find("C"))
+        starts = [range(0, size, step) for size, step in zip(image.shape, piece, strict=True)]
+        for corner in itertools.product(*starts):
+            yield image.read(*(slice(start, start + step) for start, step in zip(corner, piece, strict=True)))
+
+    # For people
+
+    def describe(self) -> dict[str, str]:
+        """What a person wants to know, as words in order, without reading pixels."""
+        known: dict[str, str] = {"name": self.name} if self.name else {}
+        known["axes"] = self.axes
+        known["shape"] = self._shape_text()
+        known["type"] = str(self.dtype)
+        known["size"] = _bytes_text(self.nbytes)
+        if self.spatial_axes:
+            sizes = self.voxel_size
+            known["voxel size"] = (
+                "unknown" if sizes is None else f"{' x '.join(f'{s:g}' for s in sizes)} um ({self.spatial_axes})"
+            )
+        if "T" in self.axes or self.time_step is not None:
+            known["time step"] = "unknown" if self.time_step is None else f"{self.time_step:g} s"
+        known["pixels"] = "on disk" if self.is_lazy else "in memory"
+        if self.chunks is not None:
+            known["chunks"] = " x ".join(map(str, self.chunks))
+        return known
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{key} {value}" for key, value in self.describe().items() if key not in ("name", "chunks"))
+        return f"<Image{f' {self.name!r}' if self.name else ''}: {facts}>"
+
+
+def piece_shape(
+    shape: Sequence[int], itemsize: int, limit_bytes: int, chunks: Sequence[int] | None = None, whole: int = -1
+) -> tuple[int, ...]:
+    """Shape of pieces that cover `shape` in order: at most `limit_bytes` and made of whole chunks, where possible.
+
+    The axis `whole` (-1: none) is never cut.
+    """
+    piece = [1] * len(shape) if chunks is None else [min(c, size) for c, size in zip(chunks, shape, strict=True)]
+    if whole >= 0:
+        piece[whole] = shape[whole]
+    for axis in range(len(shape)):  # chunks that are too large: cut, slowest axis first
+        while prod(piece) * itemsize > limit_bytes and piece[axis] > 1 and axis != whole:
+            piece[axis] = ceil(piece[axis] / 2)
+    for axis in reversed(range(len(shape))):  # chunks that are small: join, fastest axis first
+        times = max(1, limit_bytes // (prod(piece) * itemsize))
+        piece[axis] = min(piece[axis] * times, shape[axis])
+        if piece[axis] < shape[axis]:
+            break
+    return tuple(piece)
+
+
+def _dtype(array: Any) -> Any:
+    return getattr(array, "dtype", None)
+
+
+def _bytes_text(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,128 @@
+"""A window onto an array that stays where it is: axes moved, added or dropped, cropped; read only when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def plain_index(index: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:
+    """`index` as one non-negative int or forward slice per axis of `shape`; Ellipsis and missing axes are filled.
+
+    Raises IndexError for anything else (arrays, newaxis, backward slices, integers out of range).
+    """
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(part is Ellipsis for part in parts):
+        at = next(number for number, part in enumerate(parts) if part is Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    parts += [slice(None)] * (len(shape) - len(parts))
+    if len(parts) != len(shape):
+        raise IndexError(f"{len(parts)} indices for {len(shape)} axes")
+    return tuple(_one(part, size) for part, size in zip(parts, shape, strict=True))
+
+
+def _one(part: Any, size: int) -> slice | int:
+    if isinstance(part, slice):
+        start, stop, step = part.indices(size)
+        if step < 1:
+            raise IndexError(f"lazy images are read forwards; the step {step} is not possible")
+        return slice(start, max(start, stop), step)
+    number = int(part.__index__())
+    if not -size <= number < size:
+        raise IndexError(f"index {number} is outside an axis of {size}")
+    return number % size
+
+
+class LazyView:
+    """A lazy array seen with other axes. `source` needs .shape, .dtype and basic indexing; only indexing reads.
+
+    `order` gives for each axis of the view the axis of the source, or None for a new axis of size 1. `window` gives
+    for each source axis the part that is seen: a slice, or an int for an axis that is not part of the view.
+    """
+
+    source: Any
+    order: tuple[int | None, ...]
+    window: tuple[slice | int, ...]
+
+    def __init__(self, source: Any, order: Sequence[int | None], window: Sequence[slice | int] | None = None) -> None:
+        if window is None:
+            window = [slice(0, size, 1) if axis in order else 0 for axis, size in enumerate(source.shape)]
+        if isinstance(source, LazyView):  # one view of the bottom, never views of views
+            outer = source._behind(window)
+            order = [None if axis is None else source.order[axis] for axis in order]
+            source, window = source.source, outer
+        self.source = source
+        self.order = tuple(order)
+        self.window = tuple(window)
+        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.shape = tuple(
+            1 if axis is None else len(range(*_as_slice(self.window[axis]).indices(source.shape[axis])))
+            for axis in self.order
+        )
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Chunk of the source in the view's axes, None when the source has none."""
+        chunks = getattr(self.source, "chunks", None)
+        if chunks is None or not all(isinstance(size, int) for size in chunks):
+            return None
+        return tuple(1 if axis is None else int(chunks[axis]) for axis in self.order)
+
+    def _behind(self, window: Sequence[slice | int]) -> list[slice | int]:
+        """The window of the source that belongs to a window of this view."""
+        behind = list(self.window)
+        for axis, part in zip(self.order, window, strict=True):
+            if axis is None:
+                continue
+            seen = _as_slice(self.window[axis])
+            if isinstance(part, slice):
+                behind[axis] = slice(
+                    seen.start + part.start * seen.step, seen.start + part.stop * seen.step, seen.step * part.step
+                )
+                behind[axis] = _clipped(behind[axis], seen.stop)
+            else:
+                behind[axis] = seen.start + part * seen.step
+        return behind
+
+    def view(self, index: Any) -> LazyView:
+        """The part at `index` (one slice or int per axis; an int drops its axis) without reading it."""
+        parts = plain_index(index, self.shape)
+        order = [axis for axis, part in zip(self.order, parts, strict=True) if isinstance(part, slice)]
+        return LazyView(self.source, order, self._behind(parts))
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        parts = plain_index(index, self.shape)
+        window = self._behind(parts)
+        kept = [axis for axis, part in zip(self.order, parts, strict=True) if isinstance(part, slice)]
+        block = np.asarray(self.source[tuple(window)])
+        left = [axis for axis, part in enumerate(window) if isinstance(part, slice)]  # source axes still in block
+        # axes of the source that the view does not show are ints in the window, so `left` is what `kept` names
+        block = block.transpose([left.index(axis) for axis in kept if axis is not None])
+        block = block[tuple(np.newaxis if axis is None else slice(None) for axis in kept)]
+        empty_new = [
+            position
+            for position, part in enumerate(part for part in parts if isinstance(part, slice))
+            if kept[position] is None and len(range(*part.indices(1))) == 0
+        ]
+        for position in empty_new:
+            block = np.take(block, [], axis=position)
+        return block
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+def _as_slice(part: slice | int) -> slice:
+    return part if isinstance(part, slice) else slice(part, part + 1, 1)
+
+
+def _clipped(part: slice | int, stop: int) -> slice:
+    assert isinstance(part, slice)
+    return slice(part.start, max(part.start, min(part.stop, stop)), part.step)
