@@ -1,0 +1,54 @@
+"""A camera that counts photons: what an acquisition with little light would have looked like (SI 2.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import DataError
+
+
+@dataclass(frozen=True)
+class Camera:
+    """image = gain * Poisson(photons * truth) + Normal(0, read_noise^2) + offset.
+
+    `truth` is light relative to the brightness that sends `photons` photons to a pixel. Values of the image are grey
+    values, not clipped or rounded; `to_integers` does that as a 16 bit camera would.
+
+    >>> camera = Camera(photons=20)
+    >>> low = camera.apply(np.ones((4, 4)), camera.draw(np.random.default_rng(0)))
+    """
+
+    photons: float = 100.0  # expected photons where the truth is 1
+    read_noise: float = 1.5  # standard deviation, grey values
+    offset: float = 100.0  # grey value of darkness
+    gain: float = 1.0  # grey values per photon
+
+    def __post_init__(self) -> None:
+        values = (self.photons, self.read_noise, self.offset, self.gain)
+        if not all(isfinite(value) for value in values) or self.photons <= 0 or self.gain <= 0 or self.read_noise < 0:
+            raise DataError(
+                f"A camera needs photons and gain above 0 and read_noise of at least 0, all finite. Given: {self}."
+            )
+
+    def draw(self, rng: np.random.Generator) -> dict[str, int]:
+        """What chance decides, as plain values: keep it to make the same image again."""
+        return {"seed": int(rng.integers(2**63))}
+
+    def apply(self, truth: NDArray[Any], drawn: dict[str, int]) -> NDArray[np.float32]:
+        """The image this camera takes of `truth` (any shape, not negative). Same in, same out."""
+        light = np.asarray(truth, dtype=np.float64)
+        if not np.isfinite(light).all() or (light < 0).any():
+            raise DataError("A camera sees light of at least 0 at every pixel. Clip the image and remove NaN first.")
+        rng = np.random.default_rng(drawn["seed"])
+        counted = self.gain * rng.poisson(self.photons * light)
+        return (counted + rng.normal(0.0, self.read_noise, light.shape) + self.offset).astype(np.float32)
+
+
+def to_integers(image: NDArray[Any]) -> NDArray[np.uint16]:
+    """Grey values as a 16 bit camera writes them: rounded, 0 to 65535."""
+    return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
