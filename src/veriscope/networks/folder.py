@@ -1,0 +1,204 @@
+"""A model is a folder: recipe.json, one safetensors file of weights per member, log.csv. Nothing in it is executed.
+
+Training writes the same files one by one, so that what is on disk can be loaded at any moment.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from veriscope.errors import ModelError, OutputError
+from veriscope.networks.model import Ensemble
+from veriscope.networks.recipe import Recipe
+from veriscope.networks.unet import UNet, build
+
+FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
+DESCRIPTION = "recipe.json"
+LOG = "log.csv"
+
+
+def member_file(number: int) -> str:
+    """Name of the weights of member `number`, counted from 0."""
+    return f"member-{number}.safetensors"
+
+
+def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Write `ensemble` to a new folder and return its path. Raises OutputError if it exists, unless `overwrite`."""
+    target = Path(folder)
+    refuse_existing(target, overwrite)
+    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        for number, member in enumerate(ensemble.members):
+            write_member(beside, number, member.state_dict())
+        write_description(beside, ensemble.recipe, len(ensemble), ensemble.facts)
+        write_log(beside, ensemble.facts.get("history", []))
+        if target.exists():
+            shutil.rmtree(target)
+        beside.rename(target)
+    except OSError as problem:
+        raise _cannot_write(target, problem) from problem
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def load(folder: str | os.PathLike[str]) -> Ensemble:
+    """The ensemble saved in `folder`, on the CPU. Raises ModelError when it is missing, damaged or too new."""
+    source = Path(folder)
+    described = read_description(source)
+    recipe = Recipe.from_json(described["recipe"])
+    count = described["members"]
+    if count < 1:
+        raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
+    members = tuple(_member(source / member_file(number), recipe) for number in range(count))
+    return Ensemble(recipe, members, described["facts"])
+
+
+def is_model(folder: str | os.PathLike[str]) -> bool:
+    """Whether `folder` looks like a model, without opening it."""
+    return (Path(folder) / DESCRIPTION).is_file()
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Stop before the work when `target` is there already; replace models only, never another folder."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
+    if not target.is_dir() or (any(target.iterdir()) and not is_model(target)):
+        raise OutputError(
+            f"'{target}' exists and is not a veriscope model, so it is not replaced. Choose another name."
+        )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """recipe.json, checked: {"format", "recipe", "members", "facts"}."""
+    if not folder.exists():
+        raise ModelError(f"There is no model at '{folder}'. Check the path; a model is the folder that training wrote.")
+    if not is_model(folder):
+        raise ModelError(
+            f"'{folder}' is not a veriscope model: it holds no {DESCRIPTION}. Give the folder training wrote."
+        )
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        form, recipe, count, facts = (described[name] for name in ("format", "recipe", "members", "facts"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as problem:
+        raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} cannot be read ({problem}).") from problem
+    if not isinstance(form, int) or form > FORMAT:
+        raise ModelError(
+            f"The model '{folder}' was written by a newer veriscope (format {form}; this one reads up to {FORMAT}). "
+            f"Update veriscope to use it."
+        )
+    if not isinstance(recipe, dict) or not isinstance(count, int) or not isinstance(facts, dict):
+        raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} does not hold what it should.")
+    return {"format": form, "recipe": recipe, "members": count, "facts": facts}
+
+
+def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping[str, Any]) -> None:
+    from veriscope import __version__
+
+    described = {
+        "format": FORMAT,
+        "veriscope": __version__,
+        "recipe": recipe.to_json(),
+        "members": members,
+        "facts": dict(facts),
+    }
+    write_file(folder / DESCRIPTION, json.dumps(described, indent=1, allow_nan=False).encode())
+
+
+def write_member(folder: Path, number: int, weights: Mapping[str, Tensor]) -> None:
+    write_tensors(folder / member_file(number), weights)
+
+
+def write_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """log.csv: one line per round of training, of all members."""
+    if not history:
+        return
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    write_file(folder / LOG, text.getvalue().encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """A safetensors file with a checksum of its contents, so that a flipped bit is noticed when it is read."""
+    flat = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    write_file(path, to_bytes(flat, {**(notes or {}), "sha256": _checksum(flat)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a file written by `write_tensors`. Raises ModelError when it is missing or damaged."""
+    if not path.is_file():
+        raise ModelError(f"The model is incomplete: '{path}' is missing. Copy the whole folder again, or train again.")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            notes = dict(opened.metadata() or {})
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError, RuntimeError) as problem:
+        raise ModelError(f"'{path}' is damaged or cut short ({problem}). Copy it again, or train again.") from problem
+    if notes.pop("sha256", None) != _checksum(tensors):
+        raise ModelError(
+            f"'{path}' is damaged: its checksum does not match its contents. Copy it again, or train again."
+        )
+    return tensors, notes
+
+
+def write_file(path: Path, contents: bytes) -> None:
+    """All of `contents` or nothing: written beside, then renamed."""
+    beside = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as problem:
+        raise _cannot_write(path, problem) from problem
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _member(path: Path, recipe: Recipe) -> UNet:
+    weights, _ = read_tensors(path)
+    with torch.device("meta"):  # the weights come from the file: none are drawn, none are allocated twice
+        network = build(recipe)
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as problem:
+        raise ModelError(
+            f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
+        ) from problem
+    if any(tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise ModelError(f"The weights in '{path}' are not finite 32-bit numbers: training failed, or it is damaged.")
+    return network.requires_grad_(False).eval()
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _cannot_write(target: Path, problem: OSError) -> OutputError:
+    return OutputError(
+        f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
+    )

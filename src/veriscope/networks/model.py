@@ -1,0 +1,65 @@
+"""An ensemble: several networks of one recipe, and what must be known to use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from veriscope.errors import ModelError
+from veriscope.networks.recipe import Recipe
+from veriscope.networks.unet import UNet, count_parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
+
+    recipe: Recipe
+    members: tuple[UNet, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ModelError("An ensemble needs at least one member.")
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def axes(self) -> str:
+        """Spatial axes the networks work on: "YX" or "ZYX"."""
+        return self.recipe.axes
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        return self.recipe.step
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return self.members[0].reach
+
+    @property
+    def parameters(self) -> int:
+        """Weights per member."""
+        return count_parameters(self.members[0])
+
+    def to(self, device: str | torch.device) -> Ensemble:
+        """The same ensemble with its weights on `device` (moved in place, as torch does)."""
+        for member in self.members:
+            member.to(device)
+        return self
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Means and Laplace scales of all members for a normalised image (batch, channels_in, *space).
+
+        Each is (members, batch, channels_out, *space); scales are None when the networks are not probabilistic.
+        """
+        answers = torch.stack([member.eval()(image) for member in self.members])
+        if not self.recipe.probabilistic:
+            return answers, None
+        channels = self.recipe.channels_out
+        return answers[:, :, :channels], answers[:, :, channels:]

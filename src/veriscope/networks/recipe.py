@@ -1,0 +1,155 @@
+"""Everything that must be remembered to build a network again and to train it the same way: one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from veriscope import axes as letters
+from veriscope.errors import ModelError
+
+PATCH = {"YX": (128, 128), "ZYX": (16, 64, 64)}  # Supp. Table 3
+DEPTH = {"YX": 3, "ZYX": 2}
+BATCH = {"YX": 8, "ZYX": 4}
+
+# Networks of the SI (Supp. Figs. 8, 12, 19) with the training settings of Supp. Table 3.
+_PAPER_TRAINING: dict[str, Any] = {
+    "learning_rate": 4e-4,
+    "schedule": "plateau",
+    "warmup": 0.0,
+    "averaging": 0.0,
+    "clip": 0.0,
+    "weight_decay": 0.0,
+    "epochs": 200,
+}
+_PAPER: dict[str, dict[str, Any]] = {
+    "planaria": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
+    "tribolium": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
+    "ins1": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
+    "hela": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
+    "retina": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128), "channels": 2},
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and its training. What is left at 0, None or () is filled in from `axes` when the recipe is made.
+
+    ``Recipe(axes="YX")`` is what we found to work best in limited time, ``Recipe.paper("planaria")`` the paper's own.
+    """
+
+    axes: str  # spatial axes the network works on: "YX" or "ZYX"
+    channels_in: int = 1
+    channels_out: int = 1
+    probabilistic: bool = True  # predicts a Laplace scale beside every mean (SI Eq. 3.9)
+    depth: int = 0  # times the image is halved; 0: 3 in 2D, 2 in 3D
+    kernel: int = 3  # width of all convolutions, odd
+    base: int = 32  # channels at the top level; doubled at each level below
+    residual: bool | None = None  # adds the input to the mean; None: when channels agree
+    stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
+
+    patch: tuple[int, ...] = ()  # pixels; (): 128 x 128 or 16 x 64 x 64
+    batch: int = 0  # patches per step; 0: 8 in 2D, 4 in 3D
+    learning_rate: float = 1e-3  # peak rate of Adam
+    schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
+    warmup: float = 0.05  # share of the run in which the rate rises linearly
+    patience: int = 10  # rounds without improvement before "plateau" halves the rate
+    averaging: float = 0.05  # memory of the exponential weight average, as a share of the run; 0: none
+    clip: float = 1.0  # largest gradient norm; 0: not clipped
+    weight_decay: float = 0.0  # decoupled, as in AdamW
+    precision: str = "auto"  # of the convolutions in training: "float32", "bfloat16", or what the device does fast
+    epochs: int = 50  # used when train is told neither epochs nor minutes
+
+    def __post_init__(self) -> None:
+        word = letters.check(self.axes)
+        if word not in PATCH:
+            raise ModelError(
+                f"A recipe's axes are YX or ZYX, not '{self.axes}'. Channels are set by channels_in and _out."
+            )
+        fill = {
+            "axes": word,
+            "depth": self.depth or DEPTH[word],
+            "patch": tuple(int(n) for n in self.patch) or PATCH[word],
+            "batch": self.batch or BATCH[word],
+            "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
+        }
+        for name, value in fill.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        rules = [
+            (self.channels_in >= 1 and self.channels_out >= 1, "channels_in and channels_out are at least 1"),
+            (1 <= self.depth <= 8, "depth lies between 1 and 8"),
+            (self.kernel >= 1 and self.kernel % 2 == 1, "kernel is odd and positive"),
+            (1 <= self.base <= 4096, "base lies between 1 and 4096"),
+            (self.stem >= 1, "stem is at least 1"),
+            (self.batch >= 1, "batch is at least 1"),
+            (self.epochs >= 1, "epochs is at least 1"),
+            (self.learning_rate > 0, "learning_rate is positive"),
+            (self.schedule in ("cosine", "plateau"), "schedule is cosine or plateau"),
+            (self.precision in ("auto", "float32", "bfloat16"), "precision is auto, float32 or bfloat16"),
+            (0 <= self.warmup < 1, "warmup is a share of the run, from 0 to below 1"),
+            (0 <= self.averaging < 1, "averaging is a share of the run, from 0 to below 1"),
+            (self.patience >= 1, "patience is at least 1"),
+            (self.clip >= 0 and self.weight_decay >= 0, "clip and weight_decay are not negative"),
+            (not self.residual or self.channels_in == self.channels_out, "residual needs channels_in = channels_out"),
+        ]
+        broken = [rule for holds, rule in rules if not holds]
+        if broken:
+            raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {self._given()}.")
+        if len(self.patch) != len(self.axes) or any(
+            n < 1 or n % s for n, s in zip(self.patch, self.step, strict=False)
+        ):
+            raise ModelError(
+                f"A patch of {' x '.join(map(str, self.patch))} does not fit: this network needs one length per axis "
+                f"of {self.axes}, each a multiple of {' x '.join(map(str, self.step))}."
+            )
+
+    def _given(self) -> str:
+        return ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+
+    @property
+    def folding(self) -> tuple[int, ...]:
+        """How many pixels per spatial axis the stem folds into channels: never along Z, whose voxels are longer."""
+        return tuple(1 if letter == "Z" else self.stem for letter in self.axes)
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        """Lengths the network can take are multiples of this, per spatial axis."""
+        return tuple(n * 2**self.depth for n in self.folding)
+
+    @classmethod
+    def paper(cls, name: str, **changes: Any) -> Recipe:
+        """The network and training of the paper for one of its experiments (Supp. Table 3)."""
+        if name not in _PAPER:
+            raise ModelError(
+                f"The paper has no experiment called '{name}' here. Choose from {', '.join(sorted(_PAPER))}."
+            )
+        chosen = dict(_PAPER[name])
+        channels = chosen.pop("channels", 1)
+        return cls(**{"channels_in": channels, "channels_out": channels, **_PAPER_TRAINING, **chosen, **changes})
+
+    def change(self, **changes: Any) -> Recipe:
+        """A copy with some fields set anew."""
+        unknown = sorted(set(changes) - {field.name for field in fields(self)})
+        if unknown:
+            raise ModelError(f"A recipe has no field called {', '.join(unknown)}.")
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """The recipe that `to_json` told of. Raises ModelError for fields this version does not know."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown or "axes" not in values:
+            wrong = f"the unknown fields {', '.join(unknown)}" if unknown else "no axes"
+            raise ModelError(f"This recipe has {wrong}: it was written by another version or is damaged.")
+        try:
+            given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+            return cls(**given)
+        except TypeError as problem:
+            raise ModelError(f"This recipe is damaged: {problem}.") from problem

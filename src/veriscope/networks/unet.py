@@ -1,0 +1,156 @@
+"""The U-Net of the paper (SI 1.1, Supp. Figs. 8, 12, 19), in two and three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from veriscope.networks.recipe import Recipe
+
+SMALLEST_SCALE = 1e-3  # of the normalised intensity range; keeps the log likelihood bounded
+
+
+class UNet(nn.Module):
+    """Means, and Laplace scales when probabilistic, for every pixel.
+
+    (batch, channels_in, *space) -> (batch, 2 channels_out, *space), means before scales; without scales when not
+    probabilistic. Lengths of `space` must be multiples of `step`. Inputs are normalised, float32.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.dimensions = len(recipe.axes)
+        self.step = recipe.step
+        folded = 1
+        for n in recipe.folding:
+            folded *= n
+        width = [recipe.base * 2**level for level in range(recipe.depth + 1)]
+
+        self.down = nn.ModuleList()
+        channels = recipe.channels_in * folded
+        for level in range(recipe.depth):
+            self.down.append(self._convolutions(channels, width[level], width[level]))
+            channels = width[level]
+        self.bottom = self._convolutions(channels, width[-1], width[-2])
+        self.up = nn.ModuleList()
+        channels = width[-2]
+        for level in reversed(range(recipe.depth)):
+            narrow = width[max(0, level - 1)]
+            self.up.append(self._convolutions(channels + width[level], width[level], narrow))
+            channels = narrow
+        self.mean = self._convolution(channels, recipe.channels_out * folded, 1)
+        self.scale = self._convolution(channels, recipe.channels_out * folded, 1) if recipe.probabilistic else None
+
+    def _convolution(self, channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d | nn.Conv3d:
+        kind = nn.Conv3d if self.dimensions == 3 else nn.Conv2d
+        layer = kind(channels_in, channels_out, kernel, padding=kernel // 2)
+        nn.init.xavier_uniform_(layer.weight)  # Glorot
+        nn.init.zeros_(cast(Tensor, layer.bias))
+        return layer
+
+    def _convolutions(self, *channels: int) -> nn.ModuleList:
+        return nn.ModuleList(self._convolution(a, b, self.recipe.kernel) for a, b in pairwise(channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self._features(fold(image, self.recipe.folding))
+        # One bit of a bfloat16 mean would show in the image: heads stay in float32 under autocast.
+        with torch.autocast(image.device.type, enabled=False):
+            features = features.to(self.mean.weight.dtype)
+            mean = unfold(self.mean(features), self.recipe.folding)
+            if self.recipe.residual:
+                mean = mean + image
+            if self.scale is None:
+                return mean
+            scale = F.softplus(unfold(self.scale(features), self.recipe.folding)) + SMALLEST_SCALE
+            return torch.cat([mean, scale], dim=1)
+
+    def _features(self, x: Tensor) -> Tensor:
+        pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
+        skips = []
+        for block in self.down:
+            x = _through(block, x)
+            skips.append(x)
+            x = pool(x, 2)
+        x = _through(self.bottom, x)
+        for block in self.up:
+            x = torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1)
+            x = _through(block, x)
+        return x
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How far, in pixels per spatial axis, an input pixel can lie from an output pixel that it influences."""
+        result = []
+        for axis, step in enumerate(self.step):
+            spans = [(position, *self._reads(position, position, axis)) for position in range(step)]
+            result.append(max(max(position - first, last - position) for position, first, last in spans))
+        return tuple(result)
+
+    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+        """The input pixels that the outputs `first` to `last` are computed from, followed back layer by layer."""
+        folding = self.recipe.folding[axis]
+        first, last = first // folding, last // folding
+        skips = []
+        for block in reversed(self.up):
+            first, last = _widen(block, first, last, axis)
+            skips.append((first, last))
+            first, last = first // 2, last // 2  # upsampled pixel i is a copy of pixel i // 2
+        first, last = _widen(self.bottom, first, last, axis)
+        for block in reversed(self.down):
+            skip = skips.pop()
+            first, last = min(2 * first, skip[0]), max(2 * last + 1, skip[1])  # a pooled pixel i has seen 2i and 2i + 1
+            first, last = _widen(block, first, last, axis)
+        return first * folding, last * folding + folding - 1
+
+
+def _through(block: nn.Module, x: Tensor) -> Tensor:
+    for layer in cast(Iterable[nn.Module], block):
+        x = F.relu(layer(x), inplace=True)
+    return x
+
+
+def _widen(block: nn.Module, first: int, last: int, axis: int) -> tuple[int, int]:
+    for layer in cast(Iterable[nn.Conv2d], block):
+        reach = layer.kernel_size[axis] // 2
+        first, last = first - reach, last + reach
+    return first, last
+
+
+def fold(image: Tensor, by: tuple[int, ...]) -> Tensor:
+    """(batch, channels, *space) -> (batch, channels * prod(by), *space / by): blocks of pixels become channels."""
+    if all(n == 1 for n in by):
+        return image
+    batch, channels, *space = image.shape
+    dims = len(by)
+    split = image.reshape(
+        batch, channels, *(size for length, n in zip(space, by, strict=True) for size in (length // n, n))
+    )
+    order = [0, 1, *(3 + 2 * axis for axis in range(dims)), *(2 + 2 * axis for axis in range(dims))]
+    return split.permute(order).reshape(batch, -1, *(length // n for length, n in zip(space, by, strict=True)))
+
+
+def unfold(image: Tensor, by: tuple[int, ...]) -> Tensor:
+    """The inverse of `fold`."""
+    if all(n == 1 for n in by):
+        return image
+    batch, _, *space = image.shape
+    dims = len(by)
+    split = image.reshape(batch, -1, *by, *space)
+    order = [0, 1, *(position for axis in range(dims) for position in (2 + dims + axis, 2 + axis))]
+    return split.permute(order).reshape(batch, -1, *(length * n for length, n in zip(space, by, strict=True)))
+
+
+def build(recipe: Recipe) -> UNet:
+    """A fresh network for `recipe`, with random weights from torch's current seed."""
+    return UNet(recipe)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers training can change."""
+    return sum(weights.numel() for weights in network.parameters())
