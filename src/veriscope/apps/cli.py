@@ -1,0 +1,82 @@
+"""The command line: ``veriscope train | restore | judge | info | demo``. Each command is a module beside this one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from veriscope.apps import console, demo, info, judge, restore, train
+
+
+class Commands(TyperGroup):
+    """The commands in the order of the work; whatever goes wrong in one becomes a message in one place."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+            console.out.quiet = console.err.quiet = True
+        with console.listening():
+            code = console.answer(
+                lambda: super(Commands, self).main(
+                    args, prog_name or "veriscope", complete_var, False, windows_expand_args, **extra
+                )
+            )
+        console.flush()
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Restore fluorescence microscopy images with content-aware networks, and tell how far to trust the result.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command explains itself: [bold]veriscope train --help[/bold]",
+)
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from veriscope import __version__
+
+        console.show(f"veriscope {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        console.show(context.get_help())
+
+
+for command in (demo.demo, train.train, restore.restore, judge.judge, info.info):
+    described, _, examples = (command.__doc__ or "").partition("Examples:")
+    app.command(help=console.paragraphs(described), epilog=console.examples(examples))(command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line with `args` (of this process if None) and leave with its exit code."""
+    app(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""How the command line talks: results on stdout, everything else on stderr, and one clear message when it stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from veriscope.errors import VeriscopeError, VeriscopeWarning
+
+STOPPED_BY_USER = 130
+CANNOT = 2
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Stopped(Exception):
+    """The user interrupted the work; the message says what was kept and how to go on."""
+
+
+def say(message: str, style: str = "", label: str = "", label_style: str = "") -> None:
+    """One message on stderr, unwrapped so that it can be searched and copied."""
+    err.print(Text.assemble((label, label_style), (message, style)), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    say(message, label="error: ", label_style="bold red")
+
+
+def note(message: str) -> None:
+    say(message, label="note: ", label_style="yellow")
+
+
+def show(text: str = "", style: str = "") -> None:
+    """A line of the result on stdout."""
+    out.print(Text(text, style=style), soft_wrap=True)
+
+
+def facts(title: str, rows: dict[str, str]) -> None:
+    """Names and values, one a line, on stdout."""
+    if title:
+        show(title, "bold")
+    width = max((len(name) for name in rows), default=0)
+    for name, value in rows.items():
+        out.print(Text.assemble((f"  {name:<{width}}  ", "dim"), value), soft_wrap=True)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout; numbers to the right, words to the left."""
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, name in enumerate(columns):
+        right = index > 0 and all(row[index][:1].isdigit() or row[index][:1] in "-." for row in rows)
+        made.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*[Text(cell) for cell in row])
+    # Where output goes to a file or pipe nobody wants it cut at 80 columns.
+    out.print(made, width=None if out.is_terminal else 200)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr; call what it gives with (done, total)."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}")
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    note(str(message))
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Warnings of ours become notes, those of others are hidden; kill (SIGTERM) acts as Ctrl-C does."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _as_interrupt) if in_main_thread else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", VeriscopeWarning)
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
+
+
+def answer(work: Callable[[], Any]) -> int:
+    """Do `work` and return the exit code. The one place where errors become messages."""
+    try:
+        code = work()
+    except VeriscopeError as problem:
+        fail(str(problem))
+        return CANNOT
+    except Stopped as stopped:
+        say(str(stopped), label="stopped: ", label_style="bold yellow")
+        return STOPPED_BY_USER
+    except KeyboardInterrupt:
+        code = STOPPED_BY_USER
+    except MemoryError:
+        fail("The memory of this machine is used up. Allow less with --memory, or use smaller patches or tiles.")
+        return CANNOT
+    except OSError as problem:
+        fail(_os_words(problem))
+        return CANNOT
+    except Exception as problem:
+        if not hasattr(problem, "format_message"):  # not one of typer's own about how the command was written
+            raise
+        context = getattr(problem, "ctx", None)
+        hint = f" See: {context.command_path} --help" if context is not None else ""
+        fail(f"{problem.format_message().rstrip('.?')}.{hint}")
+        return CANNOT
+    if code == STOPPED_BY_USER:
+        say("nothing unfinished was left behind.", label="stopped: ", label_style="bold yellow")
+    return code if isinstance(code, int) else 0
+
+
+def _os_words(problem: OSError) -> str:
+    where = f" ({problem.filename})" if problem.filename else ""
+    ways = {
+        errno.ENOSPC: "The disk is full. Free some space, or write elsewhere with --out.",
+        errno.EDQUOT: "Your quota on this disk is used up. Free some space, or write elsewhere with --out.",
+        errno.EACCES: "Permission denied. Choose files and folders that you may read and write.",
+        errno.EPERM: "Permission denied. Choose files and folders that you may read and write.",
+        errno.EROFS: "The disk is read-only. Write elsewhere with --out.",
+        errno.EMFILE: "Too many files are open. Raise the limit with: ulimit -n 4096.",
+        errno.ENOENT: "There is no such file or folder. Check the path.",
+    }
+    known = ways.get(problem.errno or 0)
+    reason = problem.strerror or str(problem) or type(problem).__name__
+    return f"{known}{where}" if known else f"The system says: {reason}{where}. Check the path and try again."
+
+
+def flush() -> None:
+    """Leave no complaint when the reader of a pipe went away (veriscope info x | head)."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def paragraphs(text: str) -> str:
+    """A docstring whose paragraphs are one line each, for typer to wrap."""
+    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
+
+
+def examples(text: str) -> str:
+    """The examples of a docstring as an epilog: one a line, where typer would join them."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return "\n\n".join(["[bold]Examples[/bold]", *lines]) if lines else ""

@@ -1,0 +1,112 @@
+"""Which file each result goes to: settled, and checked for clashes, before any work starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from veriscope.errors import OutputError
+
+SUFFIXES = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
+WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+READABLE = (*WRITABLE, ".ome.tf2", ".ome.tf8", ".tf2", ".tf8", ".btf", ".nd2", ".czi", ".lif", ".npy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to restore and where its results go. `scale`, `lower` and `upper` are None when not asked for."""
+
+    source: Path
+    mean: Path
+    scale: Path | None = None
+    lower: Path | None = None
+    upper: Path | None = None
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        found = {"mean": self.mean, "scale": self.scale, "lower": self.lower, "upper": self.upper}
+        return {kind: path for kind, path in found.items() if path is not None}
+
+
+def split_name(path: Path, suffixes: Iterable[str] = READABLE) -> tuple[str, str]:
+    """Name and image suffix of `path`: ("a.b", ".ome.tif"); the suffix is "" when it is none we know."""
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
+            return path.name[: -len(suffix)], path.name[-len(suffix) :]
+    return path.name, ""
+
+
+def plan_outputs(
+    sources: list[Path], out: Path, form: str | None, scale: bool, interval: bool, overwrite: bool
+) -> list[Job]:
+    """One job per source. `out` is a file when its name says so (results.ome.tif), otherwise a folder.
+
+    Raises OutputError when two results share a name, when a result would replace an input, when it exists already
+    and `overwrite` is False, or when `out` cannot hold it.
+    """
+    given_suffix = split_name(out, WRITABLE)[1]
+    is_file = bool(given_suffix) and not (out.is_dir() and not given_suffix.lower().endswith("zarr"))
+    if is_file and len(sources) > 1:
+        raise OutputError(
+            f"--out {out} is one file, but there are {len(sources)} images to restore. Give a folder instead."
+        )
+    if is_file and form is not None and given_suffix.lower().endswith("zarr") != (form == "zarr"):
+        raise OutputError(f"--format {form} contradicts the name --out {out}. Leave one of them out.")
+    if not is_file and out.exists() and not out.is_dir():
+        raise OutputError(f"--out {out} is a file that is not an image. Give a folder, or a name such as out.ome.tif.")
+    if not is_file and not out.exists() and split_name(out, READABLE)[1]:
+        raise OutputError(f"--out {out} is of a kind that cannot be written. Choose .ome.tif, .tif or .ome.zarr.")
+    folder = out.parent if is_file else out
+    jobs = []
+    for source in sources:
+        stem = split_name(out, WRITABLE)[0] if is_file else split_name(source)[0]
+        suffix = given_suffix if is_file else SUFFIXES[form or "tif"]
+        jobs.append(
+            Job(
+                source,
+                folder / f"{stem}{suffix}",
+                folder / f"{stem}.scale{suffix}" if scale else None,
+                folder / f"{stem}.lower{suffix}" if interval else None,
+                folder / f"{stem}.upper{suffix}" if interval else None,
+            )
+        )
+    _check_clashes(jobs)
+    _check_free(jobs, overwrite)
+    _check_writable(folder)
+    return jobs
+
+
+def _check_clashes(jobs: list[Job]) -> None:
+    sources = {job.source.resolve(): job.source for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs.values():
+            key = path.resolve()
+            if key in sources:
+                raise OutputError(f"The result {path} would replace the image it is made from. Choose another --out.")
+            if key in taken:
+                raise OutputError(
+                    f"{taken[key]} and {job.source} would both be written to {path}. "
+                    f"Restore them into separate folders."
+                )
+            taken[key] = job.source
+
+
+def _check_free(jobs: list[Job], overwrite: bool) -> None:
+    present = [path for job in jobs for path in job.outputs.values() if path.exists()]
+    if present and not overwrite:
+        more = f" and {len(present) - 1} more" if len(present) > 1 else ""
+        raise OutputError(f"{present[0]}{more} exists already. Choose another --out, or replace it with --overwrite.")
+
+
+def _check_writable(folder: Path) -> None:
+    """Whether `folder`, or the nearest one above it that exists, takes new files."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise OutputError(f"{folder} cannot be made: {nearest} is a file. Choose another --out.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{nearest} is not writable. Choose another --out, or change its permissions.")

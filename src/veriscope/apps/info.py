@@ -1,0 +1,103 @@
+"""veriscope info: what an image or a model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import ImageFormatError
+
+WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="An image, or a folder that training wrote.")],
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not say so.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not read the pixels: no percentiles.")] = False,
+) -> None:
+    """Tell what an image or a model is.
+
+    For an image: axes, size, voxel size, type, percentiles. For a model: recipe, parameters, reach, what it
+    was trained on, scores.
+
+    Examples:
+    veriscope info new.tif
+    veriscope info model
+    """
+    if path.is_dir() and (path / "recipe.json").exists():
+        _model(path)
+    elif path.is_dir() and not _is_zarr(path):
+        raise ImageFormatError(
+            f"{path} is a folder that is neither a model (no recipe.json) nor an OME-Zarr image. Give one of its files."
+        )
+    else:
+        _image(path, axes, quick)
+
+
+def _is_zarr(path: Path) -> bool:
+    return path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
+def _image(path: Path, axes: str | None, quick: bool) -> None:
+    from veriscope.images.reading import read_image
+
+    image = read_image(path, axes=axes)
+    console.facts(str(path), image.describe())
+    if quick:
+        return
+    from veriscope.normalize import percentiles
+
+    rest = image.axes.replace("C", "")
+    found = percentiles(lambda: image.blocks("C" + rest), WANTED)
+    columns = ["channel", "minimum", *[f"{wanted:g} %" for wanted in WANTED[1:-1]], "maximum"]
+    console.table("", columns, [[str(c), *[words.number(float(v)) for v in row]] for c, row in enumerate(found)])
+
+
+def _model(path: Path) -> None:
+    from veriscope.networks.folder import load
+
+    ensemble = load(path)
+    recipe, known = ensemble.recipe, ensemble.facts
+    console.facts(
+        str(path),
+        {
+            "network": f"{len(recipe.axes)}D U-Net ({recipe.axes}), depth {recipe.depth}, kernel {recipe.kernel}, "
+            f"base {recipe.base}{f', stem {recipe.stem}' if recipe.stem > 1 else ''}",
+            "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
+            "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
+            "members": str(len(ensemble)),
+            "parameters": f"{ensemble.parameters:,} per member",
+            "reach": f"{words.times(ensemble.reach)} pixels ({recipe.axes})",
+            "step": f"{words.times(ensemble.step)} pixels",
+        },
+    )
+    console.facts("Training", _training(known))
+    shown = {name: words.number(value) for name, value in known.get("scores", {}).items()}
+    if shown:
+        console.facts("Scores", shown)
+
+
+def _training(known: dict[str, Any]) -> dict[str, str]:
+    told = dict(known.get("training", {}))
+    rows = {}
+    names = told.pop("names", None)
+    for name, value in told.items():
+        if not isinstance(value, dict):
+            rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
+    if names:
+        rows["images"] = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    sizes = known.get("voxel_size")
+    rows["voxel size"] = f"{words.times(f'{size:g}' for size in sizes)} um" if sizes else "unknown"
+    for which in ("low", "high"):
+        facts = known.get(which)
+        if facts:
+            rows[f"{which} range"] = ", ".join(
+                f"{words.number(bottom)} to {words.number(top)}"
+                for bottom, top in zip(facts["minimum"], facts["maximum"], strict=True)
+            )
+    return rows

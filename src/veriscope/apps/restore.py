@@ -1,0 +1,191 @@
+"""veriscope restore: apply a trained ensemble to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, files, words
+from veriscope.errors import AxesError, DataError, ImageFormatError, ModelError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.image import Image
+    from veriscope.networks.model import Ensemble
+
+VALUES = "Intensities"
+MORE = "Also written"
+LIMITS = "Time and memory"
+DTYPES = ("float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32")
+
+
+def restore(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Images: files, folders, or patterns such as 'day1/*.tif'.")
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
+    ],
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TZYX, where they do not say so.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
+    ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE",
+            help="Type of the pixels: float32, uint16, uint8, ... Integers are rounded and clipped.",
+            rich_help_panel=VALUES,
+        ),
+    ] = "float32",
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo/--keep-normalized",
+            help="Return to the intensities of the input, or stay near 0 to 1.",
+            rich_help_panel=VALUES,
+        ),
+    ] = True,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            metavar="image|frame|model",
+            help="Percentiles from the whole image or series, from each time point, or from the training images.",
+            rich_help_panel=VALUES,
+        ),
+    ] = "image",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
+    scale: Annotated[
+        bool,
+        typer.Option("--scale", help="The predicted scale of the error: NAME.scale.ome.tif.", rich_help_panel=MORE),
+    ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The interval that holds the truth with this chance, such as 0.9: NAME.lower.ome.tif and "
+            "NAME.upper.ome.tif.",
+            rich_help_panel=MORE,
+        ),
+    ] = None,
+    tile: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.", rich_help_panel=LIMITS)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.", rich_help_panel=LIMITS)
+    ] = None,
+) -> None:
+    """Restore images of any size with a trained model.
+
+    Reads TIFF, OME-TIFF, ImageJ hyperstacks and OME-Zarr; writes OME-TIFF or OME-Zarr with axes, voxel size and time
+    step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result.
+
+    Examples:
+    veriscope restore new.tif --model model --out restored.ome.tif
+    veriscope restore 'day1/*.tif' day2 --model model --out restored --scale --interval 0.9
+    veriscope restore huge.ome.zarr --model model --out restored --format zarr --dtype uint16 --memory 4GB
+    veriscope restore day1 --model model --out restored --dry-run
+    """
+    _check_words(form, dtype, normalize, interval)
+    tile_shape = words.sizes("--tile", tile)
+
+    from veriscope.images.reading import list_images
+
+    sources = [path for given in inputs for path in list_images(given)]
+    jobs = files.plan_outputs(list(dict.fromkeys(sources)), out, form, scale, interval is not None, overwrite)
+
+    from veriscope.networks.folder import load
+
+    ensemble = load(model)
+    if (scale or interval is not None) and not ensemble.recipe.probabilistic:
+        raise ModelError(
+            f"{model} predicts no uncertainty, so --scale and --interval are not possible. "
+            f"Leave them out, or train without --no-scale."
+        )
+    how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
+    how |= {"memory": memory, "device": device}
+    if dry_run:
+        _show_plans(jobs, ensemble, axes, how)
+        return
+    how |= {"dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
+    _restore_all(jobs, ensemble, axes, interval, how)
+
+
+def _check_words(form: str | None, dtype: str, normalize: str, interval: float | None) -> None:
+    if form not in (None, *files.SUFFIXES):
+        raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
+    if dtype not in DTYPES:
+        raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
+    if normalize not in ("image", "frame", "model"):
+        raise VeriscopeError(f"--normalize {normalize} is not known. Choose image, frame or model.")
+    words.share("--interval", interval)
+
+
+def _read(job: files.Job, axes: str | None) -> Image:
+    from veriscope.images.reading import read_image
+
+    return read_image(job.source, axes=axes)
+
+
+def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, how: dict[str, Any]) -> None:
+    from veriscope.restoring.restore import plan
+
+    rows = []
+    for job in jobs:
+        image = _read(job, axes)
+        planned = plan(image, ensemble, **how)
+        rows.append(
+            [
+                str(job.source),
+                f"{image.axes} {words.times(image.shape)}",
+                f"{planned.tiles} of {words.times(planned.tile)}",
+                f"{100 * planned.overhead:.0f} %",
+                words.size(planned.memory),
+                ", ".join(path.name for path in job.outputs.values()),
+            ]
+        )
+    console.table("Plan (nothing is written)", ["input", "image", "tiles", "halos", "memory", "results"], rows)
+
+
+def _restore_all(
+    jobs: list[files.Job], ensemble: Ensemble, axes: str | None, interval: float | None, how: dict[str, Any]
+) -> None:
+    """Restore one after the other. An image that cannot be used is reported and the others go on."""
+    from veriscope.restoring.tofile import restore_to_file
+
+    failed: list[tuple[files.Job, VeriscopeError]] = []
+    for number, job in enumerate(jobs, start=1):
+        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+        band = (interval, job.lower, job.upper) if interval is not None else None
+        job.mean.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with console.bar(title) as progress:
+                report = restore_to_file(
+                    _read(job, axes), ensemble, job.mean, scale=job.scale, interval=band, progress=progress, **how
+                )
+        except (AxesError, DataError, ImageFormatError) as problem:
+            if len(jobs) == 1:
+                raise
+            failed.append((job, problem))
+            console.fail(f"{job.source}: {problem}")
+            continue
+        console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+        if report.clipped:
+            console.note(
+                f"{report.clipped} values lay outside the range of {how['dtype']} and were clipped in {job.mean.name}."
+            )
+    if failed:
+        names = ", ".join(str(job.source) for job, _ in failed)
+        raise ImageFormatError(
+            f"{len(failed)} of {len(jobs)} images could not be restored: {names}. The reasons stand above; "
+            "the others are done."
+        )

@@ -1,0 +1,217 @@
+"""veriscope train: from folders of pairs to an ensemble on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import AxesError, OutputError, PairingError, TrainingError
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pairs
+    from veriscope.networks.recipe import Recipe
+
+NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
+
+
+def train(
+    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of images with little light, or one file.")],
+    high: Annotated[
+        Path,
+        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX; taken from the files if left out."
+        ),
+    ] = None,
+    members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for the whole ensemble; everything is planned to fit it.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the patches instead of a time.")] = None,
+    check: Annotated[float, typer.Option(help="Share of the images kept aside to check the training.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Same seed, same result (on a CPU).")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Network and training of the paper: planaria, tribolium, ins1, hela or retina.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Times the image is halved.", rich_help_panel=NETWORK)] = None,
+    base: Annotated[int | None, typer.Option(help="Channels at the top level.", rich_help_panel=NETWORK)] = None,
+    kernel: Annotated[int | None, typer.Option(help="Width of the convolutions, odd.", rich_help_panel=NETWORK)] = None,
+    probabilistic: Annotated[
+        bool,
+        typer.Option("--scale/--no-scale", help="Predict an uncertainty for each pixel too.", rich_help_panel=NETWORK),
+    ] = True,
+    batch: Annotated[int | None, typer.Option(help="Patches per step.", rich_help_panel=TRAINING)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)
+    ] = None,
+    patch: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 128,128 or 16,64,64.", rich_help_panel=PATCHES)
+    ] = None,
+    per_image: Annotated[int, typer.Option(help="Patches from each image in one epoch.", rich_help_panel=PATCHES)] = 32,
+    foreground: Annotated[
+        float,
+        typer.Option(
+            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere.",
+            rich_help_panel=PATCHES,
+        ),
+    ] = 0.4,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="Percentiles of the image that become 0 and 1: random (drawn for each patch) or fixed (2, 99.8).",
+            rich_help_panel=PATCHES,
+        ),
+    ] = "random",
+) -> None:
+    """Train an ensemble of networks on pairs of images, and write it to a folder.
+
+    LOW and HIGH are folders whose files have the same names, or two files; the axis S in a file means samples. The best
+    weights so far are always on disk. Ctrl-C stops and keeps them; the same command with --resume goes on.
+
+    Examples:
+    veriscope train low high --axes ZYX --out model --minutes 20
+    veriscope train low high --axes YX --out model --members 1 --epochs 100
+    veriscope train low high --axes ZYX --out model --preset planaria
+    """
+    words.positive("--members", members)
+    words.positive("--minutes", minutes)
+    words.positive("--epochs", epochs)
+    words.positive("--per-image", per_image)
+    if normalize not in ("random", "fixed"):
+        raise TrainingError(f"--normalize {normalize} is not known. Choose random or fixed.")
+    if minutes is not None and epochs is not None:
+        raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
+    if resume and overwrite:
+        raise OutputError("--resume goes on with the model at --out and --overwrite removes it. Give one of them.")
+    if out.exists() and not (resume or overwrite):
+        raise OutputError(
+            f"{out} exists already. Choose another --out, go on with it by --resume, or replace it with --overwrite."
+        )
+    if resume and not out.exists():
+        raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
+    if low.exists() and high.exists() and low.samefile(high):
+        raise PairingError(f"LOW and HIGH are both {low}. Give the images with little light and the good ones.")
+    pairs = _pairs(low, high, axes)
+    patch_shape = words.sizes("--patch", patch)
+    recipe = _recipe(
+        pairs,
+        preset,
+        {
+            "depth": depth,
+            "base": base,
+            "kernel": kernel,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "patch": patch_shape,
+            "probabilistic": probabilistic,
+        },
+    )
+
+    from veriscope.patches.patches import cut_patches
+    from veriscope.training.loop import train as train_ensemble
+    from veriscope.training.progress import Bar
+
+    training, checking, _ = pairs.split(check=check, test=0, seed=seed)
+    console.facts("Pairs", _found(pairs, len(training), len(checking)))
+    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
+    cut: dict[str, Any] = {
+        "shape": recipe.patch,
+        "per_image": per_image,
+        "seed": seed,
+        "foreground": foreground or None,
+        "normalize": normalize,
+    }
+    patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
+    try:
+        with Bar(console.err) as bar:
+            ensemble = train_ensemble(
+                recipe,
+                patches,
+                check_patches,
+                members=members,
+                epochs=epochs,
+                minutes=minutes,
+                seed=seed,
+                folder=out,
+                resume=resume,
+                overwrite=overwrite,
+                device=device,
+                progress=bar,
+            )
+    except KeyboardInterrupt:
+        kept = any(out.glob("member-*.safetensors"))
+        best = f"The best weights so far are in {out}" if kept else f"No weights had been checked yet in {out}"
+        raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
+    scores = {name: words.number(value) for name, value in ensemble.facts.get("scores", {}).items()}
+    console.facts("Result", {"model": str(out), **scores})
+    console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
+    console.show(f"  veriscope restore IMAGES --model {out} --out restored")
+    console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
+
+
+def _pairs(low: Path, high: Path, axes: str | None) -> Pairs:
+    from veriscope.images.pairing import read_pairs
+
+    pairs = read_pairs(low, high, axes=axes)
+    if not len(pairs):
+        raise PairingError(f"There are no images in {low}. Give folders that hold images with the same names.")
+    return pairs
+
+
+def _recipe(pairs: Pairs, preset: str | None, changes: dict[str, Any]) -> Recipe:
+    from veriscope.networks.recipe import Recipe
+
+    first = pairs[0]
+    axes = "ZYX" if first.high.size("Z") > 1 else "YX"
+    given = {name: value for name, value in changes.items() if value is not None}
+    if preset is None:
+        return Recipe(axes=axes, channels_in=first.low.size("C"), channels_out=first.high.size("C"), **given)
+    recipe = Recipe.paper(preset, **given)
+    if recipe.axes != axes:
+        raise AxesError(
+            f"--preset {preset} is a network for {recipe.axes}, but these images have {axes}. "
+            "Choose another preset, or leave it out."
+        )
+    channels = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
+    return recipe.change(residual=channels["channels_in"] == channels["channels_out"], **channels)
+
+
+def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
+    low, high = pairs[0].low, pairs[0].high
+    shapes = {pair.low.shape for pair in pairs}
+    size = words.times(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes"
+    found = {
+        "found": f"{len(pairs)} ({training} to train, {checking} to check)",
+        "axes": low.axes,
+        "size": size,
+        "type": f"{low.dtype} -> {high.dtype}",
+    }
+    if low.size("C") > 1 or high.size("C") > 1:
+        found["channels"] = f"{low.size('C')} -> {high.size('C')}"
+    sizes = [low.voxel(letter) for letter in low.spatial_axes]
+    found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
+    return found
+
+
+def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
+    length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
+    return {
+        "network": f"{len(recipe.axes)}D U-Net, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
+        "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
+        "members": f"{members}, {length}",
+        "model": str(out),
+    }

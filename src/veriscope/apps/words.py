@@ -1,0 +1,52 @@
+"""From what was typed to values, and from values to words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+
+from veriscope.errors import VeriscopeError
+
+
+def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Lengths in pixels: "64" or "16,64,64" (also 16x64x64)."""
+    if text is None:
+        return None
+    parts = text.lower().replace("x", ",").split(",")
+    try:
+        found = tuple(int(part) for part in parts)
+    except ValueError:
+        found = ()
+    if not found or any(length < 1 for length in found):
+        raise VeriscopeError(f"{option} {text} is not a size in pixels. Give positive whole numbers such as 16,64,64.")
+    return found
+
+
+def positive(option: str, value: float | None) -> None:
+    if value is not None and not (isfinite(value) and value > 0):
+        raise VeriscopeError(f"{option} {value:g} is not possible. Give a number above 0.")
+
+
+def share(option: str, value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        raise VeriscopeError(f"{option} {value:g} is not possible. Give a share between 0 and 1, such as 0.9.")
+
+
+def times(lengths: Iterable[object]) -> str:
+    return " x ".join(str(length) for length in lengths)
+
+
+def number(value: object) -> str:
+    """A score for people: four digits; lists and names as they are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if abs(count) < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
