@@ -1,0 +1,202 @@
+"""Pairs of a low and a high image of the same place: matched by file name, checked, and split for training and judging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from veriscope import axes as ax
+from veriscope.errors import DataError, PairingError
+from veriscope.images.image import Image
+from veriscope.images.reading import list_images, read_image, stem
+
+IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays on disk
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
+
+    Raises DataError when the sizes differ.
+    """
+
+    low: Image
+    high: Image
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for image, which in ((self.low, "low"), (self.high, "high")):
+            ax.image_axes(image.axes, f"The {which} image of pair '{self.name}'")
+        differing = [a for a in ax.ORDER if a != "C" and self.low.size(a) != self.high.size(a)]
+        if differing:
+            sizes = ", ".join(f"{a} {self.low.size(a)} against {self.high.size(a)}" for a in differing)
+            raise DataError(
+                f"Low and high image of pair '{self.name}' differ in size: low is {_shape(self.low)}, "
+                f"high is {_shape(self.high)} ({sizes}). Both must show the same place at the same size."
+            )
+
+
+class Pairs(Sequence[Pair]):
+    """Pairs for one model: all of the same dimensionality and with the same channels; sizes may differ.
+
+    Raises DataError when they do not go together.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs = tuple(pairs)
+        for pair in self._pairs[1:]:
+            first = self._pairs[0]
+            for here, there, which in ((pair.low, first.low, "low"), (pair.high, first.high, "high")):
+                if ("Z" in here.axes) != ("Z" in there.axes) or here.size("C") != there.size("C"):
+                    raise DataError(
+                        f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do not "
+                        f"go together: images for one model agree in having Z or not and in the number of channels."
+                    )
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> Pair | Pairs:
+        return Pairs(self._pairs[index]) if isinstance(index, slice) else self._pairs[index]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pairs: {_shortened([pair.name for pair in self])}>"
+
+    @property
+    def names(self) -> list[str]:
+        return [pair.name for pair in self]
+
+    def split(self, check: float = 0.1, test: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs, Pairs]:
+        """Pairs for training, checking and testing: shares of the images, drawn with `seed`; 0 gives none.
+
+        Each share gets at least one image. With too few images for that, every image is cut along its longer lateral
+        axis instead, into regions that do not overlap. Raises DataError for shares that leave nothing to train on.
+        """
+        if not (check >= 0 and test >= 0 and check + test < 1):
+            raise DataError(
+                f"Shares of {check:g} for checking and {test:g} for testing leave nothing to train on. "
+                f"Give shares from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
+            )
+        counts = [max(1, round(share * len(self))) if share > 0 else 0 for share in (check, test)]
+        left = len(self) - sum(counts)
+        if left < 1:
+            return self._split_regions(check, test)
+        order = np.random.default_rng(seed).permutation(len(self))
+        groups = np.split(order, [left, left + counts[0]])
+        training, checking, testing = (Pairs([self._pairs[i] for i in sorted(group)]) for group in groups)
+        return training, checking, testing
+
+    def _split_regions(self, check: float, test: float) -> tuple[Pairs, Pairs, Pairs]:
+        parts: tuple[list[Pair], ...] = ([], [], [])
+        for pair in self:
+            axis = "Y" if pair.low.size("Y") > pair.low.size("X") else "X"
+            length = pair.low.size(axis)
+            widths = [max(1, round(share * length)) if share > 0 else 0 for share in (check, test)]
+            stops = [length - sum(widths), length - widths[1], length]
+            if stops[0] < 1:
+                raise DataError(
+                    f"Pair '{pair.name}' ({_shape(pair.low)}) is too small to be cut into parts for training, checking "
+                    f"and testing. Give more or larger images, or smaller shares."
+                )
+            for part, start, stop in zip(parts, [0, *stops[:2]], stops, strict=True):
+                if stop > start:
+                    span = {axis: slice(start, stop)}
+                    name = f"{pair.name}[{axis} {start}:{stop}]"
+                    part.append(Pair(pair.low.region(**span), pair.high.region(**span), name))
+        return Pairs(parts[0]), Pairs(parts[1]), Pairs(parts[2])
+
+
+def read_pairs(low: str | Path, high: str | Path, axes: str | None = None, lazy: bool | None = None) -> Pairs:
+    """Pairs from two folders (or globs), matched by file name without suffix, or from two files.
+
+    An axis S is taken apart into pairs named file[0], file[1], ... `axes` as in read_image, for low and high alike.
+    `lazy` None leaves the pixels on disk when all images together exceed 1 GB. Raises PairingError listing what has no
+    partner, DataError for sizes that differ.
+    """
+    lows, highs = list_images(low), list_images(high)
+    if _same(low, high):
+        raise PairingError(
+            f"Low and high are the same: '{low}'. Give the folder of the low and that of the high images."
+        )
+    if _one_file(low) and _one_file(high):
+        matched = [(lows[0], highs[0], stem(lows[0]))]
+    else:
+        matched = _matched(low, high, _by_name(lows), _by_name(highs))
+    opened = [(read_image(a, axes, lazy=True), read_image(b, axes, lazy=True), name) for a, b, name in matched]
+    if lazy is None:
+        lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
+    if not lazy:
+        opened = [(read_image(a, axes, lazy=False), read_image(b, axes, lazy=False), name) for a, b, name in matched]
+    return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name))])
+
+
+def _same(low: str | Path, high: str | Path) -> bool:
+    return Path(low).exists() and Path(high).exists() and Path(low).resolve() == Path(high).resolve()
+
+
+def _one_file(path: str | Path) -> bool:
+    return list_images(path) == [Path(path)]
+
+
+def _samples(pair: Pair) -> list[Pair]:
+    """The samples along S as pairs of their own."""
+    if "S" not in pair.low.axes and "S" not in pair.high.axes:
+        return [pair]
+    return [
+        Pair(_sample(pair.low, number), _sample(pair.high, number), f"{pair.name}[{number}]")
+        for number in range(pair.low.size("S"))
+    ]
+
+
+def _sample(image: Image, number: int) -> Image:
+    return image.region(S=number) if "S" in image.axes else image
+
+
+def _by_name(files: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files:
+        if stem(file) in found:
+            raise PairingError(
+                f"'{found[stem(file)]}' and '{file}' have the same name apart from the suffix, so it is not clear which "
+                f"one to pair. Rename or move one of them."
+            )
+        found[stem(file)] = file
+    return found
+
+
+def _matched(
+    low: str | Path, high: str | Path, lows: dict[str, Path], highs: dict[str, Path]
+) -> list[tuple[Path, Path, str]]:
+    alone_low = [lows[name].name for name in lows if name not in highs]
+    alone_high = [highs[name].name for name in highs if name not in lows]
+    if alone_low or alone_high:
+        parts = [
+            f"{len(alone)} of {len(all_)} in '{place}' {'has' if len(alone) == 1 else 'have'} no partner in '{other}': "
+            f"{_shortened(alone)}"
+            for alone, all_, place, other in ((alone_low, lows, low, high), (alone_high, highs, high, low))
+            if alone
+        ]
+        raise PairingError(
+            f"Images are paired by file name. {'; '.join(parts)}. Rename, complete or remove these files."
+        )
+    return [(lows[name], highs[name], name) for name in lows]
+
+
+def _shortened(names: Sequence[str], most: int = 10) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shape(image: Image) -> str:
+    return f"{' x '.join(map(str, image.shape))} ({image.axes})"

@@ -1,0 +1,182 @@
+"""Reading images: TIFF, OME-TIFF, ImageJ hyperstacks, OME-Zarr, NumPy files, and vendor files with the extra `vendor`.
+
+The kind of file is told by its first bytes, not by its name. A file with several images is read with the number of
+one behind it: ``"embryo.czi::1"``.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import warnings
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from veriscope import axes as ax
+from veriscope.errors import AxesError, ImageFormatError, VeriscopeWarning
+from veriscope.images.contents import Contents, foreseen
+from veriscope.images.image import Image
+
+LAZY_OVER = 256 * 2**20  # bytes: larger images stay on disk unless asked otherwise
+SUFFIXES = (
+    ".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".tf8", ".btf", ".lsm", ".stk", ".zarr", ".npy",
+    ".nd2", ".czi", ".lif",
+)  # fmt: skip
+_NOT_OURS = {
+    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
+    b"BM": "a BMP picture", b"\x89HDF": "an HDF5 file",
+    b"PK\x03\x04": "a ZIP archive", b"%PDF": "a PDF document", b"\x1f\x8b": "a gzip archive",
+}  # fmt: skip
+
+
+def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = None) -> Image:
+    """The image in a file or OME-Zarr folder, with voxel size (um) and time step (s) where the file states them.
+
+    `axes` names the dimensions, slowest first, where the file does not (a plain TIFF with more than two). It may
+    relabel what a file states (a Z stack saved as time) and add or drop axes of size 1, but not contradict it.
+    `lazy` leaves the pixels on disk; None does so over 256 MB. Raises ImageFormatError for what is no readable image,
+    AxesError for missing or unfit axes.
+    """
+    if axes is not None:
+        axes = ax.check(axes)
+    file, choice = split_choice(path)
+    contents = _contents(file, choice)
+    letters = _letters(file, contents, axes)
+    voxel_size = _voxel_size(file, contents, letters)
+    name = stem(file) if choice is None else f"{stem(file)}-{choice}"
+    array = contents.array
+    if lazy is None:
+        lazy = prod(array.shape) * array.dtype.itemsize > LAZY_OVER
+    if not lazy and contents.load is not None:
+        array = contents.load()
+    image = Image(array, letters, voxel_size, contents.time_step, name)
+    if axes is not None:
+        image = image.moved(axes)
+    return image if lazy else image.in_memory()
+
+
+def _voxel_size(file: Path, contents: Contents, letters: str) -> tuple[float, ...] | None:
+    """One number per spatial letter, or None where the file does not give all of them."""
+    wanted = ax.spatial(letters)
+    known = {letter: size for letter in wanted if (size := contents.voxel.get(letter)) is not None}
+    missing = [letter for letter in wanted if letter not in known]
+    if known and missing:
+        warnings.warn(
+            f"'{file}' does not give the voxel size along {', '.join(missing)}; it is taken as unknown as a whole.",
+            VeriscopeWarning,
+            stacklevel=3,
+        )
+    return tuple(known.values()) if known and not missing else None
+
+
+def _letters(file: Path, contents: Contents, axes: str | None) -> str:
+    """The letters of the array's dimensions; `axes` is what the user says."""
+    stated, shape = contents.axes, tuple(contents.array.shape)
+    text = " x ".join(map(str, shape))
+    if axes is None:
+        if stated:
+            return stated
+        example = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(len(shape), "TZCYX")
+        raise AxesError(
+            f"'{file}' does not say what its {len(shape)} dimensions ({text}) are. "
+            f"Name them with axes, slowest first, for example axes='{example}' (--axes {example})."
+        )
+    if len(axes) == len(shape):
+        if axes != stated and set(axes) == set(stated):
+            raise AxesError(
+                f"'{file}' states that its dimensions ({text}) are {stated}, which '{axes}' contradicts. "
+                f"Leave axes out or give {stated}; to have them in another order use image.moved('{axes}')."
+            )
+        return axes
+    gone = [size for letter, size in zip(stated, shape, strict=False) if letter not in axes]
+    if stated and set(axes) <= set(contents.full_axes) and all(size == 1 for size in gone):
+        return stated
+    said = f", which the file states to be {stated}" if stated else ""
+    raise AxesError(
+        f"Axes '{axes}' name {len(axes)} dimensions, but '{file}' has {len(shape)}: {text}{said}. "
+        f"Give one letter per dimension, slowest first."
+    )
+
+
+def _contents(file: Path, choice: int | None) -> Contents:
+    from veriscope.images import omezarr, tiff, vendor
+
+    with foreseen(file):
+        if not file.exists():
+            raise ImageFormatError(f"'{file}' does not exist. Check the name and the folder.")
+        if file.is_dir():
+            if omezarr.is_zarr(file):
+                return omezarr.read_zarr(file, choice)
+            if file.suffix.lower() == ".zarr":
+                raise ImageFormatError(
+                    f"'{file}' is an empty or damaged Zarr folder: it has no metadata. Copy it again."
+                )
+            raise ImageFormatError(f"'{file}' is a folder, not an image. Name one of the images in it.")
+        with file.open("rb") as stream:
+            head = stream.read(16)
+    if not head:
+        raise ImageFormatError(f"'{file}' is empty (0 bytes). Copy or export it again.")
+    kind = vendor.kind(head, file)
+    if kind is not None:
+        return vendor.read_vendor(file, kind, choice)
+    if tiff.is_tiff(head):
+        return tiff.read_tiff(file, choice)
+    if head.startswith(b"\x93NUMPY"):
+        with foreseen(file):
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        return Contents(array, "YX" if array.ndim == 2 else "", "YX" if array.ndim == 2 else "")
+    known = next((what for start, what in _NOT_OURS.items() if head.startswith(start)), None)
+    raise ImageFormatError(
+        f"'{file}' is {known or 'not an image of a known kind'}. Images are TIFF, OME-TIFF, OME-Zarr, NumPy (.npy), or "
+        f"ND2, CZI, LIF; Fiji and other programs can save as TIFF."
+    )
+
+
+def split_choice(path: str | Path) -> tuple[Path, int | None]:
+    """``"a.czi::1"`` means image 1 in a.czi; a file that is really called so comes first."""
+    found = re.fullmatch(r"(.+)::(\d+)", str(path))
+    if found is None or Path(path).exists():
+        return Path(path), None
+    return Path(found[1]), int(found[2])
+
+
+def stem(path: str | Path) -> str:
+    """File name without the suffix of its image format: "cell.ome.tif" -> "cell"."""
+    name = Path(path).name
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """The images that `path` means, sorted by name: a file or .zarr, the images in a folder, or a glob's matches.
+
+    Raises ImageFormatError when there are none.
+    """
+    from veriscope.images.omezarr import is_zarr
+
+    place, choice = split_choice(path)
+    if choice is not None and place.exists():
+        return [Path(path)]
+    if place.is_dir() and not is_zarr(place) and place.suffix.lower() != ".zarr":
+        found = [entry for entry in sorted(place.iterdir()) if _looks_like_image(entry)]
+        if not found:
+            raise ImageFormatError(f"Folder '{place}' has no images ({', '.join(SUFFIXES)}). Check the folder.")
+        return found
+    if place.exists():
+        return [place]
+    if glob.has_magic(str(path)):
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        found = [match for match in matches if _looks_like_image(match)]
+        if not found:
+            raise ImageFormatError(f"No image matches '{path}'. Check the pattern.")
+        return found
+    raise ImageFormatError(f"'{place}' does not exist. Check the name and the folder.")
+
+
+def _looks_like_image(path: Path) -> bool:
+    """By name; files that begin with a dot are notes of the system, not images."""
+    return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)

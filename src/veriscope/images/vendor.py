@@ -1,0 +1,214 @@
+"""Files of microscope makers, read through the extra ``vendor``: Nikon ND2, Zeiss CZI, Leica LIF.
+
+A file with several scenes or positions is read with the number of one behind it: ``"embryo.czi::1"``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.axes import ORDER
+from veriscope.errors import ImageFormatError
+from veriscope.images.contents import Contents, FileArray, foreseen
+from veriscope.images.units import micrometres, seconds
+
+_NEEDS = {"ND2": "nd2", "CZI": "czifile", "LIF": "liffile"}
+
+
+def kind(head: bytes, path: Path) -> str | None:
+    """ "ND2", "CZI" or "LIF" by the first bytes of a file; None for anything else."""
+    if head[:4] == b"\xda\xce\xbe\x0a" or (head[4:8] == b"jP  " and path.suffix.lower() == ".nd2"):
+        return "ND2"
+    if head[:10] == b"ZISRAWFILE":
+        return "CZI"
+    if head[:4] == b"\x70\0\0\0" and head[8:9] == b"\x2a":
+        return "LIF"
+    return None
+
+
+def read_vendor(path: Path, what: str, choice: int | None) -> Contents:
+    """Contents of an ND2, CZI or LIF file. Raises ImageFormatError when its reader is not installed."""
+    from importlib import import_module
+
+    try:
+        reader = import_module(_NEEDS[what])
+    except ImportError as error:
+        raise ImageFormatError(
+            f"'{path}' is a {what} file; reading it needs the package {_NEEDS[what]}. "
+            f'Install it with: pip install "veriscope[vendor]"'
+        ) from error
+    with foreseen(path):
+        return {"ND2": _read_nd2, "CZI": _read_czi, "LIF": _read_lif}[what](reader, path, choice)
+
+
+def _pick(path: Path, count: int, choice: int | None, names: Sequence[str]) -> int:
+    """The scene to read; several need a choice."""
+    if choice is not None and not 0 <= choice < count:
+        raise ImageFormatError(f"'{path}' holds {count} image(s), numbered from 0; '::{choice}' is not one of them.")
+    if choice is None and count > 1:
+        listed = ", ".join(f"::{number} ({name})" for number, name in enumerate(names[:10]))
+        raise ImageFormatError(
+            f"'{path}' holds {count} images: {listed}{', ...' if count > 10 else ''}. "
+            f"Choose one by its number, as in '{path}::0'."
+        )
+    return choice or 0
+
+
+def _word(path: Path, axes: str) -> str:
+    unknown = sorted(set(axes) - set(ORDER))
+    if unknown or len(set(axes)) < len(axes):
+        raise ImageFormatError(
+            f"'{path}' has the dimensions '{axes}', of which {', '.join(unknown) or 'one twice'} cannot be used here. "
+            f"Export the part you need as OME-TIFF with the maker's program or Fiji."
+        )
+    return axes
+
+
+# Nikon
+
+
+@dataclass(frozen=True)
+class Nd2Source:
+    """One position of an ND2 file as an array, read frame by frame."""
+
+    path: str
+    position: int
+    changed: int
+
+    def open(self) -> Any:
+        import nd2
+
+        file = nd2.ND2File(self.path)
+        try:
+            frames = _Nd2Frames(file, self.position)
+        except BaseException:
+            file.close()
+            raise
+        weakref.finalize(frames, file.close)
+        return frames
+
+
+class _Nd2Frames:
+    """Pixels of an open ND2 file: loops (T, P, Z in the file's order) outside, frames (C, Y, X, or Y, X, S) inside."""
+
+    def __init__(self, file: Any, position: int) -> None:
+        sizes = dict(file.sizes)
+        self._file, self._position = file, position
+        inner = [letter for letter in sizes if letter in "CYXS"]
+        self._loops = [letter for letter in sizes if letter not in inner]
+        self._loop_sizes = [sizes[letter] for letter in self._loops]
+        outer = [letter for letter in self._loops if letter != "P"]
+        self._outer = len(outer)
+        self.axes = "".join(outer + inner).replace("S", "C" if "C" not in inner else "?")
+        self.shape = tuple(sizes[letter] for letter in outer + inner)
+        self.chunks = (1,) * len(outer) + self.shape[len(outer) :]
+        self.dtype: np.dtype[Any] = np.dtype(file.dtype)
+
+    def __getitem__(self, parts: tuple[slice | int, ...]) -> NDArray[Any]:
+        outer, inner = parts[: self._outer], parts[self._outer :]
+        picked = [range(n)[p] if isinstance(p, slice) else [p] for n, p in zip(self.shape, outer, strict=False)]
+        frames = [self._frame(where)[inner] for where in itertools.product(*picked)]
+        kept = [len(list(entries)) for entries, part in zip(picked, outer, strict=True) if isinstance(part, slice)]
+        if not frames:
+            empty = np.empty(self.shape[self._outer :], self.dtype)[inner]
+            return np.empty((*kept, *empty.shape), self.dtype)
+        return np.stack(frames).reshape(*kept, *frames[0].shape)
+
+    def _frame(self, where: Sequence[int]) -> NDArray[Any]:
+        rest = iter(where)
+        index = tuple(self._position if letter == "P" else next(rest) for letter in self._loops)
+        number = int(np.ravel_multi_index(index, self._loop_sizes)) if index else 0
+        frame = np.asarray(self._file.read_frame(number))
+        return frame.reshape(self.shape[self._outer :])
+
+
+def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
+    with nd2.ND2File(path) as file:
+        count = file.sizes.get("P", 1)
+        position = _pick(path, count, choice, [f"position {number}" for number in range(count)])
+        frames = _Nd2Frames(file, position)
+        axes = _word(path, frames.axes)
+        size = file.voxel_size()
+        calibrated = bool(file.metadata.channels and file.metadata.channels[0].volume.axesCalibrated[0])
+        voxel = {a: micrometres(getattr(size, a.lower()), "um") if calibrated else None for a in "XYZ"}
+        step = None
+        for loop in file.experiment or []:
+            if loop.type == "TimeLoop":
+                step = seconds(loop.parameters.periodMs or loop.parameters.periodDiff.avg, "ms")
+    array = FileArray(Nd2Source(str(path), position, os.stat(path).st_mtime_ns))
+    return Contents(array, axes, axes, voxel, step)
+
+
+# Zeiss
+
+
+def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
+    """One scene, put together from its full-size tiles and read into memory; overlapping tiles: the last one wins."""
+    from xml.etree import ElementTree
+
+    with czifile.CziFile(str(path)) as file:
+        entries = list(file.filtered_subblock_directory)
+        if not entries:
+            raise ImageFormatError(f"'{path}' holds no pixels. Export it again.")
+        scenes = sorted({_czi_start(entry, "S") for entry in entries})
+        number = _pick(path, len(scenes), choice, [f"scene {scene}" for scene in scenes])
+        entries = [entry for entry in entries if _czi_start(entry, "S") == scenes[number]]
+        letters = [letter for letter in entries[0].axes if letter not in "SM"]
+        first = {a: min(_czi_start(entry, a) for entry in entries) for a in letters}
+        stop = {a: max(_czi_start(entry, a) + _czi_size(entry, a) for entry in entries) for a in letters}
+        sizes = {a: stop[a] - first[a] for a in letters}
+        array = np.zeros([sizes[a] for a in letters], entries[0].dtype)
+        for entry in entries:
+            block = np.asarray(entry.data_segment().data(resize=False))
+            block = block.reshape([size for a, size in zip(entry.axes, block.shape, strict=True) if a not in "SM"])
+            corner = [_czi_start(entry, a) - first[a] for a in letters]
+            array[tuple(slice(c, c + n) for c, n in zip(corner, block.shape, strict=True))] = block
+        root = ElementTree.fromstring(file.metadata())
+    colour = sizes.get("0", 1) > 1
+    kept = [a for a in letters if sizes[a] > 1 or a in "YX"]
+    axes = _word(path, "".join("C" if a == "0" and colour else a for a in kept))
+    array = array.reshape([sizes[a] for a in kept])
+    voxel = {
+        a: micrometres(float(root.findtext(f".//Scaling/Items/Distance[@Id='{a}']/Value") or 0), "m") for a in "XYZ"
+    }
+    increment = root.findtext(".//Dimensions/T/Positions/Interval/Increment")
+    return Contents(array, axes, "".join(a for a in ORDER if a != "S"), voxel, seconds(float(increment or 0), "s"))
+
+
+def _czi_start(entry: Any, letter: str) -> int:
+    return int(entry.start[entry.axes.index(letter)]) if letter in entry.axes else 0
+
+
+def _czi_size(entry: Any, letter: str) -> int:
+    return int(entry.shape[entry.axes.index(letter)])
+
+
+# Leica
+
+
+def _read_lif(liffile: ModuleType, path: Path, choice: int | None) -> Contents:
+    with liffile.LifFile(path) as file:
+        images = list(file.images)
+        if not images:
+            raise ImageFormatError(f"'{path}' holds no images. Export it again.")
+        image = images[_pick(path, len(images), choice, [str(entry.name) for entry in images])]
+        dims = ["C" if name == "S" and "C" not in image.dims else str(name) for name in image.dims]
+        axes = _word(path, "".join(name if len(name) == 1 else "?" for name in dims))
+        array = np.asarray(image.asarray())
+        spacing = {name: _spacing(values) for name, values in image.coords.items()}
+    voxel = {a: micrometres(spacing.get(a, 0.0), "m") for a in "XYZ"}
+    return Contents(array, axes, axes, voxel, seconds(spacing.get("T", 0.0), "s"))
+
+
+def _spacing(values: Any) -> float:
+    return abs(float(values[-1] - values[0])) / (len(values) - 1) if len(values) > 1 else 0.0
