@@ -1,0 +1,248 @@
+"""Patches in a file: the `.npz` with X, Y and axes that the field's tools write and read (axes SCZYX or SCYX)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import axes as ax
+from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
+from veriscope.patches import augment
+from veriscope.patches.patches import percentile_facts
+
+Array = NDArray[np.float32]
+
+
+class Cuts(Protocol):
+    """What `save_npz` needs: patches as `cut_patches` makes them."""
+
+    shape: tuple[int, ...]
+    axes: str
+    channels_in: int
+    channels_out: int
+
+    def __len__(self) -> int: ...
+
+    def plain(self, index: int, seed: int) -> tuple[Array, Array]: ...
+
+
+def save_npz(
+    path: str | os.PathLike[str], patches: Cuts, count: int | None = None, seed: int = 0, overwrite: bool = False
+) -> None:
+    """Write `count` training patches (default: one epoch) of `seed`, neither flipped nor turned, as float32.
+
+    X (low) and Y (high) are (S, C, [Z,] Y, X), axes says so. Written patch by patch beside the file, then renamed.
+    Raises OutputError when the file exists or cannot be written, DataError for a count below 1.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise OutputError(f"Patches are saved as .npz, not as '{target.name}'. Name it '{target.stem}.npz'.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"'{target}' exists already. Choose another name, or pass overwrite=True.")
+    count = len(patches) if count is None else count
+    if count < 1:
+        raise DataError(f"The number of patches to save is at least 1, not {count}.")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for key, which, channels in (("X", 0, patches.channels_in), ("Y", 1, patches.channels_out)):
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    shape = (count, channels, *patches.shape)
+                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(member, header)
+                    for index in range(count):
+                        patch = patches.plain(index, seed)[which]
+                        member.write(np.ascontiguousarray(patch, dtype="<f4").tobytes())
+            with archive.open("axes.npy", "w") as member:
+                np.lib.format.write_array(member, np.array("SC" + patches.axes), allow_pickle=False)
+        os.replace(beside, target)
+    except OSError as error:
+        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}. Choose another place.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatches:
+    """Patches from an `.npz` with X, Y and axes; `axes` says what they are where the file does not.
+
+    Nothing in the file is unpickled. Raises ImageFormatError when it is missing, damaged or not such a file, AxesError
+    and DataError for axes or arrays that do not fit.
+    """
+    name = f"'{Path(path)}'"
+    try:
+        with _open(path) as found:
+            missing = sorted({"X", "Y"} - set(found.files))
+            if missing:
+                held = ", ".join(found.files) or "nothing"
+                raise ImageFormatError(
+                    f"{name} has no {' and no '.join(missing)} (it holds {held}). Training patches are X (low) and Y "
+                    f"(high); save them with save_npz."
+                )
+            if axes is None and "axes" not in found.files:
+                raise AxesError(f"{name} does not say its axes. Pass axes, for example axes='SCYX' or 'SCZYX'.")
+            word = str(found["axes"]) if axes is None else axes
+            low, high = found["X"], found["Y"]
+    except (AxesError, ImageFormatError):
+        raise
+    except FileNotFoundError as error:
+        raise ImageFormatError(f"There is no file {name}. Check the path.") from error
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
+        raise _damaged(name, error) from error
+    except (zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+        raise _damaged(name, error) from error
+    return array_patches(low, high, word, name)
+
+
+def _damaged(name: str, error: BaseException) -> ImageFormatError:
+    return ImageFormatError(f"{name} is not a readable .npz file of arrays ({error}). Copy or make it again.")
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
+    stream: IO[bytes]
+    with open(path, "rb") as stream:
+        if not zipfile.is_zipfile(stream):
+            raise ValueError("it is no zip archive, or incomplete")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as found:
+            yield found
+
+
+def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = "The patches") -> ArrayPatches:
+    """Patches that are already cut and normalised, checked: `low` and `high` with the letters `axes` (S and C in it).
+
+    Raises AxesError and DataError where they do not fit each other.
+    """
+    word = ax.image_axes(axes, name)
+    if "S" not in word or low.ndim != high.ndim:
+        raise AxesError(
+            f"{name}: X is {_text(low.shape)}, Y is {_text(high.shape)} and the axes are '{word}'. Training patches "
+            f"have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
+        )
+    target = "SC" + ("ZYX" if "Z" in word else "YX")
+    moved = []
+    for array, what in ((low, "X"), (high, "Y")):
+        if array.dtype.kind not in "buif":
+            raise DataError(f"{name}: {what} holds values of type {array.dtype}, not real numbers.")
+        if 0 in array.shape:
+            raise DataError(f"{name}: {what} is empty, its shape is {_text(array.shape)}. Save at least one patch.")
+        array = ax.move(array, word, target).astype(np.float32, copy=False)
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise DataError(f"{name}: {what} has {bad} values that are NaN or infinite. Cut the patches again.")
+        moved.append(np.ascontiguousarray(array))
+    if moved[0].shape[:1] + moved[0].shape[2:] != moved[1].shape[:1] + moved[1].shape[2:]:
+        raise DataError(
+            f"{name}: X is {_text(low.shape)} and Y is {_text(high.shape)} ({word}). Both need the same number of "
+            f"patches of the same size; only their channels may differ."
+        )
+    return ArrayPatches(moved[0], moved[1], target[2:], name.strip("'"))
+
+
+class ArrayPatches:
+    """Patches (low, high) that are cut and normalised already, with the interface of `Patches`; see `load_npz`.
+
+    Training draws entries at random, flipped and (if square) turned; checking takes them in order, as they stand.
+    """
+
+    def __init__(self, low: Array, high: Array, axes: str, name: str = "") -> None:
+        self.low, self.high, self.axes, self.name = low, high, axes, name
+        self.shape = tuple(low.shape[2:])
+        self.channels_in, self.channels_out = int(low.shape[1]), int(high.shape[1])
+        self.orientations = augment.allowed(axes, self.shape, None)
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def __repr__(self) -> str:
+        return f"<ArrayPatches: {len(self)} of {_text(self.shape)} ({self.axes})>"
+
+    def split(self, check: float = 0.1) -> tuple[ArrayPatches, ArrayPatches]:
+        """(training, checking): the last `check` of the entries, at least one, are for checking. Views, no copies."""
+        count = max(round(len(self) * check), 1)
+        if not 0 < check < 1 or count >= len(self):
+            raise DataError(
+                f"Of {len(self)} patches {check:g} cannot be split off for checking: both parts need at least one. "
+                f"Use a share between 0 and 1, or save more patches."
+            )
+        cut = len(self) - count
+        return (
+            ArrayPatches(self.low[:cut], self.high[:cut], self.axes, self.name),
+            ArrayPatches(self.low[cut:], self.high[cut:], self.axes, self.name),
+        )
+
+    def drawn(self, index: int, seed: int) -> dict[str, Any]:
+        """What makes training patch `index` (any number from 0): {"entry", "orientation"}; a pure function."""
+        rng = np.random.default_rng((seed, index))
+        return {"entry": int(rng.integers(len(self))), "orientation": self.orientations.draw(rng)}
+
+    def cut(self, drawn: dict[str, Any]) -> tuple[Array, Array]:
+        """The patch (low, high) that was drawn."""
+        low, high = (self._oriented(array, drawn) for array in (self.low, self.high))
+        return np.array(low, order="C"), np.array(high, order="C")
+
+    def _oriented(self, array: Array, drawn: dict[str, Any]) -> Array:
+        return augment.apply(array[drawn["entry"]], self.axes, drawn["orientation"])
+
+    def training(self, index: int, seed: int) -> tuple[Array, Array]:
+        """Training patch `index` of an endless supply: (low, high), each float32 (C, *shape)."""
+        return self.cut(self.drawn(index, seed))
+
+    def checking(self, index: int) -> tuple[Array, Array]:
+        """Entry `index`, counted round, as it stands."""
+        entry = index % len(self)
+        return self.low[entry].copy(), self.high[entry].copy()
+
+    def plain(self, index: int, seed: int) -> tuple[Array, Array]:
+        """As `training`, neither flipped nor turned."""
+        return self.cut({**self.drawn(index, seed), "orientation": self.orientations[0]})
+
+    def batch(self, indices: Sequence[int], seed: int) -> tuple[Array, Array]:
+        """Training patches stacked: (low, high), each float32 (B, C, *shape)."""
+        low = np.empty((len(indices), *self.low.shape[1:]), dtype=np.float32)
+        high = np.empty((len(indices), *self.high.shape[1:]), dtype=np.float32)
+        for number, index in enumerate(indices):
+            drawn = self.drawn(index, seed)
+            low[number], high[number] = self._oriented(self.low, drawn), self._oriented(self.high, drawn)
+        return low, high
+
+    def check_batch(self, indices: Sequence[int]) -> tuple[Array, Array]:
+        """Checking patches stacked: (low, high), each float32 (B, C, *shape)."""
+        entries = np.asarray(indices, dtype=np.int64) % len(self)
+        return self.low[entries], self.high[entries]
+
+    def summary(self) -> dict[str, Any]:
+        """What a model should remember of its training patches, ready for JSON; percentiles are of the patches."""
+        return {
+            "low": percentile_facts(lambda: iter([np.moveaxis(self.low, 1, 0)])),
+            "high": percentile_facts(lambda: iter([np.moveaxis(self.high, 1, 0)])),
+            "voxel_size": None,
+            "time_step": None,
+            "training": {
+                "pairs": len(self),
+                "frames": len(self),
+                "names": [self.name],
+                "axes": self.axes,
+                "shape": list(self.shape),
+                "channels_in": self.channels_in,
+                "channels_out": self.channels_out,
+                "per_image": 1,
+                "seed": None,
+                "foreground": None,
+                "foreground_share": None,
+                "normalize": "as saved",
+            },
+        }
+
+
+def _text(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape)

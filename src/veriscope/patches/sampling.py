@@ -1,0 +1,188 @@
+"""Where in an image patches may start: everywhere, or only where the truth shows something.
+
+The rule for foreground is the authors': a position counts when the maximum of the truth within half a patch around the
+centre of the patch exceeds 0.4 of the truth's 99.9th percentile, so that what is seen does not hide at a border. The
+map of such positions is made from maxima of small blocks, read piece by piece: memory follows the map, not the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_CELLS = 2**16  # cells of the map of one image; images that need no more have an exact map
+PIECE_BYTES = 2**25  # of the image, read at once
+
+
+@dataclass(frozen=True)
+class Starts:
+    """First corners that patches of `shape` may have in an image of `size`, in cells of `cell` voxels.
+
+    `cells` holds the flat numbers of the cells that count, in the grid of `grid` cells; None means all of them.
+    Where cells at the far border are cut off, `ends` is the running number of the positions they hold.
+    """
+
+    size: tuple[int, ...]
+    shape: tuple[int, ...]
+    cell: tuple[int, ...]
+    cells: NDArray[np.int64] | None = None
+    ends: NDArray[np.int64] | None = None
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """Number of possible starts along each axis."""
+        return tuple(size - patch + 1 for size, patch in zip(self.size, self.shape, strict=True))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        return tuple(-(-free // cell) for free, cell in zip(self.free, self.cell, strict=True))
+
+    def __len__(self) -> int:
+        """How many positions count."""
+        if self.cells is None:
+            return math.prod(self.free)
+        if self.ends is not None:
+            return int(self.ends[-1]) if len(self.ends) else 0
+        return len(self.cells) * math.prod(self.cell)
+
+    @property
+    def share(self) -> float:
+        """Which part of all positions counts, 0 .. 1."""
+        return len(self) / math.prod(self.free)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """One start, every one that counts with the same chance."""
+        if self.cells is None:
+            return tuple(int(start) for start in rng.integers(self.free))
+        if self.ends is None:
+            number = int(self.cells[rng.integers(len(self.cells))])
+        else:
+            number = int(self.cells[np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right")])
+        start = []
+        for size, free, cell in zip(reversed(self.grid), reversed(self.free), reversed(self.cell), strict=True):
+            number, place = divmod(number, size)
+            first = place * cell
+            inside = int(rng.integers(min(cell, free - first))) if cell > 1 else 0
+            start.append(first + inside)
+        return tuple(reversed(start))
+
+
+def everywhere(size: Sequence[int], shape: Sequence[int]) -> Starts:
+    """Every position at which a patch of `shape` fits into an image of `size`."""
+    return Starts(tuple(size), tuple(shape), (1,) * len(size))
+
+
+def on_foreground(
+    read: Callable[[tuple[slice, ...]], NDArray[Any]],
+    size: Sequence[int],
+    shape: Sequence[int],
+    threshold: Sequence[float],
+    most_cells: int = MOST_CELLS,
+    chunks: Sequence[int] | None = None,
+) -> Starts:
+    """The positions whose patch has, within its central half, a voxel brighter than the `threshold` of its channel.
+
+    `read(slices)` gives (C, *region) of the truth for one slice per spatial axis; `chunks` are the pieces in which it
+    is stored. Small images have an exact map (the authors' rule); large ones a map in cells of at most a quarter patch,
+    in which a cell counts only if each of its positions does: a little stricter, never laxer.
+    """
+    size, shape = tuple(size), tuple(shape)
+    cell = _cell(size, shape, most_cells)
+    bright = _bright_blocks(read, size, cell, np.asarray(threshold, dtype=np.float64), chunks)
+    starts = Starts(size, shape, cell)
+    for axis, (patch, step, cells) in enumerate(zip(shape, cell, starts.grid, strict=True)):
+        bright = _any_in_centre(bright, axis, patch, step, cells)
+    chosen = np.flatnonzero(bright)
+    if len(chosen) == bright.size:
+        return everywhere(size, shape)
+    if all(free % step == 0 for free, step in zip(starts.free, cell, strict=True)):
+        return Starts(size, shape, cell, chosen)
+    held = np.ones((), dtype=np.int64)
+    for free, step, cells in zip(starts.free, cell, starts.grid, strict=True):
+        held = np.multiply.outer(held, np.minimum(step, free - step * np.arange(cells)))
+    return Starts(size, shape, cell, chosen, np.cumsum(held.ravel()[chosen]))
+
+
+def centre(patch: int) -> tuple[int, int]:
+    """First voxel and length of the central half of a patch, along one axis: what the maximum filter looks at."""
+    length = max(patch // 2, 1)
+    return patch // 2 - length // 2, length
+
+
+def _cell(size: tuple[int, ...], shape: tuple[int, ...], most_cells: int) -> tuple[int, ...]:
+    """The smallest cells that leave at most `most_cells` of them, as far as every cell still sees a whole block."""
+    cell = [1] * len(size)
+    while math.prod(-(-length // step) for length, step in zip(size, cell, strict=True)) > most_cells:
+        room = [(cell[axis] / patch, axis) for axis, patch in enumerate(shape) if _seen(patch, 2 * cell[axis])]
+        if not room:
+            break
+        cell[min(room)[1]] *= 2
+    return tuple(cell)
+
+
+def _seen(patch: int, step: int) -> range:
+    """Blocks of `step` voxels, counted from the cell's own, at the centre of every patch that starts in it."""
+    first, length = centre(patch)
+    return range(-(-(step - 1 + first) // step), (first + length) // step)
+
+
+def _any_in_centre(bright: NDArray[np.bool_], axis: int, patch: int, step: int, cells: int) -> NDArray[np.bool_]:
+    """For each of the cells of starts along `axis`: is a block bright that all its patches have at the centre?"""
+    seen = _seen(patch, step)
+    count = np.cumsum(np.moveaxis(bright, axis, 0), axis=0, dtype=np.int32)
+    count = np.concatenate([np.zeros_like(count[:1]), count])
+    last = len(count) - 1
+    here = np.arange(cells)
+    inside = count[np.minimum(here + seen.stop, last)] - count[np.minimum(here + seen.start, last)]
+    return np.moveaxis(inside > 0, 0, axis)
+
+
+def _bright_blocks(
+    read: Callable[[tuple[slice, ...]], NDArray[Any]],
+    size: tuple[int, ...],
+    cell: tuple[int, ...],
+    threshold: NDArray[np.float64],
+    chunks: Sequence[int] | None,
+) -> NDArray[np.bool_]:
+    """Which blocks of `cell` voxels hold a voxel above the threshold of its channel."""
+    bright = np.zeros([-(-length // step) for length, step in zip(size, cell, strict=True)], dtype=bool)
+    for piece in _pieces(size, cell, len(threshold) * 8, chunks):
+        values = read(piece)
+        blocks = values
+        for axis, step in enumerate(cell, start=1):
+            if step > 1:
+                blocks = np.maximum.reduceat(blocks, np.arange(0, blocks.shape[axis], step), axis=axis)
+        above = np.any(blocks > threshold.reshape(-1, *[1] * len(size)), axis=0)
+        where = tuple(
+            slice(part.start // step, part.start // step + length)
+            for part, step, length in zip(piece, cell, above.shape, strict=True)
+        )
+        bright[where] = above
+    return bright
+
+
+def _pieces(
+    size: tuple[int, ...], cell: tuple[int, ...], voxel_bytes: int, chunks: Sequence[int] | None
+) -> Iterator[tuple[slice, ...]]:
+    """Regions that cover the image, begin on multiples of `cell`, follow the chunks and hold at most 32 MB."""
+    grain = [math.lcm(step, chunk) for step, chunk in zip(cell, chunks, strict=True)] if chunks else list(cell)
+    grain = [step if step > length else grown for step, grown, length in zip(cell, grain, size, strict=True)]
+    limit = max(PIECE_BYTES // voxel_bytes, 1)
+    if math.prod(min(grown, length) for grown, length in zip(grain, size, strict=True)) > limit:
+        grain = list(cell)
+    extent = [min(grown, length) for grown, length in zip(grain, size, strict=True)]
+    for axis in reversed(range(len(size))):
+        rest = math.prod(extent) // extent[axis]
+        times = max(limit // (rest * grain[axis]), 1)
+        extent[axis] = min(grain[axis] * times, size[axis])
+    starts = [range(0, length, step) for length, step in zip(size, extent, strict=True)]
+    for corner in np.ndindex(*[len(begin) for begin in starts]):
+        begin = [starts[axis][place] for axis, place in enumerate(corner)]
+        yield tuple(
+            slice(first, min(first + step, length)) for first, step, length in zip(begin, extent, size, strict=True)
+        )
