@@ -317,7 +317,7 @@ def test_lazy_images_give_the_same_patches_as_images_in_memory(chunks: tuple[int
 
 def test_cutting_reads_only_the_patch_or_its_chunks() -> None:
     array = np.random.default_rng(0).integers(0, 1000, (32, 64, 64)).astype(np.uint16)
-    for chunks, most in ((None, 8 * 16 * 16), ((8, 16, 16), 8 * 16 * 16)):
+    for chunks, most in ((None, 8 * 16 * 16), ((8, 16, 16), 16 * 32 * 32)):
         low, high = OnDisk(array, chunks), OnDisk(array, chunks)
         patches = cut_patches([Pair(Image(low, "ZYX"), Image(high, "ZYX"), "p")], (8, 16, 16))
         low.largest = high.largest = 0
@@ -334,11 +334,11 @@ def test_the_cache_reads_a_chunk_once_and_forgets_the_oldest() -> None:
     whole = (slice(0, 8), slice(0, 8))
     for _ in range(3):
         assert_array_equal(cache.read(image, "a", whole), array)
-    assert disk.reads == 4
+    assert disk.reads == 1
     cache.read(image, "b", (slice(1, 3), slice(2, 4)))
     assert cache.held_bytes <= cache.limit_bytes
     cache.read(image, "a", whole)
-    assert disk.reads > 5
+    assert disk.reads == 3
     assert pickle.loads(pickle.dumps(cache)).held_bytes == 0
 
 

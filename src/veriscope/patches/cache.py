@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from veriscope.images.image import Image
 
+Corner = tuple[int, ...]  # number of a chunk along each axis
+
 LIMIT_BYTES = 2**28  # of the chunks kept, over all images of a training set
 
 
@@ -22,7 +24,7 @@ class ChunkCache:
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
-        self._chunks: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
+        self._chunks: OrderedDict[tuple[Any, Corner], NDArray[Any]] = OrderedDict()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:
@@ -34,30 +36,51 @@ class ChunkCache:
         if chunks is None or 4 * prod(chunks) * image.dtype.itemsize > self.limit_bytes:
             return image.read(*region)
         spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(region, chunks, strict=True)]
+        corners = list(itertools.product(*spans))
+        found = self._found(key, corners)
+        missing = [corner for corner in corners if corner not in found]
+        if missing:
+            found |= self._load(image, key, missing, chunks)
         out = np.empty([part.stop - part.start for part in region], dtype=image.dtype)
-        for corner in itertools.product(*spans):
-            chunk = self._chunk(image, key, corner, chunks)
+        for corner in corners:
             inside, target = [], []
             for number, size, part in zip(corner, chunks, region, strict=True):
                 first, last = max(part.start, number * size), min(part.stop, (number + 1) * size)
                 inside.append(slice(first - number * size, last - number * size))
                 target.append(slice(first - part.start, last - part.start))
-            out[tuple(target)] = chunk[tuple(inside)]
+            out[tuple(target)] = found[corner][tuple(inside)]
         return out
 
-    def _chunk(self, image: Image, key: Any, corner: tuple[int, ...], chunks: tuple[int, ...]) -> NDArray[Any]:
-        name = (key, *corner)
+    def _found(self, key: Any, corners: list[Corner]) -> dict[Corner, NDArray[Any]]:
+        found = {}
         with self._lock:
-            found = self._chunks.get(name)
-            if found is not None:
-                self._chunks.move_to_end(name)
-                return found
-        spans = (slice(number * size, (number + 1) * size) for number, size in zip(corner, chunks, strict=True))
-        chunk = np.ascontiguousarray(image.read(*spans))
+            for corner in corners:
+                chunk = self._chunks.get((key, corner))
+                if chunk is not None:
+                    self._chunks.move_to_end((key, corner))
+                    found[corner] = chunk
+        return found
+
+    def _load(
+        self, image: Image, key: Any, missing: list[Corner], chunks: tuple[int, ...]
+    ) -> dict[Corner, NDArray[Any]]:
+        """Read the chunks between the `missing` ones in one go, which is faster than one by one, and keep them."""
+        ends = list(zip(np.min(missing, axis=0).tolist(), np.max(missing, axis=0).tolist(), strict=True))
+        box = image.read(
+            *(slice(low * size, (high + 1) * size) for (low, high), size in zip(ends, chunks, strict=True))
+        )
+        loaded = {}
+        for corner in itertools.product(*(range(low, high + 1) for low, high in ends)):
+            place = (
+                slice((number - low) * size, (number - low + 1) * size)
+                for number, (low, _), size in zip(corner, ends, chunks, strict=True)
+            )
+            loaded[corner] = box[tuple(place)].copy()
         with self._lock:
-            if name not in self._chunks:
-                self._chunks[name] = chunk
-                self.held_bytes += chunk.nbytes
+            for corner, chunk in loaded.items():
+                if (key, corner) not in self._chunks:
+                    self._chunks[key, corner] = chunk
+                    self.held_bytes += chunk.nbytes
             while self.held_bytes > self.limit_bytes:
                 self.held_bytes -= self._chunks.popitem(last=False)[1].nbytes
-        return chunk
+        return loaded

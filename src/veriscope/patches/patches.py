@@ -18,7 +18,7 @@ from veriscope import normalize as norm
 from veriscope.errors import AxesError, DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
-from veriscope.patches.cache import ChunkCache
+from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -61,6 +61,7 @@ def cut_patches(
     foreground_share: float = 1.0,
     normalize: Normalize = "random",
     turns: bool | None = None,
+    cache_bytes: int = LIMIT_BYTES,
 ) -> Patches:
     """Patches of `shape` (voxels along Y X or Z Y X), `per_image` from each frame of each pair in an epoch.
 
@@ -70,6 +71,7 @@ def cut_patches(
     normalize: "random" draws the two percentiles of the whole image per patch, in (1, 3) and (99.5, 99.9) (SI 2.2);
     "fixed" is always (2, 99.8), as at restoration; a pair of Normalizations (low, high) is used as it stands.
     turns: whether Y and X may change places; None asks the voxel sizes. Flips are always drawn.
+    cache_bytes: of decoded chunks that are kept while images are read from disk.
     seed: of the positions for checking. T (and S) are cut as separate frames, C becomes channels.
 
     Raises DataError for pairs that differ in shape or channels, images smaller than a patch, NaN and Inf, constant
@@ -125,7 +127,7 @@ def cut_patches(
             stacklevel=2,
         )
     choices = Choices(int(per_image), int(seed), foreground, float(foreground_share), normalize)
-    return Patches(tuple(sources), shape, axes, channels, choices)
+    return Patches(tuple(sources), shape, axes, channels, choices, ChunkCache(cache_bytes))
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Patches:
         axes: str,
         channels: tuple[int, int],
         choices: Choices,
+        cache: ChunkCache,
     ) -> None:
         self.shape = shape
         self.axes = axes
@@ -170,7 +173,7 @@ class Patches:
         self._sources = sources
         self._frames = [(pair, frame) for pair, source in enumerate(sources) for frame in range(len(source.starts))]
         self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
-        self._cache = ChunkCache()
+        self._cache = cache
 
     def __len__(self) -> int:
         """Patches in one epoch: `per_image` from each frame."""
