@@ -46,11 +46,13 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
             write_member(beside, number, member.state_dict())
         write_description(beside, ensemble.recipe, len(ensemble), ensemble.facts)
         write_log(beside, ensemble.facts.get("history", []))
+        replaced = beside.with_suffix(".replaced")
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(replaced)
         beside.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as problem:
-        raise _cannot_write(target, problem) from problem
+        raise cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
@@ -169,7 +171,7 @@ def write_file(path: Path, contents: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as problem:
-        raise _cannot_write(path, problem) from problem
+        raise cannot_write(path, problem) from problem
     finally:
         beside.unlink(missing_ok=True)
 
@@ -194,11 +196,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 
-def _cannot_write(target: Path, problem: OSError) -> OutputError:
+def cannot_write(target: Path, problem: OSError) -> OutputError:
+    """The error for a model that cannot be written."""
     return OutputError(
         f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
     )

@@ -1,0 +1,72 @@
+"""The state of an unfinished member, on disk: enough to go on exactly where it stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from veriscope.errors import TrainingError
+from veriscope.networks.folder import read_tensors, write_tensors
+from veriscope.training.schedule import Plan, Plateau
+
+FILE = "unfinished.safetensors"
+
+
+@dataclass
+class Progressed:
+    """How far a member has come; small values only, JSON can hold them."""
+
+    member: int
+    plan: Plan | None = None
+    step: int = 0
+    progress: float = 0.0  # 0 to 1, of the learning-rate schedule
+    seconds: float = 0.0  # spent on this member so far
+    loss_sum: float = 0.0  # of the steps of the current round
+    loss_count: int = 0
+    best: float | None = None  # lowest checked loss so far
+    plateau: Plateau | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save(path: Path, state: Progressed, run: dict[str, Any], **parts: Any) -> None:
+    """Write the state with the tensors of `network`, `average` and `optimizer`; `run` identifies what is trained."""
+    notes = {"state": json.dumps(asdict(state)), "run": json.dumps(run, sort_keys=True)}
+    write_tensors(path, _tensors(**parts), notes)
+
+
+def restore(path: Path, run: dict[str, Any], **parts: Any) -> Progressed:
+    """Put the saved tensors back and return the state. Raises TrainingError when `run` is not what was saved."""
+    tensors, notes = read_tensors(path)
+    before = json.loads(notes["run"])
+    changed = sorted(name for name in {*before, *run} if before.get(name) != json.loads(json.dumps(run)).get(name))
+    if changed:
+        was = ", ".join(f"{name}: {before.get(name)!r} before, {run.get(name)!r} now" for name in changed)
+        raise TrainingError(
+            f"This training cannot be resumed: {was}. Resume with the same settings and data, or overwrite the model."
+        )
+    values = json.loads(notes["state"])
+    values["plan"] = Plan(**values["plan"]) if values["plan"] else None
+    values["plateau"] = Plateau(**values["plateau"]) if values["plateau"] else None
+    with torch.no_grad():
+        for name, target in _tensors(**parts).items():
+            target.copy_(tensors[name])
+    return Progressed(**values)
+
+
+def _tensors(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    moments: dict[str, Tensor] = {}
+    for number, weights in enumerate(weights for group in optimizer.param_groups for weights in group["params"]):
+        state = optimizer.state[weights]
+        if not state:  # as Adam makes it at its first step
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weights), torch.zeros_like(weights)
+        moments |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+    named = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if average is not network:  # it is the network itself where weights are not averaged
+        named |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    return named | moments

@@ -1,0 +1,118 @@
+"""What is trained, from what, for how long, and where it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from veriscope.networks import folder as files
+from veriscope.networks.recipe import Recipe
+from veriscope.training.losses import Loss
+from veriscope.training.parallel import Team
+
+Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Source(Protocol):
+    """Where patches come from; `veriscope.cut_patches` makes one. Arrays are float32, (batch, channels, *space)."""
+
+    @property
+    def axes(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def channels_in(self) -> int: ...
+    @property
+    def channels_out(self) -> int: ...
+    def __len__(self) -> int: ...
+    def batch(self, indices: Any, seed: int) -> Batch: ...
+    def check_batch(self, indices: Any) -> Batch: ...
+    def summary(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, from what, for how long, and where it goes."""
+
+    recipe: Recipe
+    patches: Source
+    check: Source
+    members: int
+    epochs: int | None
+    minutes: float | None
+    seed: int
+    loss: Loss
+    folder: Path | None
+    team: Team
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "epochs": self.epochs or (None if self.minutes else self.recipe.epochs),
+            "minutes": self.minutes,
+            "loss": getattr(self.loss, "__name__", type(self.loss).__name__),
+            "data": self.patches.summary(),
+            "patches": [len(self.patches), *self.patches.shape],
+        }
+
+    @cached_property
+    def fast(self) -> bool:
+        """Whether convolutions are trained in bfloat16."""
+        wanted = self.recipe.precision
+        return wanted == "bfloat16" or (wanted == "auto" and fast_bfloat16(self.team.device))
+
+    def settings(self) -> dict[str, Any]:
+        """The identity in the form in which it comes back from a file."""
+        identity: dict[str, Any] = json.loads(json.dumps(self.identity))
+        return identity
+
+    def facts(self, finished: int, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the model folder tells of its training."""
+        seen = self.patches.summary()
+        best = {row["member"]: row["best"] for row in history}
+        return {
+            "training": {
+                **self.settings(),
+                "members": self.members,
+                "finished_members": finished,
+                "processes": self.team.size,
+                "device": self.team.device.type,
+                "precision": "bfloat16" if self.fast else "float32",
+                "torch": torch.__version__,
+            },
+            "low": seen.get("low"),
+            "high": seen.get("high"),
+            "voxel_size": seen.get("voxel_size"),
+            "time_step": seen.get("time_step"),
+            "scores": {"check_loss": [best[member] for member in sorted(best)]},
+            "history": history,
+        }
+
+    def write(self, members: int, finished: int, history: list[dict[str, Any]]) -> None:
+        """Description and log; `members` have weights on disk, `finished` of them are done."""
+        if self.folder and self.team.leads:
+            files.write_description(self.folder, self.recipe, members, self.facts(finished, history))
+            files.write_log(self.folder, history)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware, at about twice the rate of float32 or more."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    asked: list[Callable[[], bool]] = [
+        getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return any(ask() for ask in asked)

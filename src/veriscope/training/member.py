@@ -1,0 +1,264 @@
+"""The training of one member: the loop itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from veriscope.errors import TrainingError
+from veriscope.networks import folder as files
+from veriscope.networks.unet import UNet, build
+from veriscope.training import checkpoint
+from veriscope.training.checkpoint import Progressed
+from veriscope.training.job import Batch, Job
+from veriscope.training.progress import Listener, Report
+from veriscope.training.schedule import Plan, Plateau, average_decay, warm_cosine
+
+SAVE_EVERY = 60.0  # seconds between checkpoints within a round
+TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
+CHECK_SHARE = 0.15  # patches checked after a round, as a share of those trained on in it
+LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
+
+
+class Member:
+    """The training of one member."""
+
+    def __init__(
+        self,
+        job: Job,
+        number: int,
+        budget: float | None,
+        past: list[dict[str, Any]],
+        listener: Listener,
+    ) -> None:
+        self.job, self.number, self.budget, self.past, self.listener = job, number, budget, past, listener
+        self.recipe, self.team = job.recipe, job.team
+        self.seed = int(np.random.SeedSequence([job.seed, number]).generate_state(1)[0])
+        self.layout = torch.channels_last if len(self.recipe.axes) == 2 else torch.channels_last_3d
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = build(self.recipe).to(self.team.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), self.recipe.learning_rate, eps=1e-7, weight_decay=self.recipe.weight_decay
+        )
+        self.best_weights = _copied(self.average)
+        self.state = Progressed(number, plateau=Plateau(self.recipe.patience))
+        self.saved_at = time.monotonic()
+        self.check_loss: float | None = None
+
+    def train(self, resume: bool) -> tuple[UNet, list[dict[str, Any]]]:
+        """The loop. Returns the network with its best weights, and one row of history per round."""
+        state = self.state = self._resumed() if resume else self.state
+        if state.plan is None and self.budget is None:
+            epochs = self.job.epochs or self.recipe.epochs
+            state.plan = Plan.of_epochs(epochs, len(self.job.patches), self.recipe.batch)
+        started = time.monotonic() - state.seconds
+        timed: list[float] = []
+        round_loss = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.team.device)
+        for low, high in self._batches(state.step):
+            at = time.monotonic()
+            rate = self._rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            round_loss += self._step(low, high)
+            state.step += 1
+            state.loss_count += 1
+            timed.append(time.monotonic() - at)
+            ends, saves = self._round_ends(), self._save_is_due()
+            if ends or saves or state.step % LOOK_EVERY == 0 or state.plan is None:
+                state.loss_sum = float(self.team.average(round_loss.clone()))
+                self._stop_if_nan(state.loss_sum)
+            state.seconds = time.monotonic() - started
+            if state.plan is None and len(timed) > TIMED_STEPS:
+                state.plan = self._planned(float(np.median(timed[1:])) * (1 + CHECK_SHARE / 2))
+            if state.plan:
+                state.progress += (1 - state.progress) / max(state.plan.steps - state.step + 1, 1)
+            if ends:
+                self._end_round(rate, started)
+                round_loss.zero_()
+            elif saves:
+                self._save()
+            self._tell()
+            if state.plan and state.step >= state.plan.steps:
+                break
+        self.network.load_state_dict(self.best_weights)
+        return self.network.to("cpu").requires_grad_(False).eval(), state.history
+
+    def _batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches from `step` on, for ever, each cut in the background while the one before is learned from."""
+
+        def cut(step: int) -> tuple[Tensor, Tensor]:
+            wanted = self.team.share(range(step * self.recipe.batch, (step + 1) * self.recipe.batch))
+            return self._on_device(self.job.patches.batch(wanted, self.seed))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="patches") as cutter:
+            coming = cutter.submit(cut, step)
+            while True:
+                step += 1
+                current, coming = coming, cutter.submit(cut, step)
+                yield current.result()
+
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        low, high = (torch.from_numpy(part) for part in batch)
+        if self.team.device.type == "cuda":
+            low, high = low.pin_memory(), high.pin_memory()
+        low, high = (part.to(self.team.device, non_blocking=True) for part in (low, high))
+        return low.contiguous(memory_format=self.layout), high
+
+    def _step(self, low: Tensor, high: Tensor) -> Tensor:
+        """One step of the optimiser; the loss before it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+            output = self.network.train()(low)
+        loss = self.job.loss(output, high)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(self.network)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        if self.average is not self.network:
+            steps = self.state.plan.steps if self.state.plan else 1
+            decay = average_decay(self.state.step, steps, self.recipe.averaging)
+            with torch.no_grad():
+                for mean, weights in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(weights, 1 - decay)
+        return loss.detach()
+
+    def _rate(self) -> float:
+        if self.recipe.schedule == "plateau":
+            assert self.state.plateau is not None
+            return self.recipe.learning_rate * self.state.plateau.factor
+        return self.recipe.learning_rate * warm_cosine(self.state.progress, self.recipe.warmup)
+
+    def _planned(self, seconds_per_step: float) -> Plan:
+        """The plan that fits the rest of the time, the same in all processes."""
+        assert self.budget is not None
+        left, per_step = self.team.agree(self.budget - self.state.seconds, seconds_per_step)
+        return Plan.of_time(self.state.step, left, per_step, self.state.plan.per_round if self.state.plan else None)
+
+    def _round_ends(self) -> bool:
+        plan = self.state.plan
+        return plan is not None and (self.state.step % plan.per_round == 0 or self.state.step >= plan.steps)
+
+    def _save_is_due(self) -> bool:
+        """The same answer in all processes: saving takes a sum over them."""
+        if self.job.folder is None:
+            return False
+        return bool(self.team.agree(time.monotonic() - self.saved_at > SAVE_EVERY)[0])
+
+    def _end_round(self, rate: float, started: float) -> None:
+        """Check the (averaged) weights, keep them if they are the best so far, write everything down."""
+        state, plan = self.state, self.state.plan
+        assert plan is not None
+        assert state.plateau is not None
+        self.check_loss = self._checked(plan)
+        self._stop_if_nan(self.check_loss)
+        state.plateau.see(self.check_loss)
+        improved = state.best is None or self.check_loss < state.best
+        if improved:
+            state.best = self.check_loss
+            self.best_weights = _copied(self.average)
+        state.seconds = time.monotonic() - started
+        state.history.append(
+            {
+                "member": self.number,
+                "step": state.step,
+                "seconds": round(state.seconds, 3),
+                "learning_rate": rate,
+                "loss": state.loss_sum / state.loss_count,
+                "check_loss": self.check_loss,
+                "best": state.best,
+            }
+        )
+        state.loss_sum, state.loss_count = 0.0, 0
+        if self.budget is not None and plan.steps - state.step > plan.per_round:
+            state.plan = self._planned(state.seconds / state.step)
+        if self.job.folder and self.team.leads:
+            if improved:
+                files.write_member(self.job.folder, self.number, self.best_weights)
+            self.job.write(self.number + 1, self.number, self.past + state.history)
+        self._save()
+
+    @torch.inference_mode()
+    def _checked(self, plan: Plan) -> float:
+        """The loss over the check patches, as the averaged weights have it."""
+        count = len(self.job.check)
+        if self.budget is not None:
+            count = min(count, max(4, round(CHECK_SHARE * plan.per_round * self.recipe.batch)))
+        chosen = np.linspace(0, len(self.job.check) - 1, count).round().astype(int).tolist()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.team.device)
+        network = self.average.eval()
+        for first in range(0, count, self.recipe.batch):
+            wanted = self.team.share(chosen[first : first + self.recipe.batch])
+            if not wanted:
+                continue
+            low, high = self._on_device(self.job.check.check_batch(wanted))
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+                output = network(low)
+            sums += torch.stack([self.job.loss(output, high).double() * len(wanted), torch.tensor(float(len(wanted)))])
+        total, seen = self.team.average(sums)
+        return float(total / seen)
+
+    def _stop_if_nan(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss} at step {self.state.step} of member {self.number + 1}. Check that the pairs "
+                f"show the same field and hold no broken images; then try a lower learning rate than "
+                f"{self.recipe.learning_rate:g}, or precision float32. The best weights so far were kept."
+            )
+
+    def _run(self) -> dict[str, Any]:
+        return {**self.job.identity, "member": self.number}
+
+    def _save(self) -> None:
+        if self.job.folder and self.team.leads:
+            parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+            checkpoint.save(self.job.folder / checkpoint.FILE, self.state, self._run(), **parts)
+        self.saved_at = time.monotonic()
+
+    def _resumed(self) -> Progressed:
+        """The state on disk of this member, if a run was interrupted in it."""
+        if self.job.folder is None or not (self.job.folder / checkpoint.FILE).exists():
+            return self.state
+        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        state = checkpoint.restore(self.job.folder / checkpoint.FILE, self._run(), **parts)
+        if state.best is not None:
+            self.best_weights, _ = files.read_tensors(self.job.folder / files.member_file(self.number))
+        return state
+
+    def _tell(self) -> None:
+        state, plan = self.state, self.state.plan
+        share = state.step / plan.steps if plan else 0.0
+        per_step = state.seconds / max(state.step, 1)
+        left = None
+        if plan:
+            left = per_step * (plan.steps - state.step)
+            after = self.job.members - self.number - 1
+            left += after * (self.budget if self.budget is not None else per_step * plan.steps)
+        self.listener(
+            Report(
+                member=self.number,
+                members=self.job.members,
+                step=state.step,
+                steps=plan.steps if plan else 0,
+                done=(self.number + share) / self.job.members,
+                loss=state.loss_sum / state.loss_count if state.loss_count and state.loss_sum else None,
+                check_loss=self.check_loss,
+                best=state.best,
+                patches_per_second=self.recipe.batch / per_step,
+                seconds_left=left,
+            )
+        )
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: weights.detach().clone() for name, weights in network.state_dict().items()}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+
+import veriscope as vs
+from veriscope.errors import DeviceError, TrainingError
+from veriscope.training.parallel import Team, choose_device
+
+SCRIPT = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    from conftest import Blobs
+    import veriscope as vs
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, precision="float32")
+    ensemble = vs.train(recipe, Blobs(), Blobs(), members=2, epochs=3, folder={out!r}, progress=False)
+"""
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """The same batches, shared: losses agree to rounding, and one process writes the model."""
+    script = tmp_path / "script.py"
+    histories = {}
+    for size in (1, 2):
+        out = tmp_path / f"model{size}"
+        script.write_text(textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent), out=str(out))))
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+        done = subprocess.run([*launcher, str(script)], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        facts = json.loads((out / "recipe.json").read_text())["facts"]
+        assert facts["training"]["processes"] == size
+        histories[size] = [(row["loss"], row["check_loss"]) for row in facts["history"]]
+    assert len(histories[1]) == 6
+    for alone, shared in zip(histories[1], histories[2], strict=True):
+        assert shared == pytest.approx(alone, rel=1e-4, abs=1e-5)
+
+
+def test_a_batch_is_shared_without_loss() -> None:
+    shares = [Team(rank, 3).share(range(10, 19)) for rank in range(3)]
+    assert sorted(index for share in shares for index in share) == list(range(10, 19))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(blobs: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("veriscope.training.loop.team", lambda device: nullcontext(Team(0, 3)))
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4)
+    with pytest.raises(TrainingError, match="batch of 4 patches cannot be shared by 3 processes"):
+        vs.train(recipe, blobs(), blobs(), members=1, epochs=1, progress=False)
+
+
+def test_devices_are_named_or_refused() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="no device called 'abacus'"):
+        choose_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="'cuda' is not present"):
+            choose_device("cuda")
