@@ -1,4 +1,4 @@
-"""Pairs of a low and a high image of the same place: matched by file name, checked, and split for training and judging."""
+"""Pairs of a low and a high image of the same place: matched by file name, checked, split for training and judging."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Pairs(Sequence[Pair]):
             for here, there, which in ((pair.low, first.low, "low"), (pair.high, first.high, "high")):
                 if ("Z" in here.axes) != ("Z" in there.axes) or here.size("C") != there.size("C"):
                     raise DataError(
-                        f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do not "
-                        f"go together: images for one model agree in having Z or not and in the number of channels."
+                        f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do "
+                        f"not go together: images for one model agree in having Z or not and in the number of channels."
                     )
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ def read_pairs(low: str | Path, high: str | Path, axes: str | None = None, lazy:
     if lazy is None:
         lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
     if not lazy:
-        opened = [(read_image(a, axes, lazy=False), read_image(b, axes, lazy=False), name) for a, b, name in matched]
+        opened = [(a.in_memory(), b.in_memory(), name) for a, b, name in opened]
     return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name))])
 
 
@@ -168,8 +168,8 @@ def _by_name(files: Sequence[Path]) -> dict[str, Path]:
     for file in files:
         if stem(file) in found:
             raise PairingError(
-                f"'{found[stem(file)]}' and '{file}' have the same name apart from the suffix, so it is not clear which "
-                f"one to pair. Rename or move one of them."
+                f"'{found[stem(file)]}' and '{file}' have the same name apart from the suffix, so it is not clear "
+                f"which one to pair. Rename or move one of them."
             )
         found[stem(file)] = file
     return found

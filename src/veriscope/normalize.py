@@ -1,0 +1,341 @@
+"""Percentile normalisation (SI 2.2): fit, apply, undo; percentiles of images too large for memory.
+
+Fitted values are plain numbers in a frozen `Normalization`, one low and one high per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import DataError
+
+Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
+
+_DIGIT = 16  # bits looked at in one pass over the data
+_PIECE = 2**21  # pixels counted at once, to keep temporary arrays small
+_BINS = 2**18  # for floats that can be seen only once
+_CLOSE = 1e-4  # of the range: 64-bit numbers need not be known better
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The linear map that takes `low` to 0 and `high` to 1, one of each per channel.
+
+    Raises DataError where a channel is constant (high <= low) or not finite.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", tuple(float(value) for value in self.low))
+        object.__setattr__(self, "high", tuple(float(value) for value in self.high))
+        if not self.low or len(self.low) != len(self.high):
+            raise DataError(f"A normalisation needs one low and one high per channel, not {self.low} and {self.high}.")
+        for channel, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not (isfinite(low) and isfinite(high) and low < high):
+                where = f" in channel {channel}" if len(self.low) > 1 else ""
+                raise DataError(
+                    f"The image is constant or nearly so{where}: its low percentile {low:g} is not below its high "
+                    f"percentile {high:g}, so it cannot be normalised. Leave this image out, or use percentiles "
+                    f"further apart, such as 0.1 and 99.99 for a few bright spots on an empty background."
+                )
+
+    @property
+    def channels(self) -> int:
+        return len(self.low)
+
+    @property
+    def range(self) -> tuple[float, ...]:
+        """high - low per channel: one unit of a normalised image, in grey values."""
+        return tuple(high - low for low, high in zip(self.low, self.high, strict=True))
+
+    def apply(self, array: NDArray[Any], channel_axis: int = 0) -> NDArray[np.float32]:
+        """(array - low) / (high - low) as float32; any shape with the channels on `channel_axis`."""
+        low, span = self._shaped(array, channel_axis)
+        exact = array.dtype.itemsize <= 2 or array.dtype == np.float32
+        work = np.float32 if exact else np.float64
+        result = np.subtract(array, low, dtype=work)
+        result /= span.astype(work)
+        return np.asarray(result, np.float32)
+
+    def undo(self, array: NDArray[Any], channel_axis: int = 0) -> NDArray[np.float32]:
+        """array * (high - low) + low as float32: back to grey values."""
+        low, span = self._shaped(array, channel_axis)
+        work = np.float64 if array.dtype == np.float64 else np.float32
+        result = np.multiply(array, span.astype(work), dtype=work)
+        result += low.astype(work)
+        return np.asarray(result, np.float32)
+
+    def _shaped(self, array: NDArray[Any], channel_axis: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if not -array.ndim <= channel_axis < array.ndim or array.shape[channel_axis] != self.channels:
+            raise DataError(
+                f"This normalisation is for {self.channels} channel(s), but the array has shape {array.shape} with "
+                f"channels on axis {channel_axis}. Fit one for this image."
+            )
+        shape = [1] * array.ndim
+        shape[channel_axis] = self.channels
+        return np.array(self.low).reshape(shape), np.array(self.range).reshape(shape)
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {"low": list(self.low), "high": list(self.high)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Sequence[float]]) -> Normalization:
+        return cls(tuple(stored["low"]), tuple(stored["high"]))
+
+
+def fit(blocks: Blocks, percentiles: Sequence[float] = (2.0, 99.8)) -> Normalization:
+    """The normalisation that takes the two `percentiles` of the data (SI 2.2: 2 and 99.8) to 0 and 1.
+
+    `blocks` as in `percentiles`. Raises DataError for constant images and for NaN or infinite values.
+    """
+    if len(percentiles) != 2 or not percentiles[0] < percentiles[1]:
+        raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {percentiles}.")
+    found = _percentiles(blocks, percentiles)
+    return Normalization(tuple(found[:, 0].tolist()), tuple(found[:, 1].tolist()))
+
+
+def percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
+    """Percentiles (0 to 100) of each channel, (C, len(wanted)), over pieces of an image given one after the other.
+
+    `blocks` are arrays (C, ...) of one dtype, or a function that starts them anew. The result is that of np.percentile
+    (linear), for integers of up to 16 bits in one pass, for other numbers in as many passes as they have 16-bit digits
+    (64-bit numbers stop when known to 0.01 % of the range). An iterator of such numbers can be passed once only: then
+    they are good to 0.01 % of the range. Raises DataError when there is no data, or NaN or infinite values.
+    """
+    return _percentiles(blocks, wanted)
+
+
+def _percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
+    if not wanted or not all(0 <= value <= 100 for value in wanted):
+        raise DataError(f"Percentiles lie between 0 and 100, unlike {tuple(wanted)}.")
+    if callable(blocks):
+        fresh = blocks
+    elif isinstance(blocks, np.ndarray):
+        fresh = lambda: [blocks]  # noqa: E731
+    elif isinstance(blocks, Iterator):
+        first = next(blocks, None)
+        if first is not None and np.dtype(first.dtype).itemsize > 2:
+            return _seen_once(_with_first(first, blocks), wanted)
+        fresh = lambda: () if first is None else _with_first(first, blocks)  # noqa: E731
+    else:
+        fresh = lambda: blocks  # noqa: E731
+    return _by_digits(fresh, np.asarray(wanted, dtype=np.float64))
+
+
+def _with_first(first: NDArray[Any], rest: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    yield first
+    yield from rest
+
+
+class _Watch:
+    """What every pass checks and counts: channels, pixels, and values that are no numbers."""
+
+    def __init__(self) -> None:
+        self.dtype: np.dtype[Any] | None = None
+        self.channels = self.pixels = self.bad = self.all = 0
+
+    def pieces(self, block: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The block in flat pieces with their channel, in native byte order and without NaN and Inf."""
+        block = np.asarray(block)
+        native = block.dtype.newbyteorder("=")
+        if self.dtype is None:
+            if block.ndim < 1 or block.dtype.kind not in "buif":
+                raise DataError(f"Percentiles need arrays of real numbers, not {block.dtype} of shape {block.shape}.")
+            self.dtype, self.channels = native, block.shape[0]
+        if native != self.dtype or block.ndim < 1 or block.shape[0] != self.channels:
+            raise DataError(
+                f"Pieces of one image differ: {self.dtype} with {self.channels} channels, then {block.dtype} "
+                f"with shape {block.shape}."
+            )
+        for channel in range(self.channels):
+            flat = block[channel].reshape(-1)
+            for start in range(0, flat.size, _PIECE):
+                piece = flat[start : start + _PIECE].astype(native, copy=False)
+                self.all += piece.size
+                if native.kind == "f":
+                    finite = np.isfinite(piece)
+                    if not finite.all():
+                        piece = piece[finite]
+                        self.bad += int(finite.size - piece.size)
+                yield channel, piece
+        self.pixels += block[0].size if self.channels else 0
+
+    def check(self) -> None:
+        if self.bad:
+            raise DataError(
+                f"{self.bad:,} of {self.all:,} values of the image are NaN or infinite, so it cannot be normalised. "
+                f"Replace them first, for example with numpy.nan_to_num."
+            )
+        if not self.pixels or not self.channels:
+            raise DataError("There are no pixels to take percentiles of. Check how the image was read or cropped.")
+
+
+def _ranks(wanted: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Ranks below and above each percentile, and the weight of the upper one, as np.percentile has them."""
+    place = wanted / 100 * (count - 1)
+    below = np.floor(place).astype(np.int64)
+    return below, np.minimum(below + 1, count - 1), place - below
+
+
+def _blend(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear interpolation with np.percentile's rounding."""
+    return np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)
+
+
+# Exact: a digit of 16 bits per pass, from the front, as one looks up words in a dictionary
+
+
+def _by_digits(fresh: Callable[[], Iterable[NDArray[Any]]], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: list[dict[int, tuple[int, int]]] = []  # per channel: rank -> (leading digits of its key, values before)
+    below = above = np.empty(0, np.int64)
+    weight = np.empty(0)
+    done = 0
+    while True:
+        watch = _Watch()
+        counts: list[dict[int, NDArray[np.int64]]] = []
+        for block in fresh():
+            for channel, piece in watch.pieces(block):
+                if not counts:
+                    counts = [{} for _ in range(watch.channels)]
+                keys = _keys(piece)
+                bits = 8 * keys.dtype.itemsize
+                leaders = {leader for leader, _ in found[channel].values()} if found else {0}
+                for leader in leaders:
+                    digits = _digits(keys, leader, done, bits)
+                    size = 2 ** min(_DIGIT, bits)
+                    seen = np.bincount(digits, minlength=size)
+                    counts[channel][leader] = counts[channel].get(leader, 0) + seen
+        watch.check()
+        assert watch.dtype is not None
+        if not found:
+            below, above, weight = _ranks(wanted, watch.pixels)
+            ranks = {int(rank) for rank in (*below, *above)}
+            found = [dict.fromkeys(ranks, (0, 0)) for _ in range(watch.channels)]
+        bits = 8 * watch.dtype.itemsize
+        step = min(_DIGIT, bits)
+        sums = [{leader: np.cumsum(seen) for leader, seen in counted.items()} for counted in counts]
+        found = [
+            {rank: _narrow(total[leader], rank, leader, before, step) for rank, (leader, before) in ranked.items()}
+            for ranked, total in zip(found, sums, strict=True)
+        ]
+        done += step
+        values = [
+            {rank: _value(leader, done, bits, watch.dtype) for rank, (leader, _) in ranked.items()} for ranked in found
+        ]
+        if done == bits or (done >= 32 and all(_is_close(ranked, done, bits, watch.dtype) for ranked in found)):
+            low, high = (np.array([[of[int(r)] for r in ranks] for of in values]) for ranks in (below, above))
+            return _blend(low, high, weight)
+
+
+def _keys(values: NDArray[Any]) -> NDArray[Any]:
+    """Unsigned integers in the same order as `values`."""
+    bits = 8 * values.dtype.itemsize
+    raw = values.view(f"u{values.dtype.itemsize}")
+    top = raw.dtype.type(1 << (bits - 1))
+    if values.dtype.kind in "bu":
+        return raw
+    if values.dtype.kind == "i":
+        flipped: NDArray[Any] = raw ^ top
+        return flipped
+    counted: NDArray[Any] = np.where(raw & top, ~raw, raw | top)  # negative floats count downwards
+    return counted
+
+
+def _digits(keys: NDArray[Any], leader: int, done: int, bits: int) -> NDArray[Any]:
+    """The next digit of those keys that begin with `leader`."""
+    if bits <= _DIGIT:
+        return keys
+    kind = keys.dtype.type
+    if done:
+        keys = keys[keys >> kind(bits - done) == kind(leader)]
+    return ((keys >> kind(bits - done - _DIGIT)) & kind(2**_DIGIT - 1)).astype(np.uint16)
+
+
+def _narrow(total: NDArray[np.int64], rank: int, leader: int, before: int, step: int) -> tuple[int, int]:
+    digit = int(np.searchsorted(total, rank - before, side="right"))
+    return leader << step | digit, before + (int(total[digit - 1]) if digit else 0)
+
+
+def _value(leader: int, done: int, bits: int, dtype: np.dtype[Any]) -> float:
+    """The smallest value whose key begins with `leader`."""
+    key = min(leader << (bits - done), 2**bits - 1)
+    top = 1 << (bits - 1)
+    if dtype.kind == "i":
+        key ^= top
+    elif dtype.kind == "f":
+        key = key ^ top if key & top else key ^ (2 * top - 1)
+    return float(np.array([key], dtype=f"u{dtype.itemsize}").view(dtype)[0])
+
+
+def _is_close(ranked: dict[int, tuple[int, int]], done: int, bits: int, dtype: np.dtype[Any]) -> bool:
+    """Whether the leading digits already give every value to a small part of the range that they span."""
+    leaders = sorted(leader for leader, _ in ranked.values())
+    edges = [(_value(leader, done, bits, dtype), _value(leader + 1, done, bits, dtype)) for leader in leaders]
+    span = edges[-1][0] - edges[0][0]
+    return all(abs(stop - start) <= _CLOSE * span for start, stop in edges)
+
+
+# Once: a fine histogram whose range grows with the data
+
+
+def _seen_once(blocks: Iterator[NDArray[Any]], wanted: Sequence[float]) -> NDArray[np.float64]:
+    watch = _Watch()
+    grown: list[_Growing] = []
+    for block in blocks:
+        for channel, piece in watch.pieces(block):
+            if not grown:
+                grown = [_Growing() for _ in range(watch.channels)]
+            grown[channel].add(piece.astype(np.float64))
+    watch.check()
+    return np.array([histogram.percentiles(np.asarray(wanted, np.float64)) for histogram in grown])
+
+
+class _Growing:
+    """Counts in equal bins; when values fall outside, the range at least doubles and what was counted is moved over."""
+
+    def __init__(self) -> None:
+        self.start = self.width = 0.0
+        self.least, self.most = np.inf, -np.inf
+        self.counts = np.zeros(_BINS, np.int64)
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        if not values.size:
+            return
+        least, most = min(self.least, float(values.min())), max(self.most, float(values.max()))
+        inside = self.width > 0 and self.start <= least and most < self.start + self.width * _BINS
+        if not inside:
+            self._grow(least, most)
+        self.least, self.most = least, most
+        self.counts += np.bincount(self._bins(values), minlength=_BINS)
+
+    def _bins(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        return np.clip((values - self.start) / self.width, 0, _BINS - 1).astype(np.int64)
+
+    def _grow(self, least: float, most: float) -> None:
+        old = self.start + (np.arange(_BINS, dtype=np.float64) + 0.5) * self.width
+        counted = self.counts
+        span = max((most - least) * 1.25, 2 * self.width * _BINS, abs(most) * 1e-9, 1e-300)
+        self.start, self.width = (least + most - span) / 2, span / _BINS
+        self.counts = np.zeros(_BINS, np.int64)
+        full = np.flatnonzero(counted)
+        if full.size:
+            np.add.at(self.counts, self._bins(old[full]), counted[full])
+
+    def percentiles(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = np.cumsum(self.counts)
+        below, above, weight = _ranks(wanted, int(total[-1]))
+        low, high = (
+            np.clip(
+                self.start + (np.searchsorted(total, ranks, side="right") + 0.5) * self.width, self.least, self.most
+            )
+            for ranks in (below, above)
+        )
+        return np.select([wanted == 0, wanted == 100], [self.least, self.most], _blend(low, high, weight))
