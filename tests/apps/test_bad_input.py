@@ -40,10 +40,10 @@ def case(name: str, command: str, *said: str, prepare: Prepare | None = None) ->
 # Ways to spoil something
 
 
-def image(path: str, array: Any, **options: Any) -> Prepare:
+def image(path: str, array: Any) -> Prepare:
     def write(desk: Path) -> None:
         (desk / path).parent.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(desk / path, np.asarray(array), **options)
+        tifffile.imwrite(desk / path, np.asarray(array), photometric="minisblack")
 
     return write
 
@@ -149,7 +149,7 @@ CASES = [
     case("folder of notes", TRAIN.replace("low", "notes"), "notes", prepare=both(folder("notes"), text("notes/a.md"))),
     case("unpaired names", TRAIN, "cell1", "partner", prepare=gone("low/cell1.tif")),
     case("one name more", TRAIN, "extra", prepare=copied("low/cell1.tif", "low/extra.tif")),
-    case("the same folder twice", TRAIN.replace("high", "low"), "both low"),
+    case("the same folder twice", TRAIN.replace("high", "low"), "are the same"),
     case("pair of different shape", TRAIN, "cell2", "40 x 40", prepare=image("low/cell2.tif", np.eye(40, 40, dtype="u2"))),
     case("not an image", TRAIN, "cell0", "not an image", prepare=text("low/cell0.tif")),
     case("truncated TIFF", TRAIN, "cell3", prepare=truncated("low/cell3.tif")),
@@ -177,8 +177,8 @@ CASES = [
     case("negative time", TRAIN.replace("--epochs 1", "--minutes -3"), "--minutes -3"),
     case("no epochs", TRAIN + "--epochs 0", "--epochs 0"),
     case("time and epochs", TRAIN + "--minutes 1", "--minutes and --epochs"),
-    case("model exists", TRAIN.replace("out ", "model "), "exists already", "--overwrite", "--resume"),
-    case("overwriting what is no model", TRAIN.replace("out ", "high ") + "--overwrite", "not a veriscope model"),
+    case("model exists", TRAIN.replace("--out out", "--out model"), "exists already", "--overwrite", "--resume"),
+    case("overwriting what is no model", TRAIN.replace("--out out", "--out high") + "--overwrite", "not a veriscope model"),
     case("resume and overwrite", TRAIN + "--resume --overwrite", "--resume", "--overwrite"),
     case("nothing to resume", TRAIN + "--resume", "nothing to resume"),
     case("model under a file", TRAIN.replace("--out out", "--out new.tif/model"), "new.tif"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from veriscope.errors import OutputError
 
-SUFFIXES = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
+FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
+OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
 WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
-READABLE = (*WRITABLE, ".ome.tf2", ".ome.tf8", ".tf2", ".tf8", ".btf", ".nd2", ".czi", ".lif", ".npy")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Job:
         return {kind: path for kind, path in found.items() if path is not None}
 
 
-def split_name(path: Path, suffixes: Iterable[str] = READABLE) -> tuple[str, str]:
-    """Name and image suffix of `path`: ("a.b", ".ome.tif"); the suffix is "" when it is none we know."""
-    for suffix in sorted(suffixes, key=len, reverse=True):
+def split_name(path: Path, suffixes: Iterable[str] = WRITABLE) -> tuple[str, str]:
+    """Name and image suffix of `path`: ("a.b", ".ome.tif"); the suffix is "" when it is none of `suffixes`."""
+    for suffix in suffixes:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)], path.name[-len(suffix) :]
     return path.name, ""
@@ -46,7 +46,9 @@ def plan_outputs(
     Raises OutputError when two results share a name, when a result would replace an input, when it exists already
     and `overwrite` is False, or when `out` cannot hold it.
     """
-    given_suffix = split_name(out, WRITABLE)[1]
+    from veriscope.images.reading import SUFFIXES
+
+    given_suffix = split_name(out)[1]
     is_file = bool(given_suffix) and not (out.is_dir() and not given_suffix.lower().endswith("zarr"))
     if is_file and len(sources) > 1:
         raise OutputError(
@@ -56,13 +58,13 @@ def plan_outputs(
         raise OutputError(f"--format {form} contradicts the name --out {out}. Leave one of them out.")
     if not is_file and out.exists() and not out.is_dir():
         raise OutputError(f"--out {out} is a file that is not an image. Give a folder, or a name such as out.ome.tif.")
-    if not is_file and not out.exists() and split_name(out, READABLE)[1]:
+    if not is_file and not out.exists() and split_name(out, (*SUFFIXES, *OTHER_PICTURES))[1]:
         raise OutputError(f"--out {out} is of a kind that cannot be written. Choose .ome.tif, .tif or .ome.zarr.")
     folder = out.parent if is_file else out
     jobs = []
     for source in sources:
-        stem = split_name(out, WRITABLE)[0] if is_file else split_name(source)[0]
-        suffix = given_suffix if is_file else SUFFIXES[form or "tif"]
+        stem = split_name(out)[0] if is_file else _name(source)
+        suffix = given_suffix if is_file else FORMATS[form or "tif"]
         jobs.append(
             Job(
                 source,
@@ -76,6 +78,14 @@ def plan_outputs(
     _check_free(jobs, overwrite)
     _check_writable(folder)
     return jobs
+
+
+def _name(source: Path) -> str:
+    """The name of an image without its suffix; image 1 of a.czi is "a-1"."""
+    from veriscope.images.reading import split_choice, stem
+
+    file, choice = split_choice(source)
+    return stem(file) if choice is None else f"{stem(file)}-{choice}"
 
 
 def _check_clashes(jobs: list[Job]) -> None:

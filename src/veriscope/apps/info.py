@@ -77,7 +77,7 @@ def _model(path: Path) -> None:
         },
     )
     console.facts("Training", _training(known))
-    shown = {name: words.number(value) for name, value in known.get("scores", {}).items()}
+    shown = {name.replace("_", " "): words.number(value) for name, value in known.get("scores", {}).items()}
     if shown:
         console.facts("Scores", shown)
 

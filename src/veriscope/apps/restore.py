@@ -121,7 +121,7 @@ def restore(
 
 
 def _check_words(form: str | None, dtype: str, normalize: str, interval: float | None) -> None:
-    if form not in (None, *files.SUFFIXES):
+    if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")

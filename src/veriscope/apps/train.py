@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import AxesError, OutputError, PairingError, TrainingError
+from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pairs
@@ -91,6 +91,7 @@ def train(
     words.positive("--minutes", minutes)
     words.positive("--epochs", epochs)
     words.positive("--per-image", per_image)
+    words.share("--check", check)
     if normalize not in ("random", "fixed"):
         raise TrainingError(f"--normalize {normalize} is not known. Choose random or fixed.")
     if minutes is not None and epochs is not None:
@@ -103,9 +104,10 @@ def train(
         )
     if resume and not out.exists():
         raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
-    if low.exists() and high.exists() and low.samefile(high):
-        raise PairingError(f"LOW and HIGH are both {low}. Give the images with little light and the good ones.")
-    pairs = _pairs(low, high, axes)
+
+    from veriscope.images.pairing import read_pairs
+
+    pairs = read_pairs(low, high, axes=axes)
     patch_shape = words.sizes("--patch", patch)
     recipe = _recipe(
         pairs,
@@ -125,7 +127,7 @@ def train(
     from veriscope.training.loop import train as train_ensemble
     from veriscope.training.progress import Bar
 
-    training, checking, _ = pairs.split(check=check, test=0, seed=seed)
+    training, checking = _split(pairs, check, recipe.patch, seed)
     console.facts("Pairs", _found(pairs, len(training), len(checking)))
     console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     cut: dict[str, Any] = {
@@ -156,20 +158,23 @@ def train(
         kept = any(out.glob("member-*.safetensors"))
         best = f"The best weights so far are in {out}" if kept else f"No weights had been checked yet in {out}"
         raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
-    scores = {name: words.number(value) for name, value in ensemble.facts.get("scores", {}).items()}
+    scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.get("scores", {}).items()}
     console.facts("Result", {"model": str(out), **scores})
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
 
 
-def _pairs(low: Path, high: Path, axes: str | None) -> Pairs:
-    from veriscope.images.pairing import read_pairs
-
-    pairs = read_pairs(low, high, axes=axes)
-    if not len(pairs):
-        raise PairingError(f"There are no images in {low}. Give folders that hold images with the same names.")
-    return pairs
+def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:
+    """Pairs to train on and to check with. A single image is cut in two, with room for a patch in the smaller part."""
+    if len(pairs) == 1:
+        image = pairs[0].low
+        length, width = max((image.size("Y"), patch[-2]), (image.size("X"), patch[-1]))
+        if width > round(share * length) and 2 * width <= length:
+            share = width / length
+            console.note(f"there is one pair only, so {100 * share:.0f} % of its field are kept aside for checking.")
+    training, checking, _ = pairs.split(check=share, test=0, seed=seed)
+    return training, checking
 
 
 def _recipe(pairs: Pairs, preset: str | None, changes: dict[str, Any]) -> Recipe:

@@ -37,7 +37,9 @@ def times(lengths: Iterable[object]) -> str:
 
 
 def number(value: object) -> str:
-    """A score for people: four digits; lists and names as they are."""
+    """A score for people: four digits; lists one by one; names as they are."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(number(one) for one in value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return str(value) if isinstance(value, int) else f"{value:.4g}"

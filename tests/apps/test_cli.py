@@ -1,0 +1,365 @@
+"""The command line at work: train, restore, judge, info; interrupted, resumed, planned, replaced."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import veriscope as vs
+
+TINY = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 2 --members 2 --device cpu")
+
+
+def losses(model: Path) -> list[tuple[str, ...]]:
+    """What was logged of each round, without the time it took."""
+    with open(model / "log.csv", newline="") as file:
+        return [(row["member"], row["step"], row["loss"], row["check_loss"]) for row in csv.DictReader(file)]
+
+
+# Helping
+
+
+def test_version_and_help(veriscope: Any) -> None:
+    assert veriscope("--version").out.strip() == f"veriscope {vs.__version__}"
+    assert veriscope().out == veriscope("--help").out
+    assert veriscope("-h").code == 0
+
+
+@pytest.mark.parametrize("command", ["train", "restore", "judge", "info", "demo"])
+def test_each_command_explains_itself_with_examples(command: str, veriscope: Any) -> None:
+    answer = veriscope(command, "--help")
+    assert answer.code == 0
+    assert "Examples" in answer.out
+    assert f"veriscope {command}" in answer.out.split("Examples")[1]
+
+
+# The whole way
+
+
+def test_train_restore_judge_info(desk: Path, veriscope: Any) -> None:
+    trained = veriscope("train", "low", "high", "--axes", "YX", "--out", "fresh", "--epochs", 2, *TINY)
+    assert trained.code == 0, trained.err
+    assert "4 (3 to train, 1 to check)" in trained.out
+    assert "veriscope restore" in trained.out
+    assert len(vs.load("fresh")) == 2
+    assert (desk / "fresh" / "log.csv").exists()
+
+    restored = veriscope("restore", "new.tif", "--model", "fresh", "--out", "new.ome.tif")
+    assert restored.code == 0, restored.err
+    image = vs.read_image("new.ome.tif")
+    assert (image.axes, image.shape, str(image.dtype)) == ("YX", (45, 37), "float32")
+    np.testing.assert_allclose(image, vs.restore(vs.read_image("new.tif"), vs.load("fresh")).mean, rtol=1e-5)
+
+    judged = veriscope("judge", "low", "high", "--model", "fresh", "--report", "report.html")
+    assert judged.code == 0, judged.err
+    for word in ("NRMSE", "PSNR", "SSIM", "cell0", "cell3"):
+        assert word in judged.out
+    assert "<html" in (desk / "report.html").read_text(encoding="utf-8").lower()
+
+    told = veriscope("info", "fresh")
+    assert told.code == 0
+    for words in ("depth 1", "base 2", "cell", "per member", "reach"):
+        assert words in told.out
+
+
+def test_training_twice_with_a_seed_gives_the_same_losses(desk: Path, veriscope: Any) -> None:
+    for out in ("one", "two"):
+        assert veriscope("train", "low", "high", "--out", out, "--epochs", 1, "--seed", 5, *TINY).code == 0
+    assert losses(desk / "one") == losses(desk / "two")
+
+
+def test_a_budget_in_minutes_is_kept_to(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("train", "low", "high", "--out", "quick", "--minutes", 0.02, *TINY)
+    assert answer.code == 0, answer.err
+    assert "0.02 minutes in all" in answer.out
+    assert len(vs.load("quick")) == 2
+
+
+def test_overwrite_replaces_a_model(desk: Path, veriscope: Any) -> None:
+    before = (desk / "model" / "recipe.json").read_text()
+    words = ["train", "low", "high", "--out", "model", "--epochs", 1, *TINY]
+    assert veriscope(*words).code == 2
+    assert veriscope(*words, "--overwrite").code == 0
+    assert (desk / "model" / "recipe.json").read_text() != before
+
+
+def test_one_pair_of_files_is_cut_for_checking(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("train", "low/cell0.tif", "high/cell0.tif", "--out", "one", "--epochs", 1, *TINY)
+    assert answer.code == 0, answer.err
+    assert "one pair only" in answer.err
+
+
+def test_a_preset_is_the_networks_of_the_paper(desk: Path, veriscope: Any) -> None:
+    small = shlex.split("--base 2 --batch 2 --patch 16,16 --per-image 2 --members 1 --epochs 1 --device cpu")
+    answer = veriscope("train", "low", "high", "--out", "paper", "--preset", "hela", *small)
+    assert answer.code == 0, answer.err
+    recipe = vs.load("paper").recipe
+    assert (recipe.kernel, recipe.depth, recipe.schedule) == (5, 2, "plateau")
+
+
+# Stopping
+
+
+def type_in_a_process(words: list[object], folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "veriscope.apps.cli", *map(str, words)]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_keeps_its_weights_and_goes_on(how: signal.Signals, desk: Path, veriscope: Any) -> None:
+    words = ["train", "low", "high", "--out", "stopped", "--epochs", 400, *TINY, "--members", 1]
+    process = type_in_a_process(words, desk)
+    for _ in range(600):
+        if (desk / "stopped" / "member-0.safetensors").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped: " in err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert len(vs.load(desk / "stopped")) == 1
+
+    short = [word if word != 400 else 3 for word in words]
+    assert "epochs" in veriscope(*short, "--resume").err  # another length is another training
+
+
+def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
+    desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "low", "high", "--epochs", 4, *TINY, "--out"]
+    assert veriscope(*words, "whole").code == 0
+
+    from veriscope.training import progress
+
+    class Interrupting(progress.Bar):
+        def __call__(self, report: progress.Report) -> None:
+            if report.member == 1 and report.step == 6:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "Bar", Interrupting)
+        stopped = veriscope(*words, "parts")
+    assert stopped.code == 130
+    assert "continue with --resume" in stopped.err
+    assert veriscope(*words, "parts", "--resume").code == 0
+    assert losses(desk / "parts") == losses(desk / "whole")
+    for a, b in zip(vs.load("whole").members, vs.load("parts").members, strict=True):
+        for name, weights in a.state_dict().items():
+            assert weights.equal(b.state_dict()[name])
+
+
+def test_interrupted_restoring_leaves_nothing(desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from veriscope.restoring import tofile
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tofile, "restore_to_file", interrupt)
+    answer = veriscope("restore", "new.tif", "--model", "model", "--out", "new.ome.tif")
+    assert answer.code == 130
+    assert answer.err.strip() == "stopped: nothing unfinished was left behind."
+
+
+# Restoring
+
+
+def test_all_results_are_written_side_by_side(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("restore", "low", "--model", "model", "--out", "done", "--scale", "--interval", 0.9)
+    assert answer.code == 0, answer.err
+    kinds = ("", ".scale", ".lower", ".upper")
+    assert sorted(path.name for path in (desk / "done").iterdir()) == sorted(
+        f"cell{number}{kind}.ome.tif" for number in range(4) for kind in kinds
+    )
+    mean, scale, lower, upper = (np.asarray(vs.read_image(f"done/cell0{kind}.ome.tif")) for kind in kinds)
+    assert (lower <= mean).all()
+    assert (mean <= upper).all()
+    assert (scale > 0).all()
+
+
+def test_files_folders_and_patterns_are_restored_once_each(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("restore", "new.tif", "low/*0.tif", "low/cell0.tif", "--model", "model", "--out", "done")
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in (desk / "done").iterdir()) == ["cell0.ome.tif", "new.ome.tif"]
+
+
+def test_zarr_out_keeps_axes_voxel_size_and_time_step(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("restore", "movie.tif", "--model", "model", "--out", "done", "--format", "zarr")
+    assert answer.code == 0, answer.err
+    movie = vs.read_image("done/movie.ome.zarr")
+    assert movie.axes == "TYX"
+    assert movie.voxel_size == pytest.approx((0.1, 0.1))
+    assert movie.time_step == pytest.approx(2.5)
+
+
+def test_fiji_reads_a_tif(desk: Path, veriscope: Any) -> None:
+    assert veriscope("restore", "movie.tif", "--model", "model", "--out", "movie-restored.tif").code == 0
+    with tifffile.TiffFile("movie-restored.tif") as file:
+        assert file.is_imagej
+        assert file.series[0].axes == "TYX"
+
+
+def test_integers_are_clipped_and_the_user_is_told(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("restore", "new.tif", "--model", "model", "--out", "out", "--dtype", "uint8")
+    assert answer.code == 0, answer.err
+    assert vs.read_image("out/new.ome.tif").dtype == np.uint8
+    assert "clipped" in answer.err
+
+
+def test_intensities_can_stay_normalised(desk: Path, veriscope: Any) -> None:
+    for option in ("--undo", "--keep-normalized"):
+        assert veriscope("restore", "new.tif", "--model", "model", "--out", option[2:], option).code == 0
+    undone, kept = (np.asarray(vs.read_image(f"{name}/new.ome.tif")) for name in ("undo", "keep-normalized"))
+    assert np.abs(kept).max() < 20 < undone.mean()
+    np.testing.assert_allclose(np.corrcoef(undone.ravel(), kept.ravel())[0, 1], 1, atol=1e-4)
+
+
+def test_tiles_do_not_change_the_result(desk: Path, veriscope: Any) -> None:
+    for tile in ("8", "16,24"):
+        assert veriscope("restore", "new.tif", "--model", "model", "--out", f"t{tile}", "--tile", tile).code == 0
+    assert veriscope("restore", "new.tif", "--model", "model", "--out", "whole").code == 0
+    whole = np.asarray(vs.read_image("whole/new.ome.tif"))
+    for tile in ("8", "16,24"):
+        np.testing.assert_allclose(vs.read_image(f"t{tile}/new.ome.tif"), whole, atol=1e-5 * np.ptp(whole))
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(desk: Path, veriscope: Any) -> None:
+    before = sorted(desk.rglob("*"))
+    answer = veriscope("restore", "new.tif", "--model", "model", "--out", "out", "--dry-run", "--tile", 16, "--scale")
+    assert answer.code == 0, answer.err
+    for words in ("new.tif", "YX 45 x 37", "16 x 16", "new.ome.tif", "new.scale.ome.tif", "%"):
+        assert words in answer.out
+    assert sorted(desk.rglob("*")) == before
+
+
+def test_an_image_smaller_than_a_patch_is_restored(desk: Path, veriscope: Any) -> None:
+    tifffile.imwrite("small.tif", np.arange(15, dtype=np.uint16).reshape(3, 5))
+    assert veriscope("restore", "small.tif", "--model", "model", "--out", "out").code == 0
+    assert vs.read_image("out/small.ome.tif").shape == (3, 5)
+
+
+def test_overwrite_replaces_a_result(desk: Path, veriscope: Any) -> None:
+    words = ["restore", "new.tif", "--model", "model", "--out", "out"]
+    assert veriscope(*words).code == 0
+    tifffile.imwrite("out/new.ome.tif", np.zeros((2, 2), np.uint8))
+    assert veriscope(*words).code == 2
+    assert veriscope(*words, "--overwrite").code == 0
+    assert vs.read_image("out/new.ome.tif").shape == (45, 37)
+
+
+def test_one_bad_image_among_many_does_not_stop_the_others(desk: Path, veriscope: Any) -> None:
+    tifffile.imwrite("low/cell1.tif", np.zeros((48, 40), np.uint16))
+    answer = veriscope("restore", "low", "--model", "model", "--out", "done")
+    assert answer.code == 2
+    assert "cell1.tif" in answer.err
+    assert "1 of 4 images could not be restored" in answer.err
+    assert sorted(path.name for path in (desk / "done").iterdir()) == [f"cell{n}.ome.tif" for n in (0, 2, 3)]
+
+
+@pytest.mark.parametrize("out", ["out.ome.tif", "out.ome.zarr", "out.tif"])
+def test_a_full_disk_leaves_no_result(out: str, desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from veriscope.images import writing
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writing.Writer, "write", full)
+    before = sorted(desk.rglob("*"))
+    answer = veriscope("restore", "new.tif", "--model", "model", "--out", out)
+    assert answer.code == 2
+    assert "full" in answer.err.lower() or "space" in answer.err.lower()
+    assert "Traceback" not in answer.err
+    assert sorted(desk.rglob("*")) == before
+
+
+# Telling
+
+
+def test_info_tells_axes_voxel_size_type_and_percentiles(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("info", "movie.tif")
+    assert answer.code == 0, answer.err
+    for words in ("TYX", "3 x 20 x 24", "0.1 x 0.1 um", "uint16", "2.5 s", "99.8 %"):
+        assert words in answer.out
+    assert "99.8 %" not in veriscope("info", "movie.tif", "--quick").out
+
+
+def test_info_tells_of_a_model_what_it_was_trained_on(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("info", "model3d")
+    for words in ("3D U-Net (ZYX)", "mean and scale", "members", "reach", "a, b, c", "0 to 5000", "check loss"):
+        assert words in answer.out
+
+
+def test_the_report_is_replaced_only_when_asked(desk: Path, veriscope: Any) -> None:
+    Path("r.html").write_text("mine")
+    words = ["judge", "low", "high", "--model", "model", "--report", "r.html"]
+    assert veriscope(*words).code == 2
+    assert Path("r.html").read_text() == "mine"
+    assert veriscope(*words, "--overwrite").code == 0
+    assert "<html" in Path("r.html").read_text().lower()
+
+
+# Talking
+
+
+def test_notes_of_ours_are_shown_and_warnings_of_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    import warnings
+
+    from veriscope.apps import console
+    from veriscope.errors import VeriscopeWarning
+
+    with console.listening():
+        warnings.warn("this is for you", VeriscopeWarning)
+        warnings.warn("this is for programmers", DeprecationWarning)
+    assert capsys.readouterr().err == "note: this is for you\n"
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a.tif"), "The disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.tif"), "Permission denied"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "memory"),
+    ],
+)
+def test_what_the_system_refuses_becomes_a_message(
+    problem: BaseException, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from veriscope.apps import console
+
+    def work() -> None:
+        raise problem
+
+    assert console.answer(work) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_mistake_in_our_program_is_not_hidden() -> None:
+    from veriscope.apps import console
+
+    with pytest.raises(ZeroDivisionError):
+        console.answer(lambda: 1 / 0)
+
+
+def test_only_the_first_process_of_a_team_speaks(desk: Path) -> None:
+    words = [sys.executable, "-m", "veriscope.apps.cli", "info", "new.tif", "--quick"]
+    done = subprocess.run(words, env={**os.environ, "RANK": "1"}, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_the_log_of_a_model_can_be_read_by_any_program(desk: Path) -> None:
+    assert json.loads(Path("model/recipe.json").read_text())["format"] == 1
