@@ -30,11 +30,11 @@ FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; about 16 bytes each
 
-_TABLE = np.array(
+_TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
     sorted(
         {0.0, 100.0, *SUMMARY_PERCENTILES}
-        | {round(float(p), 6) for p in np.linspace(*LOW_PERCENTILES, 41)}
-        | {round(float(p), 6) for p in np.linspace(*HIGH_PERCENTILES, 41)}
+        | {round(float(p), 6) for p in np.linspace(*LOW_PERCENTILES, 9)}
+        | {round(float(p), 6) for p in np.linspace(*HIGH_PERCENTILES, 9)}
     )
 )
 
@@ -258,11 +258,13 @@ class Patches:
 
     def _read(self, image: Image, key: tuple[int, int], frame: int, spans: tuple[slice, ...]) -> NDArray[Any]:
         sample, time = divmod(frame, image.shape[1])
-        if not image.is_lazy:
-            array: NDArray[Any] = image.array
-            return array[(sample, time, slice(None), *spans)]
-        region = (slice(sample, sample + 1), slice(time, time + 1), slice(0, image.shape[2]), *spans)
-        return self._cache.read(image, key, region)[0, 0]
+        crop: NDArray[Any]
+        if image.is_lazy:
+            region = (slice(sample, sample + 1), slice(time, time + 1), slice(0, image.shape[2]), *spans)
+            crop = self._cache.read(image, key, region)[0, 0]
+        else:
+            crop = image.array[(sample, time, slice(None), *spans)]
+        return crop
 
     def _range(
         self, number: int, table: NDArray[np.float64], percentiles: tuple[float, float] | None
