@@ -59,16 +59,13 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self._features(fold(image, self.recipe.folding))
-        # One bit of a bfloat16 mean would show in the image: heads stay in float32 under autocast.
-        with torch.autocast(image.device.type, enabled=False):
-            features = features.to(self.mean.weight.dtype)
-            mean = unfold(self.mean(features), self.recipe.folding)
-            if self.recipe.residual:
-                mean = mean + image
-            if self.scale is None:
-                return mean
-            scale = F.softplus(unfold(self.scale(features), self.recipe.folding)) + SMALLEST_SCALE
-            return torch.cat([mean, scale], dim=1)
+        mean = unfold(self.mean(features), self.recipe.folding).to(image.dtype)
+        if self.recipe.residual:
+            mean = mean + image
+        if self.scale is None:
+            return mean
+        scale = unfold(self.scale(features), self.recipe.folding).to(image.dtype)
+        return torch.cat([mean, F.softplus(scale) + SMALLEST_SCALE], dim=1)
 
     def _features(self, x: Tensor) -> Tensor:
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d

@@ -63,7 +63,7 @@ def _tensors(network: nn.Module, average: nn.Module, optimizer: torch.optim.Opti
     for number, weights in enumerate(weights for group in optimizer.param_groups for weights in group["params"]):
         state = optimizer.state[weights]
         if not state:  # as Adam makes it at its first step
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.zeros((), device=weights.device if optimizer.defaults["fused"] else "cpu")
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weights), torch.zeros_like(weights)
         moments |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     named = {f"network.{name}": value for name, value in network.state_dict().items()}

@@ -54,6 +54,11 @@ class Job:
     team: Team
 
     @cached_property
+    def seen(self) -> dict[str, Any]:
+        """What the patches tell of their images; asked once, since it reads them all."""
+        return self.patches.summary()
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
         return {
@@ -62,7 +67,7 @@ class Job:
             "epochs": self.epochs or (None if self.minutes else self.recipe.epochs),
             "minutes": self.minutes,
             "loss": getattr(self.loss, "__name__", type(self.loss).__name__),
-            "data": self.patches.summary(),
+            "data": self.seen.get("training"),
             "patches": [len(self.patches), *self.patches.shape],
         }
 
@@ -77,9 +82,12 @@ class Job:
         identity: dict[str, Any] = json.loads(json.dumps(self.identity))
         return identity
 
+    def images(self) -> dict[str, Any]:
+        """Intensities and voxel size of the training images, as restoring needs them."""
+        return {name: self.seen.get(name) for name in ("low", "high", "voxel_size", "time_step")}
+
     def facts(self, finished: int, history: list[dict[str, Any]]) -> dict[str, Any]:
         """What the model folder tells of its training."""
-        seen = self.patches.summary()
         best = {row["member"]: row["best"] for row in history}
         return {
             "training": {
@@ -91,10 +99,7 @@ class Job:
                 "precision": "bfloat16" if self.fast else "float32",
                 "torch": torch.__version__,
             },
-            "low": seen.get("low"),
-            "high": seen.get("high"),
-            "voxel_size": seen.get("voxel_size"),
-            "time_step": seen.get("time_step"),
+            **self.images(),
             "scores": {"check_loss": [best[member] for member in sorted(best)]},
             "history": history,
         }

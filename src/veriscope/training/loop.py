@@ -15,6 +15,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.training import checkpoint
+from veriscope.training.allocator import kept_memory
 from veriscope.training.job import Job, Source
 from veriscope.training.losses import Loss, laplace_nll, mae
 from veriscope.training.member import Member
@@ -55,7 +56,7 @@ def train(
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
     _check_fit(recipe, patches, check)
     target = None if folder is None else Path(folder)
-    with team(device) as group, _shown(progress, group) as listener:
+    with team(device) as group, kept_memory(group.device.type == "cpu"), _shown(progress, group) as listener:
         if recipe.batch % group.size:
             raise TrainingError(
                 f"A batch of {recipe.batch} patches cannot be shared by {group.size} processes. "
@@ -118,6 +119,7 @@ def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[UNet], list[dic
         if count > job.members:
             raise TrainingError(f"'{job.folder}' has {count} trained members already, more than {job.members}.")
         changed = {name for name, value in job.settings().items() if facts["training"].get(name) != value}
+        changed |= {name for name, value in job.images().items() if facts.get(name) != value}
         if changed:
             raise TrainingError(
                 f"'{job.folder}' was trained with other {', '.join(sorted(changed))}. "

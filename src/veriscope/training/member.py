@@ -48,7 +48,11 @@ class Member:
             self.network = build(self.recipe).to(self.team.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.recipe.learning_rate, eps=1e-7, weight_decay=self.recipe.weight_decay
+            self.network.parameters(),
+            self.recipe.learning_rate,
+            eps=1e-7,
+            weight_decay=self.recipe.weight_decay,
+            fused=self.team.device.type in ("cpu", "cuda"),
         )
         self.best_weights = _copied(self.average)
         self.state = Progressed(number, plateau=Plateau(self.recipe.patience))
@@ -128,9 +132,8 @@ class Member:
         if self.average is not self.network:
             steps = self.state.plan.steps if self.state.plan else 1
             decay = average_decay(self.state.step, steps, self.recipe.averaging)
-            with torch.no_grad():
-                for mean, weights in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                    mean.lerp_(weights, 1 - decay)
+            weights = [part.detach() for part in self.network.parameters()]
+            torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - decay)
         return loss.detach()
 
     def _rate(self) -> float:
