@@ -28,7 +28,7 @@ HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this;
 FIXED_PERCENTILES = (2.0, 99.8)  # checking and restoring use these two.
 FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
-MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; about 16 bytes each
+MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 
 _TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
     sorted(

@@ -30,8 +30,8 @@ class Starts:
     size: tuple[int, ...]
     shape: tuple[int, ...]
     cell: tuple[int, ...]
-    cells: NDArray[np.int64] | None = None
-    ends: NDArray[np.int64] | None = None
+    cells: NDArray[np.integer[Any]] | None = None
+    ends: NDArray[np.integer[Any]] | None = None
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -62,7 +62,8 @@ class Starts:
         if self.ends is None:
             number = int(self.cells[rng.integers(len(self.cells))])
         else:
-            number = int(self.cells[np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right")])
+            position = self.ends.dtype.type(rng.integers(self.ends[-1]))  # of the same type: no copy of `ends`
+            number = int(self.cells[np.searchsorted(self.ends, position, side="right")])
         start = []
         for size, free, cell in zip(reversed(self.grid), reversed(self.free), reversed(self.cell), strict=True):
             number, place = divmod(number, size)
@@ -97,7 +98,8 @@ def on_foreground(
     starts = Starts(size, shape, cell)
     for axis, (patch, step, cells) in enumerate(zip(shape, cell, starts.grid, strict=True)):
         bright = _any_in_centre(bright, axis, patch, step, cells)
-    chosen = np.flatnonzero(bright)
+    kind: type[np.integer[Any]] = np.int32 if math.prod(starts.free) < 2**31 else np.int64
+    chosen = np.flatnonzero(bright).astype(kind)
     if len(chosen) == bright.size:
         return everywhere(size, shape)
     if all(free % step == 0 for free, step in zip(starts.free, cell, strict=True)):
@@ -105,7 +107,7 @@ def on_foreground(
     held = np.ones((), dtype=np.int64)
     for free, step, cells in zip(starts.free, cell, starts.grid, strict=True):
         held = np.multiply.outer(held, np.minimum(step, free - step * np.arange(cells)))
-    return Starts(size, shape, cell, chosen, np.cumsum(held.ravel()[chosen]))
+    return Starts(size, shape, cell, chosen, np.cumsum(held.ravel()[chosen], dtype=kind))
 
 
 def centre(patch: int) -> tuple[int, int]:
