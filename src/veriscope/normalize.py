@@ -238,7 +238,7 @@ def _by_digits(fresh: Callable[[], Iterable[NDArray[Any]]], wanted: NDArray[np.f
 def _keys(values: NDArray[Any]) -> NDArray[Any]:
     """Unsigned integers in the same order as `values`."""
     bits = 8 * values.dtype.itemsize
-    raw = values.view(f"u{values.dtype.itemsize}")
+    raw: NDArray[Any] = values.view(f"u{values.dtype.itemsize}")
     top = raw.dtype.type(1 << (bits - 1))
     if values.dtype.kind in "bu":
         return raw
@@ -256,7 +256,8 @@ def _digits(keys: NDArray[Any], leader: int, done: int, bits: int) -> NDArray[An
     kind = keys.dtype.type
     if done:
         keys = keys[keys >> kind(bits - done) == kind(leader)]
-    return ((keys >> kind(bits - done - _DIGIT)) & kind(2**_DIGIT - 1)).astype(np.uint16)
+    digits: NDArray[Any] = (keys >> kind(bits - done - _DIGIT)) & kind(2**_DIGIT - 1)
+    return digits.astype(np.uint16)
 
 
 def _narrow(total: NDArray[np.int64], rank: int, leader: int, before: int, step: int) -> tuple[int, int]:

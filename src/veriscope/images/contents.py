@@ -41,6 +41,12 @@ class Source(Hashable, Protocol):
     def open(self) -> Any: ...
 
 
+def stamp(path: str | Path) -> tuple[int, int]:
+    """Changes when a file or folder is replaced."""
+    facts = os.stat(path)
+    return facts.st_ino, facts.st_mtime_ns
+
+
 @lru_cache(maxsize=64)
 def _opened(source: Source, process: int) -> Any:
     return source.open()

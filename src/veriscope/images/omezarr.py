@@ -9,7 +9,7 @@ from typing import Any
 
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
-from veriscope.images.contents import Contents, FileArray, foreseen
+from veriscope.images.contents import Contents, FileArray, foreseen, stamp
 from veriscope.images.units import micrometres, seconds
 
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -26,6 +26,7 @@ class ZarrSource:
 
     path: str
     inside: str
+    stamp: tuple[int, int]
 
     def open(self) -> Any:
         import zarr
@@ -42,14 +43,14 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
-            return Contents(FileArray(ZarrSource(str(path), "")), axes, axes)
+            return Contents(FileArray(ZarrSource(str(path), "", stamp(path))), axes, axes)
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
         if not datasets or "path" not in datasets[0]:
             raise ImageFormatError(
                 f"'{path}' lists no levels in its multiscales. Write it again as OME-Zarr 0.4 or 0.5."
             )
-        array = FileArray(ZarrSource(str(path), f"{inside}{datasets[0]['path']}"))
+        array = FileArray(ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path)))
         letters, units = _axes(multiscale.get("axes") or [])
         if len(letters) != array.ndim:
             letters = ""

@@ -44,16 +44,15 @@ def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = No
     file, choice = split_choice(path)
     contents = _contents(file, choice)
     letters = _letters(file, contents, axes)
-    voxel_size = _voxel_size(file, contents, letters)
     name = stem(file) if choice is None else f"{stem(file)}-{choice}"
     array = contents.array
     if lazy is None:
         lazy = prod(array.shape) * array.dtype.itemsize > LAZY_OVER
     if not lazy and contents.load is not None:
         array = contents.load()
-    image = Image(array, letters, voxel_size, contents.time_step, name)
-    if axes is not None:
-        image = image.moved(axes)
+    pixels = Image(array, letters, name=name).moved(axes or letters)
+    voxel_size = _voxel_size(file, contents, pixels.axes)
+    image = Image(pixels.array, pixels.axes, voxel_size, contents.time_step, name)
     return image if lazy else image.in_memory()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 import weakref
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError, VeriscopeWarning
-from veriscope.images.contents import Contents, FileArray, foreseen
+from veriscope.images.contents import Contents, FileArray, foreseen, stamp
 from veriscope.images.units import micrometres, seconds
 
 PRINT_RESOLUTION = 50.0  # um: pixels this large, in inch or cm, are a printer's resolution (72 dpi), not a microscope's
@@ -38,7 +37,7 @@ def read_tiff(path: Path, choice: int | None) -> Contents:
             _check_pixels(path, tif, series)
             axes, full_axes = _axes(tif, series)
             voxel, time_step = _scale(tif, number)
-        array = FileArray(TiffSource(str(path), number, os.stat(path).st_mtime_ns))
+        array = FileArray(TiffSource(str(path), number, stamp(path)))
 
     def load() -> NDArray[Any]:
         with foreseen(path), tifffile.TiffFile(path) as tif:
@@ -54,7 +53,7 @@ class TiffSource:
 
     path: str
     series: int
-    changed: int
+    stamp: tuple[int, int]
 
     def open(self) -> Any:
         import tifffile

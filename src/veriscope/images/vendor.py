@@ -6,7 +6,6 @@ A file with several scenes or positions is read with the number of one behind it
 from __future__ import annotations
 
 import itertools
-import os
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
-from veriscope.images.contents import Contents, FileArray, foreseen
+from veriscope.images.contents import Contents, FileArray, foreseen, stamp
 from veriscope.images.units import micrometres, seconds
 
 _NEEDS = {"ND2": "nd2", "CZI": "czifile", "LIF": "liffile"}
@@ -83,7 +82,7 @@ class Nd2Source:
 
     path: str
     position: int
-    changed: int
+    stamp: tuple[int, int]
 
     def open(self) -> Any:
         import nd2
@@ -145,7 +144,7 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
         for loop in file.experiment or []:
             if loop.type == "TimeLoop":
                 step = seconds(loop.parameters.periodMs or loop.parameters.periodDiff.avg, "ms")
-    array = FileArray(Nd2Source(str(path), position, os.stat(path).st_mtime_ns))
+    array = FileArray(Nd2Source(str(path), position, stamp(path)))
     return Contents(array, axes, axes, voxel, step)
 
 
