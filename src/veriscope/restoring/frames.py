@@ -1,0 +1,154 @@
+"""An image taken apart for a model: frames that the network restores one by one, read in tiles beyond their borders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import axes as ax
+from veriscope.errors import DataError, ModelError
+from veriscope.images.image import Image
+from veriscope.networks.recipe import Recipe
+from veriscope.tiling import padded
+
+Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
+
+
+@dataclass(frozen=True)
+class Frames:
+    """`image` with its axes in the order `outer`, C, `space`: one frame for each place along the outer axes.
+
+    `source` is the image as the user gave it (or the channel of it that was chosen).
+    """
+
+    source: Image
+    image: Image
+    outer: str
+    space: str
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Frames along each outer axis."""
+        return self.image.shape[: len(self.outer)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Pixels of one frame."""
+        return self.image.shape[len(self.outer) + 1 :]
+
+    @property
+    def channels(self) -> int:
+        return self.image.shape[len(self.outer)]
+
+    @property
+    def voxels(self) -> int:
+        """Of all frames, channels not counted."""
+        return prod(self.counts) * prod(self.shape)
+
+    def numbers(self) -> Iterator[Number]:
+        return product(*(range(count) for count in self.counts))
+
+    def result_axes(self, channels: int) -> str:
+        """The axes of a restoration with so many channels: those of the input, with C before space if it is new."""
+        axes = self.source.axes
+        if channels == 1 or "C" in axes:
+            return axes
+        first = min(axes.index(letter) for letter in self.space)
+        return axes[:first] + "C" + axes[first:]
+
+    def result_shape(self, channels: int) -> tuple[int, ...]:
+        """Sizes that belong to `result_axes`."""
+        axes = self.result_axes(channels)
+        return tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
+
+    def to_result(self, channels: int) -> list[int]:
+        """For each axis of the result its place among `outer`, C, `space`; C is left out when the result has none."""
+        work = self.outer + "C" + self.space
+        return [work.index(letter) for letter in self.result_axes(channels)]
+
+    def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
+        """The part `span` of a frame, (C, *space); beyond its far borders the frame is continued by reflection."""
+        wanted = [_reflected(part, length) for part, length in zip(span, self.shape, strict=True)]
+        block = self.image.read(*number, slice(None), *(region for region, _ in wanted))
+        for axis, (_, places) in enumerate(wanted, start=1):
+            if places is not None:
+                block = np.take(block, places, axis=axis)
+        return block
+
+
+def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None]:
+    """The smallest region of an axis that holds what `span` shows of its reflected continuation, and where in it.
+
+    As ``np.pad(mode="reflect")``: the border pixel is not repeated, reflections repeat, one pixel continues as itself.
+    """
+    if span.stop <= length:
+        return span, None
+    places = np.arange(span.start, span.stop)
+    if length == 1:
+        places = np.zeros_like(places)
+    else:
+        places = places % (2 * length - 2)
+        places = np.minimum(places, 2 * length - 2 - places)
+    first = int(places.min())
+    return slice(first, int(places.max()) + 1), places - first
+
+
+def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
+    return tuple(padded(length, n) for length, n in zip(shape, step, strict=True))
+
+
+def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: bool = False) -> Frames:
+    """Take `image` apart for the networks of `recipe`.
+
+    `channel` picks one channel; `planes` lets a network for planes restore a stack plane by plane. Raises ModelError
+    when the image has other spatial axes or channels than the model was trained for, AxesError without Y and X.
+    """
+    if not isinstance(image, Image):
+        raise DataError(f"Restoring needs an Image, not {type(image).__name__}. Say Image(array, axes='YX').")
+    ax.image_axes(image.axes, "Restoring")
+    if channel is not None:
+        image = _one_channel(image, channel)
+    space = recipe.axes
+    depth = image.size("Z")
+    if planes and "Z" in space:
+        raise ModelError("This model restores whole stacks (ZYX), not plane by plane. Leave out planes.")
+    if "Z" not in space and depth > 1 and not planes:
+        raise ModelError(
+            f"This model restores planes (YX), but the image is a stack of {depth} planes (axes {image.axes}). "
+            f"Restore it plane by plane (planes=True, --planes), or train a model with axes ZYX."
+        )
+    if "Z" in space and "Z" not in image.axes:
+        raise ModelError(
+            f"This model restores stacks (ZYX), but the image has the axes {image.axes}. "
+            f"Give a stack, or train a model with axes YX."
+        )
+    channels = image.size("C")
+    if channels != recipe.channels_in:
+        way = (
+            "Pick one (channel=0, --channel 0), or train"
+            if recipe.channels_in == 1
+            else "Give an image that has them, or train"
+        )
+        raise ModelError(
+            f"This model was trained on images with {_channels(recipe.channels_in)}, but this image has "
+            f"{_channels(channels)} (axes {image.axes}). {way} a model for {_channels(channels)}."
+        )
+    outer = "".join(letter for letter in ax.canonical(image.axes) if letter not in "C" + space)
+    return Frames(image, image.moved(outer + "C" + space), outer, space)
+
+
+def _one_channel(image: Image, channel: int) -> Image:
+    count = image.size("C")
+    if not 0 <= channel < count:
+        raise DataError(f"The image has {_channels(count)}, counted from 0; there is no channel {channel}.")
+    return image.region(C=slice(channel, channel + 1)) if "C" in image.axes else image
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' if count > 1 else ''}"

@@ -1,0 +1,176 @@
+"""How large a tile may be: what a network needs per voxel, and the tile that makes the most of the memory allowed."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from veriscope.errors import DataError
+from veriscope.tiling import padded
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+FIXED = 64 * 10**6  # bytes that do not grow with the tile: weights in another order, buffers of the convolutions
+SAFETY = 1.1  # allocators round up and fragment: measured peaks stay below this times the count of tensors
+BLOCK = 16  # channels; oneDNN fills up to a multiple of it where it reorders
+LARGEST_TENSOR = 2**31 - 1  # elements; torch and cuDNN index with 32 bit in places
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one voxel of a tile costs while the network runs: bytes at the peak, elements of the largest tensor."""
+
+    bytes: float
+    elements: float
+
+    def of(self, voxels: int) -> int:
+        """Bytes for a tile that reads so many voxels."""
+        return FIXED + int(SAFETY * self.bytes * voxels)
+
+    def voxels(self, memory: int) -> int:
+        """The largest tile, in voxels read, that fits into `memory` bytes."""
+        return max(0, min(int((memory - FIXED) / (SAFETY * self.bytes)), int(LARGEST_TENSOR / self.elements)))
+
+
+def parse(memory: str | int | float) -> int:
+    """Bytes in "4GB", "512 MB", "2GiB", or a plain number. Raises DataError for anything else."""
+    if isinstance(memory, str):
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", memory)
+        if found is None or found[2].upper() not in UNITS:
+            raise DataError(f"Memory '{memory}' is not an amount. Write for example 4GB, 512MB, or a number of bytes.")
+        memory = float(found[1]) * UNITS[found[2].upper()]
+    if not 1 <= memory < 2**62:
+        raise DataError(f"Memory must be a positive number of bytes, not {memory:g}. Write for example 4GB.")
+    return int(memory)
+
+
+def text(count: float) -> str:
+    """A number of bytes for people: "1.5 GB"."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def need(network: nn.Module, channels: int, step: Sequence[int], device: torch.device, beside: float = 0.0) -> Need:
+    """What `network` needs per voxel on `device`, found by running it on a tiny image and watching its tensors.
+
+    Everything in these networks grows with the image, so this holds for every size. `beside` bytes per voxel are added
+    for what the caller holds meanwhile. `network` itself is on the CPU.
+    """
+    image = torch.zeros(1, channels, *step)
+    with torch.no_grad(), _Watch(device) as watch:  # inference mode would hide the steps inside an operation
+        network(image)
+    voxels = prod(step)
+    return Need(bytes=watch.peak / voxels + 4 * channels + beside, elements=max(watch.largest / voxels, 1.0))
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors alive, and of the convolutions' work space."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
+        self.alive: dict[int, int] = {}
+        self.peak = 0
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        for tensor in _tensors(results):
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self.alive:
+                self.alive[key] = storage.nbytes()
+                weakref.finalize(storage, self.alive.pop, key, None)
+            self.largest = max(self.largest, tensor.numel())
+        work = self._work_space(args[0], results) if "convolution" in str(func) else 0
+        self.peak = max(self.peak, sum(self.alive.values()) + work)
+        return results
+
+    def _work_space(self, image: Tensor, result: Tensor) -> int:
+        """On the CPU convolutions copy what is not made of whole blocks of channels; on GPUs expect copies always."""
+        total = 0
+        for tensor in (image, result):
+            channels = tensor.shape[1]
+            if self.device.type == "cpu":
+                channels = padded(channels, BLOCK) if channels % BLOCK else 0
+            total += 4 * channels * prod(tensor.shape[2:])
+        return total
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from _tensors(value)
+
+
+def best_core(
+    shape: Sequence[int], halo: Sequence[int], step: Sequence[int], voxels: int, at_most: Sequence[int] | None = None
+) -> tuple[int, ...] | None:
+    """The tile's core, in multiples of `step`, that wastes least on halos while tiles read at most `voxels`.
+
+    `shape` is the padded image; along each axis the core is no longer than `at_most`. None when not even the smallest
+    tile is small enough (`smallest` tells what it reads).
+    """
+    cores, reads, works = [], [], []
+    for axis, (length, reach, n) in enumerate(zip(shape, halo, step, strict=True)):
+        limit = length if at_most is None else min(length, padded(at_most[axis], n))
+        core = _cores(length, n, limit)
+        cores.append(core)
+        reads.append(np.array([_longest_read(length, size, reach, n) for size in core], np.float64))
+        works.append(np.array([_all_reads(length, size, reach, n) for size in core], np.float64))
+    work = _outer(works)
+    work[_outer(reads) > voxels] = np.inf
+    best = np.unravel_index(int(np.argmin(work)), work.shape)
+    if not np.isfinite(work[best]):
+        return None
+    return tuple(int(core[place]) for core, place in zip(cores, best, strict=True))
+
+
+def smallest(shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> int:
+    """Voxels that the smallest possible tile reads."""
+    return prod(_longest_read(length, n, reach, n) for length, reach, n in zip(shape, halo, step, strict=True))
+
+
+def _cores(length: int, step: int, limit: int) -> list[int]:
+    """Cores worth a try, longest first: the axis cut into 1, 2, 3, ... about equal parts, later in growing jumps."""
+    steps = length // step
+    parts, count = [], 1
+    while count <= steps:
+        parts.append(count)
+        count = max(count + 1, int(count * 1.1))
+    found = {padded(-(-steps // count) * step, step) for count in [*parts, steps]}
+    return sorted({min(size, limit) for size in found}, reverse=True)
+
+
+def _longest_read(length: int, core: int, halo: int, step: int) -> int:
+    pieces = -(-length // core)
+    return min(length, core + padded(halo, step) * min(pieces - 1, 2))
+
+
+def _all_reads(length: int, core: int, halo: int, step: int) -> int:
+    starts = np.arange(0, length, core)
+    wide = padded(halo, step)
+    return int((np.minimum(starts + core + wide, length) - np.maximum(starts - wide, 0)).sum())
+
+
+def _outer(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    grids = np.ix_(*values)
+    product = np.ones(tuple(len(v) for v in values))
+    for grid in grids:
+        product = product * grid
+    return product

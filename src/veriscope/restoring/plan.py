@@ -1,0 +1,136 @@
+"""The plan of a restoration: which tiles, on which device, with how much memory and how much work for halos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from veriscope.errors import DataError, DeviceError
+from veriscope.images.image import Image
+from veriscope.networks.model import Ensemble
+from veriscope.restoring import devices
+from veriscope.restoring.frames import Frames, frames, padded_shape
+from veriscope.restoring.memory import Need, best_core, need, parse, smallest, text
+from veriscope.tiling import overhead
+
+SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory that is used when the user does not say
+
+Pixels = int | Sequence[int] | None
+Memory = str | int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image will be restored. Lengths are pixels along the model's spatial axes."""
+
+    frames: int  # restored one by one: samples, time points
+    voxels: int  # of the whole image
+    shape: tuple[int, ...]  # of one frame, continued by reflection to multiples of `step`
+    core: tuple[int, ...]  # what a tile contributes
+    halo: tuple[int, ...]  # what it reads beyond, on each side: the network's reach
+    step: tuple[int, ...]
+    members: int
+    tiles: int  # of all frames
+    overhead: float  # extra voxels computed for halos and padding, per voxel of the image
+    memory: int  # bytes at the peak, as estimated, beyond what the program holds already
+    allowed: int  # bytes
+    device: str
+
+    def __str__(self) -> str:
+        times = " x ".join
+        lines = [
+            ("device", f"{self.device}, {text(self.memory)} of {text(self.allowed)} allowed"),
+            ("frames", f"{self.frames:,} of {times(map(str, self.shape))} pixels, with what is added by reflection"),
+            ("tiles", f"{self.tiles:,} of {times(map(str, self.core))} pixels, halo {times(map(str, self.halo))}"),
+            ("work", f"{self.members} networks, {100 * self.overhead:.0f} % more voxels for halos and padding"),
+        ]
+        return "\n".join(f"{name:<7} {value}" for name, value in lines)
+
+
+def plan(
+    image: Image,
+    ensemble: Ensemble,
+    tile: Pixels = None,
+    memory: Memory = None,
+    device: str | None = None,
+    *,
+    channel: int | None = None,
+    planes: bool = False,
+) -> Plan:
+    """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
+    return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
+
+
+def plan_frames(parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory, device: torch.device) -> Plan:
+    """The plan for an image that was taken apart already.
+
+    `tile` is an upper limit for the core in pixels, one number or one per spatial axis; `memory` limits what is used on
+    `device` beyond what the program holds already. Without `tile` the core is the one with the least work that fits.
+    Raises DataError for limits that make no sense, DeviceError when not even the smallest tile fits.
+    """
+    shape = padded_shape(parts.shape, ensemble.step)
+    at_most = None if tile is None else _lengths(tile, parts.space)
+    allowed = parse(memory) if memory is not None else int(SHARE[device.type] * devices.free_memory(device))
+    cost = _need(parts, ensemble, device)
+    core = best_core(shape, ensemble.reach, ensemble.step, cost.voxels(allowed), at_most)
+    if core is None:
+        least = cost.of(smallest(shape, ensemble.reach, ensemble.step))
+        raise DeviceError(
+            f"Memory of {text(allowed)} is too small: the smallest tile of this network needs {text(least)}. "
+            f"Allow at least that (memory={text(least * 1.05).replace(' ', '')!r}, --memory)."
+        )
+    return make_plan(parts, ensemble, core, cost, allowed, device)
+
+
+def make_plan(
+    parts: Frames, ensemble: Ensemble, core: tuple[int, ...], cost: Need, allowed: int, device: torch.device
+) -> Plan:
+    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.reach, ensemble.step
+    count = prod(parts.counts)
+    wide = [-(-reach // n) * n for reach, n in zip(halo, step, strict=True)]
+    pieces = [-(-length // size) for length, size in zip(shape, core, strict=True)]
+    read = [min(length, size + w * min(n - 1, 2)) for length, size, w, n in zip(shape, core, wide, pieces, strict=True)]
+    computed = overhead(shape, core, halo, step) * prod(shape) * count
+    return Plan(
+        frames=count,
+        voxels=parts.voxels,
+        shape=shape,
+        core=core,
+        halo=halo,
+        step=step,
+        members=len(ensemble),
+        tiles=count * prod(pieces),
+        overhead=computed / parts.voxels - 1,
+        memory=cost.of(prod(read)),
+        allowed=allowed,
+        device=str(device),
+    )
+
+
+def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
+    recipe = ensemble.recipe
+    network = ensemble.members[0]
+    if next(network.parameters()).device.type != "cpu":
+        from copy import deepcopy
+
+        network = deepcopy(network).to("cpu")
+    beside = 0.0
+    if device.type == "cpu":  # the tile as read, twice; normalised; all members' answers, twice; what is made of them
+        answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
+        read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
+        beside = read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out
+    return need(network, recipe.channels_in, recipe.step, device, beside)
+
+
+def _lengths(tile: Any, space: str) -> tuple[int, ...]:
+    lengths = tuple(tile) if isinstance(tile, Sequence) else (tile,) * len(space)
+    if len(lengths) != len(space) or not all(isinstance(n, int) and n > 0 for n in lengths):
+        raise DataError(
+            f"A tile is a positive number of pixels, or one for each of the axes {space}, not {tile}. "
+            f"Leave it out to have it chosen by the memory."
+        )
+    return lengths

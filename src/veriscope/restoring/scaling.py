@@ -1,0 +1,139 @@
+"""Between grey values and the network's units: the normalisation of every frame, and the way back (SI 2.2)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import DataError, ModelError, VeriscopeWarning
+from veriscope.images.image import Image
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Normalization, fit
+from veriscope.restoring.frames import Frames, Number
+
+PERCENTILES = (2.0, 99.8)  # at restoration one fixed pair (SI 2.2)
+
+Choice = Literal["image", "frame", "model"] | Normalization
+"""Where the percentiles come from: the whole image (all time points together; each sample its own), every frame on
+its own, the images that the model was trained on, or given by the user."""
+
+
+def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> Callable[[Number], Normalization]:
+    """The normalisation of each frame, fitted when it is first asked for.
+
+    Raises DataError for constant images, NaN and infinite values, unknown choices and a wrong number of channels;
+    ModelError when the model has stored no percentiles.
+    """
+    if isinstance(choice, Normalization):
+        return _same(_checked(choice, frames))
+    if choice == "model":
+        stored = stored_normalization(ensemble.facts, "low")
+        if stored is None:
+            raise ModelError(
+                "This model does not know the percentiles of the images it was trained on. Normalise by the image."
+            )
+        return _same(_checked(stored, frames))
+    if choice == "image":
+        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""))
+    if choice == "frame":
+        return _fitted(frames, frames.outer)
+    raise DataError(f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization.")
+
+
+def restorer(
+    frames: Frames, ensemble: Ensemble, normalization: Callable[[Number], Normalization], undo: bool
+) -> Callable[[Number], Normalization | None]:
+    """What takes each frame's restoration back to grey values; None where it stays normalised.
+
+    The input's own normalisation when the network has as many channels in as out, else that of the truth the model
+    was trained on. Warns when that is not known.
+    """
+    recipe = ensemble.recipe
+    if not undo:
+        return lambda number: None
+    if recipe.channels_in == recipe.channels_out:
+        return normalization
+    target = stored_normalization(ensemble.facts, "high")
+    if target is None or target.channels != recipe.channels_out:
+        warnings.warn(
+            f"The restored image stays normalised: it has {recipe.channels_out} channels, the input "
+            f"{recipe.channels_in}, and the model does not know the grey values of its truth.",
+            VeriscopeWarning,
+            stacklevel=3,
+        )
+        return lambda number: None
+    return lambda number: target
+
+
+def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]) -> Normalization | None:
+    """The percentiles of the model's training images, None when they were not stored or were constant."""
+    stored = facts.get(which)
+    table = stored.get("percentiles") if isinstance(stored, Mapping) else None
+    if not isinstance(table, Mapping):
+        return None
+    try:
+        known = {float(key): tuple(float(value) for value in values) for key, values in table.items()}
+        return Normalization(known[PERCENTILES[0]], known[PERCENTILES[1]])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def to_units(normalization: Normalization, block: NDArray[Any]) -> NDArray[np.float32]:
+    """A block (C, ...) in the network's units. Raises DataError for NaN and infinite values."""
+    if block.dtype.kind == "f":
+        bad = int(np.count_nonzero(~np.isfinite(block)))
+        if bad:
+            raise DataError(
+                f"{bad:,} of {block.size:,} values in a part of the image are NaN or infinite. Replace them first, "
+                f"for example with numpy.nan_to_num."
+            )
+    return normalization.apply(block)
+
+
+def from_units(
+    normalization: Normalization | None, means: NDArray[np.float32], scales: NDArray[np.float32] | None
+) -> None:
+    """Take means and scales (M, C, ...) back to grey values, in place."""
+    if normalization is None:
+        return
+    shape = (1, -1) + (1,) * (means.ndim - 2)
+    span = np.array(normalization.range, np.float32).reshape(shape)
+    means *= span
+    means += np.array(normalization.low, np.float32).reshape(shape)
+    if scales is not None:
+        scales *= span
+
+
+def _same(normalization: Normalization) -> Callable[[Number], Normalization]:
+    return lambda number: normalization
+
+
+def _checked(normalization: Normalization, frames: Frames) -> Normalization:
+    if normalization.channels == frames.channels:
+        return normalization
+    if normalization.channels == 1:
+        return Normalization(normalization.low * frames.channels, normalization.high * frames.channels)
+    raise DataError(
+        f"The normalisation is for {normalization.channels} channels, but {frames.channels} are restored. "
+        f"Give one pair of values per channel."
+    )
+
+
+def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
+    """One normalisation for each place along the axes `apart`, over all the rest."""
+    known: dict[Number, Normalization] = {}
+
+    def of(number: Number) -> Normalization:
+        places = {letter: place for letter, place in zip(frames.outer, number, strict=True) if letter in apart}
+        key = tuple(places.values())
+        if key not in known:
+            part: Image = frames.image.region(**places)
+            rest = "C" + part.axes.replace("C", "")
+            known[key] = fit(lambda: part.blocks(rest), PERCENTILES)
+        return known[key]
+
+    return of

@@ -1,0 +1,256 @@
+"""Restore an image straight into files, tile by tile, without ever holding it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from veriscope import laplace
+from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.images.image import Image
+from veriscope.images.writing import Writer, cast, open_writer
+from veriscope.networks.model import Ensemble
+from veriscope.restoring import devices
+from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
+from veriscope.restoring.restoration import checked_probability, mixture_mean, mixture_scale
+from veriscope.restoring.restore import Progress
+from veriscope.restoring.running import Answers, Block, Networks, run
+from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, to_units
+from veriscope.tiling import Span
+
+PathLike = str | os.PathLike[str]
+TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
+SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file that was written: what it shows, and how many values did not fit into its type."""
+
+    kind: str  # "mean", "scale", "lower" or "upper"
+    path: Path
+    clipped: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `restore_to_file` did."""
+
+    outputs: tuple[Output, ...]
+    plan: Plan
+    tiles: int  # computed; more than planned when memory was short
+    voxels: int
+    seconds: float
+
+    @property
+    def clipped(self) -> int:
+        """Values of all outputs that did not fit into their type."""
+        return sum(output.clipped for output in self.outputs)
+
+    def __str__(self) -> str:
+        speed = self.voxels / max(self.seconds, 1e-9) / 1e6
+        lines = [f"{self.voxels:,} voxels in {self.tiles:,} tiles, {self.seconds:.1f} s ({speed:.3g} million a second)"]
+        for output in self.outputs:
+            lost = f", {output.clipped:,} values clipped" if output.clipped else ""
+            lines.append(f"{output.kind:<5} {output.path}{lost}")
+        return "\n".join(lines)
+
+
+def restore_to_file(
+    image: Image,
+    ensemble: Ensemble,
+    out: PathLike,
+    *,
+    dtype: DTypeLike = "float32",
+    scale: PathLike | None = None,
+    interval: tuple[float, PathLike, PathLike] | None = None,
+    tile: Pixels = None,
+    memory: Memory = None,
+    device: str | None = None,
+    normalize: Choice = "image",
+    undo: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    channel: int | None = None,
+    planes: bool = False,
+) -> Report:
+    """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
+
+    The formats are those of `save_image`, and axes, voxel size and time step are kept. `scale` and `interval`
+    (probability, file for the lower end, file for the upper end) are written beside, as defined by `Restoration`.
+    Values are converted to `dtype`: integers are rounded, and what does not fit is clipped and counted in the report.
+    The other settings are those of `restore`. Files appear under their names when all are complete; after an error or
+    an interruption none does.
+
+    Raises what `restore` raises, OutputError when a file cannot be written or exists already without `overwrite`.
+    """
+    started = time.perf_counter()
+    where = devices.choose(device)
+    parts = frames(image, ensemble.recipe, channel, planes)
+    wanted = _wanted(ensemble, out, scale, interval)
+    kind = _checked_type(dtype)
+    planned = plan_frames(parts, ensemble, tile, memory, where)
+    normalization = normalizer(parts, ensemble, normalize)
+    back = restorer(parts, ensemble, normalization, undo)
+    channels = ensemble.recipe.channels_out
+    p = None if interval is None else checked_probability(interval[0])
+
+    def prepare(number: Number, block: NDArray[Any]) -> Block:
+        return to_units(normalization(number), block)
+
+    def into(number: Number, core: Span) -> Answers:
+        size = (len(ensemble), channels, *(s.stop - s.start for s in core))
+        return np.empty(size, np.float32), np.empty(size, np.float32) if ensemble.recipe.probabilistic else None
+
+    clipped = dict.fromkeys(wanted, 0)
+    done = count = 0
+    with ExitStack() as stack:
+        writers = {what: stack.enter_context(_writer(path, parts, planned, channels, kind, overwrite))
+                   for what, path in wanted.items()}  # fmt: skip
+        _check_units(kind, parts, back)
+        filing = stack.enter_context(_Filing(writers, parts, channels))
+        finished = stack.enter_context(closing(run(parts, Networks(ensemble, where), planned, prepare, into)))
+        for number, core, answers in finished:
+            from_units(back(number), *answers)
+            ready = {}
+            for what, values in _images(answers, wanted, p):
+                ready[what], lost = cast(values, kind)
+                clipped[what] += lost
+            filing.put(number, core, ready)
+            count += 1
+            done += prod(s.stop - s.start for s in core)
+            if progress is not None:
+                progress(done, parts.voxels)
+        filing.finish()
+        for writer in writers.values():  # everything that can fail comes before the first file gets its name
+            writer.complete()
+    outputs = tuple(Output(what, path, clipped[what]) for what, path in wanted.items())
+    return Report(outputs, planned, count, parts.voxels, time.perf_counter() - started)
+
+
+def _images(answers: Answers, wanted: dict[str, Path], p: float | None) -> Iterator[tuple[str, Block]]:
+    """The images that are wanted of one tile, (channels, *space), as `Restoration` makes them."""
+    means, scales = answers
+    mean = mixture_mean(means)
+    yield "mean", mean
+    if scales is None:
+        return
+    if "scale" in wanted:
+        yield "scale", mixture_scale(means, scales)
+    if p is not None:
+        half = laplace.symmetric_interval(means, scales, p)
+        yield "lower", mean - half
+        yield "upper", mean + half
+
+
+class _Filing:
+    """Writes finished tiles while the next one is computed, one at a time and in order."""
+
+    def __init__(self, writers: dict[str, Writer], parts: Frames, channels: int) -> None:
+        self.writers = writers
+        self.channels = channels
+        self.axes = parts.result_axes(channels)
+        self.outer = parts.outer
+        self.space = parts.space
+        self.work = "C" + parts.space
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="veriscope-write")
+        self.last: Future[None] | None = None
+
+    def put(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
+        self.finish()
+        self.last = self.pool.submit(self._write, number, core, ready)
+
+    def finish(self) -> None:
+        """Wait for what is being written; errors of the writing come out here."""
+        if self.last is not None:
+            self.last.result()
+            self.last = None
+
+    def _write(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
+        place: dict[str, slice] = {letter: slice(n, n + 1) for letter, n in zip(self.outer, number, strict=True)}
+        place |= {"C": slice(0, self.channels)} | dict(zip(self.space, core, strict=True))
+        region = [place[letter] for letter in self.axes]
+        order = [self.work.index(letter) for letter in self.axes if letter in self.work]
+        if "C" not in self.axes:
+            order.append(0)  # of size 1
+        shape = [s.stop - s.start for s in region]
+        for what, values in ready.items():
+            self.writers[what].write(region, values.transpose(order).reshape(shape))
+
+    def __enter__(self) -> _Filing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dtype[Any], overwrite: bool) -> Writer:
+    axes, shape = parts.result_axes(channels), parts.result_shape(channels)
+    source = parts.source
+    cores = dict(zip(parts.space, planned.core, strict=True))
+    chunks = [
+        min(size, chunk(cores[letter], SIDE[letter]) if letter in cores else SIDE[letter] if letter in "YX" else 1)
+        for letter, size in zip(axes, shape, strict=True)
+    ]
+    return open_writer(
+        path, shape, kind, axes, source.voxel_size, source.time_step, overwrite, chunks, name=source.name
+    )
+
+
+def chunk(core: int, about: int) -> int:
+    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk; else `about`."""
+    if core <= about:
+        return core
+    fitting = [n for n in range(max(1, about // 3), about * 3 // 2 + 1) if core % n == 0]
+    return min(fitting, key=lambda n: abs(n - about), default=about)
+
+
+def _wanted(
+    ensemble: Ensemble, out: PathLike, scale: PathLike | None, interval: tuple[float, PathLike, PathLike] | None
+) -> dict[str, Path]:
+    wanted = {"mean": Path(out)}
+    if scale is not None:
+        wanted["scale"] = Path(scale)
+    if interval is not None:
+        checked_probability(interval[0])
+        wanted |= {"lower": Path(interval[1]), "upper": Path(interval[2])}
+    if len(wanted) > 1 and not ensemble.recipe.probabilistic:
+        raise ModelError(
+            f"This model predicts only the restored image, no {' and '.join(list(wanted)[1:])}, because it was trained "
+            f"with probabilistic=False. Leave these files out, or train a probabilistic model."
+        )
+    places = [path.resolve() for path in wanted.values()]
+    twice = sorted({str(path) for path in places if places.count(path) > 1})
+    if twice:
+        raise OutputError(f"Several results would be written to {', '.join(twice)}. Give each a file of its own.")
+    return wanted
+
+
+def _checked_type(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        kind = np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        kind = np.dtype(object)
+    if kind.name not in TYPES:
+        raise DataError(f"Results cannot be written as '{dtype}'. Choose one of {', '.join(TYPES)}.")
+    return kind
+
+
+def _check_units(kind: np.dtype[Any], parts: Frames, back: Any) -> None:
+    """Integers cannot hold an image that lies between 0 and 1."""
+    if kind.kind in "iu" and back(next(parts.numbers())) is None:
+        raise DataError(
+            f"A restoration that stays normalised lies mostly between 0 and 1 and cannot be written as {kind}. "
+            f"Write it as float32, or take it back to grey values (undo=True, --undo)."
+        )
