@@ -213,7 +213,7 @@ CASES = [
     case("Zarr without multiscales", "restore a.zarr --model model --out out", "multiscales", prepare=zarr_array("a.zarr", (8, 8))),
     case("empty Zarr folder", "restore a.zarr --model model --out out", "a.zarr", prepare=folder("a.zarr")),
     case("volume for a 2D model", RESTORE + "--axes ZYX", "Z", prepare=image("new.tif", np.arange(640, dtype="u2").reshape(10, 8, 8))),
-    case("plane for a 3D model", RESTORE.replace("model", "model3d"), "ZYX"),
+    case("plane for a 3D model", RESTORE.replace("--model model", "--model model3d"), "ZYX"),
     case("one channel for two", RESTORE.replace("--model model", "--model model2c"), "channel"),
     case("three channels for one", RESTORE + "--axes CYX", "channel", prepare=image("new.tif", np.arange(192, dtype="u2").reshape(3, 8, 8))),
     # Restoring: models
@@ -314,7 +314,7 @@ def fails_with(number: int) -> Callable[..., Any]:
 def test_a_folder_that_may_not_be_written_is_found_before_the_work(
     desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: not mode & os.W_OK)
     before = contents(desk)
     assert_refused(veriscope(*shlex.split(RESTORE)), "not writable")
     assert contents(desk) == before

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,19 @@ class Job:
     def outputs(self) -> dict[str, Path]:
         found = {"mean": self.mean, "scale": self.scale, "lower": self.lower, "upper": self.upper}
         return {kind: path for kind, path in found.items() if path is not None}
+
+
+@contextmanager
+def existing(folder: Path) -> Iterator[None]:
+    """Make `folder`, with those above it; what was made is removed again if it is still empty at the end."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for place in made:
+            with suppress(OSError):  # not empty: there are results in it
+                place.rmdir()
 
 
 def split_name(path: Path, suffixes: Iterable[str] = WRITABLE) -> tuple[str, str]:

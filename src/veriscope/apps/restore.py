@@ -137,7 +137,7 @@ def _read(job: files.Job, axes: str | None) -> Image:
 
 
 def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, how: dict[str, Any]) -> None:
-    from veriscope.restoring.restore import plan
+    from veriscope.restoring.plan import plan
 
     rows = []
     for job in jobs:
@@ -147,7 +147,7 @@ def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, how
             [
                 str(job.source),
                 f"{image.axes} {words.times(image.shape)}",
-                f"{planned.tiles} of {words.times(planned.tile)}",
+                f"{planned.tiles} of {words.times(planned.core)}",
                 f"{100 * planned.overhead:.0f} %",
                 words.size(planned.memory),
                 ", ".join(path.name for path in job.outputs.values()),
@@ -166,9 +166,8 @@ def _restore_all(
     for number, job in enumerate(jobs, start=1):
         title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
         band = (interval, job.lower, job.upper) if interval is not None else None
-        job.mean.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with console.bar(title) as progress:
+            with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(
                     _read(job, axes), ensemble, job.mean, scale=job.scale, interval=band, progress=progress, **how
                 )
