@@ -1,0 +1,157 @@
+"""The largest memory that restoring a 4 GB image takes: from an OME-Zarr on disk to an OME-Zarr on disk.
+
+    python benchmarks/memory.py                  # 4 GB, minutes
+    python benchmarks/memory.py --gigabytes 0.25 # a try
+    python benchmarks/memory.py --record         # also writes benchmarks/results/memory.txt
+
+The image (uint16) is made chunk by chunk in a temporary folder and restored in a child process, whose peak resident
+memory is printed next to the bound of 1.5 GB and the size of the image, and its time next to that of reading and
+writing the same image without a network. The network is small and untrained; what is held in memory follows from
+--memory, not from the network or the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+
+BOUND = 1.5e9  # bytes
+CHUNK = (32, 256, 256)
+PLANE = (2048, 2048)
+
+
+def make(path: Path, gigabytes: float) -> tuple[int, ...]:
+    """A uint16 OME-Zarr 0.5 of soft blobs on a noisy background (12 grey values, so that it compresses)."""
+    import zarr
+
+    depth = max(round(gigabytes * 1e9 / (2 * PLANE[0] * PLANE[1]) / CHUNK[0]), 1) * CHUNK[0]
+    shape = (depth, *PLANE)
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    axes = [{"name": letter, "type": "space", "unit": "micrometer"} for letter in "zyx"]
+    scale = [{"type": "scale", "scale": [0.3, 0.1, 0.1]}]
+    levels = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    array = group.create_array("0", shape=shape, chunks=CHUNK, dtype="uint16", dimension_names=["z", "y", "x"])
+    chunks = [_chunk(seed) for seed in range(8)]
+    for number, corner in enumerate(np.ndindex(*(size // step for size, step in zip(shape, CHUNK, strict=True)))):
+        where = tuple(slice(at * step, (at + 1) * step) for at, step in zip(corner, CHUNK, strict=True))
+        array[where] = chunks[number % len(chunks)]
+    return shape
+
+
+def _chunk(seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    z, y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in CHUNK)
+    blobs = np.zeros(CHUNK, dtype=np.float32)
+    for _ in range(12):
+        at, width = rng.uniform(-0.8, 0.8, 3), rng.uniform(0.05, 0.2)
+        near = [np.exp(-(((line - place) / width) ** 2)) for line, place in zip((z, y, x), at, strict=True)]
+        blobs += near[0][:, None, None] * near[1][:, None] * near[2]
+    return (100 + rng.integers(0, 12, CHUNK) + 1000 * blobs).astype(np.uint16)
+
+
+def restore(source: Path, out: Path, base: int, memory: str) -> dict[str, Any]:
+    """In the child: restore, then say how long it took and how much memory this process ever had."""
+    import torch
+
+    import veriscope as vs
+    from veriscope.networks.model import Ensemble
+    from veriscope.networks.recipe import Recipe
+    from veriscope.networks.unet import build
+    from veriscope.restoring.tofile import restore_to_file
+
+    torch.manual_seed(0)
+    recipe = Recipe(axes="ZYX", depth=1, base=base, stem=4)
+    ensemble = Ensemble(recipe, (build(recipe),))
+    ready = peak()
+    start = time.perf_counter()
+    image = vs.read_image(source, lazy=True)
+    report = restore_to_file(image, ensemble, out, dtype="uint16", memory=memory, normalize="image")
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "ready": ready, "peak": peak(), "plan": str(report.plan), "clipped": report.clipped}
+
+
+def copy(source: Path, out: Path) -> dict[str, Any]:
+    """In the child: read and write the same chunks, nothing else."""
+    import zarr
+
+    start = time.perf_counter()
+    array = zarr.open_group(source, mode="r")["0"]
+    target = zarr.create_array(out, shape=array.shape, chunks=array.chunks, dtype=array.dtype)
+    for z in range(0, array.shape[0], CHUNK[0]):
+        for y in range(0, array.shape[1], CHUNK[1]):
+            target[z : z + CHUNK[0], y : y + CHUNK[1]] = array[z : z + CHUNK[0], y : y + CHUNK[1]]
+    return {"seconds": time.perf_counter() - start, "peak": peak()}
+
+
+def peak() -> float:
+    """Bytes of memory that this process has had at most."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024)
+
+
+def child(*words: str) -> dict[str, Any]:
+    """What a fresh process with these arguments answers."""
+    ended = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gigabytes", type=float, default=4.0, help="of the image (default 4)")
+    parser.add_argument("--base", type=int, default=8, help="channels of the network (default 8)")
+    parser.add_argument("--memory", default="800MB", help="that restoring may use for tiles (default 800MB)")
+    parser.add_argument("--folder", type=Path, help="where the temporary images go (default: the system's)")
+    parser.add_argument("--record", action="store_true", help="write benchmarks/results/memory.txt")
+    parser.add_argument("--child", nargs=3, metavar=("WHAT", "IN", "OUT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        what, source, out = given.child[0], Path(given.child[1]), Path(given.child[2])
+        answer = copy(source, out) if what == "copy" else restore(source, out, given.base, given.memory)
+        print(json.dumps(answer))
+        return
+
+    lines = [machine.header("Memory of restoring an OME-Zarr to an OME-Zarr")]
+    print(lines[0], flush=True)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        source = Path(folder) / "image.ome.zarr"
+        shape = make(source, given.gigabytes)
+        size = 2 * float(np.prod(shape))
+        stored = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+        lines.append(
+            f"image: uint16, {' x '.join(map(str, shape))}, {size / 1e9:.2f} GB ({stored / 1e9:.2f} GB compressed)"
+        )
+        lines.append(f"network: 3D, depth 1, base {given.base}, stem 4; memory for tiles: {given.memory}")
+        print("\n".join(lines[-2:]), flush=True)
+        settings = ("--base", str(given.base), "--memory", given.memory)
+        found = child(*settings, "--child", "restore", str(source), str(Path(folder) / "restored.ome.zarr"))
+        plain = child("--child", "copy", str(source), str(Path(folder) / "copy.zarr"))
+    verdict = "under" if found["peak"] < BOUND else "ABOVE"
+    lines += [
+        found["plan"],
+        f"peak memory: {found['peak'] / 1e9:.2f} GB, {verdict} the bound of {BOUND / 1e9:.1f} GB, "
+        f"{found['peak'] / size:.2f} of the image (of it {found['ready'] / 1e9:.2f} GB before it was opened)",
+        f"time: {found['seconds']:.0f} s, {found['seconds'] / plain['seconds']:.1f} x reading and writing the image "
+        f"({plain['seconds']:.0f} s), {size / 2 / found['seconds'] / 1e6:.2f} million voxels/s",
+    ]
+    print("\n".join(lines[-3:]))
+    if given.record:
+        results = Path(__file__).parent / "results"
+        results.mkdir(exist_ok=True)
+        (results / "memory.txt").write_text("\n".join(lines) + "\n")
+    sys.exit(found["peak"] >= BOUND)
+
+
+if __name__ == "__main__":
+    main()
