@@ -417,6 +417,7 @@ HOLED = np.where(NOISE > 0.99, np.nan, NOISE)
         (image(NOISE), image(NOISE), {"shape": (16, 0)}, DataError, "positive"),
         (image(NOISE), image(NOISE), {"shape": (16, 2.5)}, DataError, "whole numbers"),
         (image(NOISE), image(NOISE), {"per_image": 0}, DataError, "per_image"),
+        (image(NOISE), image(NOISE), {"seed": -1}, DataError, "seed.*-1"),
         (image(NOISE), image(NOISE), {"foreground": 2}, DataError, "foreground"),
         (image(NOISE), image(NOISE), {"foreground_share": -1}, DataError, "foreground_share"),
         (image(NOISE), image(NOISE), {"normalize": "often"}, DataError, "often"),

@@ -79,45 +79,35 @@ def cut_patches(
     """
     shape = _checked_shape(shape)
     axes = "ZYX"[-len(shape) :]
-    if per_image < 1:
-        raise DataError(f"per_image is the number of patches from each image, at least 1, not {per_image}.")
-    if foreground is not None and not 0 < foreground <= 1:
-        raise DataError(f"foreground is a part of the brightest signal, in (0, 1], not {foreground}. Or pass None.")
-    if not 0 <= foreground_share <= 1:
-        raise DataError(f"foreground_share is the part of patches on foreground, 0 .. 1, not {foreground_share}.")
+    choices = Choices(int(per_image), int(seed), foreground, float(foreground_share), normalize)
+    choices.check()
     if len(pairs) == 0:
         raise DataError("There are no pairs to cut patches from. Check the folders, or what was split off.")
     channels = _same_channels(pairs)
     _check_normalize(normalize, channels)
+    if turns and shape[-1] != shape[-2]:
+        raise DataError(f"Quarter turns need patches that are square in Y and X, not {_text(shape)}. Pass turns=False.")
 
-    sources = []
-    dim: list[str] = []
     moved = [_moved(pair, axes, shape) for pair in pairs]
     frames = sum(low.shape[0] * low.shape[1] for low, _ in moved)
+    most_cells = min(max(MOST_CELLS_OF_ALL // frames, 2**10), sampling.MOST_CELLS)
+    sources: list[_Source] = []
+    dim: list[str] = []
     for pair, (low, high) in zip(pairs, moved, strict=True):
-        tables = []
-        for image, what in ((low, "low"), (high, "high")):
-            tables.append(_table(image, f"{_name(image, pair)} ({what})", by_percentile=isinstance(normalize, str)))
+        by_percentile = isinstance(normalize, str)
+        low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
+        high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
         starts = []
-        for number in range(low.shape[0] * low.shape[1]):
-            if foreground is None or foreground_share == 0:
-                starts.append(sampling.everywhere(low.shape[3:], shape))
-                continue
-            threshold = foreground * tables[1][:, np.searchsorted(_TABLE, FOREGROUND_PERCENTILE)]
-            most = min(max(MOST_CELLS_OF_ALL // frames, 2**10), sampling.MOST_CELLS)
-            found = _starts(high, number, shape, threshold, most)
+        for number in range(high.shape[0] * high.shape[1]):
+            found = _starts(high, number, shape, high_table, choices, most_cells)
             if len(found) == 0:
-                dim.append(_name(high, pair) + (f" frame {number}" if low.shape[0] * low.shape[1] > 1 else ""))
-                found = sampling.everywhere(low.shape[3:], shape)
+                dim.append(_name(high, pair) + (f" frame {number}" if high.shape[0] * high.shape[1] > 1 else ""))
+                found = sampling.everywhere(high.shape[3:], shape)
             starts.append(found)
         orientations = augment.allowed(axes, shape, [low.voxel(letter) for letter in axes])
         if turns is not None:
-            if turns and shape[-1] != shape[-2]:
-                raise DataError(
-                    f"Quarter turns need patches that are square in Y and X, not {_text(shape)}. Pass turns=False."
-                )
             orientations = augment.Orientations(axes, turns)
-        sources.append(_Source(pair.name, low, high, tables[0], tables[1], tuple(starts), orientations))
+        sources.append(_Source(pair.name, low, high, low_table, high_table, tuple(starts), orientations))
     if dim:
         named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
         warnings.warn(
@@ -126,7 +116,6 @@ def cut_patches(
             VeriscopeWarning,
             stacklevel=2,
         )
-    choices = Choices(int(per_image), int(seed), foreground, float(foreground_share), normalize)
     return Patches(tuple(sources), shape, axes, channels, choices, ChunkCache(cache_bytes))
 
 
@@ -139,6 +128,19 @@ class Choices:
     foreground: float | None
     foreground_share: float
     normalize: Normalize
+
+    def check(self) -> None:
+        if self.per_image < 1:
+            raise DataError(f"per_image is the number of patches from each image, at least 1, not {self.per_image}.")
+        if self.seed < 0:
+            raise DataError(f"A seed is a whole number from 0, not {self.seed}.")
+        if self.foreground is not None and not 0 < self.foreground <= 1:
+            raise DataError(
+                f"foreground is a part of the brightest signal, above 0 and up to 1, not {self.foreground}. "
+                f"Pass None for patches from everywhere."
+            )
+        if not 0 <= self.foreground_share <= 1:
+            raise DataError(f"foreground_share is a part of the patches, from 0 to 1, not {self.foreground_share}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -449,10 +451,19 @@ def _blocks(image: Image) -> Iterator[NDArray[Any]]:
 
 
 def _starts(
-    high: Image, frame: int, shape: tuple[int, ...], threshold: NDArray[np.float64], most_cells: int
+    high: Image,
+    frame: int,
+    shape: tuple[int, ...],
+    table: NDArray[np.float64],
+    choices: Choices,
+    most_cells: int,
 ) -> sampling.Starts:
-    sample, time = divmod(frame, high.shape[1])
+    """Where patches of a frame may start; none, when the frame has no foreground."""
+    if choices.foreground is None or choices.foreground_share == 0:
+        return sampling.everywhere(high.shape[3:], shape)
+    threshold = choices.foreground * table[:, np.searchsorted(_TABLE, FOREGROUND_PERCENTILE)]
     chunks = high.chunks[3:] if high.chunks is not None else None
+    sample, time = divmod(frame, high.shape[1])
 
     def read(spans: tuple[slice, ...]) -> NDArray[Any]:
         return high.read(sample, time, slice(None), *spans)
