@@ -85,8 +85,8 @@ def test_runs_put_a_region_where_numpy_puts_it(drawn):
     assert_array_equal(flat.reshape(shape), expected)
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.sampled_from(FORMATS), st.sampled_from(["ZYX", "CZYX", "XYZ", "TYX"]), st.randoms(), st.integers(1, 6))
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(FORMATS), st.sampled_from(["ZYX", "CZYX", "XYZ", "TYX"]), st.randoms(), st.integers(2, 6))
 def test_regions_in_any_order_and_alignment_make_the_whole(name, axes, random, step):
     image = random_image([7, 5, 8, 6][: len(axes)], axes, "float32")
     corners = [[slice(a, min(a + step, n)) for a in range(0, n, step)] for n in image.shape]

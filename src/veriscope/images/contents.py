@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,12 @@ from numpy.typing import NDArray
 
 from veriscope.errors import ImageFormatError, VeriscopeError
 from veriscope.images.lazy import plain_index
+
+_EXPECTED = (
+    OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError, AttributeError, ArithmeticError,
+    struct.error, zlib.error, SyntaxError, AssertionError,
+)  # fmt: skip
+_READERS = {"tifffile", "zarr", "numcodecs", "imagecodecs", "nd2", "czifile", "liffile"}
 
 
 @dataclass
@@ -89,8 +97,6 @@ class FileArray:
 def foreseen(path: str | Path) -> Iterator[None]:
     """What a library says about a damaged or unreadable file becomes an ImageFormatError; its logging is silenced."""
     import logging
-    import struct
-    import zlib
 
     logger = logging.getLogger("tifffile")
     disabled = logger.disabled
@@ -105,10 +111,9 @@ def foreseen(path: str | Path) -> Iterator[None]:
         raise ImageFormatError(
             f"'{path}' may not be read. Check the permissions of the file and its folder."
         ) from error
-    except (
-        OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError, AttributeError, ArithmeticError,
-        struct.error, zlib.error, SyntaxError, AssertionError,
-    ) as error:  # fmt: skip
+    except Exception as error:
+        if not isinstance(error, _EXPECTED) and type(error).__module__.split(".")[0] not in _READERS:
+            raise
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ImageFormatError(
             f"'{path}' cannot be read; it seems to be damaged or cut short ({reason}). Copy or export it again."

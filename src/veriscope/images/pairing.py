@@ -89,6 +89,8 @@ class Pairs(Sequence[Pair]):
                 f"Give shares from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
             )
         counts = [max(1, round(share * len(self))) if share > 0 else 0 for share in (check, test)]
+        while sum(counts) >= len(self) and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
         left = len(self) - sum(counts)
         if left < 1:
             return self._split_regions(check, test)
