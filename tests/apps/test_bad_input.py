@@ -262,7 +262,7 @@ CASES = [
     case("judged without truth", "judge low empty --model model", "no images", prepare=folder("empty")),
     case("judged by a missing model", "judge low high --model modle", "no model"),
     case("judged by a 3D model", "judge low high --model model3d", "ZYX"),
-    case("judged by a constant", "judge low high --model model", "constant", prepare=image("high/cell1.tif", np.ones((48, 40), "u2"))),
+    case("judged by a constant", "judge low high --model model", "no contrast", prepare=image("high/cell1.tif", np.ones((48, 40), "u2"))),
     case("about nothing", "info nothing.tif", "does not exist"),
     case("about a folder", "info low", "neither a model"),
     case("about a text", "info notes.txt", "not an image", prepare=text("notes.txt")),

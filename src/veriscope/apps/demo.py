@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
+from veriscope.apps.train import training_progress
 from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from veriscope.classical.tune import Tuned
     from veriscope.images.image import Image
     from veriscope.images.pairing import Pairs
+    from veriscope.judging.judge import Judgement
     from veriscope.networks.model import Ensemble
 
 VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
@@ -28,6 +29,7 @@ BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
 CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the training
 JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
+RIVAL = "non-local means"
 MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local means takes its time
 
 
@@ -56,9 +58,9 @@ def demo(
 ) -> None:
     """Train, restore and judge on a real image, in about six minutes on two cores.
 
-    A 3D stack of nuclei is photographed anew with little light (simulated photons and read noise). An ensemble learns from
-    one part of the field and restores a part that it never saw, in comparison with the best non-local means, tuned on that
-    very part. Ends with a table and a report with pictures.
+    A 3D stack of nuclei is photographed anew with little light (simulated photons and read noise). An ensemble learns
+    from one part of the field and restores a part that it never saw, in comparison with the best non-local means, tuned
+    on that very part. Ends with a table and a report with pictures.
 
     Examples:
     veriscope demo
@@ -163,12 +165,84 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
     from veriscope.networks.recipe import Recipe
     from veriscope.patches.patches import cut_patches
     from veriscope.training.loop import train
-    from veriscope.training.progress import Bar
 
     first = task.training[0]
     axes = "ZYX" if first.high.size("Z") > 1 else "YX"
     recipe = Recipe(axes=axes, channels_in=first.low.size("C"), channels_out=first.high.size("C"))
     cut: dict[str, Any] = {"shape": recipe.patch, "per_image": 32, "seed": seed}
     patches, check = cut_patches(task.training, **cut), cut_patches(task.checking, **cut)
-    with Bar(console.err) as bar:
+    with training_progress() as bar:
         return train(recipe, patches, check, members=members, minutes=minutes, seed=seed, folder=folder, progress=bar)
+
+
+def _fresh(out: Path) -> None:
+    """An empty folder for the results. Results of an earlier demo are replaced, nothing else is."""
+    if out.is_dir() and (out / MARK).exists():
+        shutil.rmtree(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} exists and was not made by the demo, so it is not replaced. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text("The next veriscope demo replaces this folder.\n", encoding="utf-8")
+
+
+def _tune(task: Task) -> list[Tuned[Image]]:
+    """The best that non-local means can do for each test."""
+    from veriscope.classical.tune import best_non_local_means
+
+    with console.bar("Tuning non-local means") as progress:
+        found = []
+        for number, pair in enumerate(task.tests):
+            progress(number, len(task.tests))
+            found.append(best_non_local_means(pair.low.in_memory(), pair.high.in_memory()))
+    return found
+
+
+def _judge(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
+    """Restore and compare; print the table, write the report and the images."""
+    from veriscope.judging.judge import judge
+    from veriscope.judging.report import write_report
+
+    with console.bar("Restoring and judging") as progress:
+        judged = judge(
+            ensemble,
+            task.tests,
+            others={RIVAL: [one.image for one in tuned]},
+            pictures=len(task.tests),
+            progress=progress,
+        )
+    console.show()
+    console.show(str(judged))
+    console.show()
+    for pair, one in zip(task.tests, tuned, strict=True):
+        console.show(f"{RIVAL} for {pair.name}: {'; '.join(map(str, one.settings))}", "dim")
+    won = _won(judged)
+    console.show(f"The network is closer to the truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(task.tests)}.")
+    _save_images(task, ensemble, tuned, out)
+    report = out / "report.html"
+    write_report(report, judged, title="veriscope demo")
+    console.show(f"Images: {out.resolve()}")
+    console.show(f"Report: {report.resolve()}", "bold")
+
+
+def _won(judged: Judgement) -> int:
+    """For how many images the network beats the tuned filter in both NRMSE and SSIM."""
+    won = 0
+    for image in judged.images:
+        rows = [row for row in judged.rows if row.image == image]
+        ours, theirs = ([row for row in rows if row.method == method] for method in ("restoration", RIVAL))
+        won += all(a.nrmse < b.nrmse and a.ssim > b.ssim for a, b in zip(ours, theirs, strict=True))
+    return won
+
+
+def _save_images(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
+    """OME-TIFFs of each test: low, non-local means, restored, scale, truth."""
+    from veriscope.images.writing import save_image
+    from veriscope.restoring.tofile import restore_to_file
+
+    for pair, one in zip(task.tests, tuned, strict=True):
+        folder = out / re.sub(r"[^\w.]+", "-", pair.name).strip("-")
+        folder.mkdir()
+        save_image(folder / "low.ome.tif", pair.low)
+        save_image(folder / "high.ome.tif", pair.high)
+        save_image(folder / "non-local-means.ome.tif", one.image)
+        restore_to_file(pair.low, ensemble, folder / "restored.ome.tif", scale=folder / "restored.scale.ome.tif")

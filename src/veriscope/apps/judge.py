@@ -22,6 +22,9 @@ def judge(
         Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as report.html.")
     ] = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX.")] = None,
+    normalize: Annotated[
+        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
+    ] = "image",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report if it exists.")] = False,
     tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
@@ -36,6 +39,7 @@ def judge(
     veriscope judge test/low test/high --model model --report report.html
     """
     tile_shape = words.sizes("--tile", tile)
+    way = words.way_to_normalize(normalize)
     if report is not None:
         _check_report(report, overwrite)
 
@@ -47,7 +51,10 @@ def judge(
 
     from veriscope.judging.judge import judge as judge_pairs
 
-    judged = judge_pairs(ensemble, pairs, tile=tile_shape, memory=memory, device=device)
+    with console.bar("Judging") as progress:
+        judged = judge_pairs(
+            ensemble, pairs, tile=tile_shape, memory=memory, device=device, normalize=way, progress=progress
+        )
     console.show(str(judged))
     if report is not None:
         from veriscope.judging.report import write_report

@@ -31,6 +31,12 @@ def restore(
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TZYX, where they do not say so.")
     ] = None,
+    channel: Annotated[
+        int | None, typer.Option(help="Restore only this channel of the images, counted from 0.")
+    ] = None,
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Restore stacks plane by plane, with a model for planes.")
+    ] = False,
     form: Annotated[
         str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
     ] = None,
@@ -112,7 +118,7 @@ def restore(
             f"Leave them out, or train without --no-scale."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
-    how |= {"memory": memory, "device": device}
+    how |= {"memory": memory, "device": device, "channel": channel, "planes": planes}
     if dry_run:
         _show_plans(jobs, ensemble, axes, how)
         return
@@ -125,9 +131,8 @@ def _check_words(form: str | None, dtype: str, normalize: str, interval: float |
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
-    if normalize not in ("image", "frame", "model"):
-        raise VeriscopeError(f"--normalize {normalize} is not known. Choose image, frame or model.")
-    words.share("--interval", interval)
+    words.way_to_normalize(normalize)
+    words.share("--interval", interval, 0.9)
 
 
 def _read(job: files.Job, axes: str | None) -> Image:
@@ -165,7 +170,7 @@ def _restore_all(
     failed: list[tuple[files.Job, VeriscopeError]] = []
     for number, job in enumerate(jobs, start=1):
         title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
-        band = (interval, job.lower, job.upper) if interval is not None else None
+        band = (interval, job.lower, job.upper) if interval and job.lower and job.upper else None
         try:
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +16,7 @@ from veriscope.errors import AxesError, OutputError, TrainingError
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pairs
     from veriscope.networks.recipe import Recipe
+    from veriscope.training.progress import Listener, Report
 
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 
@@ -91,7 +95,7 @@ def train(
     words.positive("--minutes", minutes)
     words.positive("--epochs", epochs)
     words.positive("--per-image", per_image)
-    words.share("--check", check)
+    words.share("--check", check, 0.1)
     if normalize not in ("random", "fixed"):
         raise TrainingError(f"--normalize {normalize} is not known. Choose random or fixed.")
     if minutes is not None and epochs is not None:
@@ -125,7 +129,6 @@ def train(
 
     from veriscope.patches.patches import cut_patches
     from veriscope.training.loop import train as train_ensemble
-    from veriscope.training.progress import Bar
 
     training, checking = _split(pairs, check, recipe.patch, seed)
     console.facts("Pairs", _found(pairs, len(training), len(checking)))
@@ -139,7 +142,7 @@ def train(
     }
     patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
     try:
-        with Bar(console.err) as bar:
+        with training_progress() as bar:
             ensemble = train_ensemble(
                 recipe,
                 patches,
@@ -163,6 +166,33 @@ def train(
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
+
+
+def training_progress() -> AbstractContextManager[Listener]:
+    """A bar in a terminal; elsewhere, such as in the log of a cluster, a line each minute."""
+    from veriscope.training.progress import Bar
+
+    return Bar(console.err) if console.err.is_terminal else nullcontext(Lines())
+
+
+@dataclass
+class Lines:
+    """Tells of a training in lines of text, at most one each `every` seconds."""
+
+    every: float = 60.0
+    told: float = field(default_factory=time.monotonic)
+
+    def __call__(self, report: Report) -> None:
+        now = time.monotonic()
+        if now - self.told < self.every:
+            return
+        self.told = now
+        check = f", check {report.check_loss:.3f}" if report.check_loss is not None else ""
+        left = f", {report.seconds_left / 60:.0f} min left" if report.seconds_left is not None else ""
+        console.say(
+            f"member {report.member + 1} of {report.members}, step {report.step} of {report.steps}{check}, "
+            f"{report.patches_per_second:.1f} patches/s{left}"
+        )
 
 
 def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
+from typing import Literal, cast
 
 from veriscope.errors import VeriscopeError
 
@@ -27,9 +28,15 @@ def positive(option: str, value: float | None) -> None:
         raise VeriscopeError(f"{option} {value:g} is not possible. Give a number above 0.")
 
 
-def share(option: str, value: float | None) -> None:
+def share(option: str, value: float | None, example: float) -> None:
     if value is not None and not 0 < value < 1:
-        raise VeriscopeError(f"{option} {value:g} is not possible. Give a share between 0 and 1, such as 0.9.")
+        raise VeriscopeError(f"{option} {value:g} is not possible. Give a share between 0 and 1, such as {example:g}.")
+
+
+def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
+    if word not in ("image", "frame", "model"):
+        raise VeriscopeError(f"--normalize {word} is not known. Choose image, frame or model.")
+    return cast('Literal["image", "frame", "model"]', word)
 
 
 def times(lengths: Iterable[object]) -> str:
