@@ -48,6 +48,7 @@ def test_saved_patches_come_back_as_they_were_cut(tmp_path: Path) -> None:
     save_npz(tmp_path / "p.npz", cut, count=10, seed=4)
     loaded = load_npz(tmp_path / "p.npz")
     assert len(loaded) == 10
+    assert loaded.summary()["training"]["names"] == ["p.npz"]  # a model stays the same when its files move
     assert (loaded.shape, loaded.axes, loaded.channels_in, loaded.channels_out) == ((8, 8), "YX", 1, 1)
     for index in range(10):
         for one, other in zip(loaded.checking(index), cut.plain(index, 4), strict=True):

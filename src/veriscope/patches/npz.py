@@ -145,7 +145,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
             f"{name}: X is {_text(low.shape)} and Y is {_text(high.shape)} ({word}). Both need the same number of "
             f"patches of the same size; only their channels may differ."
         )
-    return ArrayPatches(moved[0], moved[1], target[2:], name.strip("'"))
+    return ArrayPatches(moved[0], moved[1], target[2:], Path(name.strip("'")).name)
 
 
 class ArrayPatches:
