@@ -46,11 +46,15 @@ def reliability(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, eps: float,
 
 
 def coverage(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, p: float = 0.9) -> float:
-    """Share of pixels whose truth lies inside the central interval of probability `p`; a calibrated network gives p."""
+    """Share of pixels whose truth lies inside the interval of probability `p` around the mean of means (3.15).
+
+    A calibrated network gives p. The interval is the one that `Restoration.interval(p)` draws.
+    """
     if not 0 < p < 1:
         raise DataError(f"The probability p of an interval must lie between 0 and 1, but {p} was given. Try 0.9.")
     mu, b, y = _together(mean, scale, truth)
-    return float(np.mean(np.abs(laplace.cdf(mu, b, y) - 0.5) <= p / 2))  # the same as between the two quantiles
+    distance = np.abs(y - mu.mean(0))  # the truth is inside when the interval that just reaches it is no more probable
+    return float(np.mean(laplace.interval_probability(mu, b, distance) <= p))
 
 
 def _together(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike) -> tuple[Any, Any, Any]:

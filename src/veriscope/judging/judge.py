@@ -1,0 +1,307 @@
+"""Judge a model on pairs it has not seen: how close it comes to the truth, and whether its uncertainty is right."""
+
+from __future__ import annotations
+
+import math
+import platform
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+import veriscope
+from veriscope import axes as axes_of
+from veriscope.errors import DataError
+from veriscope.images.image import Image
+from veriscope.judging import quality
+from veriscope.judging.calibration import coverage
+from veriscope.judging.picture import Picture, picture
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pair
+    from veriscope.networks.model import Ensemble
+    from veriscope.restoring.plan import Memory, Pixels
+    from veriscope.restoring.restoration import Restoration
+    from veriscope.restoring.scaling import Choice
+
+    Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
+
+INPUT, RESTORATION = "input", "restoration"
+BAND = 0.9
+FIGURES = ("nrmse", "psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image by one method, in one channel; time points averaged."""
+
+    image: str
+    method: str
+    nrmse: float
+    psnr: float  # dB
+    ssim: float
+    coverage: float | None = None  # share of pixels whose truth lies in the 90 % band, where there is one
+    channel: int | None = None  # None where the truth has one channel only
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """All figures, pictures of the first images, and what is needed to repeat it. Printing it gives a table."""
+
+    rows: tuple[Row, ...]
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+    history: tuple[dict[str, Any], ...] = field(
+        default=(), repr=False
+    )  # of the training, one entry per round and member
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    settings: str = quality.SETTINGS
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What was compared, in order."""
+        return tuple(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.image for row in self.rows))
+
+    @property
+    def overall(self) -> tuple[Row, ...]:
+        """One row per method: the means over images and channels."""
+        return tuple(self._mean(method) for method in self.methods)
+
+    def of(self, method: str) -> Row:
+        """The mean row of one method, for example ``judgement.of("restoration").nrmse``."""
+        if method not in self.methods:
+            raise DataError(f"'{method}' was not judged. There are: {', '.join(self.methods)}.")
+        return self._mean(method)
+
+    def _mean(self, method: str) -> Row:
+        rows = [row for row in self.rows if row.method == method]
+        covered = [row.coverage for row in rows if row.coverage is not None]
+        nrmse, psnr, ssim = (float(np.mean([getattr(row, name) for row in rows])) for name in FIGURES)
+        share = float(np.mean(covered)) if covered else None
+        return Row(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, share)
+
+    def __str__(self) -> str:
+        return f"{table(self)}\n\n{textwrap.fill(self.settings, 100)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for json.dumps; infinite PSNR becomes None."""
+        return {
+            "rows": [_plain(row) for row in self.rows],
+            "overall": [_plain(row) for row in self.overall],
+            "settings": self.settings,
+            "facts": self.facts,
+        }
+
+
+def judge(
+    model: Ensemble,
+    pairs: Iterable[Pair],
+    *,
+    tile: Pixels = None,
+    memory: Memory = None,
+    device: str | None = None,
+    normalize: Choice = "image",
+    others: Mapping[str, Other] | None = None,
+    pictures: int = 3,
+    progress: Callable[[int, int], object] | None = None,
+) -> Judgement:
+    """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
+
+    `tile`, `memory`, `device` and `normalize` are those of `restore`. `others` adds rows: for each name a function of a
+    pair that makes an image, or the images themselves, one per pair, such as the best of non-local means. The first
+    `pictures` images are kept for the report. `progress(done, total)` hears of every pair.
+
+    >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
+    """
+    from veriscope.restoring.restore import restore
+
+    pairs, others = list(pairs), dict(others or {})
+    if not pairs:
+        raise DataError("There is nothing to judge: no pairs were given. Give at least one low and one high image.")
+    _check_others(others, len(pairs))
+    rows: list[Row] = []
+    kept: list[Picture] = []
+    for number, pair in enumerate(pairs):
+        restored = restore(pair.low, model, tile=tile, memory=memory, device=device, normalize=normalize)
+        made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
+        found, shown = _compare(
+            pair.name or f"image {number + 1}",
+            pair.high,
+            {INPUT: pair.low, **made, RESTORATION: restored.mean},
+            restored,
+            pictures - len(kept),
+        )
+        rows += found
+        kept += shown
+        if progress is not None:
+            progress(number + 1, len(pairs))
+    return Judgement(tuple(rows), tuple(kept), tuple(model.facts.get("history", ())), _facts(model, pairs, normalize))
+
+
+def judge_images(
+    images: Iterable[tuple[str, Image, Mapping[str, Image]]], *, pictures: int = 3, facts: dict[str, Any] | None = None
+) -> Judgement:
+    """Compare images that exist already: (name, truth, {method: image}) for each; no model needed.
+
+    `facts` go into the report as they are: {"heading": {"what": value}}.
+    """
+    rows: list[Row] = []
+    kept: list[Picture] = []
+    for name, truth, methods in images:
+        found, shown = _compare(name, truth, methods, None, pictures - len(kept))
+        rows += found
+        kept += shown
+    if not rows:
+        raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
+    return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": _versions()})
+
+
+def table(judgement: Judgement) -> str:
+    """The figures as aligned text: a block of methods for every image, and the means where there is more than one."""
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for row in judgement.rows:
+        groups.setdefault((row.image, row.channel), []).append(row)
+    if len(groups) > 1:
+        groups["mean of", None] = list(judgement.overall)
+    banded = any(row.coverage is not None for row in judgement.rows)
+    lines = [("image", "method", "NRMSE", "PSNR", "SSIM", f"in {BAND:.0%} band" if banded else "")]
+    for (image, channel), rows in groups.items():
+        label = rows[0].image if image == "mean of" else image
+        label += "" if channel is None else f", channel {channel}"
+        for number, row in enumerate(rows):
+            covered = "" if row.coverage is None else f"{row.coverage:.1%}"
+            figures = (f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}", covered)
+            lines.append((label if number == 0 else "", row.method, *figures))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    text = []
+    for number, line in enumerate(lines):
+        if number == 0 or line[0]:
+            text.append("")
+        named = [line[column].ljust(widths[column]) for column in (0, 1)]
+        text.append("  ".join([*named, *(line[column].rjust(widths[column]) for column in range(2, 6))]).rstrip())
+    return "\n".join(text[1:])
+
+
+# -- one image --------------------------------------------------------------------------------------
+
+
+def _compare(
+    name: str, truth: Image, methods: Mapping[str, Image], restored: Restoration | None, pictures: int
+) -> tuple[list[Row], list[Picture]]:
+    """Rows of all methods for one image, and pictures of its first time point, one per channel, at most so many."""
+    truth = truth.in_memory()
+    methods = {  # a network that makes other channels than it reads has an input that cannot be compared
+        method: image for method, image in methods.items() if method != INPUT or image.size("C") == truth.size("C")
+    }
+    rows: list[Row] = []
+    shown: list[Picture] = []
+    channels = truth.size("C")
+    for channel in range(channels):
+        of_channel: list[Row] = []
+        label = channel if channels > 1 else None
+        for method, image in methods.items():
+            found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
+            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in found])) for key in FIGURES)
+            covered = None
+            if method == RESTORATION and restored is not None and restored.scales is not None:
+                covered = _coverage(truth, restored, channel)
+            of_channel.append(Row(name, method, nrmse, psnr, ssim, covered, label))
+        rows += of_channel
+        if len(shown) < pictures:
+            firsts = {
+                m: next(pair for c, _, pair in quality.volumes(truth, i) if c == channel) for m, i in methods.items()
+            }
+            shown.append(
+                picture(
+                    name if label is None else f"{name}, channel {channel}",
+                    truth.spatial_axes,
+                    {method: image for method, (_, image) in firsts.items()},
+                    next(high for high, _ in firsts.values()),
+                    None if restored is None else next(_members(truth, restored, channel), None),
+                    {axis: truth.voxel(axis) for axis in "ZYX"},
+                    BAND,
+                )
+            )
+    return rows, shown
+
+
+def _members(truth: Image, restored: Restoration, channel: int) -> Any:
+    """Means and scales (M, *space) of one channel, for one time point after the other; nothing without scales."""
+    if restored.scales is None:
+        return
+    order = axes_of.canonical("STC" + truth.spatial_axes)
+    order = order[:3] + truth.spatial_axes
+    moved = [[axes_of.move(one, restored.axes, order) for one in group] for group in (restored.means, restored.scales)]
+    for s, t in np.ndindex(*moved[0][0].shape[:2]):
+        mean, scale = (np.stack([one[s, t, channel] for one in group]) for group in moved)
+        yield mean, scale
+
+
+def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
+    """Share of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
+    pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
+    shares = []
+    for (high, mean), (means, scales) in zip(pairs, _members(truth, restored, channel), strict=True):
+        y = quality.normalize_truth(high)
+        a, b = quality.affine_match(y, np.asarray(mean, np.float64))
+        if a == 0:
+            return None
+        shares.append(coverage(means, scales, (y - b) / a, BAND))  # the truth in units of the restoration
+    return float(np.mean(shares))
+
+
+# -- what is needed to repeat it --------------------------------------------------------------------
+
+
+def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, dict[str, Any]]:
+    training = {key: value for key, value in model.facts.get("training", {}).items() if key not in ("recipe", "data")}
+    data = model.facts.get("training", {}).get("data")
+    return {
+        "Network": {
+            **model.recipe.to_json(),
+            "members": len(model),
+            "parameters per member": model.parameters,
+            "reach": list(model.reach),
+        },
+        "Training": {**training, **(data if isinstance(data, dict) else {"data": data} if data else {})},
+        "Judged": {
+            "images": [pair.name for pair in pairs],
+            "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
+            "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
+            "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
+            "normalize": normalize if isinstance(normalize, str) else repr(normalize),
+        },
+        "Versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"veriscope": veriscope.__version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scipy", "scikit-image"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    found["machine"] = f"{platform.system()} {platform.machine()}"
+    return found
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    finite = {name: getattr(row, name) if math.isfinite(getattr(row, name)) else None for name in FIGURES}
+    return {**asdict(row), **finite}
+
+
+def _check_others(others: Mapping[str, Other], count: int) -> None:
+    for name, other in others.items():
+        if name in (INPUT, RESTORATION):
+            raise DataError(f"'{name}' is the name of what the model is given or makes. Choose another name.")
+        if not callable(other) and len(other) != count:
+            raise DataError(
+                f"'{name}' has {len(other)} images for {count} pairs. Give one image per pair, or a function."
+            )

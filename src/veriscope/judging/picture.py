@@ -1,0 +1,128 @@
+"""What to show of an image: the plane, region and line that hold most structure, as they were judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope import laplace
+from veriscope.judging import quality
+from veriscope.restoring.restoration import mixture_scale
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Plane = NDArray[np.float32]
+
+LARGEST = 320  # pixels of a region shown, each side
+LONGEST = 160  # pixels of a profile
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image by all methods, in parts of the truth's range: 0 and 1 are its percentiles 0.1 and 99.9.
+
+    Every image is matched to the truth as it was for NRMSE, so that grey means the same everywhere.
+    """
+
+    name: str
+    where: str  # which plane and region
+    planes: dict[str, Plane]  # method: (Y, X); "truth" comes last
+    cuts: dict[str, Plane]  # method: (Z, X) through the line; empty for 2D
+    scale: Plane | None  # the ensemble's predicted scale, (Y, X)
+    line: tuple[int, int, int]  # row, first and last column + 1, within the region
+    profiles: dict[str, Plane]  # method: intensities along the line
+    band: tuple[Plane, Plane] | None  # lower and upper end of the interval along the line
+    level: float  # its probability
+    pixel: tuple[float | None, float | None, float | None]  # um, Z Y X
+
+
+def picture(
+    name: str,
+    axes: str,
+    images: Mapping[str, Any],
+    truth: Any,
+    members: tuple[Any, Any] | None,
+    voxels: Mapping[str, float | None],
+    level: float,
+) -> Picture:
+    """The most telling part of one plane or volume; `images` are by method.
+
+    `axes` are the letters of all arrays, "YX" or "ZYX" in any order. `members` are the means and scales, M in front, that
+    predict the image called "restoration".
+    """
+    order = [axes.index(letter) for letter in "ZYX" if letter in axes]
+
+    def as_stack(array: Any) -> Any:
+        moved = np.transpose(array, order)
+        return moved if moved.ndim == 3 else moved[None]
+
+    matched = {method: as_stack(quality.matched(truth, image)[1]) for method, image in images.items()}
+    clean = as_stack(quality.normalize_truth(truth))
+    depth = clean.shape[0]
+    z = int(np.argmax(clean.std(axis=(1, 2))))
+    rows, columns = _busiest(clean[z])
+    row, first, last = _line(clean[z, rows, columns])
+    everything = {**matched, "truth": clean}
+    left = columns.start
+    along = (z, rows.start + row, slice(left + first, left + last))
+    scale, band = None, None
+    if members is not None:
+        a, b = quality.affine_match(quality.normalize_truth(truth), np.asarray(images["restoration"], np.float64))
+        means, scales = (np.stack([as_stack(one) for one in group]) for group in members)
+        window = (slice(None), z, rows, columns)
+        scale = (abs(a) * mixture_scale(means[window], scales[window])).astype(np.float32)
+        mu, width = means[(slice(None), *along)], scales[(slice(None), *along)]
+        half = abs(a) * laplace.symmetric_interval(mu, width, level)
+        middle = a * mu.mean(0) + b
+        band = ((middle - half).astype(np.float32), (middle + half).astype(np.float32))
+    where = f"plane {z + 1} of {depth}" if depth > 1 else ""
+    if clean[z].shape != clean[z, rows, columns].shape:
+        part = f"Y {rows.start}–{rows.stop}, X {columns.start}–{columns.stop} px"
+        where = f"{where}, {part}" if where else part
+    return Picture(
+        name,
+        where,
+        {method: stack[z, rows, columns].astype(np.float32) for method, stack in everything.items()},
+        {method: stack[:, rows.start + row, columns].astype(np.float32) for method, stack in everything.items()}
+        if depth > 1
+        else {},
+        scale,
+        (row, first, last),
+        {method: stack[along].astype(np.float32) for method, stack in everything.items()},
+        band,
+        level,
+        (voxels.get("Z"), voxels.get("Y"), voxels.get("X")),
+    )
+
+
+def _busiest(plane: Any) -> tuple[slice, slice]:
+    """The region of at most LARGEST pixels a side whose brightness varies most, on a coarse grid."""
+    best, found = -1.0, (slice(0, plane.shape[0]), slice(0, plane.shape[1]))
+    sizes = [min(LARGEST, size) for size in plane.shape]
+    starts = [
+        range(0, whole - part + 1, max(1, (whole - part) // 4)) for whole, part in zip(plane.shape, sizes, strict=True)
+    ]
+    for top in starts[0]:
+        for left in starts[1]:
+            part = (slice(top, top + sizes[0]), slice(left, left + sizes[1]))
+            spread = float(plane[part].std())
+            if spread > best:
+                best, found = spread, part
+    return found
+
+
+def _line(region: Any) -> tuple[int, int, int]:
+    """Row, first column and last column + 1 of the horizontal line along which the truth varies most."""
+    length = min(LONGEST, region.shape[1])
+    margin = region.shape[0] // 8  # not at the very edge, where a line is hard to see
+    best, found = -1.0, (region.shape[0] // 2, 0, length)
+    for row in range(margin, region.shape[0] - margin):
+        for first in range(0, region.shape[1] - length + 1, max(1, (region.shape[1] - length) // 4)):
+            spread = float(region[row, first : first + length].std())
+            if spread > best:
+                best, found = spread, (row, first, first + length)
+    return found

@@ -1,0 +1,409 @@
+"""A report that stands alone: one HTML file with the table, the pictures, the training and all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import veriscope
+from veriscope.errors import OutputError
+from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row
+from veriscope.judging.picture import Picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
+# Okabe and Ito's colours, told apart by colour-blind eyes; names are those of the page's style.
+COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
+MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+SCALE_MAP = "cividis"
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    judgement: Judgement,
+    *,
+    title: str = "Restored, and judged",
+    intro: str = "",
+    pictures: Sequence[Picture] | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write `judgement` as one HTML file that needs no network and nothing beside it, and return its path.
+
+    `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) are shown before its own.
+    Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
+        )
+    page = render(judgement, title, intro, pictures, history, facts)
+    beside = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
+        ) as file:
+            beside = Path(file.name)
+            file.write(page)
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(target)
+    except OSError as problem:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+        raise OutputError(
+            f"The report {target} cannot be written: {problem.strerror or problem}. "
+            f"Choose a folder that exists, may be written to, and has room for {len(page) / 1e6:.1f} MB."
+        ) from problem
+    return target
+
+
+def render(
+    judgement: Judgement,
+    title: str = "Restored, and judged",
+    intro: str = "",
+    pictures: Sequence[Picture] | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The page as text, see `write_report`."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
+    pictures = judgement.pictures if pictures is None else pictures
+    history = judgement.history if history is None else history
+    everything = {**(facts or {}), **judgement.facts}
+    return page.render(
+        title=title,
+        intro=intro,
+        headline=_headline(judgement),
+        groups=_groups(judgement),
+        banded=any(row.coverage is not None for row in judgement.rows),
+        level=f"{BAND:.0%}".replace("%", " %"),
+        settings=judgement.settings,
+        pictures=[_shown(picture, judgement, Markup) for picture in pictures],
+        training=Markup(_training(history)) if history else "",
+        training_caption=_training_caption(history) if history else "",
+        facts={
+            heading: {name: _words(value) for name, value in group.items()} for heading, group in everything.items()
+        },
+        json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
+        version=veriscope.__version__,
+        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+    )
+
+
+# -- words and figures ------------------------------------------------------------------------------
+
+
+def _headline(judgement: Judgement) -> str:
+    many = f"the mean of {len(judgement.images)} images" if len(judgement.images) > 1 else judgement.images[0]
+    if INPUT not in judgement.methods or RESTORATION not in judgement.methods:
+        return f"Figures for {many}."
+    before, after = judgement.of(INPUT), judgement.of(RESTORATION)
+    text = (
+        f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the truth’s range (NRMSE) "
+        f"and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
+    )
+    others = [row for row in judgement.overall if row.method not in (INPUT, RESTORATION)]
+    compared = "; ".join(f"{row.method} reaches {row.nrmse:.1%} and {row.ssim:.2f}" for row in others)
+    return (text + (f"; {compared}." if compared else ".")).replace("%", " %")
+
+
+def _groups(judgement: Judgement) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for row in judgement.rows:
+        groups.setdefault((row.image, row.channel), []).append(row)
+    named = [
+        (image if channel is None else f"{image}, channel {channel}", rows) for (image, channel), rows in groups.items()
+    ]
+    if len(named) > 1:
+        named = [(judgement.overall[0].image, list(judgement.overall)), *named]
+    shown = []
+    for name, rows in named:
+        best = {
+            "nrmse": min(row.nrmse for row in rows),
+            "psnr": max(row.psnr for row in rows),
+            "ssim": max(row.ssim for row in rows),
+        }
+        texts = [
+            {
+                "method": row.method,
+                "colour": _role(row.method),
+                "coverage": "" if row.coverage is None else f"{row.coverage:.1%}".replace("%", " %"),
+                "figures": [
+                    {"text": form.format(getattr(row, key)), "best": getattr(row, key) == best[key] and len(rows) > 1}
+                    for key, form in zip(FIGURES, ("{:.4f}", "{:.2f}", "{:.3f}"), strict=True)
+                ],
+            }
+            for row in rows
+        ]
+        shown.append({"name": name, "rows": texts})
+    return shown
+
+
+def _role(method: str) -> str:
+    return method if method in (INPUT, RESTORATION, "truth") else "classical"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_words(one)}" for name, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        shown = [_words(one) for one in value[:12]]
+        return ", ".join(shown) + (f", … ({len(value)} in all)" if len(value) > 12 else "")
+    return "–" if value is None else str(value)
+
+
+# -- pictures ---------------------------------------------------------------------------------------
+
+
+def _shown(picture: Picture, judgement: Judgement, markup: Any) -> dict[str, Any]:
+    """Everything the page needs of one picture."""
+    rows = {row.method: row for row in judgement.rows if _title(row) == picture.name}
+    pixel_z, pixel_y, pixel_x = picture.pixel
+    stretch = pixel_y / pixel_x if pixel_y and pixel_x else 1.0
+    panels: list[dict[str, Any]] = []
+    for method, plane in picture.planes.items():
+        panel = {
+            "label": method,
+            "note": f"SSIM {rows[method].ssim:.3f}" if method in rows else "",
+            "png": _png(plane, "gray", 0, 1, stretch),
+            "overlay": markup(_overlay(plane.shape, picture, stretch, ruler=not panels)),
+        }
+        if picture.cuts:
+            cut = picture.cuts[method]
+            deep = cut.shape[0] * ((pixel_z / pixel_x) if pixel_z and pixel_x else 1.0)
+            panel |= {"cut": _png(cut, "gray", 0, 1), "cut_aspect": f"{cut.shape[1]} / {deep:.2f}"}
+        panels.append(panel)
+    if picture.scale is not None:
+        top = float(np.percentile(picture.scale, 99.5))
+        panels.append(
+            {
+                "label": "predicted scale",
+                "png": _png(picture.scale, SCALE_MAP, 0, top, stretch),
+                "overlay": markup(_overlay(picture.scale.shape, picture, stretch)),
+                "gradient": _gradient(),
+                "low": "0",
+                "high": f"{100 * top:.2g}",
+            }
+        )
+    return {
+        "name": picture.name,
+        "where": picture.where,
+        "panels": panels,
+        "caption": _caption(picture),
+        "profile": markup(_profile(picture)),
+        "profile_caption": _profile_caption(picture),
+    }
+
+
+def _title(row: Row) -> str:
+    return row.image if row.channel is None else f"{row.image}, channel {row.channel}"
+
+
+def _caption(picture: Picture) -> str:
+    parts = [f"{picture.name}: {', '.join(picture.planes)}, the same region at the same contrast."]
+    if picture.cuts:
+        parts.append("Below each, the side view (xz) along the line.")
+    if picture.scale is not None:
+        parts.append(
+            "The predicted scale says how far off the networks expect to be at each pixel; brighter is less certain. "
+            "Structures that appear only where it is bright deserve doubt."
+        )
+    parts.append("The line between the two ticks is the one drawn below.")
+    bar = _ruler(picture)
+    parts.append(f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.")
+    return " ".join(parts)
+
+
+def _profile_caption(picture: Picture) -> str:
+    if picture.band is None:
+        return "Intensity along the line."
+    low, high = picture.band
+    truth = picture.profiles["truth"]
+    inside = float(np.mean((low <= truth) & (truth <= high)))
+    return (
+        f"Intensity along the line. The shaded band is where the networks expect the truth with a probability of "
+        f"{picture.level:.0%}; along this line it holds {inside:.0%} of it."
+    ).replace("%", " %")
+
+
+def _png(plane: NDArray[Any], colours: str, low: float, high: float, stretch: float = 1.0) -> str:
+    """Base64 of a PNG, one pixel per pixel; rows are repeated where pixels are taller than wide."""
+    from matplotlib import colormaps
+    from PIL import Image as Pillow
+
+    share = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
+    if colours == "gray":
+        picture = Pillow.fromarray(np.rint(255 * share).astype(np.uint8))
+    else:
+        picture = Pillow.fromarray(np.rint(255 * colormaps[colours](share)[..., :3]).astype(np.uint8))
+    if abs(stretch - 1) > 0.01:
+        size = (picture.width, max(1, round(picture.height * stretch)))
+        picture = picture.resize(size, Pillow.Resampling.NEAREST)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _gradient() -> str:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return ", ".join(to_hex(colormaps[SCALE_MAP](share)) for share in np.linspace(0, 1, 9))
+
+
+def _ruler(picture: Picture) -> tuple[float, str] | None:
+    """Length in pixels of a round length in um, about a quarter of the width."""
+    pixel = picture.pixel[2]
+    if not pixel:
+        return None
+    width = next(iter(picture.planes.values())).shape[1] * pixel
+    power = 10.0 ** math.floor(math.log10(width / 4))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width / 4)
+    return length / pixel, f"{length:g} µm"
+
+
+def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bool = False) -> str:
+    """Where the line runs, and a scale bar, drawn over a panel in its pixels."""
+    height, width = shape[0] * stretch, shape[1]
+    row, first, last = picture.line
+    y, unit = (row + 0.5) * stretch, width / 100
+    mark = (
+        f'<path d="M{first} {y:.2f}H{last}" stroke="#56b4e9" stroke-opacity=".75" stroke-width="{0.6 * unit:.3f}" fill="none" '
+        f'stroke-dasharray="{2 * unit:.2f} {1.5 * unit:.2f}"/>'
+        f'<path d="M{first + 0.3 * unit:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}M{last - 0.3 * unit:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}" '
+        f'stroke="#56b4e9" stroke-width="{unit:.3f}" fill="none"/>'
+    )
+    bar = _ruler(picture) if ruler else None
+    if bar is not None:
+        length, text = bar
+        right, bottom = width - 4 * unit, height - 4 * unit
+        mark += (
+            f'<rect x="{right - length:.2f}" y="{bottom - 2 * unit:.2f}" width="{length:.2f}" height="{2 * unit:.2f}" fill="#fff"/>'
+            f'<text x="{right - length / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" fill="#fff" stroke="#000" '
+            f'stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" font-family="sans-serif">{text}</text>'
+        )
+    return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
+
+
+# -- charts -----------------------------------------------------------------------------------------
+
+
+def _profile(picture: Picture) -> str:
+    figure, axes = _chart(10.5, 3.0)
+    pixel = picture.pixel[2]
+    x = np.arange(len(picture.profiles["truth"])) * (pixel or 1.0)
+    if picture.band is not None:
+        low, high = picture.band
+        label = f"{picture.level:.0%} band".replace("%", " %")
+        axes.fill_between(x, low, high, color=COLOURS["restoration"], alpha=0.25, linewidth=0, label=label)
+    widths = {"input": 0.8, "classical": 1.2, "restoration": 1.8, "truth": 1.6}
+    for method, values in picture.profiles.items():
+        role = _role(method)
+        style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
+        alpha = 0.55 if role == "input" else 1.0
+        axes.plot(x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=method)
+    shown = [values for method, values in picture.profiles.items() if method != INPUT] + list(picture.band or ())
+    bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
+    room = 0.15 * (top - bottom) or 1.0
+    axes.set_ylim(bottom - room, top + room)  # the input's noise may go beyond
+    axes.set_xlim(x[0], x[-1] if len(x) > 1 else 1)
+    axes.set_xlabel("along the line, µm" if pixel else "along the line, px")
+    axes.set_ylabel("share of the truth’s range")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
+    return _svg(figure)
+
+
+def _training(history: Sequence[Mapping[str, Any]]) -> str:
+    """Losses of every member against the minutes since its start."""
+    figure, axes = _chart(10.5, 3.2)
+    members = list(dict.fromkeys(row["member"] for row in history))
+    lowest: list[float] = []
+    for member in members:
+        rows = [row for row in history if row["member"] == member]
+        colour = MEMBERS[member % len(MEMBERS)]
+        minutes = [row["seconds"] / 60 for row in rows]
+        axes.plot(minutes, [row["loss"] for row in rows], color=colour, linewidth=1, alpha=0.45)
+        checks = [row["check_loss"] for row in rows]
+        axes.plot(minutes, checks, color=colour, linewidth=1.8, label=f"member {member + 1}")
+        best = int(np.argmin(checks))
+        axes.plot(minutes[best], checks[best], "o", color=colour, markersize=5)
+        lowest += [*checks, *(row["loss"] for row in rows)]
+    bottom = min(lowest)
+    top = float(np.percentile(lowest, 97))  # the first rounds would squeeze all others
+    if top > bottom:
+        axes.set_ylim(bottom - 0.06 * (top - bottom), top + 0.06 * (top - bottom))
+    axes.set_xlabel("minutes since the member’s start")
+    axes.set_ylabel("loss")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
+    return _svg(figure)
+
+
+def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
+    steps = [
+        max(row["step"] for row in history if row["member"] == m) for m in dict.fromkeys(r["member"] for r in history)
+    ]
+    counted = f"{steps[0]} steps" if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)} steps"
+    return (
+        f"Loss on the patches kept aside for checking (strong) and on the patches learnt from (pale), lower is better; "
+        f"{counted} per member. Dots mark the weights that were kept. A strong line that rises while the pale one falls "
+        f"would mean learning by heart."
+    )
+
+
+def _chart(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(INK)
+        axes.spines[side].set_alpha(0.5)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.7)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """The chart as inline SVG with the reader's own font, and text in the page's colour."""
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "svg.hashsalt": "veriscope"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
