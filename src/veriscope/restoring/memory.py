@@ -22,6 +22,8 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 FIXED = 64 * 10**6  # bytes that do not grow with the tile: weights in another order, buffers of the convolutions
 SAFETY = 1.1  # allocators round up and fragment: measured peaks stay below this times the count of tensors
+KEPT = 1.65  # times more at the peak when freed memory is kept for the next layer (training/allocator.py) ...
+KEPT_SPEED = 1.3  # ... and so much faster: benchmarks/restoring.py
 BLOCK = 16  # channels; oneDNN fills up to a multiple of it where it reorders
 LARGEST_TENSOR = 2**31 - 1  # elements; torch and cuDNN index with 32 bit in places
 
@@ -33,13 +35,17 @@ class Need:
     bytes: float
     elements: float
 
-    def of(self, voxels: int) -> int:
-        """Bytes for a tile that reads so many voxels."""
-        return FIXED + int(SAFETY * self.bytes * voxels)
+    def of(self, voxels: int, kept: bool = False) -> int:
+        """Bytes for a tile that reads so many voxels; `kept` when freed memory is kept for the next layer."""
+        return FIXED + int(self._factor(kept) * self.bytes * voxels)
 
-    def voxels(self, memory: int) -> int:
+    def voxels(self, memory: int, kept: bool = False) -> int:
         """The largest tile, in voxels read, that fits into `memory` bytes."""
-        return max(0, min(int((memory - FIXED) / (SAFETY * self.bytes)), int(LARGEST_TENSOR / self.elements)))
+        fitting = int((memory - FIXED) / (self._factor(kept) * self.bytes))
+        return max(0, min(fitting, int(LARGEST_TENSOR / self.elements)))
+
+    def _factor(self, kept: bool) -> float:
+        return SAFETY * (KEPT if kept else 1.0)
 
 
 def parse(memory: str | int | float) -> int:

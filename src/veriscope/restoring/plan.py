@@ -14,7 +14,7 @@ from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, frames, padded_shape
-from veriscope.restoring.memory import Need, best_core, need, parse, smallest, text
+from veriscope.restoring.memory import KEPT_SPEED, Need, best_core, need, parse, smallest, text
 from veriscope.tiling import overhead
 
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory that is used when the user does not say
@@ -38,6 +38,7 @@ class Plan:
     overhead: float  # extra voxels computed for halos and padding, per voxel of the image
     memory: int  # bytes at the peak, as estimated, beyond what the program holds already
     allowed: int  # bytes
+    kept: bool  # freed memory is kept for the next layer: faster, but takes more of it
     device: str
 
     def __str__(self) -> str:
@@ -76,18 +77,30 @@ def plan_frames(parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory,
     at_most = None if tile is None else _lengths(tile, parts.space)
     allowed = parse(memory) if memory is not None else int(SHARE[device.type] * devices.free_memory(device))
     cost = _need(parts, ensemble, device)
-    core = best_core(shape, ensemble.reach, ensemble.step, cost.voxels(allowed), at_most)
-    if core is None:
+    found = []
+    for kept in (False, True) if device.type == "cpu" else (False,):
+        core = best_core(shape, ensemble.reach, ensemble.step, cost.voxels(allowed, kept), at_most)
+        if core is not None:
+            work = overhead(shape, core, ensemble.reach, ensemble.step)
+            found.append((work / (KEPT_SPEED if kept else 1.0), core, kept))
+    if not found:
         least = cost.of(smallest(shape, ensemble.reach, ensemble.step))
         raise DeviceError(
             f"Memory of {text(allowed)} is too small: the smallest tile of this network needs {text(least)}. "
             f"Allow at least that (memory={text(least * 1.05).replace(' ', '')!r}, --memory)."
         )
-    return make_plan(parts, ensemble, core, cost, allowed, device)
+    _, core, kept = min(found)
+    return _described(parts, ensemble, core, kept, cost, allowed, device)
 
 
-def make_plan(
-    parts: Frames, ensemble: Ensemble, core: tuple[int, ...], cost: Need, allowed: int, device: torch.device
+def _described(
+    parts: Frames,
+    ensemble: Ensemble,
+    core: tuple[int, ...],
+    kept: bool,
+    cost: Need,
+    allowed: int,
+    device: torch.device,
 ) -> Plan:
     shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.reach, ensemble.step
     count = prod(parts.counts)
@@ -105,8 +118,9 @@ def make_plan(
         members=len(ensemble),
         tiles=count * prod(pieces),
         overhead=computed / parts.voxels - 1,
-        memory=cost.of(prod(read)),
+        memory=cost.of(prod(read), kept),
         allowed=allowed,
+        kept=kept,
         device=str(device),
     )
 

@@ -19,6 +19,7 @@ from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
 from veriscope.tiling import Span, Tile, padded, tiles
+from veriscope.training.allocator import kept_memory
 
 Block = NDArray[np.float32]
 Answers = tuple[Block, Block | None]  # means and scales (members, channels_out, *space)
@@ -83,7 +84,7 @@ def run(
     smallest tile is too large still.
     """
     queue = _Queue(frames, plan)
-    with ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader:
+    with kept_memory(plan.kept), ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader:
 
         def start(task: Task | None) -> Future[Block] | None:
             if task is None:
