@@ -178,10 +178,9 @@ def write_file(path: Path, contents: bytes) -> None:
 
 def _member(path: Path, recipe: Recipe) -> UNet:
     weights, _ = read_tensors(path)
-    with torch.device("meta"):  # the weights come from the file: none are drawn, none are allocated twice
-        network = build(recipe)
+    network = build(recipe)
     try:
-        network.load_state_dict(weights, assign=True)
+        network.load_state_dict(weights)
     except RuntimeError as problem:
         raise ModelError(
             f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
