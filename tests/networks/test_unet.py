@@ -63,6 +63,16 @@ def test_reach_is_as_far_as_gradients_travel(recipe: Recipe, axis: int) -> None:
     assert build(recipe).reach[axis] == measured_reach(recipe, axis)
 
 
+@pytest.mark.parametrize(
+    ("depth", "kernel", "halo"),
+    [(1, 3, 8), (1, 5, 16), (2, 3, 22), (2, 5, 40), (3, 3, 46), (3, 5, 92), (4, 3, 94), (4, 5, 188)],
+)
+def test_tiles_need_the_halo_that_was_measured_for_them(depth: int, kernel: int, halo: int) -> None:
+    network = build(Recipe("YX", depth=depth, kernel=kernel, base=2))
+    assert network.halo == (halo, halo)
+    assert all(halo <= reach for reach in network.reach)
+
+
 @given(
     axes=sampled_from(["YX", "ZYX"]),
     depth=integers(1, 2),

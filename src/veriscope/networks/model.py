@@ -42,6 +42,10 @@ class Ensemble:
         return self.members[0].reach
 
     @property
+    def halo(self) -> tuple[int, ...]:
+        return self.members[0].halo
+
+    @property
     def parameters(self) -> int:
         """Weights per member."""
         return count_parameters(self.members[0])

@@ -89,6 +89,18 @@ class UNet(nn.Module):
             result.append(max(max(position - first, last - position) for position, first, last in spans))
         return tuple(result)
 
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far, in pixels per spatial axis, a tile on multiples of `step` must be read beyond its borders.
+
+        Less than `reach` where the pixels that see farthest never lie at the border of such a tile.
+        """
+        result = []
+        for axis, step in enumerate(self.step):
+            first, last = self._reads(0, step - 1, axis)
+            result.append(max(-first, last - (step - 1)))
+        return tuple(result)
+
     def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         """The input pixels that the outputs `first` to `last` are computed from, followed back layer by layer."""
         folding = self.recipe.folding[axis]

@@ -31,7 +31,7 @@ class Plan:
     voxels: int  # of the whole image
     shape: tuple[int, ...]  # of one frame, continued by reflection to multiples of `step`
     core: tuple[int, ...]  # what a tile contributes
-    halo: tuple[int, ...]  # what it reads beyond, on each side: the network's reach
+    halo: tuple[int, ...]  # what it reads beyond, on each side
     step: tuple[int, ...]
     members: int
     tiles: int  # of all frames
@@ -79,12 +79,12 @@ def plan_frames(parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory,
     cost = _need(parts, ensemble, device)
     found = []
     for kept in (False, True) if device.type == "cpu" else (False,):
-        core = best_core(shape, ensemble.reach, ensemble.step, cost.voxels(allowed, kept), at_most)
+        core = best_core(shape, ensemble.halo, ensemble.step, cost.voxels(allowed, kept), at_most)
         if core is not None:
-            work = overhead(shape, core, ensemble.reach, ensemble.step)
+            work = overhead(shape, core, ensemble.halo, ensemble.step)
             found.append((work / (KEPT_SPEED if kept else 1.0), core, kept))
     if not found:
-        least = cost.of(smallest(shape, ensemble.reach, ensemble.step))
+        least = cost.of(smallest(shape, ensemble.halo, ensemble.step))
         raise DeviceError(
             f"Memory of {text(allowed)} is too small: the smallest tile of this network needs {text(least)}. "
             f"Allow at least that (memory={text(least * 1.05).replace(' ', '')!r}, --memory)."
@@ -102,7 +102,7 @@ def _described(
     allowed: int,
     device: torch.device,
 ) -> Plan:
-    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.reach, ensemble.step
+    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
     count = prod(parts.counts)
     wide = [-(-reach // n) * n for reach, n in zip(halo, step, strict=True)]
     pieces = [-(-length // size) for length, size in zip(shape, core, strict=True)]
