@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-import veriscope
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.image import Image
@@ -128,7 +127,8 @@ def judge(
     rows: list[Row] = []
     kept: list[Picture] = []
     for number, pair in enumerate(pairs):
-        restored = restore(pair.low, model, tile=tile, memory=memory, device=device, normalize=normalize)
+        # All figures are the same in any unit, so the network's own will do.
+        restored = restore(pair.low, model, tile, memory, device, normalize, undo=False)
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
         found, shown = _compare(
             pair.name or f"image {number + 1}",
@@ -159,7 +159,7 @@ def judge_images(
         kept += shown
     if not rows:
         raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
-    return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": _versions()})
+    return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": versions()})
 
 
 def table(judgement: Judgement) -> str:
@@ -277,13 +277,14 @@ def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, 
             "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
             "normalize": normalize if isinstance(normalize, str) else repr(normalize),
         },
-        "Versions": _versions(),
+        "Versions": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {"veriscope": veriscope.__version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "scipy", "scikit-image"):
+def versions() -> dict[str, str]:
+    """Of veriscope, Python and the libraries that decide the figures."""
+    found = {"python": platform.python_version()}
+    for name in ("veriscope", "torch", "numpy", "scipy", "scikit-image"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -25,7 +25,8 @@ LONGEST = 160  # pixels of a profile
 class Picture:
     """One image by all methods, in parts of the truth's range: 0 and 1 are its percentiles 0.1 and 99.9.
 
-    Every image is matched to the truth as it was for NRMSE, so that grey means the same everywhere.
+    Every image is matched to the truth as it was for NRMSE, so that grey means the same everywhere; only the input is
+    stretched further, so that its signal is as bright as the truth's. (Least squares dims what is noisy.)
     """
 
     name: str
@@ -51,7 +52,7 @@ def picture(
 ) -> Picture:
     """The most telling part of one plane or volume; `images` are by method.
 
-    `axes` are the letters of all arrays, "YX" or "ZYX" in any order. `members` are the means and scales, M in front, that
+    `axes` are the letters of all arrays, "YX" or "ZYX" in any order. `members` are means and scales, M in front, that
     predict the image called "restoration".
     """
     order = [axes.index(letter) for letter in "ZYX" if letter in axes]
@@ -60,7 +61,7 @@ def picture(
         moved = np.transpose(array, order)
         return moved if moved.ndim == 3 else moved[None]
 
-    matched = {method: as_stack(quality.matched(truth, image)[1]) for method, image in images.items()}
+    matched = {method: as_stack(_matched(truth, image, method)) for method, image in images.items()}
     clean = as_stack(quality.normalize_truth(truth))
     depth = clean.shape[0]
     z = int(np.argmax(clean.std(axis=(1, 2))))
@@ -99,6 +100,15 @@ def picture(
     )
 
 
+def _matched(truth: Any, image: Any, method: str) -> Any:
+    y, x = quality.matched(truth, image)
+    if method != "input":
+        return x
+    centred = y - y.mean()
+    kept = float(np.vdot(centred, x) / np.vdot(centred, centred))  # how much of the truth's contrast is left, 0 to 1
+    return y.mean() + (x - x.mean()) / max(kept, 0.05)
+
+
 def _busiest(plane: Any) -> tuple[slice, slice]:
     """The region of at most LARGEST pixels a side whose brightness varies most, on a coarse grid."""
     best, found = -1.0, (slice(0, plane.shape[0]), slice(0, plane.shape[1]))
@@ -116,13 +126,14 @@ def _busiest(plane: Any) -> tuple[slice, slice]:
 
 
 def _line(region: Any) -> tuple[int, int, int]:
-    """Row, first column and last column + 1 of the horizontal line along which the truth varies most."""
+    """Row, first column and last column + 1 of the horizontal line along which the truth goes up and down most."""
     length = min(LONGEST, region.shape[1])
     margin = region.shape[0] // 8  # not at the very edge, where a line is hard to see
     best, found = -1.0, (region.shape[0] // 2, 0, length)
     for row in range(margin, region.shape[0] - margin):
         for first in range(0, region.shape[1] - length + 1, max(1, (region.shape[1] - length) // 4)):
-            spread = float(region[row, first : first + length].std())
+            part = region[row, first : first + length]
+            spread = float(np.abs(part[3:] - part[:-3]).sum())
             if spread > best:
                 best, found = spread, (row, first, first + length)
     return found

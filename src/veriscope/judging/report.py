@@ -1,4 +1,4 @@
-"""A report that stands alone: one HTML file with the table, the pictures, the training and all that is needed to repeat it."""
+"""A report that stands alone: one HTML file with the table, the pictures, and all that is needed to repeat it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import veriscope
 from veriscope.errors import OutputError
-from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row
+from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row, versions
 from veriscope.judging.picture import Picture
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ INK = "#123456"  # stands for the colour of text in charts until it is replaced 
 COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 SCALE_MAP = "cividis"
+MARK = "#56b4e9"  # of the line in the panels
 
 
 def write_report(
@@ -44,7 +44,7 @@ def write_report(
 ) -> Path:
     """Write `judgement` as one HTML file that needs no network and nothing beside it, and return its path.
 
-    `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) are shown before its own.
+    `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) come before its own.
     Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
     target = Path(path)
@@ -103,7 +103,7 @@ def render(
             heading: {name: _words(value) for name, value in group.items()} for heading, group in everything.items()
         },
         json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
-        version=veriscope.__version__,
+        version=versions().get("veriscope", ""),
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
     )
 
@@ -117,8 +117,8 @@ def _headline(judgement: Judgement) -> str:
         return f"Figures for {many}."
     before, after = judgement.of(INPUT), judgement.of(RESTORATION)
     text = (
-        f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the truth’s range (NRMSE) "
-        f"and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
+        f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the truth’s range "
+        f"(NRMSE) and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
     )
     others = [row for row in judgement.overall if row.method not in (INPUT, RESTORATION)]
     compared = "; ".join(f"{row.method} reaches {row.nrmse:.1%} and {row.ssim:.2f}" for row in others)
@@ -202,7 +202,7 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any) -> dict[str, Any
                 "overlay": markup(_overlay(picture.scale.shape, picture, stretch)),
                 "gradient": _gradient(),
                 "low": "0",
-                "high": f"{100 * top:.2g}",
+                "high": f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}",
             }
         )
     return {
@@ -225,8 +225,8 @@ def _caption(picture: Picture) -> str:
         parts.append("Below each, the side view (xz) along the line.")
     if picture.scale is not None:
         parts.append(
-            "The predicted scale says how far off the networks expect to be at each pixel; brighter is less certain. "
-            "Structures that appear only where it is bright deserve doubt."
+            "The predicted scale says how far off the networks expect to be at each pixel: yellow is least certain. "
+            "Structures that show only where it is yellow deserve doubt."
         )
     parts.append("The line between the two ticks is the one drawn below.")
     bar = _ruler(picture)
@@ -287,20 +287,23 @@ def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bo
     height, width = shape[0] * stretch, shape[1]
     row, first, last = picture.line
     y, unit = (row + 0.5) * stretch, width / 100
+    ends = "".join(f"M{x:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}" for x in (first + 0.3 * unit, last - 0.3 * unit))
+    dashes = f"{2 * unit:.2f} {1.5 * unit:.2f}"
     mark = (
-        f'<path d="M{first} {y:.2f}H{last}" stroke="#56b4e9" stroke-opacity=".75" stroke-width="{0.6 * unit:.3f}" fill="none" '
-        f'stroke-dasharray="{2 * unit:.2f} {1.5 * unit:.2f}"/>'
-        f'<path d="M{first + 0.3 * unit:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}M{last - 0.3 * unit:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}" '
-        f'stroke="#56b4e9" stroke-width="{unit:.3f}" fill="none"/>'
+        f'<path d="M{first} {y:.2f}H{last}" stroke="{MARK}" stroke-opacity=".75" stroke-width="{0.6 * unit:.3f}" '
+        f'fill="none" stroke-dasharray="{dashes}"/>'
+        f'<path d="{ends}" stroke="{MARK}" stroke-width="{unit:.3f}" fill="none"/>'
     )
     bar = _ruler(picture) if ruler else None
     if bar is not None:
         length, text = bar
-        right, bottom = width - 4 * unit, height - 4 * unit
+        left, bottom = width - 4 * unit - length, height - 4 * unit
         mark += (
-            f'<rect x="{right - length:.2f}" y="{bottom - 2 * unit:.2f}" width="{length:.2f}" height="{2 * unit:.2f}" fill="#fff"/>'
-            f'<text x="{right - length / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" fill="#fff" stroke="#000" '
-            f'stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" font-family="sans-serif">{text}</text>'
+            f'<rect x="{left:.2f}" y="{bottom - 2 * unit:.2f}" width="{length:.2f}" height="{2 * unit:.2f}" '
+            f'fill="#fff"/>'
+            f'<text x="{left + length / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" fill="#fff" '
+            f'stroke="#000" stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" '
+            f'font-family="sans-serif">{text}</text>'
         )
     return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
 
@@ -365,8 +368,8 @@ def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
     counted = f"{steps[0]} steps" if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)} steps"
     return (
         f"Loss on the patches kept aside for checking (strong) and on the patches learnt from (pale), lower is better; "
-        f"{counted} per member. Dots mark the weights that were kept. A strong line that rises while the pale one falls "
-        f"would mean learning by heart."
+        f"{counted} per member. Dots mark the weights that were kept. A strong line that rises while the pale one "
+        f"falls would mean learning by heart."
     )
 
 
