@@ -90,6 +90,29 @@ def test_imagej_units_become_um(tmp_path, unit, resolution, facts, expected):
     assert read_image(tmp_path / "a.tif").voxel_size == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+def test_imagej_stacks_over_4_gb_have_one_page_and_are_read_whole(tmp_path, lazy):
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, imagej=True, truncate=True, metadata={"axes": "TZCYX"})
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert len(tif.pages) == 1
+    image = read_image(tmp_path / "a.tif", lazy=lazy)
+    assert_array_equal(np.asarray(image), PIXELS)
+    assert_array_equal(image.read(1, 2, slice(1, 3), 5), PIXELS[1, 2, 1:3, 5])
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-50])
+    with pytest.raises(ImageFormatError, match="cut short"):
+        read_image(tmp_path / "a.tif", lazy=lazy)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_pyramids_in_tiff_are_read_at_full_size(tmp_path, lazy):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        options = {"tile": (16, 16), "photometric": "minisblack"}
+        tif.write(PIXELS[0, 0], subifds=1, metadata={"axes": "ZYX"}, **options)
+        tif.write(PIXELS[0, 0, :, ::2, ::2], subfiletype=1, **options)
+    assert_array_equal(np.asarray(read_image(tmp_path / "a.ome.tif", lazy=lazy)), PIXELS[0, 0])
+
+
 def test_a_voxel_size_that_is_known_in_part_is_told_and_not_made_up(tmp_path):
     facts = {"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
     tifffile.imwrite(tmp_path / "a.ome.tif", PIXELS[0, 0], metadata=facts)

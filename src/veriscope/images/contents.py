@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import ImageFormatError, VeriscopeError
 from veriscope.images.lazy import plain_index
@@ -37,7 +37,6 @@ class Contents:
     full_axes: str = ""
     voxel: dict[str, float | None] = field(default_factory=dict)
     time_step: float | None = None
-    load: Callable[[], NDArray[Any]] | None = None  # a faster way to all pixels
 
 
 class Source(Hashable, Protocol):
@@ -47,6 +46,9 @@ class Source(Hashable, Protocol):
     def path(self) -> str: ...
 
     def open(self) -> Any: ...
+
+    def load(self) -> NDArray[Any]:
+        """All pixels, in the fastest way."""
 
 
 def stamp(path: str | Path) -> tuple[int, int]:
@@ -66,17 +68,19 @@ class FileArray:
     A file that turns out to be damaged raises ImageFormatError, whatever its library says.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, shape: Sequence[int], dtype: DTypeLike) -> None:
         self.source = source
-        array = self._array()
-        self.shape: tuple[int, ...] = tuple(int(size) for size in array.shape)
-        self.dtype: np.dtype[Any] = np.dtype(array.dtype).newbyteorder("=")
-        chunks = getattr(array, "chunks", None)
-        self.chunks: tuple[int, ...] | None = None if chunks is None else tuple(int(size) for size in chunks)
+        self.shape = tuple(int(size) for size in shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        chunks = getattr(self._array(), "chunks", None)
+        return None if chunks is None else tuple(int(size) for size in chunks)
 
     def _array(self) -> Any:
         with foreseen(self.source.path):
@@ -84,9 +88,9 @@ class FileArray:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = plain_index(index, self.shape)
-        array = self._array()
+        everything = parts == tuple(slice(0, size, 1) for size in self.shape)
         with foreseen(self.source.path):
-            block = np.asarray(array[parts])
+            block = np.asarray(self.source.load() if everything else self._array()[parts])
         return block.astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

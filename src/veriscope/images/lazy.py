@@ -106,14 +106,8 @@ class LazyView:
         # axes of the source that the view does not show are ints in the window, so `left` is what `kept` names
         block = block.transpose([left.index(axis) for axis in kept if axis is not None])
         block = block[tuple(np.newaxis if axis is None else slice(None) for axis in kept)]
-        empty_new = [
-            position
-            for position, part in enumerate(part for part in parts if isinstance(part, slice))
-            if kept[position] is None and len(range(*part.indices(1))) == 0
-        ]
-        for position in empty_new:
-            block = np.take(block, [], axis=position)
-        return block
+        asked = (part for part in parts if isinstance(part, slice))
+        return block[tuple(part if axis is None else slice(None) for axis, part in zip(kept, asked, strict=True))]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)

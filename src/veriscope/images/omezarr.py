@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
 from veriscope.images.contents import Contents, FileArray, foreseen, stamp
@@ -33,6 +36,9 @@ class ZarrSource:
 
         return zarr.open_array(self.path, path=self.inside, mode="r")
 
+    def load(self) -> NDArray[Any]:
+        return np.asarray(self.open()[...])
+
 
 def read_zarr(path: Path, choice: int | None) -> Contents:
     """Contents of the full-size level of an OME-Zarr image, or of a plain Zarr array."""
@@ -43,14 +49,16 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
-            return Contents(FileArray(ZarrSource(str(path), "", stamp(path))), axes, axes)
+            return Contents(FileArray(ZarrSource(str(path), "", stamp(path)), node.shape, node.dtype), axes, axes)
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
         if not datasets or "path" not in datasets[0]:
             raise ImageFormatError(
                 f"'{path}' lists no levels in its multiscales. Write it again as OME-Zarr 0.4 or 0.5."
             )
-        array = FileArray(ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path)))
+        source = ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path))
+        level = source.open()
+        array = FileArray(source, level.shape, level.dtype)
         letters, units = _axes(multiscale.get("axes") or [])
         if len(letters) != array.ndim:
             letters = ""

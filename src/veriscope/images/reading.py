@@ -48,8 +48,6 @@ def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = No
     array = contents.array
     if lazy is None:
         lazy = prod(array.shape) * array.dtype.itemsize > LAZY_OVER
-    if not lazy and contents.load is not None:
-        array = contents.load()
     pixels = Image(array, letters, name=name).moved(axes or letters)
     voxel_size = _voxel_size(file, contents, pixels.axes)
     image = Image(pixels.array, pixels.axes, voxel_size, contents.time_step, name)

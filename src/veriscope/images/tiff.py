@@ -10,7 +10,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
@@ -29,22 +28,16 @@ def read_tiff(path: Path, choice: int | None) -> Contents:
     """Contents of series `choice` of a TIFF file. Raises ImageFormatError if damaged, cut short or holding several."""
     import tifffile
 
-    with foreseen(path):
-        with tifffile.TiffFile(path) as tif:
-            _check_chain(path, tif)
-            number = _chosen(path, tif, choice)
-            series = tif.series[number]
-            _check_pixels(path, tif, series)
-            axes, full_axes = _axes(tif, series)
-            voxel, time_step = _scale(tif, number)
-        array = FileArray(TiffSource(str(path), number, stamp(path)))
+    with foreseen(path), tifffile.TiffFile(path) as tif:
+        _check_chain(path, tif)
+        number = _chosen(path, tif, choice)
+        series = tif.series[number]
+        _check_pixels(path, tif, series)
+        axes, full_axes = _axes(tif, series)
+        voxel, time_step = _scale(tif, number)
+        array = FileArray(TiffSource(str(path), number, stamp(path)), series.shape, series.dtype)
 
-    def load() -> NDArray[Any]:
-        with foreseen(path), tifffile.TiffFile(path) as tif:
-            whole: NDArray[Any] = tif.series[number].asarray()
-            return np.ascontiguousarray(whole.reshape(array.shape), dtype=array.dtype)
-
-    return Contents(array, axes, full_axes, voxel, time_step, load)
+    return Contents(array, axes, full_axes, voxel, time_step)
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,14 @@ class TiffSource:
             raise
         weakref.finalize(array, tif.close)
         return array
+
+    def load(self) -> NDArray[Any]:
+        import tifffile
+
+        with tifffile.TiffFile(self.path) as tif:
+            series = tif.series[self.series]
+            whole: NDArray[Any] = series.asarray()
+            return whole.reshape(series.shape)
 
 
 def _check_chain(path: Path, tif: Any) -> None:

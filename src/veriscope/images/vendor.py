@@ -96,6 +96,11 @@ class Nd2Source:
         weakref.finalize(frames, file.close)
         return frames
 
+    def load(self) -> NDArray[Any]:
+        frames = self.open()
+        whole: NDArray[Any] = frames[tuple(slice(0, size, 1) for size in frames.shape)]
+        return whole
+
 
 class _Nd2Frames:
     """Pixels of an open ND2 file: loops (T, P, Z in the file's order) outside, frames (C, Y, X, or Y, X, S) inside."""
@@ -136,7 +141,7 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
         count = file.sizes.get("P", 1)
         position = _pick(path, count, choice, [f"position {number}" for number in range(count)])
         frames = _Nd2Frames(file, position)
-        axes = _word(path, frames.axes)
+        axes, shape, dtype = _word(path, frames.axes), frames.shape, frames.dtype
         size = file.voxel_size()
         calibrated = bool(file.metadata.channels and file.metadata.channels[0].volume.axesCalibrated[0])
         voxel = {a: micrometres(getattr(size, a.lower()), "um") if calibrated else None for a in "XYZ"}
@@ -144,7 +149,7 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
         for loop in file.experiment or []:
             if loop.type == "TimeLoop":
                 step = seconds(loop.parameters.periodMs or loop.parameters.periodDiff.avg, "ms")
-    array = FileArray(Nd2Source(str(path), position, stamp(path)))
+    array = FileArray(Nd2Source(str(path), position, stamp(path)), shape, dtype)
     return Contents(array, axes, axes, voxel, step)
 
 
