@@ -260,8 +260,8 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 
 
 def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, dict[str, Any]]:
-    training = {key: value for key, value in model.facts.get("training", {}).items() if key not in ("recipe", "data")}
-    data = model.facts.get("training", {}).get("data")
+    training = {key: value for key, value in model.facts.get("training", {}).items() if key != "recipe"}
+    data = training.pop("data", None)
     return {
         "Network": {
             **model.recipe.to_json(),
@@ -269,7 +269,8 @@ def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, 
             "parameters per member": model.parameters,
             "reach": list(model.reach),
         },
-        "Training": {**training, **(data if isinstance(data, dict) else {"data": data} if data else {})},
+        "Training": training,
+        "Training data": data if isinstance(data, dict) else {},
         "Judged": {
             "images": [pair.name for pair in pairs],
             "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
@@ -283,8 +284,10 @@ def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, 
 
 def versions() -> dict[str, str]:
     """Of veriscope, Python and the libraries that decide the figures."""
-    found = {"python": platform.python_version()}
-    for name in ("veriscope", "torch", "numpy", "scipy", "scikit-image"):
+    from veriscope import __version__
+
+    found = {"veriscope": __version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scipy", "scikit-image"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

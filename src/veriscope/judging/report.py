@@ -99,11 +99,9 @@ def render(
         pictures=[_shown(picture, judgement, Markup) for picture in pictures],
         training=Markup(_training(history)) if history else "",
         training_caption=_training_caption(history) if history else "",
-        facts={
-            heading: {name: _words(value) for name, value in group.items()} for heading, group in everything.items()
-        },
+        facts={heading: _told(group) for heading, group in everything.items()},
         json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
-        version=versions().get("veriscope", ""),
+        version=versions()["veriscope"],
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
     )
 
@@ -161,6 +159,10 @@ def _role(method: str) -> str:
     return method if method in (INPUT, RESTORATION, "truth") else "classical"
 
 
+def _told(group: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", " "): _words(value) for name, value in group.items() if value is not None}
+
+
 def _words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -169,7 +171,7 @@ def _words(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         shown = [_words(one) for one in value[:12]]
         return ", ".join(shown) + (f", … ({len(value)} in all)" if len(value) > 12 else "")
-    return "–" if value is None else str(value)
+    return str(value)
 
 
 # -- pictures ---------------------------------------------------------------------------------------
@@ -340,7 +342,7 @@ def _training(history: Sequence[Mapping[str, Any]]) -> str:
     """Losses of every member against the minutes since its start."""
     figure, axes = _chart(10.5, 3.2)
     members = list(dict.fromkeys(row["member"] for row in history))
-    lowest: list[float] = []
+    losses: list[float] = []
     for member in members:
         rows = [row for row in history if row["member"] == member]
         colour = MEMBERS[member % len(MEMBERS)]
@@ -350,11 +352,11 @@ def _training(history: Sequence[Mapping[str, Any]]) -> str:
         axes.plot(minutes, checks, color=colour, linewidth=1.8, label=f"member {member + 1}")
         best = int(np.argmin(checks))
         axes.plot(minutes[best], checks[best], "o", color=colour, markersize=5)
-        lowest += [*checks, *(row["loss"] for row in rows)]
-    bottom = min(lowest)
-    top = float(np.percentile(lowest, 97))  # the first rounds would squeeze all others
-    if top > bottom:
-        axes.set_ylim(bottom - 0.06 * (top - bottom), top + 0.06 * (top - bottom))
+        losses += [*checks, *(row["loss"] for row in rows)]
+    bottom = min(losses)
+    room = float(np.percentile(losses, 80)) - bottom  # the first rounds, and spikes, would squeeze all others
+    if room > 0:
+        axes.set_ylim(bottom - 0.1 * room, bottom + 1.6 * room)
     axes.set_xlabel("minutes since the member’s start")
     axes.set_ylabel("loss")
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
