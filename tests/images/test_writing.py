@@ -353,6 +353,11 @@ def test_regions_that_do_not_fit_are_told(tmp_path):
     (tmp_path / "c.tif").mkdir()
     with pytest.raises(OutputError, match="folder"):
         open_writer(tmp_path / "c.tif", (4, 5), "uint8", "YX", overwrite=True)
+    (tmp_path / "e.zarr").mkdir()
+    (tmp_path / "e.zarr" / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="a folder with other things in it"):
+        save_image(tmp_path / "e.zarr", random_image((3, 4), "YX"), overwrite=True)
+    assert (tmp_path / "e.zarr" / "thesis.txt").exists()
     with pytest.raises(OutputError, match=r"0\.4 or 0\.5"):
         save_image(tmp_path / "d.zarr", random_image((3, 4), "YX"), version="0.3")
 
@@ -398,6 +403,7 @@ def test_casting_integers_clips_and_counts(data, source, dtype):
 
 
 def test_casting_to_smaller_floats_clips_what_would_be_infinite():
+    assert cast(np.array([65535, 65504, 0], "uint16"), "float16")[0].max() == 65504
     result, clipped = cast(np.array([1e300, -1e300, 1.5, np.inf, np.nan]), "float32")
     assert clipped == 2
     assert_array_equal(result, np.array([np.finfo("f4").max, np.finfo("f4").min, 1.5, np.inf, np.nan], "f4"))

@@ -26,6 +26,7 @@ from veriscope import axes as ax
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image, piece_shape
 from veriscope.images.lazy import plain_index
+from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 
 CLASSIC_LIMIT = 2**32 - 2**25  # bytes of pixels: more needs BigTIFF; the rest of 4 GB is room for the metadata
@@ -175,9 +176,9 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
         return array, 0
     if target.kind == "f":
         limit = float(np.finfo(target).max)
-        over = np.isfinite(array) & (np.abs(array) > limit) if array.dtype.itemsize > target.itemsize else None
-        if over is None or not over.any():
-            return array.astype(target), 0
+        if target.itemsize >= max(4, array.dtype.itemsize):
+            return array.astype(target), 0  # everything fits
+        over = np.isfinite(array) & ((array > limit) | (array < -limit))
         return np.where(over, np.copysign(limit, array), array).astype(target), int(np.count_nonzero(over))
     least, most = (0, 1) if target.kind == "b" else (int(np.iinfo(target).min), int(np.iinfo(target).max))
     if array.dtype.kind == "f":
@@ -241,8 +242,8 @@ def _check_place(final: Path, overwrite: bool, folder: bool) -> None:
             raise OutputError(
                 f"The folder '{final.parent}' does not exist, so '{final.name}' cannot be written. Create it."
             )
-        if final.is_dir() and not (folder and (final.suffix.lower() == ".zarr")):
-            raise OutputError(f"'{final}' is a folder. Choose another name.")
+        if final.is_dir() and not (folder and (is_zarr(final) or not any(final.iterdir()))):
+            raise OutputError(f"'{final}' is a folder{' with other things in it' * folder}. Choose another name.")
         if (final.exists() or final.is_symlink()) and not overwrite:
             raise OutputError(
                 f"'{final}' exists already. Choose another name, or replace it with overwrite (--overwrite)."
@@ -409,7 +410,7 @@ def _imagej_metadata(facts: Image) -> dict[str, Any]:
             known["spacing"] = facts.voxel("Z")
     if facts.time_step is not None:
         known["finterval"] = facts.time_step
-    if facts.size("C") > 1:
+    if 1 < facts.size("C") <= 7:  # ImageJ overlays no more
         known["mode"] = "composite"
     return settings
 
