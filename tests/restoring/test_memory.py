@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 from veriscope import tiling
 from veriscope.errors import DataError
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 from veriscope.restoring import memory
-
-CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -37,17 +34,23 @@ def test_what_is_no_amount_of_memory(given: Any) -> None:
 def test_the_need_of_a_network_is_that_of_its_widest_layer() -> None:
     """At the top of the U-Net: what came up, the skip, and both joined, 4 x base channels of 4 bytes, and the image."""
     recipe = Recipe("YX", depth=3, base=32)
-    need = memory.need(build(recipe), 1, recipe.step, CPU)
+    need = memory.need(recipe)
     assert 4 * 4 * 32 <= need.bytes <= 1.1 * (4 * 4 * 32 + 4)
     assert need.elements == 64
     stem = Recipe("YX", depth=3, base=32, stem=2, patch=(128, 128))
-    assert memory.need(build(stem), 1, stem.step, CPU).bytes < need.bytes / 3
+    assert memory.need(stem).bytes < need.bytes / 3
+
+
+def test_asking_leaves_the_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    memory.need(Recipe("YX", depth=2, base=3))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_the_caller_holds_is_added() -> None:
     recipe = Recipe("ZYX", depth=1, base=2)
-    network = build(recipe)
-    lean, rich = (memory.need(network, 1, recipe.step, CPU, beside) for beside in (0.0, 100.0))
+    lean = memory.need(recipe)
+    rich = lean.beside(100.0)
     assert rich.bytes == pytest.approx(lean.bytes + 100)
     for kept in (False, True):
         most = rich.voxels(10**9, kept)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from veriscope.errors import DataError
+from veriscope.networks.recipe import Recipe
+from veriscope.networks.unet import build
 from veriscope.tiling import padded
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -44,6 +47,10 @@ class Need:
         fitting = int((memory - FIXED) / (self._factor(kept) * self.bytes))
         return max(0, min(fitting, int(LARGEST_TENSOR / self.elements)))
 
+    def beside(self, more: float) -> Need:
+        """The same with `more` bytes per voxel that are held meanwhile."""
+        return replace(self, bytes=self.bytes + more)
+
     def _factor(self, kept: bool) -> float:
         return SAFETY * (KEPT if kept else 1.0)
 
@@ -69,25 +76,27 @@ def text(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def need(network: nn.Module, channels: int, step: Sequence[int], device: torch.device, beside: float = 0.0) -> Need:
-    """What `network` needs per voxel on `device`, found by running it on a tiny image and watching its tensors.
+@lru_cache
+def need(recipe: Recipe, on_cpu: bool = True) -> Need:
+    """What the network of `recipe` needs per voxel, found by running one on a tiny image and watching its tensors.
 
-    Everything in these networks grows with the image, so this holds for every size. `beside` bytes per voxel are added
-    for what the caller holds meanwhile. `network` itself is on the CPU.
+    Everything in these networks grows with the image, so this holds for every size.
     """
-    image = torch.zeros(1, channels, *step)
-    with torch.no_grad(), _Watch(device) as watch:  # inference mode would hide the steps inside an operation
+    with torch.random.fork_rng(devices=[]):  # building a network draws its weights
+        network = build(recipe)
+    image = torch.zeros(1, recipe.channels_in, *recipe.step)
+    with torch.no_grad(), _Watch(on_cpu) as watch:  # inference mode would hide the steps inside an operation
         network(image)
-    voxels = prod(step)
-    return Need(bytes=watch.peak / voxels + 4 * channels + beside, elements=max(watch.largest / voxels, 1.0))
+    voxels = prod(recipe.step)
+    return Need(watch.peak / voxels + 4 * recipe.channels_in, max(watch.largest / voxels, 1.0))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors alive, and of the convolutions' work space."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, on_cpu: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.device = device
+        self.on_cpu = on_cpu
         self.alive: dict[int, int] = {}
         self.peak = 0
         self.largest = 0
@@ -110,7 +119,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         total = 0
         for tensor in (image, result):
             channels = tensor.shape[1]
-            if self.device.type == "cpu":
+            if self.on_cpu:
                 channels = padded(channels, BLOCK) if channels % BLOCK else 0
             total += 4 * channels * prod(tensor.shape[2:])
         return total

@@ -127,17 +127,12 @@ def _described(
 
 def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
     recipe = ensemble.recipe
-    network = ensemble.members[0]
-    if next(network.parameters()).device.type != "cpu":
-        from copy import deepcopy
-
-        network = deepcopy(network).to("cpu")
-    beside = 0.0
-    if device.type == "cpu":  # the tile as read, twice; normalised; all members' answers, twice; what is made of them
-        answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
-        read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
-        beside = read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out
-    return need(network, recipe.channels_in, recipe.step, device, beside)
+    if device.type != "cpu":
+        return need(recipe, on_cpu=False)
+    # the tile as read, twice; normalised; all members' answers, twice; what is made of them
+    answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
+    read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
+    return need(recipe).beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
 
 
 def _lengths(tile: Any, space: str) -> tuple[int, ...]:
