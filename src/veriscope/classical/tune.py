@@ -5,7 +5,8 @@ That favours the filter, which sees the answer before it is judged; a network th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -64,7 +65,8 @@ def best_non_local_means(
     For every patch and distance h runs from 0.6 to 2.5 times the noise, and further while that helps; the winner's h is
     then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels first; what is within
     3 % of the best there is tried again on the central quarter million pixels (such as 64 x 64 x 64), and the winner is
-    applied to everything. In 2D these regions are 512 x 512 and 1024 x 1024. Nothing depends on time or chance.
+    applied to everything. In 2D these regions are 512 x 512 and 1024 x 1024. Two threads
+    share the work; nothing depends on time or chance.
     Each channel gets settings of its own, found on its first time point. Raises DataError for NaN, for images of
     different shape and for images without contrast.
     """
@@ -105,16 +107,18 @@ def _tune(low: NDArray[Any], truth: NDArray[Any], patches: Sequence[int], distan
         part = _central(low.shape, pixels)
         return _Errors(lambda h: _misfit(truth[part], non_local_means(low[part], h, patch, distance)))
 
-    found: dict[tuple[int, int], tuple[float, float]] = {}  # (patch, distance): (error, h)
-    for patch in patches:
+    def search(patch: int) -> None:
         strengths = [sigma * strength for strength in STRENGTHS]
         for distance in sorted(distances):
-            error = errors(patch, distance, SEARCH[low.ndim])
-            found[patch, distance] = error.climb(strengths, STEP)
+            found[patch, distance] = errors(patch, distance, SEARCH[low.ndim]).climb(strengths, STEP)
             strengths = [found[patch, distance][1]]  # the next distance wants about the same
+
+    found: dict[tuple[int, int], tuple[float, float]] = {}  # (patch, distance): (error, h)
+    _at_once(search, patches)
     best = min(error for error, _ in found.values())
     promising = sorted((error, window) for window, (error, _) in found.items() if error <= PROMISING * best)[:AT_MOST]
     larger = {window: errors(*window, CONFIRM[low.ndim]) for _, window in promising}
+    _at_once(lambda window: larger[window](found[window][1]), larger)
     patch, distance = min(larger, key=lambda window: larger[window](found[window][1]))
     _, h = larger[patch, distance].climb([found[patch, distance][1]], STEP**0.5)
     return Settings(h, patch, distance, sigma)
@@ -134,17 +138,21 @@ class _Errors:
 
     def climb(self, start: Sequence[float], step: float) -> tuple[float, float]:
         """(error, h) of the best h: those of `start`, and beyond its ends in steps for as long as that helps."""
-        for h in start:
-            self(h)
+        _at_once(self, start)
         for _ in range(40):
-            best = min(self.known, key=lambda h: self.known[h])
+            best = min(sorted(self.known), key=lambda h: self.known[h])
             beyond = [h for h, end in ((best / step, min(self.known)), (best * step, max(self.known))) if best == end]
             if not beyond:
                 break
-            for h in beyond:
-                self(h)
-        best = min(self.known, key=lambda h: self.known[h])
+            _at_once(self, beyond)
+        best = min(sorted(self.known), key=lambda h: self.known[h])
         return self.known[best], best
+
+
+def _at_once(function: Callable[[Any], object], values: Iterable[Any]) -> None:
+    """Call `function` with every value, in two threads: the filter lets go of Python while it works."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(function, values))
 
 
 def _central(shape: tuple[int, ...], pixels: int) -> tuple[slice, ...]:
