@@ -127,6 +127,9 @@ def train(
         },
     )
 
+    if patch is None:
+        recipe = fitting(recipe, pairs)
+
     from veriscope.patches.patches import cut_patches
     from veriscope.training.loop import train as train_ensemble
 
@@ -166,6 +169,18 @@ def train(
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
+
+
+def fitting(recipe: Recipe, pairs: Pairs) -> Recipe:
+    """The recipe with patches that fit into the smallest image, where those it came with do not."""
+    smallest = [min(pair.low.size(letter) for pair in pairs) for letter in recipe.axes]
+    patch = tuple(
+        min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
+    )
+    if patch == recipe.patch or not all(patch):
+        return recipe
+    console.note(f"patches are {words.times(patch)}, so that they fit into the smallest image.")
+    return recipe.change(patch=patch)
 
 
 def training_progress() -> AbstractContextManager[Listener]:
