@@ -75,7 +75,9 @@ class Job:
     def fast(self) -> bool:
         """Whether convolutions are trained in bfloat16."""
         wanted = self.recipe.precision
-        return wanted == "bfloat16" or (wanted == "auto" and fast_bfloat16(self.team.device) and not self._has_thin_level)
+        return wanted == "bfloat16" or (
+            wanted == "auto" and fast_bfloat16(self.team.device) and not self._has_thin_level
+        )
 
     @property
     def _has_thin_level(self) -> bool:
