@@ -64,11 +64,10 @@ def best_non_local_means(
 
     For every patch and distance h runs from 0.6 to 2.5 times the noise, and further while that helps; the winner's h is
     then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels first; what is within
-    3 % of the best there is tried again on the central quarter million pixels (such as 64 x 64 x 64), and the winner is
-    applied to everything. In 2D these regions are 512 x 512 and 1024 x 1024. Two threads
-    share the work; nothing depends on time or chance.
-    Each channel gets settings of its own, found on its first time point. Raises DataError for NaN, for images of
-    different shape and for images without contrast.
+    3 % of the best there (three settings at most) is tried again on the central quarter million pixels (such as
+    64 x 64 x 64), and the winner is applied to everything. In 2D these regions are 512 x 512 and 1024 x 1024. Two
+    threads share the work; nothing depends on time or chance. Each channel gets settings of its own, found on its first
+    time point. Raises DataError for NaN, for images of different shape and for images without contrast.
     """
     noisy, clean = np.asarray(low), np.asarray(truth)
     word: str | None = getattr(low, "axes", None)
