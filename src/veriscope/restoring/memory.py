@@ -27,7 +27,7 @@ FIXED = 64 * 10**6  # bytes that do not grow with the tile: weights in another o
 SAFETY = 1.1  # allocators round up and fragment: measured peaks stay below this times the count of tensors
 KEPT = 1.65  # times more at the peak when freed memory is kept for the next layer (training/allocator.py) ...
 KEPT_SPEED = 1.3  # ... and so much faster: benchmarks/restoring.py
-BLOCK = 16  # channels; oneDNN fills up to a multiple of it where it reorders
+BLOCK = 8  # channels; oneDNN copies what has no multiple of it, filled up to 16
 LARGEST_TENSOR = 2**31 - 1  # elements; torch and cuDNN index with 32 bit in places
 
 
@@ -116,13 +116,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _work_space(self, image: Tensor, result: Tensor) -> int:
         """On the CPU convolutions copy what is not made of whole blocks of channels; on GPUs expect copies always."""
-        total = 0
-        for tensor in (image, result):
-            channels = tensor.shape[1]
-            if self.on_cpu:
-                channels = padded(channels, BLOCK) if channels % BLOCK else 0
-            total += 4 * channels * prod(tensor.shape[2:])
-        return total
+        channels = [image.shape[1], result.shape[1]]
+        if self.on_cpu and not any(count % BLOCK for count in channels):
+            return 0
+        voxels = [prod(tensor.shape[2:]) for tensor in (image, result)]
+        return sum(4 * padded(count, 2 * BLOCK) * size for count, size in zip(channels, voxels, strict=True))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
