@@ -75,7 +75,7 @@ def write_model(
     recipe = Recipe(axes, channels, channels, probabilistic, depth=1, base=2, patch=step, batch=1)
     percentiles = {"percentiles": {"2.0": [100.0] * channels, "99.8": [4000.0] * channels}}
     facts = {
-        "training": {"pairs": 3, "names": ["a", "b", "c"]},
+        "training": {"seed": 0, "data": {"pairs": 3, "names": ["a", "b", "c"]}},
         "low": {**percentiles, "minimum": [0.0] * channels, "maximum": [5000.0] * channels},
         "high": {**percentiles, "minimum": [0.0] * channels, "maximum": [5000.0] * channels},
         "voxel_size": None,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import tifffile
 
 import veriscope as vs
+from veriscope.training.progress import Report
 
 TINY = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 2 --members 2 --device cpu")
 
@@ -144,15 +146,17 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
     words = ["train", "low", "high", "--epochs", 4, *TINY, "--out"]
     assert veriscope(*words, "whole").code == 0
 
-    from veriscope.training import progress
+    from veriscope.apps import train
 
-    class Interrupting(progress.Bar):
-        def __call__(self, report: progress.Report) -> None:
+    def interrupting() -> Callable[[Report], None]:
+        def listen(report: Report) -> None:
             if report.member == 1 and report.step == 6:
                 raise KeyboardInterrupt
 
+        return listen
+
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "Bar", Interrupting)
+        patched.setattr(train, "Lines", interrupting)
         stopped = veriscope(*words, "parts")
     assert stopped.code == 130
     assert "continue with --resume" in stopped.err
@@ -173,6 +177,18 @@ def test_interrupted_restoring_leaves_nothing(desk: Path, veriscope: Any, monkey
     answer = veriscope("restore", "new.tif", "--model", "model", "--out", "new.ome.tif")
     assert answer.code == 130
     assert answer.err.strip() == "stopped: nothing unfinished was left behind."
+
+
+def test_the_log_of_a_cluster_gets_lines_instead_of_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    from veriscope.apps.train import Lines
+
+    report = Report(0, 2, 30, 100, 0.15, -1.5, -1.25, -1.25, 12.5, 125.0)
+    Lines(every=60)(report)
+    assert capsys.readouterr().err == ""
+    Lines(every=0)(report)
+    assert capsys.readouterr().err.strip() == (
+        "member 1 of 2, step 30 of 100, check -1.250, 12.5 patches/s, 2 min left"
+    )
 
 
 # Restoring

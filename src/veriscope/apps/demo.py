@@ -30,6 +30,7 @@ CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the
 JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 NETWORK: dict[str, dict[str, Any]] = {"ZYX": {"stem": 2}, "YX": {}}  # learns most in minutes
+INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."
 RIVAL = "non-local means"
 MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local means takes its time
 
@@ -169,7 +170,7 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
 
     first = task.training[0]
     axes = "ZYX" if first.high.size("Z") > 1 else "YX"
-    channels = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
+    channels: dict[str, Any] = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
     recipe = fitting(Recipe(axes=axes, **channels, **NETWORK[axes]), task.checking)
     cut: dict[str, Any] = {"shape": recipe.patch, "per_image": 32, "seed": seed}
     patches, check = cut_patches(task.training, **cut), cut_patches(task.checking, **cut)
@@ -221,7 +222,7 @@ def _judge(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path)
     console.show(f"The network is closer to the truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(task.tests)}.")
     _save_images(task, ensemble, tuned, out)
     report = out / "report.html"
-    write_report(report, judged, title="veriscope demo")
+    write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": task.told})
     console.show(f"Images: {out.resolve()}")
     console.show(f"Report: {report.resolve()}", "bold")
 

@@ -83,11 +83,12 @@ def _model(path: Path) -> None:
 
 
 def _training(known: dict[str, Any]) -> dict[str, str]:
-    told = dict(known.get("training", {}))
+    told = {**known.get("training", {})}
+    told = {**told, **told.pop("data", {})} if isinstance(told.get("data"), dict) else told
     rows = {}
     names = told.pop("names", None)
     for name, value in told.items():
-        if not isinstance(value, dict):
+        if value is not None and not isinstance(value, dict):
             rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
     if names:
         rows["images"] = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
