@@ -51,4 +51,5 @@ class Camera:
 
 def to_integers(image: NDArray[Any]) -> NDArray[np.uint16]:
     """Grey values as a 16 bit camera writes them: rounded, 0 to 65535."""
-    return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
+    counts: NDArray[np.uint16] = np.clip(np.rint(image), 0, 65535).astype(np.uint16)
+    return counts
