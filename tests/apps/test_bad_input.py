@@ -194,6 +194,7 @@ CASES = [
     case("too deep", TRAIN + "--depth 99", "depth lies between"),
     case("foreground above all", TRAIN + "--foreground 3", "foreground"),
     case("unknown normalisation", TRAIN + "--normalize often", "--normalize often"),
+    case("unknown loss", TRAIN + "--loss love", "--loss love", "laplace"),
     case("no patches", TRAIN + "--per-image 0", "--per-image 0"),
     case("unknown device", TRAIN + "--device quantum", "quantum"),
     case("learning rate below zero", TRAIN + "--learning-rate -1", "learning_rate"),

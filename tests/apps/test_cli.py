@@ -112,6 +112,15 @@ def test_a_preset_is_the_networks_of_the_paper(desk: Path, veriscope: Any) -> No
     assert (recipe.kernel, recipe.depth, recipe.schedule) == (5, 2, "plateau")
 
 
+@pytest.mark.parametrize("loss", ["mae", "mse"])
+def test_other_losses_predict_the_image_only(loss: str, desk: Path, veriscope: Any) -> None:
+    answer = veriscope("train", "low", "high", "--out", loss, "--epochs", 1, "--loss", loss, "--stem", 2, *TINY)
+    assert answer.code == 0, answer.err
+    recipe = vs.load(loss).recipe
+    assert not recipe.probabilistic
+    assert recipe.stem == 2
+
+
 # Stopping
 
 

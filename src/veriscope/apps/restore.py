@@ -115,7 +115,7 @@ def restore(
     if (scale or interval is not None) and not ensemble.recipe.probabilistic:
         raise ModelError(
             f"{model} predicts no uncertainty, so --scale and --interval are not possible. "
-            f"Leave them out, or train without --no-scale."
+            f"Leave them out, or train with --loss laplace."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
     how |= {"memory": memory, "device": device, "channel": channel, "planes": planes}
@@ -183,10 +183,12 @@ def _restore_all(
             console.fail(f"{job.source}: {problem}")
             continue
         console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
-        if report.clipped:
-            console.note(
-                f"{report.clipped} values lay outside the range of {how['dtype']} and were clipped in {job.mean.name}."
-            )
+        for output in report.outputs:
+            if output.clipped:
+                console.note(
+                    f"{output.clipped:,} of {report.voxels:,} values lay outside the range of {how['dtype']} and were "
+                    f"clipped in {output.path.name}."
+                )
     if failed:
         names = ", ".join(str(job.source) for job, _ in failed)
         raise ImageFormatError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
+LOSSES = {"laplace": "laplace_nll", "mae": "mae", "mse": "mse"}
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 
 
@@ -54,10 +55,20 @@ def train(
     depth: Annotated[int | None, typer.Option(help="Times the image is halved.", rich_help_panel=NETWORK)] = None,
     base: Annotated[int | None, typer.Option(help="Channels at the top level.", rich_help_panel=NETWORK)] = None,
     kernel: Annotated[int | None, typer.Option(help="Width of the convolutions, odd.", rich_help_panel=NETWORK)] = None,
-    probabilistic: Annotated[
-        bool,
-        typer.Option("--scale/--no-scale", help="Predict an uncertainty for each pixel too.", rich_help_panel=NETWORK),
-    ] = True,
+    stem: Annotated[
+        int | None,
+        typer.Option(
+            help="Fold so many x so many pixels into channels: faster, a little less fine.", rich_help_panel=NETWORK
+        ),
+    ] = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            metavar="laplace|mae|mse",
+            help="laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = "laplace",
     batch: Annotated[int | None, typer.Option(help="Patches per step.", rich_help_panel=TRAINING)] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)
@@ -98,6 +109,8 @@ def train(
     words.share("--check", check, 0.1)
     if normalize not in ("random", "fixed"):
         raise TrainingError(f"--normalize {normalize} is not known. Choose random or fixed.")
+    if loss not in LOSSES:
+        raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
         raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
     if resume and overwrite:
@@ -123,7 +136,8 @@ def train(
             "batch": batch,
             "learning_rate": learning_rate,
             "patch": patch_shape,
-            "probabilistic": probabilistic,
+            "stem": stem,
+            "probabilistic": loss == "laplace",
         },
     )
 
@@ -131,6 +145,7 @@ def train(
         recipe = fitting(recipe, pairs)
 
     from veriscope.patches.patches import cut_patches
+    from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
 
     training, checking = _split(pairs, check, recipe.patch, seed)
@@ -155,6 +170,7 @@ def train(
                 minutes=minutes,
                 seed=seed,
                 folder=out,
+                loss=getattr(losses, LOSSES[loss]),
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
