@@ -91,7 +91,7 @@ def test_integers_are_rounded_and_clipped_and_what_was_lost_is_counted(
     assert lost > 0
     assert report.outputs[0].clipped == lost
     assert report.clipped == sum(output.clipped for output in report.outputs)
-    assert f"{lost:,} values clipped" in str(report)
+    assert f"{lost:,} of 1,600 values clipped" in str(report)
 
 
 def test_the_volume_is_never_held(ensemble: Ensemble, noise: Make, tmp_path: Path, lazy: Make) -> None:

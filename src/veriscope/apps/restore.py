@@ -186,7 +186,7 @@ def _restore_all(
         for output in report.outputs:
             if output.clipped:
                 console.note(
-                    f"{output.clipped:,} of {report.voxels:,} values lay outside the range of {how['dtype']} and were "
+                    f"{output.clipped:,} of {output.values:,} values lay outside the range of {how['dtype']} and were "
                     f"clipped in {output.path.name}."
                 )
     if failed:

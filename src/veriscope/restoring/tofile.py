@@ -41,6 +41,7 @@ class Output:
     kind: str  # "mean", "scale", "lower" or "upper"
     path: Path
     clipped: int
+    values: int  # in all
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Report:
         speed = self.voxels / max(self.seconds, 1e-9) / 1e6
         lines = [f"{self.voxels:,} voxels in {self.tiles:,} tiles, {self.seconds:.1f} s ({speed:.3g} million a second)"]
         for output in self.outputs:
-            lost = f", {output.clipped:,} values clipped" if output.clipped else ""
+            lost = f", {output.clipped:,} of {output.values:,} values clipped" if output.clipped else ""
             lines.append(f"{output.kind:<5} {output.path}{lost}")
         return "\n".join(lines)
 
@@ -135,7 +136,7 @@ def restore_to_file(
         filing.finish()
         for writer in writers.values():  # everything that can fail comes before the first file gets its name
             writer.complete()
-    outputs = tuple(Output(what, path, clipped[what]) for what, path in wanted.items())
+    outputs = tuple(Output(what, path, clipped[what], parts.voxels * channels) for what, path in wanted.items())
     return Report(outputs, planned, count, parts.voxels, time.perf_counter() - started)
 
 
