@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -305,17 +306,34 @@ def test_bad_input_ends_in_one_clear_message(case: Case, desk: Path, veriscope: 
     assert contents(desk) == before
 
 
-def fails_with(number: int) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number), "out/new.ome.tif")
-
-    return fail
-
-
 def test_a_folder_that_may_not_be_written_is_found_before_the_work(
     desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode, **_: not mode & os.W_OK)
     before = contents(desk)
     assert_refused(veriscope(*shlex.split(RESTORE)), "not writable")
+    assert contents(desk) == before
+
+
+def full_disk(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (TRAIN, "os.replace"),
+        (RESTORE, "os.replace"),
+        ("judge low high --model model --report r.html", "pathlib.Path.replace"),
+    ],
+    ids=["train", "restore", "judge"],
+)
+def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
+    command: str, where: str, desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(desk)
+    with monkeypatch.context() as full:
+        full.setattr(where, full_disk)
+        answer = veriscope(*shlex.split(command))
+    assert_refused(answer, "space" if "train" in command or "judge" in command else "full")
     assert contents(desk) == before

@@ -34,8 +34,15 @@ class Job:
 @contextmanager
 def existing(folder: Path) -> Iterator[None]:
     """Make `folder`, with those above it; what was made is removed again if it is still empty at the end."""
+    with no_empty_folder(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+@contextmanager
+def no_empty_folder(folder: Path) -> Iterator[None]:
+    """Remove what was made meanwhile of `folder` and those above it, if it is still empty at the end."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, words
+from veriscope.apps import console, files, words
 from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def train(
     }
     patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
     try:
-        with training_progress() as bar:
+        with files.no_empty_folder(out), training_progress() as bar:
             ensemble = train_ensemble(
                 recipe,
                 patches,
