@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,3 +80,25 @@ def test_tiles_agree_with_the_whole(case: tuple[Recipe, tuple[int, ...], Any], s
         np.testing.assert_allclose(scales, answers[:, n:], rtol=0, atol=close)
     else:
         assert scales is None
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_smaller_halo_would_not_do(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above would notice: with one step less, and weights that let everything through, tiles differ."""
+    recipe = Recipe("YX", depth=depth, base=2)
+    torch.manual_seed(0)
+    ensemble = Ensemble(recipe, (build(recipe),))
+    with torch.no_grad():
+        for weights in ensemble.members[0].parameters():
+            weights.abs_()
+    pixels = np.random.default_rng(0).random((1, 96, 96), np.float32)
+    answers = whole(ensemble, pixels)[:, :1]
+
+    def difference() -> float:
+        tiled = restore(Image(pixels, "CYX"), ensemble, tile=16, normalize=AS_IT_IS, undo=False)
+        return float(np.abs(tiled.members[0] - answers).max() / np.ptp(answers))
+
+    assert difference() < 1e-6
+    short = tuple(halo - recipe.step[0] for halo in ensemble.halo)
+    monkeypatch.setattr(Ensemble, "halo", short)
+    assert difference() > 1e-6
