@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import laplace
 
-from veriscope.training.losses import laplace_nll, mae, mse
+from veriscope.training.losses import laplace_nll, mae, mse, squared_error_beside_nll
 
 
 def test_laplace_nll_is_scipys_log_density() -> None:
@@ -20,3 +20,14 @@ def test_mae_and_mse_look_at_the_means_only() -> None:
     truth = torch.tensor([[[[0.0, 5.0]]]])
     assert float(mae(output, truth)) == 2.0
     assert float(mse(output, truth)) == 5.0
+
+
+def test_scales_follow_the_means_without_moving_them() -> None:
+    truth = torch.tensor([0.0, 0.0]).view(1, 1, 2)
+    mean = torch.tensor([0.1, 2.0]).view(1, 1, 2).requires_grad_()
+    for scales in ([0.1, 2.0], [5.0, 0.01]):
+        scale = torch.tensor(scales).view(1, 1, 2).requires_grad_()
+        loss = squared_error_beside_nll(0.01)(torch.cat([mean, scale], dim=1), truth)
+        to_mean, to_scale = torch.autograd.grad(loss, [mean, scale])
+        assert torch.allclose(to_mean, mean.detach())  # of the squared error alone: 2 e / n
+        assert torch.equal(to_scale.sign(), (scale.detach() - mean.detach().abs()).round(decimals=4).sign())

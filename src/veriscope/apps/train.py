@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
-LOSSES = {"laplace": "laplace_nll", "mae": "mae", "mse": "mse"}
+LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 
 
@@ -170,7 +170,7 @@ def train(
                 minutes=minutes,
                 seed=seed,
                 folder=out,
-                loss=getattr(losses, LOSSES[loss]),
+                loss=None if loss == "laplace" else getattr(losses, loss),
                 resume=resume,
                 overwrite=overwrite,
                 device=device,

@@ -16,6 +16,7 @@ BATCH = {"YX": 8, "ZYX": 4}
 _PAPER_TRAINING: dict[str, Any] = {
     "learning_rate": 4e-4,
     "schedule": "plateau",
+    "scale_weight": 0.0,
     "warmup": 0.0,
     "averaging": 0.0,
     "clip": 0.0,
@@ -52,6 +53,7 @@ class Recipe:
     batch: int = 0  # patches per step; 0: 8 in 2D, 4 in 3D
     learning_rate: float = 1e-3  # peak rate of Adam
     schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
+    scale_weight: float = 0.01  # of the scales' likelihood beside the means' squared error; 0: the paper's likelihood
     warmup: float = 0.05  # share of the run in which the rate rises linearly
     patience: int = 10  # rounds without improvement before "plateau" halves the rate
     averaging: float = 0.05  # memory of the exponential weight average, as a share of the run; 0: none
@@ -92,7 +94,10 @@ class Recipe:
             (0 <= self.warmup < 1, "warmup is a share of the run, from 0 to below 1"),
             (0 <= self.averaging < 1, "averaging is a share of the run, from 0 to below 1"),
             (self.patience >= 1, "patience is at least 1"),
-            (self.clip >= 0 and self.weight_decay >= 0, "clip and weight_decay are not negative"),
+            (
+                min(self.clip, self.weight_decay, self.scale_weight) >= 0,
+                "clip, weight_decay, scale_weight are not negative",
+            ),
             (not self.residual or self.channels_in == self.channels_out, "residual needs channels_in = channels_out"),
         ]
         broken = [rule for holds, rule in rules if not holds]

@@ -50,6 +50,7 @@ class Job:
     minutes: float | None
     seed: int
     loss: Loss
+    check_loss: Loss
     folder: Path | None
     team: Team
 

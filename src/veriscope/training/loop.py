@@ -17,7 +17,7 @@ from veriscope.networks.unet import UNet
 from veriscope.training import checkpoint
 from veriscope.training.allocator import kept_memory
 from veriscope.training.job import Job, Source
-from veriscope.training.losses import Loss, laplace_nll, mae
+from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener, Silence
@@ -45,8 +45,9 @@ def train(
     `patches`), or a wall-clock budget of `minutes` for the whole ensemble, for which the number of steps and the
     learning rate are planned; without either, `recipe.epochs`. With a `folder` the best weights so far are always on
     disk, and `resume=True` goes on where an interrupted run stopped, with the same losses on a CPU when `epochs` was
-    given. Under torchrun all processes share each batch. `loss` defaults to the Laplace negative log likelihood, or
-    the mean absolute error when the recipe is not probabilistic; `progress` to a bar in a terminal, False to none.
+    given. Under torchrun all processes share each batch. `loss` defaults to what the recipe says (`scale_weight`), and
+    the Laplace negative log likelihood in checking, or to the mean absolute error when the recipe is not probabilistic;
+    `progress` to a bar in a terminal, False to none.
 
     Raises TrainingError (settings, NaN losses), ModelError (patches that do not fit the recipe), OutputError.
     """
@@ -62,12 +63,17 @@ def train(
                 f"A batch of {recipe.batch} patches cannot be shared by {group.size} processes. "
                 f"Set the batch to a multiple of {group.size}."
             )
-        job = Job(recipe, patches, check, members, epochs, minutes, seed, loss or _usual_loss(recipe), target, group)
+        job = Job(recipe, patches, check, members, epochs, minutes, seed, *_losses(recipe, loss), target, group)
         return _run(job, resume, overwrite, listener)
 
 
-def _usual_loss(recipe: Recipe) -> Loss:
-    return laplace_nll if recipe.probabilistic else mae
+def _losses(recipe: Recipe, given: Loss | None) -> tuple[Loss, Loss]:
+    """What is learned by, and what the check patches are judged by."""
+    if given is not None:
+        return given, given
+    if not recipe.probabilistic:
+        return mae, mae
+    return (squared_error_beside_nll(recipe.scale_weight) if recipe.scale_weight else laplace_nll), laplace_nll
 
 
 def _shown(progress: Listener | Literal[False] | None, group: Team) -> AbstractContextManager[Listener]:

@@ -207,7 +207,9 @@ class Member:
             low, high = self._on_device(self.job.check.check_batch(wanted))
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
                 output = network(low)
-            sums += torch.stack([self.job.loss(output, high).double() * len(wanted), torch.tensor(float(len(wanted)))])
+            sums += torch.stack(
+                [self.job.check_loss(output, high).double() * len(wanted), torch.tensor(float(len(wanted)))]
+            )
         total, seen = self.team.average(sums)
         return float(total / seen)
 
