@@ -58,12 +58,13 @@ NETWORKS = {  # for the check of the memory: recipe, image
 }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """By the clock, and of the processor: the latter says more when other programs run."""
+    start, used = time.perf_counter(), time.process_time()
     work()
     if devices.choose(None).type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - used
 
 
 def flops(network: torch.nn.Module, recipe: vs.Recipe) -> float:
@@ -96,7 +97,7 @@ def speed(case: Case, peak: float) -> list[str]:
         "restore, one tile": lambda: vs.restore(image, ensemble),
         f"restore, {case.memory} allowed": lambda: vs.restore(image, ensemble, memory=case.memory),
     }
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in range(ROUNDS):  # in turns, so that other work on the machine meets all of them
         for name, work in works.items():
             taken[name].append(seconds(work))
@@ -106,15 +107,17 @@ def speed(case: Case, peak: float) -> list[str]:
     }
     operations = flops(build(case.recipe), case.recipe)
     lines = [f"\n{case.name}: {operations / 1e3:.0f} thousand operations per voxel"]
-    fastest = prod(case.shape) / min(taken["bare network, fastest way"])
-    for name, times in taken.items():
+    best = {name: (min(clock for clock, _ in each), min(used for _, used in each)) for name, each in taken.items()}
+    bare_clock, bare_used = best["bare network, fastest way"]
+    for name, (clock, used) in best.items():
         made = plans.get(name)
-        computed = prod(case.shape) * (1 + (made.overhead if made else 0))
-        rate = computed / min(times)
+        extra = 1 + (made.overhead if made else 0)
+        rate = prod(case.shape) * extra / clock
         share = rate * operations / 1e9 / peak
         line = f"  {name:<27} {rate / 1e3:6.0f} thousand voxels/s computed, {100 * share:3.0f} % of peak"
         if made:
-            line += f", {100 * rate / fastest:3.0f} % of the bare network, {made.tiles} tiles"
+            line += f", {100 * extra * bare_clock / clock:3.0f} % of the bare network"
+            line += f" ({100 * extra * bare_used / used:.0f} % by processor time); {made.tiles} tiles"
             line += f" of {'x'.join(map(str, made.core))}, halos {100 * made.overhead:.0f} % more voxels"
         lines.append(line)
     return lines
