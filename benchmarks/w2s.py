@@ -63,7 +63,9 @@ def main() -> None:
 
     recipe = Recipe.paper(given.preset) if given.preset else Recipe(axes="YX")
     print(f"recipe: {recipe}")
-    cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed}
+    normalize = "random" if given.preset else "matched"
+    cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": normalize}
+    print(f"patches: {cut}")
     begin = time.perf_counter()
     patches, checks = vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
     cutting = time.perf_counter() - begin

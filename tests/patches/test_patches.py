@@ -463,3 +463,34 @@ def test_a_real_stack_left_on_disk_gives_the_patches_of_the_loaded_one(shared_da
     assert_array_equal(one, other)
     assert np.isfinite(one).all()
     assert 0 < one.max() < 10
+
+
+def test_matched_patches_have_the_same_gain_in_low_and_high() -> None:
+    """However the grey values of the high image were rescaled, and though noise widens the low one's percentiles."""
+    rng = np.random.default_rng(0)
+    truth = rng.gamma(1.0, 20.0, (64, 64))
+    truth = (truth + np.roll(truth, 1, 0) + np.roll(truth, 1, 1)) / 3
+    low = Image(rng.poisson(truth).astype(np.uint16), "YX")
+    gains = {}
+    for factor in (1.0, 7.0):
+        high = Image((factor * truth + 30).astype(np.float32), "YX")
+        for normalize in ("matched", "fixed"):
+            patches = cut_patches([Pair(low, high, "a")], (32, 32), normalize=normalize, foreground=None)
+            a, b = patches.check_batch(range(64))
+            gains[normalize, factor] = np.polyfit(b.ravel(), a.ravel(), 1)
+    np.testing.assert_allclose(gains["matched", 1.0], [1, 0], atol=0.02)
+    np.testing.assert_allclose(gains["matched", 7.0], gains["matched", 1.0], atol=1e-3)
+    assert abs(gains["fixed", 1.0][0] - 1) > 0.05
+
+
+def test_matching_images_of_different_fields_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    low, high = (Image(rng.random((64, 64)), "YX") for _ in range(2))
+    with pytest.raises(DataError, match="hardly show the same field"):
+        cut_patches([Pair(low, high, "a")], (32, 32), normalize="matched")
+
+
+def test_matching_needs_the_same_channels() -> None:
+    low, high = Image(np.ones((2, 64, 64)), "CYX"), Image(np.ones((64, 64)), "YX")
+    with pytest.raises(DataError, match="there are 2 and 1"):
+        cut_patches([Pair(low, high, "a")], (32, 32), normalize="matched")

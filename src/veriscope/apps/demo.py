@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.apps.train import fitting, training_progress
+from veriscope.apps.train import fitting, training_progress, usual_normalize
 from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the
 JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
-NETWORK: dict[str, dict[str, Any]] = {"ZYX": {"base": 16, "patch": (16, 32, 32), "batch": 4}, "YX": {}}
+NETWORK: dict[str, dict[str, Any]] = {
+    "ZYX": {"base": 16, "patch": (16, 32, 32), "batch": 4, "learning_rate": 2e-3, "residual": False},
+    "YX": {},
+}
 INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."
 RIVAL = "non-local means"
 MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local means takes its time
@@ -178,7 +181,7 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
         "per_image": 32,
         "seed": seed,
         "foreground": 0.2,
-        "normalize": "fixed",
+        "normalize": usual_normalize(recipe),
     }
     patches, check = cut_patches(task.training, **cut), cut_patches(task.checking, **cut)
     with training_progress() as bar:

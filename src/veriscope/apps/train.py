@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
+NORMALIZE = ("matched", "random", "fixed")
+USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 
@@ -37,7 +39,11 @@ def train(
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
     minutes: Annotated[
-        float | None, typer.Option(help="Time for the whole ensemble; everything is planned to fit it.")
+        float | None,
+        typer.Option(
+            help="Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is "
+            "given (presets: the epochs of the paper)."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the patches instead of a time.")] = None,
     check: Annotated[float, typer.Option(help="Share of the images kept aside to check the training.")] = 0.1,
@@ -85,12 +91,15 @@ def train(
         ),
     ] = 0.4,
     normalize: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Percentiles of the image that become 0 and 1: random (drawn for each patch) or fixed (2, 99.8).",
+            metavar="matched|random|fixed",
+            help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
+            "values. random (the paper and presets): percentiles of each, drawn for each patch. fixed: 2 and 99.8 of "
+            "each.",
             rich_help_panel=PATCHES,
         ),
-    ] = "random",
+    ] = None,
 ) -> None:
     """Train an ensemble of networks on pairs of images, and write it to a folder.
 
@@ -107,12 +116,14 @@ def train(
     words.positive("--epochs", epochs)
     words.positive("--per-image", per_image)
     words.share("--check", check, 0.1)
-    if normalize not in ("random", "fixed"):
-        raise TrainingError(f"--normalize {normalize} is not known. Choose random or fixed.")
+    if normalize not in (None, *NORMALIZE):
+        raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
     if loss not in LOSSES:
         raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
         raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
+    if minutes is None and epochs is None and preset is None:
+        minutes = USUAL_MINUTES
     if resume and overwrite:
         raise OutputError("--resume goes on with the model at --out and --overwrite removes it. Give one of them.")
     if out.exists() and not (resume or overwrite):
@@ -156,7 +167,7 @@ def train(
         "per_image": per_image,
         "seed": seed,
         "foreground": foreground or None,
-        "normalize": normalize,
+        "normalize": normalize or usual_normalize(recipe, preset is not None),
     }
     patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
     try:
@@ -271,6 +282,11 @@ def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
     sizes = [low.voxel(letter) for letter in low.spatial_axes]
     found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
     return found
+
+
+def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
+    """Matched where low and high have the same channels, unless all shall be as in the paper."""
+    return "matched" if recipe.channels_in == recipe.channels_out and not as_the_paper else "random"
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:

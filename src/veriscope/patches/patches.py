@@ -28,6 +28,8 @@ HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this;
 FIXED_PERCENTILES = (2.0, 99.8)  # checking and restoring use these two.
 FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
+LEAST_AGREEMENT = 0.05  # correlation below which low and high are taken for different fields
+MOST_VOXELS = 2**23  # compared at once
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 
 _TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
@@ -39,7 +41,7 @@ _TABLE = np.array(  # percentiles taken of every image; those in between are int
 )
 
 Array = NDArray[np.float32]
-Normalize = Literal["random", "fixed"] | tuple[norm.Normalization, norm.Normalization]
+Normalize = Literal["random", "fixed", "matched"] | tuple[norm.Normalization, norm.Normalization]
 
 
 class Drawn(TypedDict):
@@ -69,7 +71,9 @@ def cut_patches(
     the authors' rule; None: patches from everywhere). `foreground_share` of the patches follow the rule, the others
     come from everywhere. Images without any such position are used everywhere, with a VeriscopeWarning.
     normalize: "random" draws the two percentiles of the whole image per patch, in (1, 3) and (99.5, 99.9) (SI 2.2);
-    "fixed" is always (2, 99.8), as at restoration; a pair of Normalizations (low, high) is used as it stands.
+    "fixed" is always (2, 99.8), as at restoration; "matched" takes these two of the low image for both, once the high
+    image is brought to its grey values by least squares: noise widens percentiles, so that otherwise the network has to
+    guess each image's gain; a pair of Normalizations (low, high) is used as it stands.
     turns: whether Y and X may change places; None asks the voxel sizes. Flips are always drawn.
     cache_bytes: of decoded chunks that are kept while images are read from disk.
     seed: of the positions for checking. T (and S) are cut as separate frames, C becomes channels.
@@ -97,6 +101,7 @@ def cut_patches(
         by_percentile = isinstance(normalize, str)
         low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
         high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
+        one_scale = _matched(low, high, low_table, pair) if normalize == "matched" else high_table
         starts = []
         for number in range(high.shape[0] * high.shape[1]):
             found = _starts(high, number, shape, high_table, choices, most_cells)
@@ -107,7 +112,7 @@ def cut_patches(
         orientations = augment.allowed(axes, shape, [low.voxel(letter) for letter in axes])
         if turns is not None:
             orientations = augment.Orientations(axes, turns)
-        sources.append(_Source(pair.name, low, high, low_table, high_table, tuple(starts), orientations))
+        sources.append(_Source(pair.name, low, high, low_table, one_scale, tuple(starts), orientations))
     if dim:
         named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
         warnings.warn(
@@ -199,7 +204,7 @@ class Patches:
         percentiles = None
         if self.choices.normalize == "random":
             percentiles = (float(rng.uniform(*LOW_PERCENTILES)), float(rng.uniform(*HIGH_PERCENTILES)))
-        elif self.choices.normalize == "fixed":
+        elif isinstance(self.choices.normalize, str):
             percentiles = FIXED_PERCENTILES
         return {
             "pair": pair,
@@ -413,13 +418,63 @@ def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
     return first
 
 
+def _matched(low: Image, high: Image, low_table: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
+    """The intensities of `high` that stand for those of `low_table`, by the line low = gain * high + offset.
+
+    Least squares with the noisy image as the one explained, so that noise does not flatten the line (regression
+    dilution). Raises DataError where low and high have nothing in common.
+    """
+    sums = np.zeros((5, low.shape[2]))  # per channel: low, high, high^2, low * high, low^2
+    count = 0
+    for here, there in _slabs(low, high):
+        across = tuple(axis for axis in range(here.ndim) if axis != 2)
+        sums += [
+            here.sum(across),
+            there.sum(across),
+            (there * there).sum(across),
+            (here * there).sum(across),
+            (here * here).sum(across),
+        ]
+        count += here.size // here.shape[2]
+    mean_low, mean_high, square, both, square_low = sums / count
+    covariance = both - mean_low * mean_high
+    variances = np.maximum((square - mean_high**2) * (square_low - mean_low**2), np.finfo(float).tiny)
+    agreement = covariance / np.sqrt(variances)
+    if not (agreement > LEAST_AGREEMENT).all():
+        raise DataError(
+            f"Low and high image of pair '{pair.name}' have a correlation of {agreement.min():.2f}: they hardly show "
+            f"the same field. Check the pair and its registration, or normalise by 'random' or 'fixed'."
+        )
+    gain = covariance / (square - mean_high**2)
+    offset = mean_low - gain * mean_high
+    values: NDArray[np.float64] = (low_table - offset[:, None]) / gain[:, None]
+    return values
+
+
+def _slabs(low: Image, high: Image) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Both images piece by piece, the same pixels of each, as float64 in axes S T C [Z] Y X."""
+    row = int(np.prod(low.shape[2:])) // low.shape[3]
+    step = max(1, MOST_VOXELS // row)
+    for sample, time in np.ndindex(*low.shape[:2]):
+        for start in range(0, low.shape[3], step):
+            where = [slice(sample, sample + 1), slice(time, time + 1), slice(None), slice(start, start + step)]
+            where += [slice(None)] * (low.ndim - 4)
+            yield low.read(*where).astype(np.float64), high.read(*where).astype(np.float64)
+
+
 def _check_normalize(given: Normalize, channels: tuple[int, int]) -> None:
+    choices = "normalize is 'random', 'fixed', 'matched' or a pair (low, high) of Normalizations"
     if isinstance(given, str):
-        if given not in ("random", "fixed"):
-            raise DataError(f"normalize is 'random', 'fixed' or a pair (low, high) of Normalizations, not '{given}'.")
+        if given not in ("random", "fixed", "matched"):
+            raise DataError(f"{choices}, not '{given}'.")
+        if given == "matched" and channels[0] != channels[1]:
+            raise DataError(
+                f"normalize='matched' compares low and high channel by channel, but there are {channels[0]} and "
+                f"{channels[1]}. Use 'random' or 'fixed'."
+            )
         return
     if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(n, norm.Normalization) for n in given)):
-        raise DataError(f"normalize is 'random', 'fixed' or a pair (low, high) of Normalizations, not {given!r}.")
+        raise DataError(f"{choices}, not {given!r}.")
     for what, one, wanted in zip(("low", "high"), given, channels, strict=True):
         if len(one.low) != wanted:
             raise DataError(
