@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
 
 VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
-PHOTONS = (5.0, 20.0, 60.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
+PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
 READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
 CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the training
@@ -31,7 +31,7 @@ JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
-    "ZYX": {"base": 16, "patch": (16, 32, 32), "batch": 4, "learning_rate": 2e-3, "residual": False},
+    "ZYX": {"base": 16, "patch": (16, 32, 32), "batch": 2, "learning_rate": 2e-3},
     "YX": {},
 }
 INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."
@@ -58,7 +58,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")] = Path(
         "demo-results"
     ),
-    minutes: Annotated[float, typer.Option(help="Time to train the ensemble.")] = 3.5,
+    minutes: Annotated[float, typer.Option(help="Time to train the ensemble.")] = 4.8,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the simulated noise and of the training.")] = 0,
 ) -> None:
@@ -180,7 +180,7 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
         "shape": recipe.patch,
         "per_image": 32,
         "seed": seed,
-        "foreground": 0.2,
+        "foreground": None,
         "normalize": usual_normalize(recipe),
     }
     patches, check = cut_patches(task.training, **cut), cut_patches(task.checking, **cut)
