@@ -126,7 +126,14 @@ def test_other_losses_predict_the_image_only(loss: str, desk: Path, veriscope: A
 
 def type_in_a_process(words: list[object], folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "veriscope.apps.cli", *map(str, words)]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_heeding_ctrl_c
+    )
+
+
+def _heeding_ctrl_c() -> None:
+    """A shell makes its background jobs, and so perhaps these tests, deaf to Ctrl-C; a typed command is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

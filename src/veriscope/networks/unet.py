@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import cast
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from veriscope.networks.recipe import Recipe
 
+FIRST_SCALE = 0.1  # of the normalised intensity range, before training; the paper's zero bias means 0.69
 SMALLEST_SCALE = 1e-3  # of the normalised intensity range; keeps the log likelihood bounded
 
 
@@ -46,6 +48,8 @@ class UNet(nn.Module):
             channels = narrow
         self.mean = self._convolution(channels, recipe.channels_out * folded, 1)
         self.scale = self._convolution(channels, recipe.channels_out * folded, 1) if recipe.probabilistic else None
+        if self.scale is not None and recipe.scale_weight:  # learned slowly beside the means, so begun where it ends
+            nn.init.constant_(cast(Tensor, self.scale.bias), math.log(math.expm1(FIRST_SCALE)))
 
     def _convolution(self, channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d | nn.Conv3d:
         kind = nn.Conv3d if self.dimensions == 3 else nn.Conv2d
