@@ -78,7 +78,7 @@ def _losses(recipe: Recipe, given: Loss | None) -> tuple[Loss, Loss]:
 
 def _shown(progress: Listener | Literal[False] | None, group: Team) -> AbstractContextManager[Listener]:
     if callable(progress):
-        return nullcontext(progress)
+        return nullcontext(progress if group.leads else Silence())
     wanted = progress is None and group.leads and sys.stderr.isatty()
     return Bar() if wanted else Silence()
 

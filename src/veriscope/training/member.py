@@ -67,7 +67,7 @@ class Member:
             state.plan = Plan.of_epochs(epochs, len(self.job.patches), self.recipe.batch)
         started = time.monotonic() - state.seconds
         timed: list[float] = []
-        round_loss = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.team.device)
+        round_loss = torch.tensor(state.loss_sum, dtype=self.team.exact, device=self.team.device)
         for low, high in self._batches(state.step):
             at = time.monotonic()
             rate = self._rate()
@@ -198,7 +198,7 @@ class Member:
         if self.budget is not None:
             count = min(count, max(4, round(CHECK_SHARE * plan.per_round * self.recipe.batch)))
         chosen = np.linspace(0, len(self.job.check) - 1, count).round().astype(int).tolist()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.team.device)
+        sums = torch.zeros(2, dtype=self.team.exact, device=self.team.device)
         network = self.average.eval()
         for first in range(0, count, self.recipe.batch):
             wanted = self.team.share(chosen[first : first + self.recipe.batch])
@@ -208,7 +208,7 @@ class Member:
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
                 output = network(low)
             sums += torch.stack(
-                [self.job.check_loss(output, high).double() * len(wanted), torch.tensor(float(len(wanted)))]
+                [self.job.check_loss(output, high).to(self.team.exact) * len(wanted), torch.tensor(float(len(wanted)))]
             )
         total, seen = self.team.average(sums)
         return float(total / seen)

@@ -25,6 +25,11 @@ class Team:
     device: torch.device = CPU
 
     @property
+    def exact(self) -> torch.dtype:
+        """The longest floating point numbers the device knows."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    @property
     def leads(self) -> bool:
         """Whether this process writes the files and shows the progress."""
         return self.rank == 0
@@ -52,7 +57,7 @@ class Team:
 
     def agree(self, *numbers: float) -> list[float]:
         """The numbers of the leading process, for all: clocks differ, decisions must not."""
-        values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        values = torch.tensor(numbers, dtype=self.exact, device=self.device)
         if self.size > 1:
             dist.broadcast(values, src=0)
         return [float(value) for value in values]
