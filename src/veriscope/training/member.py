@@ -207,9 +207,8 @@ class Member:
             low, high = self._on_device(self.job.check.check_batch(wanted))
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
                 output = network(low)
-            sums += torch.stack(
-                [self.job.check_loss(output, high).to(self.team.exact) * len(wanted), torch.tensor(float(len(wanted)))]
-            )
+            loss = self.job.check_loss(output, high).to(self.team.exact)
+            sums += torch.stack([loss, torch.ones_like(loss)]) * len(wanted)
         total, seen = self.team.average(sums)
         return float(total / seen)
 
