@@ -8,11 +8,13 @@ The image is the nuclei channel of cells3d (CC0), as shipped in napari-bio-sampl
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image as Picture
 
 import veriscope as vs
 from veriscope.judging.quality import matched, nrmse, ssim
@@ -52,7 +54,10 @@ def main(results: Path) -> None:
             panel.set_xticks([])
             panel.set_yticks([])
     target = Path(__file__).with_suffix(".png")
-    figure.savefig(target, dpi=110)
+    # A palette of 256 colours, which is what the colour maps have, halves the file.
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100)
+    Picture.open(drawn).convert("RGB").quantize(256).save(target, optimize=True)
     print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
 
 
