@@ -1,7 +1,8 @@
 """Keep freed memory in the process while training on a CPU: every step needs the same large blocks again.
 
 By default glibc gives each large block back to the system when it is freed and gets it anew, page by page, in the
-next step: a quarter of a 2D step, as measured by benchmarks/training.py. Nothing happens on other systems.
+next step. What that costs varies, up to a fifth; benchmarks/training.py measures it.
+Nothing happens on other systems.
 """
 
 from __future__ import annotations
