@@ -124,7 +124,7 @@ def speed(case: Case, peak: float) -> list[str]:
 
 
 MEASURE = """
-import resource, sys, numpy as np, veriscope as vs
+import re, resource, sys, numpy as np, veriscope as vs
 from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import build
 from veriscope.restoring.plan import plan
@@ -140,7 +140,7 @@ vs.restore(small, ensemble)
 def now(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 before = now()
 vs.restore(image, ensemble)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = 1024 * int(re.search("VmHWM:\\\\s*(\\\\d+)", open("/proc/self/status").read())[1])
 print(peak - before)
 """
 
