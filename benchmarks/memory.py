@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of the image (default 4)")
     parser.add_argument("--base", type=int, default=4, help="channels of the network (default 4)")
-    parser.add_argument("--memory", default="400MB", help="that restoring may use for tiles (default 400MB)")
+    parser.add_argument("--memory", default="800MB", help="that restoring may use for tiles (default 800MB)")
     parser.add_argument("--folder", type=Path, help="where the temporary images go (default: the system's)")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/memory.txt")
     parser.add_argument("--child", nargs=3, metavar=("WHAT", "IN", "OUT"), help=argparse.SUPPRESS)

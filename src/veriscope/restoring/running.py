@@ -21,6 +21,8 @@ from veriscope.restoring.plan import Plan
 from veriscope.tiling import Span, Tile, padded, tiles
 from veriscope.training.allocator import kept_memory
 
+ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
+
 Block = NDArray[np.float32]
 Answers = tuple[Block, Block | None]  # means and scales (members, channels_out, *space)
 
@@ -84,7 +86,10 @@ def run(
     smallest tile is too large still.
     """
     queue = _Queue(frames, plan)
-    with kept_memory(plan.kept), ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader:
+    with (
+        kept_memory(plan.kept, at_most=int(ROOM * plan.memory)) as tidy,
+        ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,
+    ):
 
         def start(task: Task | None) -> Future[Block] | None:
             if task is None:
@@ -103,6 +108,7 @@ def run(
                     slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, task.tile.read, strict=True)
                 )
                 answers = into(task.number, core)
+                tidy()
                 networks(block, inner, answers)
                 short = None
             except (RuntimeError, MemoryError) as problem:
