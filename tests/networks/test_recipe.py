@@ -11,8 +11,8 @@ from veriscope.networks.recipe import Recipe
 
 def test_what_is_left_open_follows_from_the_axes() -> None:
     flat, deep = Recipe(axes="yx"), Recipe(axes="ZYX")
-    assert (flat.axes, flat.depth, flat.patch, flat.residual) == ("YX", 3, (128, 128), True)
-    assert (deep.depth, deep.patch, deep.step) == (2, (16, 64, 64), (4, 4, 4))
+    assert (flat.axes, flat.depth, flat.patch, flat.residual) == ("YX", 3, (64, 64), True)
+    assert (deep.depth, deep.patch, deep.step) == (2, (16, 32, 32), (4, 4, 4))
     assert Recipe(axes="YX", channels_in=2).residual is False
     assert Recipe(axes="ZYX", stem=2).step == (4, 8, 8)
 
@@ -40,7 +40,7 @@ def test_the_papers_planaria_is_supplementary_table_3() -> None:
         ({"axes": "YX", "patch": (128,)}, "one length per axis"),
         ({"axes": "YX", "channels_out": 2, "residual": True}, "residual needs"),
         ({"axes": "YX", "schedule": "magic"}, "schedule is cosine or plateau"),
-        ({"axes": "YX", "learning_rate": 0.0}, "learning_rate is positive"),
+        ({"axes": "YX", "learning_rate": 0.0}, "learning_rate and scale_rate are positive"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -31,7 +31,7 @@ JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
-    "ZYX": {"base": 16, "patch": (16, 32, 32), "batch": 2, "learning_rate": 2e-3},
+    "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
     "YX": {},
 }
 INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."

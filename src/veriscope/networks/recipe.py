@@ -8,15 +8,16 @@ from typing import Any
 from veriscope import axes as letters
 from veriscope.errors import ModelError
 
-PATCH = {"YX": (128, 128), "ZYX": (16, 64, 64)}  # Supp. Table 3
+PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
 DEPTH = {"YX": 3, "ZYX": 2}
-BATCH = {"YX": 8, "ZYX": 4}
+BATCH = 4
 
 # Networks of the SI (Supp. Figs. 8, 12, 19) with the training settings of Supp. Table 3.
 _PAPER_TRAINING: dict[str, Any] = {
     "learning_rate": 4e-4,
     "schedule": "plateau",
     "scale_weight": 0.0,
+    "scale_rate": 1.0,
     "warmup": 0.0,
     "averaging": 0.0,
     "clip": 0.0,
@@ -49,11 +50,12 @@ class Recipe:
     residual: bool | None = None  # adds the input to the mean; None: when channels agree
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
 
-    patch: tuple[int, ...] = ()  # pixels; (): 128 x 128 or 16 x 64 x 64
-    batch: int = 0  # patches per step; 0: 8 in 2D, 4 in 3D
+    patch: tuple[int, ...] = ()  # pixels; (): 64 x 64 or 16 x 32 x 32
+    batch: int = BATCH  # patches per step
     learning_rate: float = 1e-3  # peak rate of Adam
     schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
-    scale_weight: float = 0.01  # of the scales' likelihood beside the means' squared error; 0: the paper's likelihood
+    scale_weight: float = 0.1  # of the scales' likelihood beside the means' squared error; 0: the paper's likelihood
+    scale_rate: float = 30.0  # learning rate of the layer that predicts the scales, times that of all others
     warmup: float = 0.05  # share of the run in which the rate rises linearly
     patience: int = 10  # rounds without improvement before "plateau" halves the rate
     averaging: float = 0.05  # memory of the exponential weight average, as a share of the run; 0: none
@@ -72,7 +74,6 @@ class Recipe:
             "axes": word,
             "depth": self.depth or DEPTH[word],
             "patch": tuple(int(n) for n in self.patch) or PATCH[word],
-            "batch": self.batch or BATCH[word],
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
         for name, value in fill.items():
@@ -88,7 +89,7 @@ class Recipe:
             (self.stem >= 1, "stem is at least 1"),
             (self.batch >= 1, "batch is at least 1"),
             (self.epochs >= 1, "epochs is at least 1"),
-            (self.learning_rate > 0, "learning_rate is positive"),
+            (self.learning_rate > 0 and self.scale_rate > 0, "learning_rate and scale_rate are positive"),
             (self.schedule in ("cosine", "plateau"), "schedule is cosine or plateau"),
             (self.precision in ("auto", "float32", "bfloat16"), "precision is auto, float32 or bfloat16"),
             (0 <= self.warmup < 1, "warmup is a share of the run, from 0 to below 1"),

@@ -16,22 +16,28 @@ def laplace_nll(output: Tensor, truth: Tensor) -> Tensor:
     `output` is (batch, 2 channels, *space), means before scales; `truth` is (batch, channels, *space), normalised.
     """
     mean, scale = output.chunk(2, dim=1)
-    return ((truth - mean).abs() / scale + torch.log(2 * scale)).mean()
+    return _negative_log_likelihood(mean, scale, truth).mean()
+
+
+def _negative_log_likelihood(mean: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
+    return (truth - mean).abs() / scale + torch.log(2 * scale)
 
 
 def squared_error_beside_nll(weight: float) -> Loss:
-    """Squared error of the means, plus `weight` times the Laplace likelihood of the scales around means held fixed.
+    """Squared error of the means, and beside it the Laplace likelihood of the scales around means held fixed.
 
     In the plain likelihood the scales win: what all layers learn first is where errors are large, and a large scale
-    takes the weight off the very means that are wrong. Here the means shape the shared layers and the scales follow,
-    since Adam takes steps of the same size in their own last layer however small `weight` is. The best scale of a
-    pixel stays what it is in the plain likelihood. experiments/losses.py compares them.
+    takes the weight off the very means that are wrong. Here the means shape the shared layers. The likelihood counts
+    `weight` times the present squared error of the patch, so that the balance is the same for easy and for hard
+    images, and the last layer of the scales learns faster to make up for it (`Recipe.scale_rate`). The best scale of
+    a pixel stays what it is in the plain likelihood. experiments/losses.py compares them.
     """
 
     def loss(output: Tensor, truth: Tensor) -> Tensor:
         mean, scale = output.chunk(2, dim=1)
-        around_fixed_means = torch.cat([mean.detach(), scale], dim=1)
-        return (truth - mean).square().mean() + weight * laplace_nll(around_fixed_means, truth)
+        errors = (truth - mean).square().flatten(1).mean(1)  # of each patch
+        surprise = _negative_log_likelihood(mean.detach(), scale, truth).flatten(1).mean(1)
+        return (errors + weight * errors.detach() * surprise).mean()
 
     loss.__name__ = f"squared_error_beside_nll_{weight:g}"
     return loss

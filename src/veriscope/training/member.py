@@ -48,7 +48,7 @@ class Member:
             self.network = build(self.recipe).to(self.team.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            _groups(self.network),
             self.recipe.learning_rate,
             eps=1e-7,
             weight_decay=self.recipe.weight_decay,
@@ -72,7 +72,7 @@ class Member:
             at = time.monotonic()
             rate = self._rate()
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["times"]
             round_loss += self._step(low, high)
             state.step += 1
             state.loss_count += 1
@@ -262,6 +262,14 @@ class Member:
                 seconds_left=left,
             )
         )
+
+
+def _groups(network: UNet) -> list[dict[str, Any]]:
+    """The weights for the optimiser, those of the scales' own layer apart; `times` multiplies the learning rate."""
+    scales = [] if network.scale is None else list(network.scale.parameters())
+    others = [weights for weights in network.parameters() if all(weights is not own for own in scales)]
+    groups = [{"params": others, "times": 1.0}, {"params": scales, "times": network.recipe.scale_rate}]
+    return [group for group in groups if group["params"]]
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
