@@ -78,8 +78,13 @@ class Clock:
 def main() -> None:
     print(machine.header("Training: the loop against its bare network"))
     rng = np.random.default_rng(0)
-    for axes, size in (("YX", (512, 512)), ("ZYX", (60, 256, 256))):
-        recipe = vs.Recipe(axes=axes, depth=3 if axes == "YX" else 2)
+    for recipe in (
+        vs.Recipe("YX"),
+        vs.Recipe("YX", patch=(128, 128), batch=8),
+        vs.Recipe("ZYX"),
+        vs.Recipe("ZYX", patch=(16, 64, 64)),
+    ):
+        axes, size = recipe.axes, (512, 512) if recipe.axes == "YX" else (60, 256, 256)
         images = [Image(rng.poisson(20, size).astype(np.uint16), axes) for _ in range(2)]
         pairs = [Pair(*images, name="noise")]
         patches = vs.cut_patches(pairs, shape=recipe.patch, per_image=16 * recipe.batch)

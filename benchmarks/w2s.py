@@ -42,9 +42,20 @@ class Lines:
             )
 
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "w2s"
+
+
+def split(data: Path, channel: int) -> tuple[Pairs, Pairs, Pairs]:
+    """The fields to train on, to check and to test on."""
+    folder = data / f"ch{channel}"
+    field = {int(pair.name[-3:]): pair for pair in vs.read_pairs(folder / "low", folder / "high", axes="YX")}
+    train = Pairs([pair for number, pair in field.items() if number <= 36 and number not in CHECKED])
+    return train, Pairs([field[number] for number in CHECKED]), Pairs([field[number] for number in TESTED])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data" / "w2s")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--channel", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--members", type=int, default=1)
@@ -55,11 +66,7 @@ def main() -> None:
     given = parser.parse_args()
 
     print(machine.header(f"W2S channel {given.channel}, {given.minutes:g} minutes, {given.members} member(s)"))
-    folder = given.data / f"ch{given.channel}"
-    pairs = vs.read_pairs(folder / "low", folder / "high", axes="YX")
-    field = {int(pair.name[-3:]): pair for pair in pairs}
-    train = Pairs([pair for number, pair in field.items() if number <= 36 and number not in CHECKED])
-    check, test = (Pairs([field[number] for number in numbers]) for numbers in (CHECKED, TESTED))
+    train, check, test = split(given.data, given.channel)
 
     recipe = Recipe.paper(given.preset) if given.preset else Recipe(axes="YX")
     print(f"recipe: {recipe}")

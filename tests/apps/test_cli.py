@@ -211,16 +211,21 @@ def test_the_log_of_a_cluster_gets_lines_instead_of_a_bar(capsys: pytest.Capture
 
 
 def test_all_results_are_written_side_by_side(desk: Path, veriscope: Any) -> None:
-    answer = veriscope("restore", "low", "--model", "model", "--out", "done", "--scale", "--interval", 0.9)
+    asked = ("--scale", "--interval", 0.9, "--probability", 50, "--entropy", "--disagreement")
+    answer = veriscope("restore", "low", "--model", "model", "--out", "done", *asked)
     assert answer.code == 0, answer.err
-    kinds = ("", ".scale", ".lower", ".upper")
+    kinds = ("", ".scale", ".lower", ".upper", ".probability", ".entropy", ".disagreement")
     assert sorted(path.name for path in (desk / "done").iterdir()) == sorted(
         f"cell{number}{kind}.ome.tif" for number in range(4) for kind in kinds
     )
-    mean, scale, lower, upper = (np.asarray(vs.read_image(f"done/cell0{kind}.ome.tif")) for kind in kinds)
+    found = [np.asarray(vs.read_image(f"done/cell0{kind}.ome.tif")) for kind in kinds]
+    mean, scale, lower, upper, probability, entropy, disagreement = found
     assert (lower <= mean).all()
     assert (mean <= upper).all()
     assert (scale > 0).all()
+    assert ((probability > 0) & (probability < 1)).all()
+    assert ((disagreement >= 0) & (disagreement <= 1)).all()
+    assert np.isfinite(entropy).all()
 
 
 def test_files_folders_and_patterns_are_restored_once_each(desk: Path, veriscope: Any) -> None:

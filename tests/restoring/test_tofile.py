@@ -25,23 +25,34 @@ Make = Callable[..., Any]
 def test_files_hold_what_restore_gives(ensemble: Ensemble, noise: Make, tmp_path: Path, suffix: str) -> None:
     image = Image(noise((3, 41, 50), "uint16"), "TYX", voxel_size=(0.2, 0.2), time_step=2.0)
     expected = restore(image, ensemble)
-    names = {kind: tmp_path / f"{kind}{suffix}" for kind in ("mean", "scale", "lower", "upper")}
+    kinds = ("mean", "scale", "lower", "upper", "probability", "entropy", "disagreement")
+    names = {kind: tmp_path / f"{kind}{suffix}" for kind in kinds}
     report = restore_to_file(
         image,
         ensemble,
         names["mean"],
         scale=names["scale"],
         interval=(0.9, names["lower"], names["upper"]),
+        probability=(20.0, names["probability"]),
+        entropy=names["entropy"],
+        disagreement=names["disagreement"],
         tile=16,
     )
-    lower, upper = expected.interval(0.9)
-    for kind, wanted in {"mean": expected.mean, "scale": expected.scale, "lower": lower, "upper": upper}.items():
+    images = (
+        expected.mean,
+        expected.scale,
+        *expected.interval(0.9),
+        expected.probability(20.0),
+        expected.entropy(),
+        expected.disagreement(),
+    )
+    for kind, wanted in zip(kinds, images, strict=True):
         found = read_image(names[kind])
         assert (found.axes, found.shape, found.dtype) == ("TYX", (3, 41, 50), np.float32)
         assert found.voxel_size == pytest.approx((0.2, 0.2))
         assert found.time_step == pytest.approx(2.0)
         np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-4, atol=1e-3)
-    assert [output.kind for output in report.outputs] == ["mean", "scale", "lower", "upper"]
+    assert [output.kind for output in report.outputs] == list(kinds)
     assert (report.clipped, report.tiles, report.voxels) == (0, 3 * 3 * 4, 3 * 41 * 50)
     assert str(names["mean"]) in str(report)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in names.values())
@@ -92,6 +103,31 @@ def test_integers_are_rounded_and_clipped_and_what_was_lost_is_counted(
     assert report.outputs[0].clipped == lost
     assert report.clipped == sum(output.clipped for output in report.outputs)
     assert f"{lost:,} of 1,600 values clipped" in str(report)
+
+
+def test_shares_stay_floats_beside_integers(ensemble: Ensemble, noise: Make, tmp_path: Path) -> None:
+    image = Image(noise((40, 40), "uint16"), "YX")
+    names = {kind: tmp_path / f"{kind}.tif" for kind in ("entropy", "disagreement")}
+    restore_to_file(
+        image, ensemble, tmp_path / "out.tif", dtype="uint16", probability=(20.0, tmp_path / "probability.tif"), **names
+    )
+    expected = restore(image, ensemble)
+    assert read_image(tmp_path / "out.tif").dtype == np.uint16
+    for kind, wanted in (
+        ("probability", expected.probability(20.0)),
+        ("entropy", expected.entropy()),
+        ("disagreement", expected.disagreement()),
+    ):
+        found = read_image(tmp_path / f"{kind}.tif")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_a_single_network_cannot_disagree(make_ensemble: Make, noise: Make, tmp_path: Path) -> None:
+    alone = make_ensemble(members=1)
+    with pytest.raises(ModelError, match="A single network cannot disagree"):
+        restore_to_file(Image(noise((8, 8)), "YX"), alone, tmp_path / "a.tif", disagreement=tmp_path / "b.tif")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_volume_is_never_held(ensemble: Ensemble, noise: Make, tmp_path: Path, lazy: Make) -> None:
@@ -182,6 +218,8 @@ def test_a_disk_that_fills_up_while_writing(
         (None, {"scale": "out.tif"}, OutputError, "Several results would be written to"),
         (None, {"interval": (1.0, "a.tif", "b.tif")}, DataError, "between 0 and 1"),
         (None, {"interval": (0.9, "a.tif", "a.tif")}, OutputError, "a file of its own"),
+        (None, {"probability": (0.0, "a.tif")}, DataError, "eps is the half-width"),
+        (None, {"probability": (float("nan"), "a.tif")}, DataError, "eps is the half-width"),
         (None, {"out": "taken.tif"}, OutputError, "exists already"),
         (None, {"out": "out.png"}, OutputError, "out.png"),
         (None, {"out": "nowhere/out.tif"}, OutputError, "nowhere"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,14 @@ WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 @dataclass(frozen=True)
 class Job:
-    """One image to restore and where its results go. `scale`, `lower` and `upper` are None when not asked for."""
+    """One image to restore and where its results go: "mean", the restored image, and what is written beside it."""
 
     source: Path
-    mean: Path
-    scale: Path | None = None
-    lower: Path | None = None
-    upper: Path | None = None
+    outputs: dict[str, Path]
 
     @property
-    def outputs(self) -> dict[str, Path]:
-        found = {"mean": self.mean, "scale": self.scale, "lower": self.lower, "upper": self.upper}
-        return {kind: path for kind, path in found.items() if path is not None}
+    def mean(self) -> Path:
+        return self.outputs["mean"]
 
 
 @contextmanager
@@ -59,10 +55,10 @@ def split_name(path: Path, suffixes: Iterable[str] = WRITABLE) -> tuple[str, str
     return path.name, ""
 
 
-def plan_outputs(
-    sources: list[Path], out: Path, form: str | None, scale: bool, interval: bool, overwrite: bool
-) -> list[Job]:
+def plan_outputs(sources: list[Path], out: Path, form: str | None, extras: Sequence[str], overwrite: bool) -> list[Job]:
     """One job per source. `out` is a file when its name says so (results.ome.tif), otherwise a folder.
+
+    The `extras` are what is written beside the restored image, such as "scale"; their names become part of the file's.
 
     Raises OutputError when two results share a name, when a result would replace an input, when it exists already
     and `overwrite` is False, or when `out` cannot hold it.
@@ -86,15 +82,8 @@ def plan_outputs(
     for source in sources:
         stem = split_name(out)[0] if is_file else _name(source)
         suffix = given_suffix if is_file else FORMATS[form or "tif"]
-        jobs.append(
-            Job(
-                source,
-                folder / f"{stem}{suffix}",
-                folder / f"{stem}.scale{suffix}" if scale else None,
-                folder / f"{stem}.lower{suffix}" if interval else None,
-                folder / f"{stem}.upper{suffix}" if interval else None,
-            )
-        )
+        beside = {name: folder / f"{stem}.{name}{suffix}" for name in extras}
+        jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}))
     _check_clashes(jobs)
     _check_free(jobs, overwrite)
     _check_writable(folder)

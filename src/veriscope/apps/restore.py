@@ -79,6 +79,28 @@ def restore(
             rich_help_panel=MORE,
         ),
     ] = None,
+    probability: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPS",
+            help="The chance that the truth lies within EPS of the result, in its own units: NAME.probability.ome.tif.",
+            rich_help_panel=MORE,
+        ),
+    ] = None,
+    entropy: Annotated[
+        bool,
+        typer.Option(
+            "--entropy", help="How little is known, all causes together: NAME.entropy.ome.tif.", rich_help_panel=MORE
+        ),
+    ] = False,
+    disagreement: Annotated[
+        bool,
+        typer.Option(
+            "--disagreement",
+            help="How far the networks contradict each other, from 0 to 1: NAME.disagreement.ome.tif.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     tile: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
@@ -97,24 +119,33 @@ def restore(
 
     Examples:
     veriscope restore new.tif --model model --out restored.ome.tif
-    veriscope restore 'day1/*.tif' day2 --model model --out restored --scale --interval 0.9
+    veriscope restore 'day1/*.tif' day2 --model model --out restored --scale --interval 0.9 --disagreement
     veriscope restore huge.ome.zarr --model model --out restored --format zarr --dtype uint16 --memory 4GB
     veriscope restore day1 --model model --out restored --dry-run
     """
-    _check_words(form, dtype, normalize, interval)
+    _check_words(form, dtype, normalize, interval, probability)
     tile_shape = words.sizes("--tile", tile)
 
     from veriscope.images.reading import list_images
 
     sources = [path for given in inputs for path in list_images(given)]
-    jobs = files.plan_outputs(list(dict.fromkeys(sources)), out, form, scale, interval is not None, overwrite)
+    extras: dict[str, tuple[list[str], Any]] = {  # by option: names of the files, and what the option says
+        "scale": (["scale"], scale),
+        "interval": (["lower", "upper"], interval),
+        "probability": (["probability"], probability),
+        "entropy": (["entropy"], entropy),
+        "disagreement": (["disagreement"], disagreement),
+    }
+    extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
+    beside = [name for names, _ in extras.values() for name in names]
+    jobs = files.plan_outputs(list(dict.fromkeys(sources)), out, form, beside, overwrite)
 
     from veriscope.networks.folder import load
 
     ensemble = load(model)
-    if (scale or interval is not None) and not ensemble.recipe.probabilistic:
+    if extras and not ensemble.recipe.probabilistic:
         raise ModelError(
-            f"{model} predicts no uncertainty, so --scale and --interval are not possible. "
+            f"{model} predicts no uncertainty, so {' and '.join(f'--{option}' for option in extras)} cannot be given. "
             f"Leave them out, or train with --loss laplace."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
@@ -123,16 +154,20 @@ def restore(
         _show_plans(jobs, ensemble, axes, how)
         return
     how |= {"dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
-    _restore_all(jobs, ensemble, axes, interval, how)
+    _restore_all(jobs, ensemble, axes, extras, how)
 
 
-def _check_words(form: str | None, dtype: str, normalize: str, interval: float | None) -> None:
+def _check_words(
+    form: str | None, dtype: str, normalize: str, interval: float | None, probability: float | None
+) -> None:
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
     words.way_to_normalize(normalize)
     words.share("--interval", interval, 0.9)
+    if probability is not None and not 0 < probability < float("inf"):
+        raise VeriscopeError(f"--probability {probability} is not a distance. Give a positive number such as 50.")
 
 
 def _read(job: files.Job, axes: str | None) -> Image:
@@ -162,7 +197,11 @@ def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, how
 
 
 def _restore_all(
-    jobs: list[files.Job], ensemble: Ensemble, axes: str | None, interval: float | None, how: dict[str, Any]
+    jobs: list[files.Job],
+    ensemble: Ensemble,
+    axes: str | None,
+    extras: dict[str, tuple[list[str], Any]],
+    how: dict[str, Any],
 ) -> None:
     """Restore one after the other. An image that cannot be used is reported and the others go on."""
     from veriscope.restoring.tofile import restore_to_file
@@ -170,12 +209,13 @@ def _restore_all(
     failed: list[tuple[files.Job, VeriscopeError]] = []
     for number, job in enumerate(jobs, start=1):
         title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
-        band = (interval, job.lower, job.upper) if interval and job.lower and job.upper else None
+        beside: dict[str, Any] = {}
+        for option, (kinds, value) in extras.items():
+            targets = [job.outputs[kind] for kind in kinds]
+            beside[option] = targets[0] if value is True else (value, *targets)
         try:
             with files.existing(job.mean.parent), console.bar(title) as progress:
-                report = restore_to_file(
-                    _read(job, axes), ensemble, job.mean, scale=job.scale, interval=band, progress=progress, **how
-                )
+                report = restore_to_file(_read(job, axes), ensemble, job.mean, progress=progress, **beside, **how)
         except (AxesError, DataError, ImageFormatError) as problem:
             if len(jobs) == 1:
                 raise

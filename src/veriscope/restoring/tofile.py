@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,19 @@ SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
 class Output:
     """One file that was written: what it shows, and how many values did not fit into its type."""
 
-    kind: str  # "mean", "scale", "lower" or "upper"
+    kind: str  # "mean", "scale", "lower", "upper", "probability", "entropy" or "disagreement"
     path: Path
     clipped: int
     values: int  # in all
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Images written beside the restored one: their files, and what makes them of the members' means and scales."""
+
+    paths: dict[str, Path]
+    make: Callable[[Block, Block], tuple[Block, ...]]
+    float_only: bool = False  # between 0 and 1, or negative: no integer can hold it
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Report:
         lines = [f"{self.voxels:,} voxels in {self.tiles:,} tiles, {self.seconds:.1f} s ({speed:.3g} million a second)"]
         for output in self.outputs:
             lost = f", {output.clipped:,} of {output.values:,} values clipped" if output.clipped else ""
-            lines.append(f"{output.kind:<5} {output.path}{lost}")
+            lines.append(f"{output.kind:<12} {output.path}{lost}")
         return "\n".join(lines)
 
 
@@ -76,6 +86,9 @@ def restore_to_file(
     dtype: DTypeLike = "float32",
     scale: PathLike | None = None,
     interval: tuple[float, PathLike, PathLike] | None = None,
+    probability: tuple[float, PathLike] | None = None,
+    entropy: PathLike | None = None,
+    disagreement: PathLike | None = None,
     tile: Pixels = None,
     memory: Memory = None,
     device: str | None = None,
@@ -88,9 +101,11 @@ def restore_to_file(
 ) -> Report:
     """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
 
-    The formats are those of `save_image`, and axes, voxel size and time step are kept. `scale` and `interval`
-    (probability, file for the lower end, file for the upper end) are written beside, as defined by `Restoration`.
+    The formats are those of `save_image`, and axes, voxel size and time step are kept. Written beside, as defined by
+    `Restoration`: `scale`, `interval` (probability, file for the lower end, file for the upper end), `probability`
+    (eps in units of the restored image, file), `entropy` and `disagreement`.
     Values are converted to `dtype`: integers are rounded, and what does not fit is clipped and counted in the report.
+    Probability, entropy and disagreement are float32 where `dtype` is an integer.
     The other settings are those of `restore`. Files appear under their names when all are complete; after an error or
     an interruption none does.
 
@@ -99,13 +114,16 @@ def restore_to_file(
     started = time.perf_counter()
     where = devices.choose(device)
     parts = frames(image, ensemble.recipe, channel, planes)
-    wanted = _wanted(ensemble, out, scale, interval)
+    extras = _extras(scale, interval, probability, entropy, disagreement)
+    wanted = _wanted(ensemble, out, extras)
     kind = _checked_type(dtype)
+    kinds = dict.fromkeys(wanted, kind)
+    kinds |= {what: np.dtype(np.float32) for extra in extras for what in extra.paths
+              if extra.float_only and kind.kind in "iu"}  # fmt: skip
     planned = plan_frames(parts, ensemble, tile, memory, where)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)
     channels = ensemble.recipe.channels_out
-    p = None if interval is None else checked_probability(interval[0])
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)
@@ -117,7 +135,7 @@ def restore_to_file(
     clipped = dict.fromkeys(wanted, 0)
     done = count = 0
     with ExitStack() as stack:
-        writers = {what: stack.enter_context(_writer(path, parts, planned, channels, kind, overwrite))
+        writers = {what: stack.enter_context(_writer(path, parts, planned, channels, kinds[what], overwrite))
                    for what, path in wanted.items()}  # fmt: skip
         _check_units(kind, parts, back)
         filing = stack.enter_context(_Filing(writers, parts, channels))
@@ -125,8 +143,8 @@ def restore_to_file(
         for number, core, answers in finished:
             from_units(back(number), *answers)
             ready = {}
-            for what, values in _images(answers, wanted, p):
-                ready[what], lost = cast(values, kind)
+            for what, values in _images(answers, extras):
+                ready[what], lost = cast(values, kinds[what])
                 clipped[what] += lost
             filing.put(number, core, ready)
             count += 1
@@ -140,19 +158,48 @@ def restore_to_file(
     return Report(outputs, planned, count, parts.voxels, time.perf_counter() - started)
 
 
-def _images(answers: Answers, wanted: dict[str, Path], p: float | None) -> Iterator[tuple[str, Block]]:
+def _images(answers: Answers, extras: list[Extra]) -> Iterator[tuple[str, Block]]:
     """The images that are wanted of one tile, (channels, *space), as `Restoration` makes them."""
     means, scales = answers
-    mean = mixture_mean(means)
-    yield "mean", mean
-    if scales is None:
-        return
-    if "scale" in wanted:
-        yield "scale", mixture_scale(means, scales)
-    if p is not None:
-        half = laplace.symmetric_interval(means, scales, p)
-        yield "lower", mean - half
-        yield "upper", mean + half
+    yield "mean", mixture_mean(means)
+    for extra in extras:
+        assert scales is not None  # _wanted saw to it
+        yield from zip(extra.paths, extra.make(means, scales), strict=True)
+
+
+def _extras(
+    scale: PathLike | None,
+    interval: tuple[float, PathLike, PathLike] | None,
+    probability: tuple[float, PathLike] | None,
+    entropy: PathLike | None,
+    disagreement: PathLike | None,
+) -> list[Extra]:
+    found = []
+    if scale is not None:
+        found.append(_single("scale", scale, mixture_scale))
+    if interval is not None:
+        p, lower, upper = checked_probability(interval[0]), Path(interval[1]), Path(interval[2])
+
+        def band(means: Block, scales: Block) -> tuple[Block, Block]:
+            mean, half = mixture_mean(means), laplace.symmetric_interval(means, scales, p)
+            return mean - half, mean + half
+
+        found.append(Extra({"lower": lower, "upper": upper}, band))
+    if probability is not None:
+        eps, path = probability
+        if not 0 < eps < np.inf:
+            raise DataError(f"eps is the half-width of an interval and must be above 0, not {eps}. Use for example 50.")
+        within = partial(laplace.interval_probability, eps=eps)
+        found.append(_single("probability", path, within, float_only=True))
+    if entropy is not None:
+        found.append(_single("entropy", entropy, laplace.entropy, float_only=True))
+    if disagreement is not None:
+        found.append(_single("disagreement", disagreement, laplace.disagreement, float_only=True))
+    return found
+
+
+def _single(name: str, path: PathLike, make: Callable[..., Block], float_only: bool = False) -> Extra:
+    return Extra({name: Path(path)}, lambda means, scales: (make(means, scales),), float_only)
 
 
 class _Filing:
@@ -217,20 +264,17 @@ def chunk(core: int, about: int) -> int:
     return min(fitting, key=lambda n: abs(n - about), default=about)
 
 
-def _wanted(
-    ensemble: Ensemble, out: PathLike, scale: PathLike | None, interval: tuple[float, PathLike, PathLike] | None
-) -> dict[str, Path]:
+def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra]) -> dict[str, Path]:
     wanted = {"mean": Path(out)}
-    if scale is not None:
-        wanted["scale"] = Path(scale)
-    if interval is not None:
-        checked_probability(interval[0])
-        wanted |= {"lower": Path(interval[1]), "upper": Path(interval[2])}
+    for extra in extras:
+        wanted |= extra.paths
     if len(wanted) > 1 and not ensemble.recipe.probabilistic:
         raise ModelError(
             f"This model predicts only the restored image, no {' and '.join(list(wanted)[1:])}, because it was trained "
             f"with probabilistic=False. Leave these files out, or train a probabilistic model."
         )
+    if "disagreement" in wanted and len(ensemble) == 1:
+        raise ModelError("A single network cannot disagree. Leave the disagreement out, or train at least 2 members.")
     places = [path.resolve() for path in wanted.values()]
     twice = sorted({str(path) for path in places if places.count(path) > 1})
     if twice:
