@@ -19,6 +19,7 @@ from veriscope.errors import AxesError, DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
 from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
+from veriscope.patches.matching import matched
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -28,8 +29,6 @@ HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this;
 FIXED_PERCENTILES = (2.0, 99.8)  # checking and restoring use these two.
 FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
-LEAST_AGREEMENT = 0.05  # correlation below which low and high are taken for different fields
-MOST_VOXELS = 2**23  # compared at once
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 
 _TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
@@ -101,7 +100,7 @@ def cut_patches(
         by_percentile = isinstance(normalize, str)
         low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
         high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
-        one_scale = _matched(low, high, low_table, pair) if normalize == "matched" else high_table
+        one_scale = matched(low, high, low_table, pair.name) if normalize == "matched" else high_table
         starts = []
         for number in range(high.shape[0] * high.shape[1]):
             found = _starts(high, number, shape, high_table, choices, most_cells)
@@ -416,50 +415,6 @@ def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
                 f"{first[0]} and {first[1]}. A network is trained with one number of channels; pick the same for all."
             )
     return first
-
-
-def _matched(low: Image, high: Image, low_table: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
-    """The intensities of `high` that stand for those of `low_table`, by the line low = gain * high + offset.
-
-    Least squares with the noisy image as the one explained, so that noise does not flatten the line (regression
-    dilution). Raises DataError where low and high have nothing in common.
-    """
-    sums = np.zeros((5, low.shape[2]))  # per channel: low, high, high^2, low * high, low^2
-    count = 0
-    for here, there in _slabs(low, high):
-        across = tuple(axis for axis in range(here.ndim) if axis != 2)
-        sums += [
-            here.sum(across),
-            there.sum(across),
-            (there * there).sum(across),
-            (here * there).sum(across),
-            (here * here).sum(across),
-        ]
-        count += here.size // here.shape[2]
-    mean_low, mean_high, square, both, square_low = sums / count
-    covariance = both - mean_low * mean_high
-    variances = np.maximum((square - mean_high**2) * (square_low - mean_low**2), np.finfo(float).tiny)
-    agreement = covariance / np.sqrt(variances)
-    if not (agreement > LEAST_AGREEMENT).all():
-        raise DataError(
-            f"Low and high image of pair '{pair.name}' have a correlation of {agreement.min():.2f}: they hardly show "
-            f"the same field. Check the pair and its registration, or normalise by 'random' or 'fixed'."
-        )
-    gain = covariance / (square - mean_high**2)
-    offset = mean_low - gain * mean_high
-    values: NDArray[np.float64] = (low_table - offset[:, None]) / gain[:, None]
-    return values
-
-
-def _slabs(low: Image, high: Image) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Both images piece by piece, the same pixels of each, as float64 in axes S T C [Z] Y X."""
-    row = int(np.prod(low.shape[2:])) // low.shape[3]
-    step = max(1, MOST_VOXELS // row)
-    for sample, time in np.ndindex(*low.shape[:2]):
-        for start in range(0, low.shape[3], step):
-            where = [slice(sample, sample + 1), slice(time, time + 1), slice(None), slice(start, start + step)]
-            where += [slice(None)] * (low.ndim - 4)
-            yield low.read(*where).astype(np.float64), high.read(*where).astype(np.float64)
 
 
 def _check_normalize(given: Normalize, channels: tuple[int, int]) -> None:
