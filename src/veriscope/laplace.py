@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -32,8 +33,11 @@ Array = TypeVar("Array", "NDArray[Any]", "Tensor")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Pixels worked on at once: small enough that every intermediate stays in the processor's cache, large on a GPU.
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 _BLOCK_TORCH = 1 << 22
+_NODES = 8, 16  # of the integral for entropy and disagreement: per half gap between two means, per tail
+_NODES_PRECISE = 16, 30
+_FAR = 20  # of the largest scale from any mean: e^-20 is left beyond
 
 
 def _in_cache(function: Function) -> Function:
@@ -260,62 +264,95 @@ def sample(mean: Array, scale: Array, seed: int | Sequence[int] = 0) -> Array:
 
 
 @_in_cache
-def entropy(mean: Array, scale: Array) -> Array:
+def entropy(mean: Array, scale: Array, precise: bool = False) -> Array:
     """Differential entropy of the mixture in nat (3.20): how little the ensemble knows, all causes together.
 
     One Laplace: 1 + ln(2 scale). A mixture has no closed form; Gauss-Legendre nodes graded towards the members' means
-    (10 per half gap, 16 per tail) leave an error below 2.5e-3 nat, on average 6e-5, for ensembles of five.
+    leave an error below 2.5e-3 nat for 2 to 16 members, on average far less; `precise` takes twice as many nodes, in
+    float64, for an error below 5e-5 nat.
     """
     xp, mu, b = _members(mean, scale)
     if len(mu) == 1:
         return _answer(1 + xp.log(2 * b[0]), mean)
-    return _answer(_blockwise(xp, lambda mu, b: _mixture_entropy(xp, mu, b), mu, b), mean)
+
+    def together(mu: Any, b: Any) -> Any:
+        return 1 + xp.log(2 * b).mean(0) + math.log(len(mu)) - _overlap(xp, mu, b, precise)
+
+    return _answer(_blockwise(xp, together, mu, b), mean)
 
 
 @_in_cache
-def disagreement(mean: Array, scale: Array) -> Array:
+def disagreement(mean: Array, scale: Array, precise: bool = False) -> Array:
     """How far the members contradict each other (3.20-3.29), from 0 (all say the same) to 1 (they do not overlap).
 
     The mixture's entropy less the members' mean entropy, in parts of ln M. A single member never contradicts itself: 0.
+    `precise` as in `entropy`.
     """
     xp, mu, b = _members(mean, scale)
     if len(mu) == 1:
         return _answer(xp.zeros_like(mu[0]), mean)
 
     def share(mu: Any, b: Any) -> Any:
-        surplus = _mixture_entropy(xp, mu, b) - (1 + xp.log(2 * b)).mean(0)
-        return xp.clip(surplus / math.log(len(mu)), 0, 1)
+        return xp.clip(1 - _overlap(xp, mu, b, precise) / math.log(len(mu)), 0, 1)
 
     return _answer(_blockwise(xp, share, mu, b), mean)
 
 
-def _mixture_entropy(xp: Any, mu: Any, b: Any, nodes: int = 10, tail_nodes: int = 16) -> Any:
-    """The graded rule: from each mean outwards z = mean ± s (e^v - 1), s the smallest scale, Gauss nodes in v."""
-    count = len(mu)
-    centre = mu.mean(0)
-    mu = mu - centre
-    ordered = xp.sort(mu, 0) if xp is np else xp.sort(mu, 0).values
-    fine, coarse = xp.amin(b, 0), xp.amax(b, 0)
-    inverse, weight = 1 / b, 0.5 / b / count
-    tiny = float(xp.finfo(mu.dtype).tiny)
+def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
+    """Entropy in nat of the question which member a value came from: 0 when members lie apart, ln M when all are equal.
 
-    def stretch(start: Any, side: int, length: Any, nodes: int) -> Any:
-        """Integral of -p ln p from `start` over `length` to the given side."""
+    With p_m the members' densities and S their sum it is the integral of S ln S - sum_m p_m ln p_m over that of S, and
+    what the members' mean entropy lacks of the mixture's is ln M less this. So errors of the integration vanish at both
+    ends. The rule is graded: from each mean outwards z = mean ± s (e^v - 1), s the smallest scale, Gauss nodes in v.
+    """
+    given = mu.dtype
+    if precise:
+        mu, b = (values.astype(np.float64) if xp is np else values.double() for values in (mu, b))
+    nodes, tail_nodes = _NODES_PRECISE if precise else _NODES
+    order = xp.argsort(mu, 0) if xp is np else xp.argsort(mu, dim=0)
+    take = xp.take_along_axis if xp is np else xp.take_along_dim
+    mu, b = take(mu, order, 0), take(b, order, 0)
+    count, tiny = len(mu), float(xp.finfo(mu.dtype).tiny)
+    fine, inverse = xp.amin(b, 0), 1 / b
+    far = _FAR * xp.amax(b, 0)  # from the nearest mean; beyond there is nothing left
+    peak = xp.log(0.5 * inverse)
+    mixed, whole = xp.zeros_like(fine), xp.zeros_like(fine)
+
+    def add(first: int, side: int, length: Any, nodes: int) -> None:
+        """The part of both integrals from the mean of member `first` over `length` to the given side."""
         at, share = (_numbers(xp, values, mu) for values in np.polynomial.legendre.leggauss(nodes))
         top = xp.log1p(length / fine)
-        grown = xp.exp(0.5 * (at[:, None] + 1) * top)  # e^v at every node
-        z = start + side * fine * (grown - 1)
-        density: Any = 0
-        for m in range(count):
-            density = density + weight[m] * xp.exp(-xp.abs(z - mu[m]) * inverse[m])
-        surprise = density * xp.log(xp.clip(density, tiny, None))
-        return -0.5 * top * fine * (share[:, None] * grown * surprise).sum(0)
+        offset = xp.expm1((0.5 * (at + 1))[:, None] * top)
+        offset *= fine  # of every node from the first mean
+        total, own = xp.zeros_like(offset), xp.zeros_like(offset)
+        density, surprise = xp.empty_like(offset), xp.empty_like(offset)
+        for m in range(count):  # no mean lies within: every member rises or falls all the way
+            falls = m <= first if side > 0 else m >= first
+            xp.multiply(offset, -inverse[m] if falls else inverse[m], out=surprise)
+            surprise += peak[m] - xp.abs(mu[first] - mu[m]) * inverse[m]
+            xp.exp(surprise, out=density)
+            total += density
+            density *= surprise
+            own += density
+        xp.clip(total, tiny, None, out=total)
+        xp.log(total, out=surprise)
+        surprise *= total
+        surprise -= own
+        offset += fine  # dz / dv
+        offset *= 0.5 * top
+        surprise *= offset
+        total *= offset
+        mixed[...] += share @ surprise
+        whole[...] += share @ total
 
-    total = stretch(ordered[0], -1, 36 * coarse, tail_nodes) + stretch(ordered[-1], 1, 36 * coarse, tail_nodes)
-    for left, right in pairwise(ordered):
-        half = 0.5 * (right - left)
-        total = total + stretch(left, 1, half, nodes) + stretch(right, -1, half, nodes)
-    return total
+    add(0, -1, far, tail_nodes)
+    add(count - 1, 1, far, tail_nodes)
+    for left in range(count - 1):
+        half = xp.minimum(0.5 * (mu[left + 1] - mu[left]), far)
+        add(left, 1, half, nodes)
+        add(left + 1, -1, half, nodes)
+    mixed /= whole
+    return mixed.astype(given) if xp is np else mixed.to(given)
 
 
 # -- NumPy or torch ---------------------------------------------------------------------------------
@@ -406,6 +443,21 @@ def _blockwise(xp: Any, function: Callable[..., Any], mu: Any, b: Any, *per_pixe
     )
     flat = [xp.broadcast_to(values, shape).reshape(-1) for values in per_pixel]
     result = xp.empty_like(mu[0])
-    for part in _blocks(math.prod(shape), block):
+
+    def work(part: slice) -> None:
         result[part] = function(mu[:, part], b[:, part], *(values[part] for values in flat))
+
+    parts = list(_blocks(math.prod(shape), block))
+    if xp is np and len(parts) > 1:  # NumPy lets go of the interpreter in its inner loops
+        with ThreadPoolExecutor(_processors(), thread_name_prefix="veriscope-laplace") as pool:
+            for _ in pool.map(work, parts):
+                pass
+    else:
+        for part in parts:
+            work(part)
     return result.reshape(shape)
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
