@@ -23,7 +23,7 @@ FLOORS = [
     ["images"],
     [GROUND],
 ]
-GROUND_MODULES = {"axes", "tiling", "laplace", "normalize", "errors"}
+GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "normalize", "errors"}
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
 
 

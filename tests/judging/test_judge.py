@@ -11,11 +11,11 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
+from veriscope.calibration import coverage
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
-from veriscope.judging.calibration import coverage
 from veriscope.judging.judge import Judgement, Row, judge, judge_images
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe

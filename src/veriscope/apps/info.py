@@ -80,6 +80,9 @@ def _model(path: Path) -> None:
     shown = {name.replace("_", " "): words.number(value) for name, value in known.get("scores", {}).items()}
     if shown:
         console.facts("Scores", shown)
+    calibration = words.calibration(known)
+    if calibration:
+        console.facts("Calibration", calibration)
 
 
 def _training(known: dict[str, Any]) -> dict[str, str]:

@@ -25,6 +25,13 @@ def judge(
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
     ] = "image",
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Correct the predicted scales by the factor measured after training.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report if it exists.")] = False,
     tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
@@ -53,7 +60,14 @@ def judge(
 
     with console.bar("Judging") as progress:
         judged = judge_pairs(
-            ensemble, pairs, tile=tile_shape, memory=memory, device=device, normalize=way, progress=progress
+            ensemble,
+            pairs,
+            tile=tile_shape,
+            memory=memory,
+            device=device,
+            normalize=way,
+            calibrated=calibrated,
+            progress=progress,
         )
     console.show(str(judged))
     if report is not None:

@@ -101,6 +101,14 @@ def restore(
             rich_help_panel=MORE,
         ),
     ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Correct the predicted scales by the factor measured after training.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     tile: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
@@ -153,7 +161,7 @@ def restore(
     if dry_run:
         _show_plans(jobs, ensemble, axes, how)
         return
-    how |= {"dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
+    how |= {"calibrated": calibrated, "dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
     _restore_all(jobs, ensemble, axes, extras, how)
 
 

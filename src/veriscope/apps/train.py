@@ -193,6 +193,9 @@ def train(
         raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
     scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.get("scores", {}).items()}
     console.facts("Result", {"model": str(out), **scores})
+    calibration = words.calibration(ensemble.facts)
+    if calibration:
+        console.facts("Calibration", calibration)
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")

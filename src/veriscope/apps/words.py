@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
 
@@ -59,3 +59,15 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
+    """How far the predicted scales were off on the images kept aside, for people; nothing where that is not known."""
+    found = facts.get("calibration")
+    if not isinstance(found, Mapping):
+        return {}
+    factors = found["scale_factor"]
+    rows = {"right scales": f"{', '.join(f'{factor:.2f}' for factor in factors)} times the predicted (--calibrated)"}
+    for eps, (before, after) in found["ece"].items():
+        rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
+    return rows

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from veriscope import axes as axes_of
+from veriscope.calibration import coverage
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging import quality
-from veriscope.judging.calibration import coverage
 from veriscope.judging.picture import Picture, picture
 
 if TYPE_CHECKING:
@@ -106,15 +106,16 @@ def judge(
     memory: Memory = None,
     device: str | None = None,
     normalize: Choice = "image",
+    calibrated: bool = False,
     others: Mapping[str, Other] | None = None,
     pictures: int = 3,
     progress: Callable[[int, int], object] | None = None,
 ) -> Judgement:
     """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
 
-    `tile`, `memory`, `device` and `normalize` are those of `restore`. `others` adds rows: for each name a function of a
-    pair that makes an image, or the images themselves, one per pair, such as the best of non-local means. The first
-    `pictures` images are kept for the report. `progress(done, total)` hears of every pair.
+    `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
+    a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
+    means. The first `pictures` images are kept for the report. `progress(done, total)` hears of every pair.
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
@@ -128,7 +129,7 @@ def judge(
     kept: list[Picture] = []
     for number, pair in enumerate(pairs):
         # All figures are the same in any unit, so the network's own will do.
-        restored = restore(pair.low, model, tile, memory, device, normalize, undo=False)
+        restored = restore(pair.low, model, tile, memory, device, normalize, undo=False, calibrated=calibrated)
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
         found, shown = _compare(
             pair.name or f"image {number + 1}",
@@ -141,7 +142,9 @@ def judge(
         kept += shown
         if progress is not None:
             progress(number + 1, len(pairs))
-    return Judgement(tuple(rows), tuple(kept), tuple(model.facts.get("history", ())), _facts(model, pairs, normalize))
+    return Judgement(
+        tuple(rows), tuple(kept), tuple(model.facts.get("history", ())), _facts(model, pairs, normalize, calibrated)
+    )
 
 
 def judge_images(
@@ -259,7 +262,7 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 # -- what is needed to repeat it --------------------------------------------------------------------
 
 
-def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, dict[str, Any]]:
+def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
     training = {key: value for key, value in model.facts.get("training", {}).items() if key != "recipe"}
     data = training.pop("data", None)
     return {
@@ -277,6 +280,7 @@ def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any) -> dict[str, 
             "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
             "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
             "normalize": normalize if isinstance(normalize, str) else repr(normalize),
+            "scales": "calibrated" if calibrated else "as predicted",
         },
         "Versions": versions(),
     }

@@ -19,7 +19,7 @@ from veriscope.restoring.memory import text
 from veriscope.restoring.plan import Memory, Pixels, plan_frames
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.running import Answers, Block, Networks, run
-from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, to_units
+from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
 from veriscope.tiling import Span
 
 __all__ = ["Restoration", "restore"]
@@ -39,6 +39,7 @@ def restore(
     *,
     channel: int | None = None,
     planes: bool = False,
+    calibrated: bool = False,
 ) -> Restoration:
     """Restore `image`, of any size, with all members of `model`; the answer is held in memory.
 
@@ -50,7 +51,8 @@ def restore(
     `normalize`: percentiles 2 and 99.8 of the whole "image" (all time points together), of every "frame", of the
     images the "model" was trained on, or a Normalization. `undo` takes the result back to the grey values of the
     input, or of the truth when the model changes the number of channels. `channel` picks a channel of the image,
-    `planes` restores a stack plane by plane with a model for planes.
+    `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted scales by
+    the factor that made them right on the images kept aside in training.
 
     Raises ModelError (other axes or channels than trained for), DataError (NaN, constant image, senseless settings),
     DeviceError (device absent, memory too small).
@@ -66,6 +68,7 @@ def restore(
     planned = plan_frames(parts, model, tile, memory, where)
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
+    factors = scale_factors(model, calibrated)
     means = np.empty(work, np.float32)
     scales = np.empty(work, np.float32) if model.recipe.probabilistic else None
 
@@ -77,7 +80,7 @@ def restore(
         return means[place], None if scales is None else scales[place]
 
     done = 0
-    with closing(run(parts, Networks(model, where), planned, prepare, into)) as finished:
+    with closing(run(parts, Networks(model, where, factors), planned, prepare, into)) as finished:
         for number, core, answers in finished:
             from_units(back(number), *answers)
             done += prod(s.stop - s.start for s in core)

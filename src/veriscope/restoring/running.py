@@ -40,10 +40,14 @@ class Task:
 
 
 class Networks:
-    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there."""
+    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there.
 
-    def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
+    `factors`, one per channel, correct the predicted scales.
+    """
+
+    def __init__(self, ensemble: Ensemble, device: torch.device, factors: Sequence[float] | None = None) -> None:
         self.device = device
+        self.factors = None if factors is None else np.array(factors, np.float32)
         self.channels = ensemble.recipe.channels_out
         self.probabilistic = ensemble.recipe.probabilistic
         layout = torch.channels_last_3d if len(ensemble.axes) == 3 else torch.channels_last
@@ -63,6 +67,8 @@ class Networks:
                 if scales is not None:
                     torch.from_numpy(scales[number]).copy_(answer[self.channels :])
                 del answer
+        if scales is not None and self.factors is not None:
+            scales *= self.factors.reshape(1, -1, *(1 for _ in inner))
 
     def _exact(self) -> AbstractContextManager[Any]:
         """No 19-bit floats in the convolutions of a GPU: tiled and whole results would differ."""

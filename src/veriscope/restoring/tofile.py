@@ -27,7 +27,7 @@ from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import checked_probability, mixture_mean, mixture_scale
 from veriscope.restoring.restore import Progress
 from veriscope.restoring.running import Answers, Block, Networks, run
-from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, to_units
+from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
 from veriscope.tiling import Span
 
 PathLike = str | os.PathLike[str]
@@ -98,6 +98,7 @@ def restore_to_file(
     progress: Progress | None = None,
     channel: int | None = None,
     planes: bool = False,
+    calibrated: bool = False,
 ) -> Report:
     """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
 
@@ -123,6 +124,7 @@ def restore_to_file(
     planned = plan_frames(parts, ensemble, tile, memory, where)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)
+    factors = scale_factors(ensemble, calibrated)
     channels = ensemble.recipe.channels_out
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
@@ -139,7 +141,7 @@ def restore_to_file(
                    for what, path in wanted.items()}  # fmt: skip
         _check_units(kind, parts, back)
         filing = stack.enter_context(_Filing(writers, parts, channels))
-        finished = stack.enter_context(closing(run(parts, Networks(ensemble, where), planned, prepare, into)))
+        finished = stack.enter_context(closing(run(parts, Networks(ensemble, where, factors), planned, prepare, into)))
         for number, core, answers in finished:
             from_units(back(number), *answers)
             ready = {}

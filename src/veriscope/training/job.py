@@ -99,7 +99,9 @@ class Job:
         """Intensities and voxel size of the training images, as restoring needs them."""
         return {name: self.seen.get(name) for name in ("low", "high", "voxel_size", "time_step")}
 
-    def facts(self, finished: int, history: list[dict[str, Any]]) -> dict[str, Any]:
+    def facts(
+        self, finished: int, history: list[dict[str, Any]], calibration: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """What the model folder tells of its training."""
         best = {row["member"]: row["best"] for row in history}
         return {
@@ -114,13 +116,20 @@ class Job:
             },
             **self.images(),
             "scores": {"check_loss": [best[member] for member in sorted(best)]},
+            **({"calibration": calibration} if calibration else {}),
             "history": history,
         }
 
-    def write(self, members: int, finished: int, history: list[dict[str, Any]]) -> None:
+    def write(
+        self,
+        members: int,
+        finished: int,
+        history: list[dict[str, Any]],
+        calibration: dict[str, Any] | None = None,
+    ) -> None:
         """Description and log; `members` have weights on disk, `finished` of them are done."""
         if self.folder and self.team.leads:
-            files.write_description(self.folder, self.recipe, members, self.facts(finished, history))
+            files.write_description(self.folder, self.recipe, members, self.facts(finished, history, calibration))
             files.write_log(self.folder, history)
 
 

@@ -21,6 +21,7 @@ from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_besi
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener, Silence
+from veriscope.training.recalibration import recalibration
 
 
 def train(
@@ -112,7 +113,9 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
         job.write(len(finished), len(finished), history)
         if job.folder and job.team.leads:
             (job.folder / checkpoint.FILE).unlink(missing_ok=True)
-    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history))
+    calibration = recalibration(job.recipe, finished, job.check) if job.recipe.probabilistic else None
+    job.write(len(finished), len(finished), history, calibration)
+    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, calibration))
 
 
 def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[UNet], list[dict[str, Any]]]:
