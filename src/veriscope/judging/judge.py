@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +18,7 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.picture import Picture, picture
+from veriscope.judging.trust import Trust, measure, pool
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -57,6 +58,7 @@ class Judgement:
     )  # of the training, one entry per round and member
     facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     settings: str = quality.SETTINGS
+    trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -86,7 +88,10 @@ class Judgement:
         return Row(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, share)
 
     def __str__(self) -> str:
-        return f"{table(self)}\n\n{textwrap.fill(self.settings, 100)}"
+        parts = [table(self), textwrap.fill(self.settings, 100)]
+        if self.trust is not None:
+            parts.insert(1, str(self.trust))
+        return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; infinite PSNR becomes None."""
@@ -94,6 +99,7 @@ class Judgement:
             "rows": [_plain(row) for row in self.rows],
             "overall": [_plain(row) for row in self.overall],
             "settings": self.settings,
+            "trust": None if self.trust is None else self.trust.to_json(),
             "facts": self.facts,
         }
 
@@ -127,6 +133,7 @@ def judge(
     _check_others(others, len(pairs))
     rows: list[Row] = []
     kept: list[Picture] = []
+    trusts: list[Trust] = []
     for number, pair in enumerate(pairs):
         # All figures are the same in any unit, so the network's own will do.
         restored = restore(pair.low, model, tile, memory, device, normalize, undo=False, calibrated=calibrated)
@@ -140,10 +147,15 @@ def judge(
         )
         rows += found
         kept += shown
+        trusts += _trusts(pair.high, restored)
         if progress is not None:
             progress(number + 1, len(pairs))
     return Judgement(
-        tuple(rows), tuple(kept), tuple(model.facts.get("history", ())), _facts(model, pairs, normalize, calibrated)
+        tuple(rows),
+        tuple(kept),
+        tuple(model.facts.get("history", ())),
+        _facts(model, pairs, normalize, calibrated),
+        trust=pool(trusts) if trusts else None,
     )
 
 
@@ -244,6 +256,19 @@ def _members(truth: Image, restored: Restoration, channel: int) -> Any:
     for s, t in np.ndindex(*moved[0][0].shape[:2]):
         mean, scale = (np.stack([one[s, t, channel] for one in group]) for group in moved)
         yield mean, scale
+
+
+def _trusts(truth: Image, restored: Restoration) -> Iterator[Trust]:
+    """Of every channel, for one time point after the other; nothing without scales."""
+    if restored.scales is None:
+        return
+    truth = truth.in_memory()
+    for channel in range(truth.size("C")):
+        highs = (high for c, _, (high, _) in quality.volumes(truth, restored.mean) if c == channel)
+        for high, (means, scales) in zip(highs, _members(truth, restored, channel), strict=True):
+            found = measure(means, scales, high)
+            if found is not None:
+                yield found
 
 
 def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:

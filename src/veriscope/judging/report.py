@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope.errors import OutputError
+from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
 from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row, versions
 from veriscope.judging.picture import Picture
+from veriscope.judging.trust import EPS, LEVELS, Trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 # Okabe and Ito's colours, told apart by colour-blind eyes; names are those of the page's style.
 COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
-MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 SCALE_MAP = "cividis"
 MARK = "#56b4e9"  # of the line in the panels
 
@@ -99,6 +99,7 @@ def render(
         pictures=[_shown(picture, judgement, Markup) for picture in pictures],
         training=Markup(_training(history)) if history else "",
         training_caption=_training_caption(history) if history else "",
+        trust=_trusted(judgement.trust, Markup) if judgement.trust else None,
         facts={heading: _told(group) for heading, group in everything.items()},
         json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
         version=versions()["veriscope"],
@@ -310,11 +311,32 @@ def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bo
     return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
 
 
+def _trusted(trust: Trust, markup: Any) -> dict[str, Any]:
+    """Everything the page needs of the section on trust."""
+    return {
+        "eps": [f"{eps:g}" for eps in EPS],
+        "levels": [f"{level:.0%}".replace("%", " %") for level in LEVELS],
+        "rows": [
+            {
+                "members": count,
+                "likelihood": f"{trust.log_likelihood[count]:.3f}",
+                "coverage": [f"{share:.1%}".replace("%", " %") for share in trust.coverage[count]],
+                "ece": [f"{one.ece:.1%}".replace("%", " %") for one in found],
+            }
+            for count, found in trust.reliability.items()
+        ],
+        "reliabilities": markup(reliabilities(trust)),
+        "errors": markup(calibration_errors(trust)),
+        "disagreements": markup(disagreements(trust)) if trust.members > 1 else "",
+        "pixels": f"{trust.pixels:,}",
+    }
+
+
 # -- charts -----------------------------------------------------------------------------------------
 
 
 def _profile(picture: Picture) -> str:
-    figure, axes = _chart(10.5, 3.0)
+    figure, axes = chart(10.5, 3.0)
     pixel = picture.pixel[2]
     x = np.arange(len(picture.profiles["truth"])) * (pixel or 1.0)
     if picture.band is not None:
@@ -335,12 +357,12 @@ def _profile(picture: Picture) -> str:
     axes.set_xlabel("along the line, µm" if pixel else "along the line, px")
     axes.set_ylabel("share of the truth’s range")
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _training(history: Sequence[Mapping[str, Any]]) -> str:
     """Losses of every member against the minutes since its start."""
-    figure, axes = _chart(10.5, 3.2)
+    figure, axes = chart(10.5, 3.2)
     members = list(dict.fromkeys(row["member"] for row in history))
     losses: list[float] = []
     for member in members:
@@ -360,7 +382,7 @@ def _training(history: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xlabel("minutes since the member’s start")
     axes.set_ylabel("loss")
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
@@ -373,39 +395,6 @@ def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
         f"{counted} per member. Dots mark the weights that were kept. A strong line that rises while the pale one "
         f"falls would mean learning by heart."
     )
-
-
-def _chart(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(INK)
-        axes.spines[side].set_alpha(0.5)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.7)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    """The chart as inline SVG with the reader's own font, and text in the page's colour."""
-    import matplotlib
-
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "svg.hashsalt": "veriscope"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
 
 
 def _umask() -> int:

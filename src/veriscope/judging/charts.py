@@ -1,0 +1,99 @@
+"""Charts of a report, drawn as SVG in the page's own font and colours."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from veriscope.judging.trust import BINS, EPS, Trust
+
+INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
+MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+
+
+def reliabilities(trust: Trust) -> str:
+    """For every eps how often it came true against how often it was promised, above the share of pixels per bin."""
+    figure, axes = chart(10.5, 4.0, len(EPS), 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
+    shown = [1, trust.members] if trust.members > 1 else [1]
+    for column, eps in enumerate(EPS):
+        top, bottom = axes[:, column]
+        top.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
+        for colour, count in zip((MEMBERS[1], MEMBERS[0])[-len(shown) :], shown, strict=True):
+            found = trust.reliability[count][column]
+            label = "1 network" if count == 1 else f"{count} networks"
+            top.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, linewidth=1.5, label=label)
+        top.set_title(f"within {eps:g}", fontsize=10)
+        top.set_ylim(0, 1)
+        found = trust.reliability[trust.members][column]
+        centres = (np.arange(len(found.share)) + 0.5) / len(found.share)
+        bottom.bar(centres, found.share, width=0.85 / len(found.share), color=MEMBERS[0], alpha=0.6)
+        bottom.set_xlabel("predicted probability")
+        bottom.set_xlim(0, 1)
+    axes[0, 0].set_ylabel("came true")
+    axes[1, 0].set_ylabel("pixels")
+    axes[0, 0].legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
+    return svg(figure)
+
+
+def calibration_errors(trust: Trust) -> str:
+    """Expected calibration error against eps, a line for each number of networks."""
+    figure, axes = chart(5.2, 3.0)
+    for count, found in trust.reliability.items():
+        label = f"{count} network{'s' if count > 1 else ''}"
+        colour = MEMBERS[(count - 1) % len(MEMBERS)]
+        axes.plot(EPS, [100 * one.ece for one in found], "o-", color=colour, markersize=4, linewidth=1.5, label=label)
+    axes.set_xlabel("within, of the truth’s range")
+    axes.set_ylabel("calibration error, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
+    return svg(figure)
+
+
+def disagreements(trust: Trust) -> str:
+    """How many pixels have which disagreement."""
+    figure, axes = chart(5.2, 3.0)
+    edges = np.arange(BINS) / BINS
+    axes.bar(edges + 0.5 / BINS, 100 * trust.disagreement, width=0.9 / BINS, color=MEMBERS[0])
+    last = int(np.flatnonzero(np.cumsum(trust.disagreement) >= 0.9999)[0]) + 2
+    axes.set_xlim(0, min(1.0, last / BINS))
+    axes.set_xlabel("disagreement of the networks, 0 to 1")
+    axes.set_ylabel("% of pixels")
+    return svg(figure)
+
+
+def chart(width: float, height: float, columns: int = 1, rows: int = 1, **layout: Any) -> tuple[Any, Any]:
+    """An empty figure in inches, and its axes (an array of them where there are several), in the page's colours."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.patch.set_alpha(0)
+    made = figure.subplots(rows, columns, **layout)
+    for axes in np.ravel(made):
+        axes.patch.set_alpha(0)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(INK)
+            axes.spines[side].set_alpha(0.5)
+        axes.tick_params(colors=INK, labelsize=9)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.title.set_color(INK)
+        axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.7)
+    return figure, made
+
+
+def svg(figure: Any) -> str:
+    """The chart as inline SVG with the reader's own font, and text in the page's colour."""
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "svg.hashsalt": "veriscope"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")

@@ -1,0 +1,131 @@
+"""How far predictions can be trusted, measured where the truth is known (SI 3, Supp. Figs. 22 and 23)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import laplace
+from veriscope.calibration import Reliability, coverage, reliability
+from veriscope.judging import quality
+
+EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths, of the truth's range
+LEVELS = (0.5, 0.9, 0.99)  # of intervals
+BINS = 50  # of the histogram of disagreement
+MOST_PIXELS = 2**19  # of one image; larger ones are thinned out evenly
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """Figures by the number of members that were asked: the first one alone, the first two together, and so on."""
+
+    pixels: int
+    reliability: dict[int, tuple[Reliability, ...]]  # one for each of EPS
+    log_likelihood: dict[int, float]  # mean over pixels, in nat, of intensities in parts of the truth's range (3.14)
+    coverage: dict[int, tuple[float, ...]]  # share of pixels whose truth lies in each interval of LEVELS
+    disagreement: NDArray[np.float64]  # share of pixels in BINS bins from 0 to 1, of all members
+
+    @property
+    def members(self) -> int:
+        return max(self.reliability)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for json.dumps."""
+        return {
+            "pixels": self.pixels,
+            "eps": EPS,
+            "levels": LEVELS,
+            "by_members": {
+                count: {
+                    "ece": [one.ece for one in self.reliability[count]],
+                    "log_likelihood": self.log_likelihood[count],
+                    "coverage": self.coverage[count],
+                }
+                for count in self.reliability
+            },
+            "reliability": [
+                {
+                    "eps": one.eps,
+                    "confidence": _without_nan(one.confidence),
+                    "accuracy": _without_nan(one.accuracy),
+                    "share": one.share.tolist(),
+                }
+                for one in self.reliability[self.members]
+            ],
+            "disagreement": self.disagreement.tolist(),
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            "networks  log likelihood  "
+            + "  ".join(f"in {level:.0%}" for level in LEVELS)
+            + "   calibration error within "
+            + "  ".join(f"{eps:g}".rjust(5) for eps in EPS)
+        ]
+        for count, found in self.reliability.items():
+            shares = "  ".join(f"{share:6.1%}" for share in self.coverage[count])
+            errors = "  ".join(f"{one.ece:5.1%}" for one in found)
+            lines.append(f"{count:8}  {self.log_likelihood[count]:14.3f}  {shares}  {'':25} {errors}")
+        return "\n".join(lines)
+
+
+def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any]) -> Trust | None:
+    """Trust in one volume: means and scales (M, *space), truth (*space), brought to the truth's range as for NRMSE.
+
+    None where the prediction is constant and cannot be compared.
+    """
+    y = quality.normalize_truth(truth)
+    a, b = quality.affine_match(y, means.mean(0, dtype=np.float64))
+    if a == 0:
+        return None
+    every = max(1, y.size // MOST_PIXELS)
+    y = y.ravel()[::every].astype(np.float32)
+    mu = (a * means.reshape(len(means), -1)[:, ::every] + b).astype(np.float32)
+    width = (abs(a) * scales.reshape(len(scales), -1)[:, ::every]).astype(np.float32)
+    counts = range(1, len(mu) + 1)
+    histogram, _ = np.histogram(laplace.disagreement(mu, width), BINS, (0, 1))
+    return Trust(
+        pixels=y.size,
+        reliability={n: tuple(reliability(mu[:n], width[:n], y, eps) for eps in EPS) for n in counts},
+        log_likelihood={n: float(laplace.log_likelihood(mu[:n], width[:n], y).mean(dtype=np.float64)) for n in counts},
+        coverage={n: tuple(coverage(mu[:n], width[:n], y, level) for level in LEVELS) for n in counts},
+        disagreement=histogram / y.size,
+    )
+
+
+def pool(parts: Sequence[Trust]) -> Trust:
+    """All images together, each weighing as many pixels as it has."""
+    weights = np.array([part.pixels for part in parts], float)
+    weights /= weights.sum()
+    counts = parts[0].reliability
+    return Trust(
+        pixels=sum(part.pixels for part in parts),
+        reliability={
+            n: tuple(_pooled([part.reliability[n][k] for part in parts], weights) for k in range(len(EPS)))
+            for n in counts
+        },
+        log_likelihood={n: float(weights @ [part.log_likelihood[n] for part in parts]) for n in counts},
+        coverage={n: tuple((weights @ np.array([part.coverage[n] for part in parts])).tolist()) for n in counts},
+        disagreement=weights @ np.array([part.disagreement for part in parts]),
+    )
+
+
+def _pooled(parts: Sequence[Reliability], weights: NDArray[np.float64]) -> Reliability:
+    share = weights @ np.array([part.share for part in parts])
+    with np.errstate(invalid="ignore"):  # 0 / 0: nobody has pixels in this bin
+        confidence, accuracy = (
+            weights
+            @ np.array([np.nan_to_num(values) * part.share for values, part in zip(each, parts, strict=True)])
+            / share
+            for each in ([part.confidence for part in parts], [part.accuracy for part in parts])
+        )
+    ece = float(np.nansum(share * np.abs(accuracy - confidence)))
+    return Reliability(parts[0].eps, confidence, accuracy, share, ece)
+
+
+def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
