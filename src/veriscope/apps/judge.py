@@ -39,7 +39,8 @@ def judge(
 ) -> None:
     """Compare what a model restores with the truth: NRMSE, PSNR and SSIM for each image and overall.
 
-    The input is judged in the same way, so that the gain is visible. Use pairs that were not used in training.
+    The input is judged in the same way, so that the gain is visible. Also says how far the predicted uncertainty can be
+    trusted. Use pairs that were not used in training.
 
     Examples:
     veriscope judge test/low test/high --model model --axes ZYX

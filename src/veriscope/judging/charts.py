@@ -12,6 +12,16 @@ from veriscope.judging.trust import BINS, EPS, Trust
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
+FEWEST = 1e-4  # share of pixels below which a bin says nothing
+
+
+def _colour(networks: int) -> str:
+    return MEMBERS[(networks - 1) % len(MEMBERS)]
+
+
+def _networks(count: int) -> str:
+    return "1 network" if count == 1 else f"{count} networks"
+
 
 def reliabilities(trust: Trust) -> str:
     """For every eps how often it came true against how often it was promised, above the share of pixels per bin."""
@@ -20,15 +30,16 @@ def reliabilities(trust: Trust) -> str:
     for column, eps in enumerate(EPS):
         top, bottom = axes[:, column]
         top.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
-        for colour, count in zip((MEMBERS[1], MEMBERS[0])[-len(shown) :], shown, strict=True):
+        for count in shown:
             found = trust.reliability[count][column]
-            label = "1 network" if count == 1 else f"{count} networks"
-            top.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, linewidth=1.5, label=label)
+            told = found.share > FEWEST
+            style: Any = {"color": _colour(count), "label": _networks(count), "markersize": 4, "linewidth": 1.5}
+            top.plot(found.confidence[told], found.accuracy[told], "o-", **style)
         top.set_title(f"within {eps:g}", fontsize=10)
         top.set_ylim(0, 1)
         found = trust.reliability[trust.members][column]
         centres = (np.arange(len(found.share)) + 0.5) / len(found.share)
-        bottom.bar(centres, found.share, width=0.85 / len(found.share), color=MEMBERS[0], alpha=0.6)
+        bottom.bar(centres, found.share, width=0.85 / len(found.share), color=_colour(trust.members), alpha=0.6)
         bottom.set_xlabel("predicted probability")
         bottom.set_xlim(0, 1)
     axes[0, 0].set_ylabel("came true")
@@ -41,9 +52,8 @@ def calibration_errors(trust: Trust) -> str:
     """Expected calibration error against eps, a line for each number of networks."""
     figure, axes = chart(5.2, 3.0)
     for count, found in trust.reliability.items():
-        label = f"{count} network{'s' if count > 1 else ''}"
-        colour = MEMBERS[(count - 1) % len(MEMBERS)]
-        axes.plot(EPS, [100 * one.ece for one in found], "o-", color=colour, markersize=4, linewidth=1.5, label=label)
+        style: Any = {"color": _colour(count), "label": _networks(count), "markersize": 4, "linewidth": 1.5}
+        axes.plot(EPS, [100 * one.ece for one in found], "o-", **style)
     axes.set_xlabel("within, of the truth’s range")
     axes.set_ylabel("calibration error, %")
     axes.set_ylim(bottom=0)
@@ -55,7 +65,7 @@ def disagreements(trust: Trust) -> str:
     """How many pixels have which disagreement."""
     figure, axes = chart(5.2, 3.0)
     edges = np.arange(BINS) / BINS
-    axes.bar(edges + 0.5 / BINS, 100 * trust.disagreement, width=0.9 / BINS, color=MEMBERS[0])
+    axes.bar(edges + 0.5 / BINS, 100 * trust.disagreement, width=0.9 / BINS, color=_colour(trust.members))
     last = int(np.flatnonzero(np.cumsum(trust.disagreement) >= 0.9999)[0]) + 2
     axes.set_xlim(0, min(1.0, last / BINS))
     axes.set_xlabel("disagreement of the networks, 0 to 1")

@@ -18,7 +18,7 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.picture import Picture, picture
-from veriscope.judging.trust import Trust, measure, pool
+from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -91,6 +91,7 @@ class Judgement:
         parts = [table(self), textwrap.fill(self.settings, 100)]
         if self.trust is not None:
             parts.insert(1, str(self.trust))
+            parts.insert(2, textwrap.fill(EXPLAINED, 100))
         return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:

@@ -15,6 +15,11 @@ from veriscope.judging import quality
 
 EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths, of the truth's range
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
+EXPLAINED = (
+    "Likelihood: mean log likelihood, in nat. In 50%: share of pixels whose truth lies in the interval of that "
+    "probability. ECE: expected calibration error of the probability that the truth lies within that distance, in "
+    "parts of its range."
+)
 BINS = 50  # of the histogram of disagreement
 MOST_PIXELS = 2**19  # of one image; larger ones are thinned out evenly
 
@@ -60,16 +65,13 @@ class Trust:
         }
 
     def __str__(self) -> str:
-        lines = [
-            "networks  log likelihood  "
-            + "  ".join(f"in {level:.0%}" for level in LEVELS)
-            + "   calibration error within "
-            + "  ".join(f"{eps:g}".rjust(5) for eps in EPS)
-        ]
+        levels = "".join(f"  in {level:.0%}" for level in LEVELS)
+        distances = "".join(f"{eps:g}".rjust(7) for eps in EPS)
+        lines = [f"networks  likelihood{levels}  ECE{distances}"]
         for count, found in self.reliability.items():
-            shares = "  ".join(f"{share:6.1%}" for share in self.coverage[count])
-            errors = "  ".join(f"{one.ece:5.1%}" for one in found)
-            lines.append(f"{count:8}  {self.log_likelihood[count]:14.3f}  {shares}  {'':25} {errors}")
+            shares = "".join(f"{share:8.1%}" for share in self.coverage[count])
+            errors = "".join(f"{one.ece:7.1%}" for one in found)
+            lines.append(f"{count:8}  {self.log_likelihood[count]:10.3f}{shares}     {errors}")
         return "\n".join(lines)
 
 
