@@ -118,7 +118,8 @@ def _check_free(jobs: list[Job], overwrite: bool) -> None:
     present = [path for job in jobs for path in job.outputs.values() if path.exists()]
     if present and not overwrite:
         more = f" and {len(present) - 1} more" if len(present) > 1 else ""
-        raise OutputError(f"{present[0]}{more} exists already. Choose another --out, or replace it with --overwrite.")
+        verb = "exist" if more else "exists"
+        raise OutputError(f"{present[0]}{more} {verb} already. Choose another --out, or replace it with --overwrite.")
 
 
 def _check_writable(folder: Path) -> None:

@@ -118,9 +118,8 @@ def restore_to_file(
     extras = _extras(scale, interval, probability, entropy, disagreement)
     wanted = _wanted(ensemble, out, extras)
     kind = _checked_type(dtype)
-    kinds = dict.fromkeys(wanted, kind)
-    kinds |= {what: np.dtype(np.float32) for extra in extras for what in extra.paths
-              if extra.float_only and kind.kind in "iu"}  # fmt: skip
+    fractions = [what for extra in extras if extra.float_only and kind.kind in "iu" for what in extra.paths]
+    kinds = dict.fromkeys(wanted, kind) | dict.fromkeys(fractions, np.dtype(np.float32))
     planned = plan_frames(parts, ensemble, tile, memory, where)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)
