@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths of Supp. Figs. 22 and 23, in parts of the normalised intensity range
 FACTORS = (0.01, 100.0)  # between which scales are corrected
 
 

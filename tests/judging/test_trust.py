@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from veriscope import laplace
-from veriscope.judging.trust import EPS, LEVELS, measure, pool
+from veriscope.calibration import EPS
+from veriscope.judging.trust import LEVELS, measure, pool
 
 
 def field(seed: int, pixels: int = 20_000, members: int = 3) -> Any:

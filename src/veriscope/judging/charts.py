@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from veriscope.judging.trust import BINS, EPS, Trust
+from veriscope.calibration import EPS
+from veriscope.judging.trust import BINS, Trust
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")

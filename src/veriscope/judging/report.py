@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope.calibration import EPS
 from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
 from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row, versions
 from veriscope.judging.picture import Picture
-from veriscope.judging.trust import EPS, LEVELS, Trust
+from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
-from veriscope.calibration import Reliability, coverage, reliability
+from veriscope.calibration import EPS, Reliability, coverage, reliability
 from veriscope.judging import quality
 
-EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths, of the truth's range
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
 EXPLAINED = (
     "Likelihood: mean log likelihood, in nat. In 50%: share of pixels whose truth lies in the interval of that "

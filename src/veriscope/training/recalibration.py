@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from veriscope.calibration import reliability, scale_factor
+from veriscope.calibration import EPS, reliability, scale_factor
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.training.job import Source
 
-EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths of Supp. Figs. 22 and 23, of the normalised intensity range
 VOXELS = 2**18  # that are looked at, about
 LEAST = 4  # patches
 
