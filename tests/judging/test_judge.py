@@ -61,6 +61,17 @@ def test_rows_are_what_quality_says() -> None:
     assert_allclose(judged.of("input").psnr, np.mean([row.psnr for row in judged.rows[::2]]))
 
 
+def test_calibrated_scales_are_judged_when_asked_for() -> None:
+    ensemble = model()
+    ensemble.facts["calibration"] = {"scale_factor": [0.1], "ece": {}, "patches": 1}
+    plain, narrow = judge(ensemble, [pair()]), judge(ensemble, [pair()], calibrated=True)
+    assert plain.trust is not None
+    assert narrow.trust is not None
+    assert narrow.of("restoration").nrmse == plain.of("restoration").nrmse
+    assert all(b < a for a, b in zip(plain.trust.coverage[2], narrow.trust.coverage[2], strict=True))
+    assert narrow.facts["Judged"]["scales"] == "calibrated"
+
+
 def test_coverage_is_that_of_the_matched_band() -> None:
     ensemble, one = model(), pair()
     row = judge(ensemble, [one]).rows[1]
@@ -70,6 +81,18 @@ def test_coverage_is_that_of_the_matched_band() -> None:
     assert restored.scales is not None
     assert_allclose(row.coverage, coverage(a * restored.means + b, abs(a) * restored.scales, y), atol=2e-3)
     assert judge(ensemble, [one]).rows[0].coverage is None
+
+
+def test_trust_is_that_of_all_images_together() -> None:
+    pairs = [pair(seed=1, name="one"), pair(seed=2, name="two")]
+    judged = judge(model(members=3), pairs)
+    assert judged.trust is not None
+    assert (judged.trust.members, judged.trust.pixels) == (3, 2 * 40 * 44)
+    alone = [judge(model(members=3), [one]).trust for one in pairs]
+    expected = np.mean([one.log_likelihood[3] for one in alone if one is not None])
+    assert_allclose(judged.trust.log_likelihood[3], expected)
+    assert str(judged.trust) in str(judged)
+    assert judged.to_json()["trust"]["by_members"][2]["ece"]
 
 
 def test_a_network_without_scales_has_no_coverage() -> None:

@@ -18,6 +18,7 @@ from veriscope.errors import OutputError
 from veriscope.judging.judge import Judgement, Row
 from veriscope.judging.picture import picture
 from veriscope.judging.report import render, write_report
+from veriscope.judging.trust import measure
 
 VOID = {"meta", "img", "link", "br", "path", "rect", "use"}
 
@@ -80,7 +81,8 @@ def judgement(shape: tuple[int, ...] = (6, 24, 40), voxels: Any = None) -> Judge
         for member in range(2)
         for n in range(1, 6)
     )
-    return Judgement(rows, (shown,), history, {"Network": {"depth": 2, "kernel": 3}})
+    trust = measure(*members, truth)
+    return Judgement(rows, (shown,), history, {"Network": {"depth": 2, "kernel": 3}}, trust=trust)
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
@@ -124,6 +126,13 @@ def test_the_words_say_what_was_found() -> None:
         "origin",
         "drawn",
         "predicted scale",
+        "disagreement",
+        "Trust",
+        "log likelihood",
+        "in 99 % interval",
+        "2 networks",
+        "came true",
+        "calibration error, %",
     ):
         assert part in words
 
@@ -137,14 +146,14 @@ def test_without_voxel_size_there_is_no_scale_bar() -> None:
 def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
     given = judgement()
     shown = Page(render(given)).pictures()
-    assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [(24, 40, 3)]
+    assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [(24, 40, 3)] * 2  # scale, disagreement
     truth = np.rint(255 * given.pictures[0].planes["truth"].clip(0, 1))
     assert (shown[6] == truth).all()
 
 
 def test_pixels_that_are_not_square_are_shown_in_proportion() -> None:
     shown = Page(render(judgement((24, 40), {"Y": 0.2, "X": 0.1}))).pictures()
-    assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)]
+    assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)] * 2
 
 
 def test_figures_alone_make_a_report_too() -> None:

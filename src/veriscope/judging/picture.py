@@ -39,6 +39,7 @@ class Picture:
     band: tuple[Plane, Plane] | None  # lower and upper end of the interval along the line
     level: float  # its probability
     pixel: tuple[float | None, float | None, float | None]  # um, Z Y X
+    disagreement: Plane | None = None  # of the members, 0 to 1, (Y, X); None for one alone
 
 
 def picture(
@@ -70,12 +71,14 @@ def picture(
     everything = {**matched, "truth": clean}
     left = columns.start
     along = (z, rows.start + row, slice(left + first, left + last))
-    scale, band = None, None
+    scale, band, disagreement = None, None, None
     if members is not None:
         a, b = quality.affine_match(quality.normalize_truth(truth), np.asarray(images["restoration"], np.float64))
         means, scales = (np.stack([as_stack(one) for one in group]) for group in members)
         window = (slice(None), z, rows, columns)
         scale = (abs(a) * mixture_scale(means[window], scales[window])).astype(np.float32)
+        if len(means) > 1:
+            disagreement = laplace.disagreement(means[window], scales[window])
         mu, width = means[(slice(None), *along)], scales[(slice(None), *along)]
         half = abs(a) * laplace.symmetric_interval(mu, width, level)
         middle = a * mu.mean(0) + b
@@ -97,6 +100,7 @@ def picture(
         band,
         level,
         (voxels.get("Z"), voxels.get("Y"), voxels.get("X")),
+        disagreement,
     )
 
 

@@ -197,18 +197,23 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any) -> dict[str, Any
             deep = cut.shape[0] * ((pixel_z / pixel_x) if pixel_z and pixel_x else 1.0)
             panel |= {"cut": _png(cut, "gray", 0, 1), "cut_aspect": f"{cut.shape[1]} / {deep:.2f}"}
         panels.append(panel)
-    if picture.scale is not None:
-        top = float(np.percentile(picture.scale, 99.5))
-        panels.append(
-            {
-                "label": "predicted scale",
-                "png": _png(picture.scale, SCALE_MAP, 0, top, stretch),
-                "overlay": markup(_overlay(picture.scale.shape, picture, stretch)),
-                "gradient": _gradient(),
-                "low": "0",
-                "high": f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}",
-            }
-        )
+    for label, unit, shown in (
+        ("predicted scale", "% of the truth’s range", picture.scale),
+        ("disagreement", "% of full disagreement", picture.disagreement),
+    ):
+        if shown is not None:
+            top = float(np.percentile(shown, 99.5))
+            panels.append(
+                {
+                    "label": label,
+                    "png": _png(shown, SCALE_MAP, 0, top, stretch),
+                    "overlay": markup(_overlay(shown.shape, picture, stretch)),
+                    "gradient": _gradient(),
+                    "unit": unit,
+                    "low": "0",
+                    "high": f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}",
+                }
+            )
     return {
         "name": picture.name,
         "where": picture.where,
@@ -231,6 +236,11 @@ def _caption(picture: Picture) -> str:
         parts.append(
             "The predicted scale says how far off the networks expect to be at each pixel: yellow is least certain. "
             "Structures that show only where it is yellow deserve doubt."
+        )
+    if picture.disagreement is not None:
+        parts.append(
+            "Disagreement is how far the networks contradict each other, from 0 (all say the same) to 100 % (their "
+            "predictions do not overlap)."
         )
     parts.append("The line between the two ticks is the one drawn below.")
     bar = _ruler(picture)
