@@ -129,7 +129,7 @@ def test_the_words_say_what_was_found() -> None:
         "disagreement",
         "Trust",
         "log likelihood",
-        "in 99 % interval",
+        "in 99 %",
         "2 networks",
         "came true",
         "calibration error, %",

@@ -372,27 +372,27 @@ def _profile(picture: Picture) -> str:
 
 
 def _training(history: Sequence[Mapping[str, Any]]) -> str:
-    """Losses of every member against the minutes since its start."""
-    figure, axes = chart(10.5, 3.2)
+    """Losses of every member against the minutes since its start: what it was checked by, and what it learnt from."""
+    figure, both = chart(10.5, 3.2, 2)
     members = list(dict.fromkeys(row["member"] for row in history))
-    losses: list[float] = []
-    for member in members:
-        rows = [row for row in history if row["member"] == member]
-        colour = MEMBERS[member % len(MEMBERS)]
-        minutes = [row["seconds"] / 60 for row in rows]
-        axes.plot(minutes, [row["loss"] for row in rows], color=colour, linewidth=1, alpha=0.45)
-        checks = [row["check_loss"] for row in rows]
-        axes.plot(minutes, checks, color=colour, linewidth=1.8, label=f"member {member + 1}")
-        best = int(np.argmin(checks))
-        axes.plot(minutes[best], checks[best], "o", color=colour, markersize=5)
-        losses += [*checks, *(row["loss"] for row in rows)]
-    bottom = min(losses)
-    room = float(np.percentile(losses, 80)) - bottom  # the first rounds, and spikes, would squeeze all others
-    if room > 0:
-        axes.set_ylim(bottom - 0.1 * room, bottom + 1.6 * room)
-    axes.set_xlabel("minutes since the member’s start")
-    axes.set_ylabel("loss")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
+    for axes, key, name in zip(both, ("check_loss", "loss"), ("kept aside", "learnt from"), strict=True):
+        for member in members:
+            rows = [row for row in history if row["member"] == member]
+            minutes, losses = ([row[part] for row in rows] for part in ("seconds", key))
+            minutes = [seconds / 60 for seconds in minutes]
+            colour = MEMBERS[member % len(MEMBERS)]
+            axes.plot(minutes, losses, color=colour, linewidth=1.6, label=f"member {member + 1}")
+            if key == "check_loss":
+                best = int(np.argmin(losses))
+                axes.plot(minutes[best], losses[best], "o", color=colour, markersize=5)
+        everything = [row[key] for row in history]
+        bottom = min(everything)
+        room = float(np.percentile(everything, 80)) - bottom  # the first rounds, and spikes, would squeeze all others
+        if room > 0:
+            axes.set_ylim(bottom - 0.1 * room, bottom + 1.6 * room)
+        axes.set_xlabel("minutes since the member’s start")
+        axes.set_ylabel(f"loss, patches {name}")
+    both[1].legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 
 
@@ -402,9 +402,10 @@ def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
     ]
     counted = f"{steps[0]} steps" if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)} steps"
     return (
-        f"Loss on the patches kept aside for checking (strong) and on the patches learnt from (pale), lower is better; "
-        f"{counted} per member. Dots mark the weights that were kept. A strong line that rises while the pale one "
-        f"falls would mean learning by heart."
+        f"Left: loss on the patches kept aside for checking, the negative log likelihood where a distribution is "
+        f"predicted; dots mark the weights that were kept. Right: what is made small on the patches learnt from, which "
+        f"may be another loss. Lower is better; {counted} per member. A line that rises on the left while it falls on "
+        f"the right would mean learning by heart."
     )
 
 
