@@ -48,7 +48,7 @@ class UNet(nn.Module):
             channels = narrow
         self.mean = self._convolution(channels, recipe.channels_out * folded, 1)
         self.scale = self._convolution(channels, recipe.channels_out * folded, 1) if recipe.probabilistic else None
-        if self.scale is not None and recipe.scale_weight:  # learned slowly beside the means, so begun where it ends
+        if self.scale is not None and recipe.scale_weight:  # beside the means scales learn late: begin near their end
             nn.init.constant_(cast(Tensor, self.scale.bias), math.log(math.expm1(FIRST_SCALE)))
 
     def _convolution(self, channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d | nn.Conv3d:
