@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples in every run, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=explore draws new ones.
+# The same examples in every run, so that a change is judged by itself; HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
