@@ -62,7 +62,10 @@ class UNet(nn.Module):
         return nn.ModuleList(self._convolution(a, b, self.recipe.kernel) for a, b in pairwise(channels))
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self._features(fold(image, self.recipe.folding))
+        return self.answer(self.features(image), image)
+
+    def answer(self, features: Tensor, image: Tensor) -> Tensor:
+        """The last layers: means, and scales, from the `features` of `image`."""
         mean = unfold(self.mean(features), self.recipe.folding).to(image.dtype)
         if self.recipe.residual:
             mean = mean + image
@@ -71,7 +74,9 @@ class UNet(nn.Module):
         scale = unfold(self.scale(features), self.recipe.folding).to(image.dtype)
         return torch.cat([mean, F.softplus(scale) + SMALLEST_SCALE], dim=1)
 
-    def _features(self, x: Tensor) -> Tensor:
+    def features(self, image: Tensor) -> Tensor:
+        """What the last layers are given: (batch, features, *space / folding)."""
+        x = fold(image, self.recipe.folding)
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
         skips = []
         for block in self.down:

@@ -53,6 +53,7 @@ class Job:
     check_loss: Loss
     folder: Path | None
     team: Team
+    fits_scales: bool = False  # the last layer of the scales outright, after every round
 
     @cached_property
     def seen(self) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def train(
                 f"A batch of {recipe.batch} patches cannot be shared by {group.size} processes. "
                 f"Set the batch to a multiple of {group.size}."
             )
-        job = Job(recipe, patches, check, members, epochs, minutes, seed, *_losses(recipe, loss), target, group)
+        losses = _losses(recipe, loss)
+        fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
+        job = Job(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, fits)
         return _run(job, resume, overwrite, listener)
 
 

@@ -20,11 +20,15 @@ from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
 from veriscope.training.job import Batch, Job
 from veriscope.training.progress import Listener, Report
+from veriscope.training.scales import features_and_errors, fit_scale_layer
 from veriscope.training.schedule import Plan, Plateau, average_decay, warm_cosine
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
 CHECK_SHARE = 0.15  # patches checked after a round, as a share of those trained on in it
+FIT_FROM = 0.25  # share of the run after which the scales are fitted: before, the errors are those of nothing learned
+FIT_SHARE = 0.05  # patches the scales are fitted to after a round, as a share of those trained on in it
+LEAST_FIT, LAST_FIT = 16, 256  # patches, in any round and in the last one
 LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
 
 
@@ -163,6 +167,8 @@ class Member:
         state, plan = self.state, self.state.plan
         assert plan is not None
         assert state.plateau is not None
+        if self.job.fits_scales and state.step >= FIT_FROM * plan.steps:
+            self._fit_scales(plan)
         self.check_loss = self._checked(plan)
         self._stop_if_nan(self.check_loss)
         state.plateau.see(self.check_loss)
@@ -190,6 +196,23 @@ class Member:
                 files.write_member(self.job.folder, self.number, self.best_weights)
             self.job.write(self.number + 1, self.number, self.past + state.history)
         self._save()
+
+    def _fit_scales(self, plan: Plan) -> None:
+        """The last layer of the scales as the averaged weights need it, for the weights in training too."""
+        most = LAST_FIT if self.state.step >= plan.steps else FIT_SHARE * plan.per_round * self.recipe.batch
+        count = min(len(self.job.patches), LAST_FIT, max(LEAST_FIT, round(most)))
+        chosen = np.linspace(0, len(self.job.patches) - 1, count).round().astype(int).tolist()
+        network = self.average.eval()
+        found = []
+        for first in range(0, count, self.recipe.batch):
+            low, high = self._on_device(self.job.patches.check_batch(chosen[first : first + self.recipe.batch]))
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+                found.append(features_and_errors(network, low, high))
+        fit_scale_layer(network, *(torch.cat(parts) for parts in zip(*found, strict=True)))
+        assert network.scale is not None
+        assert self.network.scale is not None
+        for own, fitted in zip(self.network.scale.parameters(), network.scale.parameters(), strict=True):
+            own.detach().copy_(self.team.average(fitted.detach()))
 
     @torch.inference_mode()
     def _checked(self, plan: Plan) -> float:
