@@ -20,6 +20,7 @@ import tifffile
 
 TRAIN = "train low high --out out --epochs 1 --members 1 --depth 1 --base 2 --patch 16,16 --per-image 1 --device cpu "
 RESTORE = "restore new.tif --model model --out out "
+JUDGE = "judge low high --model model "
 
 Prepare = Callable[[Path], object]
 
@@ -267,6 +268,12 @@ CASES = [
     case("judged by a missing model", "judge low high --model modle", "no model"),
     case("judged by a 3D model", "judge low high --model model3d", "ZYX"),
     case("judged by a constant", "judge low high --model model", "no contrast", prepare=image("high/cell1.tif", np.ones((48, 40), "u2"))),
+    case("movie exists", JUDGE + "--movie s.gif", "exists already", "--overwrite", prepare=text("s.gif")),
+    case("movie as AVI", JUDGE + "--movie s.avi", "s.avi", ".mp4"),
+    case("movie in no folder", JUDGE + "--movie there/s.gif", "there"),
+    case("movie of no frames", JUDGE + "--movie s.gif --frames 0", "--frames 0"),
+    case("movie in place of its image", JUDGE + "--movie low/cell0.tif --overwrite", "would replace an image"),
+    case("movie of a model without scales", JUDGE.replace("--model model", "--model plain") + "--movie s.gif", "no distribution"),
     case("about nothing", "info nothing.tif", "does not exist"),
     case("about a folder", "info low", "neither a model"),
     case("about a text", "info notes.txt", "not an image", prepare=text("notes.txt")),
@@ -326,9 +333,10 @@ def full_disk(*_: Any, **__: Any) -> Any:
     [
         (TRAIN, "os.replace"),
         (RESTORE, "os.replace"),
-        ("judge low high --model model --report r.html", "pathlib.Path.replace"),
+        (JUDGE + "--report r.html", "pathlib.Path.replace"),
+        (JUDGE + "--movie s.gif", "pathlib.Path.replace"),
     ],
-    ids=["train", "restore", "judge"],
+    ids=["train", "restore", "judge", "movie"],
 )
 def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(
     command: str, where: str, desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ import pytest
 import tifffile
 
 import veriscope as vs
+from veriscope.judging.movie import samples
 from veriscope.training.progress import Report
 
 TINY = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 2 --members 2 --device cpu")
@@ -347,6 +348,21 @@ def test_the_report_is_replaced_only_when_asked(desk: Path, veriscope: Any) -> N
     assert Path("r.html").read_text() == "mine"
     assert veriscope(*words, "--overwrite").code == 0
     assert "<html" in Path("r.html").read_text().lower()
+
+
+def test_a_movie_of_samples_is_written_beside_the_report(desk: Path, veriscope: Any) -> None:
+    words = ["judge", "low", "high", "--model", "model", "--frames", 3, "--movie"]
+    told = veriscope(*words, "samples.tif", "--report", "r.html")
+    assert told.code == 0, told.err
+    assert f"Movie: {desk / 'samples.tif'}" in told.out
+    drawn, model = vs.read_image("samples.tif"), vs.load("model")
+    assert (drawn.axes, drawn.shape) == ("TYX", (3, 48, 40))
+    restored = vs.restore(vs.read_image("low/cell0.tif"), model)
+    np.testing.assert_array_equal(drawn, samples(restored, 3))
+    assert "image/webp" in Path("r.html").read_text(encoding="utf-8")
+    assert veriscope(*words, "samples.gif").code == 0
+    assert veriscope(*words, "samples.gif").code == 2
+    assert veriscope(*words, "samples.gif", "--overwrite").code == 0
 
 
 # Talking

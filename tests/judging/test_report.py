@@ -20,7 +20,7 @@ from veriscope.judging.picture import picture
 from veriscope.judging.report import render, write_report
 from veriscope.judging.trust import measure
 
-VOID = {"meta", "img", "link", "br", "path", "rect", "use"}
+VOID = {"meta", "img", "source", "link", "br", "path", "rect", "use"}
 
 
 class Page(HTMLParser):
@@ -90,7 +90,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     page = Page(text)
     for tag, attrs in page.tags:
         assert tag not in ("script", "link", "iframe", "object")
-        for name in ("src", "href", "xlink:href"):
+        for name in ("src", "srcset", "href", "xlink:href"):
             assert (attrs.get(name) or "#").startswith(("data:", "#"))
     assert "@import" not in text
     assert not re.search(r"url\((?!#|&quot;#)", text)
@@ -146,14 +146,16 @@ def test_without_voxel_size_there_is_no_scale_bar() -> None:
 def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
     given = judgement()
     shown = Page(render(given)).pictures()
-    assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [(24, 40, 3)] * 2  # scale, disagreement
+    assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [
+        (24, 40, 3)
+    ] * 3  # scale, disagreement, samples
     truth = np.rint(255 * given.pictures[0].planes["truth"].clip(0, 1))
     assert (shown[6] == truth).all()
 
 
 def test_pixels_that_are_not_square_are_shown_in_proportion() -> None:
     shown = Page(render(judgement((24, 40), {"Y": 0.2, "X": 0.1}))).pictures()
-    assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)] * 2
+    assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)] * 3
 
 
 def test_figures_alone_make_a_report_too() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import OutputError
+from veriscope.errors import ModelError, OutputError
 
 
 def judge(
@@ -21,6 +21,15 @@ def judge(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as report.html.")
     ] = None,
+    movie: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a movie of samples of the prediction, samples.tif, .gif or .mp4: the first image, the whole "
+            "plane that the report's picture is taken from.",
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX.")] = None,
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
@@ -32,7 +41,9 @@ def judge(
             help="Correct the predicted scales by the factor measured after training.",
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the report and the movie if they exist.")
+    ] = False,
     tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
@@ -40,22 +51,31 @@ def judge(
     """Compare what a model restores with the truth: NRMSE, PSNR and SSIM for each image and overall.
 
     The input is judged in the same way, so that the gain is visible. Also says how far the predicted uncertainty can be
-    trusted. Use pairs that were not used in training.
+    trusted. Use pairs that were not used in training. In a movie of samples each pixel is drawn from what the networks
+    hold possible: it flickers where they are unsure.
 
     Examples:
     veriscope judge test/low test/high --model model --axes ZYX
     veriscope judge test/low test/high --model model --report report.html
+    veriscope judge test/low test/high --model model --movie samples.gif
     """
     tile_shape = words.sizes("--tile", tile)
     way = words.way_to_normalize(normalize)
     if report is not None:
         _check_report(report, overwrite)
+    if movie is not None:
+        _check_movie(movie, frames, (low, high), overwrite)
 
     from veriscope.images.pairing import read_pairs
     from veriscope.networks.folder import load
 
     pairs = read_pairs(low, high, axes=axes)
     ensemble = load(model)
+    if movie is not None and not ensemble.recipe.probabilistic:
+        raise ModelError(
+            f"{model} predicts no distribution to draw samples from, so --movie cannot be given. "
+            f"Leave it out, or train with --loss laplace."
+        )
 
     from veriscope.judging.judge import judge as judge_pairs
 
@@ -68,6 +88,7 @@ def judge(
             device=device,
             normalize=way,
             calibrated=calibrated,
+            keep_plane=movie is not None,
             progress=progress,
         )
     console.show(str(judged))
@@ -76,6 +97,11 @@ def judge(
 
         write_report(report, judged, overwrite=overwrite)
         console.show(f"Report: {report.resolve()}")
+    if movie is not None and judged.plane is not None:
+        from veriscope.judging.movie import write_movie
+
+        write_movie(movie, judged.plane, frames, overwrite=overwrite)
+        console.show(f"Movie: {movie.resolve()}")
 
 
 def _check_report(report: Path, overwrite: bool) -> None:
@@ -85,3 +111,13 @@ def _check_report(report: Path, overwrite: bool) -> None:
         raise OutputError(f"{report} exists already. Choose another --report, or replace it with --overwrite.")
     if not report.absolute().parent.is_dir():
         raise OutputError(f"There is no folder {report.absolute().parent} for the report. Make it, or choose another.")
+
+
+def _check_movie(movie: Path, frames: int, judged: tuple[Path, ...], overwrite: bool) -> None:
+    from veriscope.images.reading import list_images
+    from veriscope.judging.movie import check_target
+
+    words.positive("--frames", frames)
+    check_target(movie, overwrite)
+    if any(movie.resolve() == path.resolve() for given in judged for path in list_images(given)):
+        raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")

@@ -17,7 +17,8 @@ from veriscope.calibration import coverage
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging import quality
-from veriscope.judging.picture import Picture, picture
+from veriscope.judging.movie import one_plane
+from veriscope.judging.picture import Picture, picture, telling_plane
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Judgement:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     settings: str = quality.SETTINGS
     trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
+    plane: Restoration | None = field(default=None, repr=False)  # of the first image, in grey values, if asked for
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -116,13 +118,16 @@ def judge(
     calibrated: bool = False,
     others: Mapping[str, Other] | None = None,
     pictures: int = 3,
+    keep_plane: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Judgement:
     """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
 
     `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
     a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
-    means. The first `pictures` images are kept for the report. `progress(done, total)` hears of every pair.
+    means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
+    the first image that its picture shows, whole and in grey values, for `write_movie`. `progress(done, total)` hears
+    of every pair.
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
@@ -135,9 +140,11 @@ def judge(
     rows: list[Row] = []
     kept: list[Picture] = []
     trusts: list[Trust] = []
+    plane: Restoration | None = None
     for number, pair in enumerate(pairs):
-        # All figures are the same in any unit, so the network's own will do.
-        restored = restore(pair.low, model, tile, memory, device, normalize, undo=False, calibrated=calibrated)
+        # All figures are the same in any unit, so the network's own will do where none is kept.
+        undo = keep_plane and number == 0
+        restored = restore(pair.low, model, tile, memory, device, normalize, undo, calibrated=calibrated)
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
         found, shown = _compare(
             pair.name or f"image {number + 1}",
@@ -149,6 +156,8 @@ def judge(
         rows += found
         kept += shown
         trusts += _trusts(pair.high, restored)
+        if undo:
+            plane = _shown_plane(pair.high, restored)
         if progress is not None:
             progress(number + 1, len(pairs))
     return Judgement(
@@ -157,6 +166,7 @@ def judge(
         tuple(model.facts.get("history", ())),
         _facts(model, pairs, normalize, calibrated),
         trust=pool(trusts) if trusts else None,
+        plane=plane,
     )
 
 
@@ -245,6 +255,14 @@ def _compare(
                 )
             )
     return rows, shown
+
+
+def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
+    """What is predicted for the plane that the first picture of this image shows."""
+    if "Z" not in truth.axes:
+        return one_plane(restored)
+    stack = truth.region(**{letter: 0 for letter in truth.axes if letter in "STC"}).moved("ZYX")
+    return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
 
 
 def _members(truth: Image, restored: Restoration, channel: int) -> Any:

@@ -10,7 +10,6 @@ import numpy as np
 
 from veriscope import laplace
 from veriscope.judging import quality
-from veriscope.restoring.restoration import mixture_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +39,7 @@ class Picture:
     level: float  # its probability
     pixel: tuple[float | None, float | None, float | None]  # um, Z Y X
     disagreement: Plane | None = None  # of the members, 0 to 1, (Y, X); None for one alone
+    members: tuple[Plane, Plane] | None = None  # their means and scales, (M, Y, X), to draw samples from
 
 
 def picture(
@@ -65,20 +65,21 @@ def picture(
     matched = {method: as_stack(_matched(truth, image, method)) for method, image in images.items()}
     clean = as_stack(quality.normalize_truth(truth))
     depth = clean.shape[0]
-    z = int(np.argmax(clean.std(axis=(1, 2))))
+    z = telling_plane(clean)
     rows, columns = _busiest(clean[z])
     row, first, last = _line(clean[z, rows, columns])
     everything = {**matched, "truth": clean}
     left = columns.start
     along = (z, rows.start + row, slice(left + first, left + last))
-    scale, band, disagreement = None, None, None
+    scale, band, disagreement, region = None, None, None, None
     if members is not None:
         a, b = quality.affine_match(quality.normalize_truth(truth), np.asarray(images["restoration"], np.float64))
         means, scales = (np.stack([as_stack(one) for one in group]) for group in members)
         window = (slice(None), z, rows, columns)
-        scale = (abs(a) * mixture_scale(means[window], scales[window])).astype(np.float32)
+        scale = (abs(a) * laplace.mixture_scale(means[window], scales[window])).astype(np.float32)
         if len(means) > 1:
             disagreement = laplace.disagreement(means[window], scales[window])
+        region = (a * means[window] + b).astype(np.float32), (abs(a) * scales[window]).astype(np.float32)
         mu, width = means[(slice(None), *along)], scales[(slice(None), *along)]
         half = abs(a) * laplace.symmetric_interval(mu, width, level)
         middle = a * mu.mean(0) + b
@@ -101,7 +102,13 @@ def picture(
         level,
         (voxels.get("Z"), voxels.get("Y"), voxels.get("X")),
         disagreement,
+        region if region is not None and (region[1] > 0).all() else None,  # a constant prediction matches with a = 0
     )
+
+
+def telling_plane(stack: Any) -> int:
+    """Of a stack (Z, Y, X) the plane whose brightness varies most."""
+    return int(np.argmax(stack.std(axis=(1, 2))))
 
 
 def _matched(truth: Any, image: Any, method: str) -> Any:

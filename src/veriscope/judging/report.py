@@ -8,18 +8,20 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope import laplace
 from veriscope.calibration import EPS
 from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
 from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row, versions
+from veriscope.judging.movie import grey, webp
 from veriscope.judging.picture import Picture
+from veriscope.judging.placing import place
 from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 # Okabe and Ito's colours, told apart by colour-blind eyes; names are those of the page's style.
 COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
 SCALE_MAP = "cividis"
+SAMPLES = 12  # drawn from the prediction, in a loop
 MARK = "#56b4e9"  # of the line in the panels
 
 
@@ -54,22 +57,7 @@ def write_report(
             f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
         )
     page = render(judgement, title, intro, pictures, history, facts)
-    beside = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
-        ) as file:
-            beside = Path(file.name)
-            file.write(page)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(target)
-    except OSError as problem:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-        raise OutputError(
-            f"The report {target} cannot be written: {problem.strerror or problem}. "
-            f"Choose a folder that exists, may be written to, and has room for {len(page) / 1e6:.1f} MB."
-        ) from problem
+    place(page.encode("utf-8"), target, "report")
     return target
 
 
@@ -97,7 +85,7 @@ def render(
         banded=any(row.coverage is not None for row in judgement.rows),
         level=f"{BAND:.0%}".replace("%", " %"),
         settings=judgement.settings,
-        pictures=[_shown(picture, judgement, Markup) for picture in pictures],
+        pictures=[_shown(picture, judgement, Markup, number == 0) for number, picture in enumerate(pictures)],
         training=Markup(_training(history)) if history else "",
         training_caption=_training_caption(history) if history else "",
         trust=_trusted(judgement.trust, Markup) if judgement.trust else None,
@@ -179,8 +167,8 @@ def _words(value: Any) -> str:
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def _shown(picture: Picture, judgement: Judgement, markup: Any) -> dict[str, Any]:
-    """Everything the page needs of one picture."""
+def _shown(picture: Picture, judgement: Judgement, markup: Any, moving: bool) -> dict[str, Any]:
+    """Everything the page needs of one picture; with samples of the prediction if `moving` and they can be drawn."""
     rows = {row.method: row for row in judgement.rows if _title(row) == picture.name}
     pixel_z, pixel_y, pixel_x = picture.pixel
     stretch = pixel_y / pixel_x if pixel_y and pixel_x else 1.0
@@ -221,6 +209,18 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any) -> dict[str, Any
         "caption": _caption(picture),
         "profile": markup(_profile(picture)),
         "profile_caption": _profile_caption(picture),
+        "samples": _samples(picture.members, stretch) if moving and picture.members is not None else None,
+    }
+
+
+def _samples(members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> dict[str, Any]:
+    """A loop of images drawn from the prediction, and the first of them for readers who want nothing to move."""
+    drawn = [laplace.sample(*members, seed) for seed in range(SAMPLES)]
+    loop = webp(np.stack([_in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
+    return {
+        "webp": base64.b64encode(loop).decode("ascii"),
+        "png": _png(drawn[0], "gray", 0, 1, stretch),
+        "count": SAMPLES,
     }
 
 
@@ -265,17 +265,22 @@ def _png(plane: NDArray[Any], colours: str, low: float, high: float, stretch: fl
     from matplotlib import colormaps
     from PIL import Image as Pillow
 
-    share = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
     if colours == "gray":
-        picture = Pillow.fromarray(np.rint(255 * share).astype(np.uint8))
+        shown = grey(plane, low, high)
     else:
-        picture = Pillow.fromarray(np.rint(255 * colormaps[colours](share)[..., :3]).astype(np.uint8))
-    if abs(stretch - 1) > 0.01:
-        size = (picture.width, max(1, round(picture.height * stretch)))
-        picture = picture.resize(size, Pillow.Resampling.NEAREST)
+        share = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
+        shown = np.rint(255 * colormaps[colours](share)[..., :3]).astype(np.uint8)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    Pillow.fromarray(_in_proportion(shown, stretch)).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:
+    """(Y, X, ...) with rows repeated where pixels are `stretch` times as tall as wide."""
+    if abs(stretch - 1) <= 0.01:
+        return shown
+    height = max(1, round(len(shown) * stretch))
+    return np.asarray(shown[((np.arange(height) + 0.5) * len(shown) / height).astype(int)])
 
 
 def _gradient() -> str:
@@ -407,9 +412,3 @@ def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
         f"may be another loss. Lower is better; {counted} per member. A line that rises on the left while it falls on "
         f"the right would mean learning by heart."
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,193 @@
+"""A movie of what the truth may look like: images drawn from the prediction, one after the other (Supp. Vid. 9).
+
+Every frame draws each pixel on its own from its mixture of Laplace distributions. What the networks are sure of stands
+still, and where they are not the picture flickers.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope import axes as axes_of
+from veriscope.errors import AxesError, DataError, OutputError
+from veriscope.images.image import Image
+from veriscope.judging.picture import telling_plane
+from veriscope.judging.placing import place
+from veriscope.judging.quality import PERCENTILES
+from veriscope.restoring.restoration import Restoration
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Frames = NDArray[np.uint8]
+
+FRAMES = 20
+RATE = 8  # frames a second
+KINDS = (".tif", ".tiff", ".gif", ".mp4")
+CODECS = ("libx264", "libopenh264")  # both write H.264, which browsers and slides play; builds of FFmpeg have either
+QUALITY = 90  # of WebP: off by about 1 % of the grey range, and a third of the size without loss
+
+
+def write_movie(
+    path: str | os.PathLike[str],
+    restoration: Restoration,
+    frames: int = FRAMES,
+    *,
+    at: Mapping[str, int] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write `frames` images drawn from the prediction for one whole plane, and return the path.
+
+    The ending decides: .tif holds the intensities of the restoration, float32, TYX, with the voxel size; .gif (loops
+    for ever) and .mp4 (needs ``veriscope[movie]``) show them at RATE frames a second, black and white at the
+    percentiles 0.1 and 99.9 of the restored plane. `at` picks the plane, see `one_plane`.
+
+    Raises ModelError when the networks predict no distribution, OutputError when the file exists (unless `overwrite`),
+    has another ending or cannot be written; nothing is left behind then.
+
+    >>> write_movie("samples.gif", restore(image, model), at={"Z": 12})  # doctest: +SKIP
+    """
+    target = Path(path)
+    check_target(target, overwrite)
+    plane = one_plane(restoration, at)
+    drawn = samples(plane, frames)
+    kind = target.suffix.lower()
+    if kind in (".tif", ".tiff"):
+        from veriscope.images.writing import save_image
+
+        return save_image(target, drawn, overwrite)
+    low, high = np.percentile(np.asarray(plane.mean), PERCENTILES)
+    shown = grey(np.asarray(drawn), float(low), float(high))
+    place(gif(shown) if kind == ".gif" else _mp4(shown, target), target, "movie")
+    return target
+
+
+def check_target(target: Path, overwrite: bool = False) -> None:
+    """Raise OutputError when no movie can be written to `target`; to be asked before any long work."""
+    kind = target.suffix.lower()
+    if kind not in KINDS:
+        raise OutputError(
+            f"{target} names no kind of movie that can be written. Use .tif for intensities, .gif or .mp4 to show it."
+        )
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder. Choose another name for the movie.")
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
+        )
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"There is no folder {folder} for the movie. Make it, or choose another.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"The folder {folder} is not writable. Choose another one or change its permissions.")
+    if kind == ".mp4" and find_spec("av") is None:
+        raise OutputError(
+            f'Writing {target} needs the package av. Install it with: pip install "veriscope[movie]", '
+            f"or choose a name that ends in .gif or .tif."
+        )
+
+
+def samples(restoration: Restoration, frames: int = FRAMES, at: Mapping[str, int] | None = None) -> Image:
+    """`frames` images (T, Y, X) drawn from the prediction for one plane, in its intensities; `at` as in `one_plane`.
+
+    The same in every run. Raises ModelError when the networks predict no distribution.
+    """
+    if frames < 1:
+        raise DataError(f"A movie of {frames} frames is not possible. Give a number above 0.")
+    plane = one_plane(restoration, at)
+    drawn = np.stack([np.asarray(plane.sample(seed)) for seed in range(frames)])
+    return Image(drawn, "TYX", plane.voxel_size, name=plane.name)
+
+
+def one_plane(restoration: Restoration, at: Mapping[str, int] | None = None) -> Restoration:
+    """The prediction for a single plane, axes YX: that at the places `at`, such as {"Z": 12, "C": 1}, from 0.
+
+    Of other axes the first entry is taken; of a stack the plane whose restored brightness varies most.
+    """
+    letters = [letter for letter in restoration.axes if letter not in "YX"]
+    if unknown := sorted(set(at or {}) - set(letters)):
+        raise AxesError(
+            f"There is no choice of {', '.join(unknown)} in a restoration with the axes '{restoration.axes}'. "
+            f"Choose out of: {', '.join(letters) or 'nothing'}."
+        )
+    places = {letter: 0 for letter in letters if letter != "Z"} | dict(at or {})
+    for letter, number in places.items():
+        size = restoration.means.shape[1 + restoration.axes.index(letter)]
+        if not 0 <= number < size:
+            raise DataError(f"{letter} {number} is not in the restoration. Choose from 0 to {size - 1}.")
+    if "Z" in letters and "Z" not in places:
+        places["Z"] = telling_plane(np.asarray(restoration.mean.region(**places).moved("ZYX")))
+    index = (slice(None), *(places.get(letter, slice(None)) for letter in restoration.axes))
+    order = (0, 1, 2) if restoration.axes.index("Y") < restoration.axes.index("X") else (0, 2, 1)
+    means, scales = (
+        None if group is None else np.asarray(group[index]).transpose(order)
+        for group in (restoration.means, restoration.scales)
+    )
+    assert means is not None
+    voxels = dict(zip(axes_of.spatial(restoration.axes), restoration.voxel_size or (), strict=False))
+    voxel_size = (voxels["Y"], voxels["X"]) if voxels else None
+    return Restoration(means.copy(), None if scales is None else scales.copy(), "YX", voxel_size, name=restoration.name)
+
+
+def grey(values: NDArray[Any], low: float, high: float) -> Frames:
+    """Grey from 0 (black, `low` and below) to 255 (white, `high` and above)."""
+    return np.rint(255 * np.clip((values - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
+
+
+def gif(frames: Frames) -> bytes:
+    """Grey frames (T, Y, X) as GIF, pixel for pixel, in an endless loop."""
+    return _animation(frames, "GIF", duration=10 * round(100 / RATE))  # GIF counts hundredths of a second
+
+
+def webp(frames: Frames) -> bytes:
+    """Grey frames (T, Y, X) as small animated WebP, in an endless loop."""
+    return _animation(frames, "WEBP", duration=round(1000 / RATE), quality=QUALITY)
+
+
+def _animation(frames: Frames, kind: str, **choices: Any) -> bytes:
+    from PIL import Image as Pillow
+
+    pictures = [Pillow.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], loop=0, **choices)
+    return file.getvalue()
+
+
+def _mp4(frames: Frames, target: Path) -> bytes:
+    """Grey frames (T, Y, X) as H.264. It knows even sizes only: an odd last row or column is repeated."""
+    import av
+
+    even = np.pad(frames, ((0, 0), *((0, size % 2) for size in frames.shape[1:])), mode="edge")
+    codec, file = _codec(av.codecs_available, target), io.BytesIO()
+    try:
+        with av.open(file, "w", format="mp4") as container:
+            stream = container.add_stream(codec, rate=RATE)
+            stream.height, stream.width = even.shape[1:]
+            stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+            for frame in even:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "gray")))
+            container.mux(stream.encode())
+    except av.FFmpegError as problem:
+        size = " x ".join(map(str, frames.shape[1:]))
+        raise OutputError(
+            f"The movie {target} of {size} pixels cannot be made: FFmpeg says {problem.strerror}. "
+            f"Choose a name that ends in .gif or .tif."
+        ) from problem
+    return file.getvalue()
+
+
+def _codec(available: Collection[str], target: Path) -> str:
+    for codec in CODECS:
+        if codec in available:
+            return codec
+    raise OutputError(
+        f"Writing {target} needs FFmpeg with {' or '.join(CODECS)}, which the installed package av lacks. "
+        f"Choose a name that ends in .gif or .tif."
+    )
