@@ -23,7 +23,7 @@ FLOORS = [
     ["images"],
     [GROUND],
 ]
-GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "normalize", "errors"}
+GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors"}
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
 
 

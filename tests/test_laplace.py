@@ -264,6 +264,48 @@ def test_samples_repeat_with_their_seed() -> None:
         assert (once != other).all()
 
 
+whole_shapes = st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple)
+
+
+@given(whole=whole_shapes, data=st.data())
+@settings(deadline=None)
+def test_a_part_of_a_sample_is_that_part_of_the_whole_sample(whole: tuple[int, ...], data: st.DataObject) -> None:
+    ends = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in whole]
+    part = tuple(slice(start, stop) for start, stop in ends)
+    mean, scale = ensemble(3, whole)
+    expected = laplace.sample(mean, scale, 11)[part]
+    corner = [start for start, _ in ends]
+    found = laplace.sample(mean[(slice(None), *part)], scale[(slice(None), *part)], 11, corner=corner, whole=whole)
+    assert (found == expected).all()
+
+
+def test_samples_far_out_are_as_frequent_as_they_should_be() -> None:
+    n = 10**6
+    drawn = laplace.sample(np.zeros((3, n), np.float32), np.ones((3, n), np.float32), 2)
+    for far in (3.0, 6.0, 9.0):
+        for side in (-1, 1):
+            expected = n * np.exp(-far) / 2
+            assert abs(np.count_nonzero(side * drawn > far) - expected) < 4 * expected**0.5 + 1
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 5, 7, 64, 1000])
+def test_the_first_and_the_last_number_that_can_be_drawn_give_finite_values(members: int) -> None:
+    ends = np.array([0.0, 1 - 2.0**-53])
+    for dtype in (np.float32, np.float64):
+        mean = np.repeat(np.arange(members, dtype=dtype)[:, None], 2, axis=1)
+        first, last = laplace._picked(mean, np.ones_like(mean), ends)
+        assert first == 0  # at the mean of the first member
+        assert members - 1 + 25 < last < members - 1 + 40
+
+
+def test_parts_of_samples_lie_within_the_whole() -> None:
+    mean, scale = ensemble()
+    with pytest.raises(DataError, match="does not lie within"):
+        laplace.sample(mean, scale, corner=(1, 0), whole=(7, 9))
+    with pytest.raises(DataError, match="NumPy arrays only"):
+        laplace.sample(torch.from_numpy(mean), torch.from_numpy(scale), whole=(7, 9))
+
+
 # -- NumPy or torch, what goes in comes out ---------------------------------------------------------
 
 CALLS: dict[str, tuple[Any, tuple[float, ...]]] = {

@@ -244,28 +244,112 @@ def _root(
 # -- drawing ----------------------------------------------------------------------------------------
 
 
-def sample(mean: Array, scale: Array, seed: int | Sequence[int] = 0) -> Array:
+def sample(
+    mean: Array,
+    scale: Array,
+    seed: int | Sequence[int] = 0,
+    *,
+    corner: Sequence[int] | None = None,
+    whole: Sequence[int] | None = None,
+) -> Array:
     """One image drawn from the mixture, each pixel independent of its neighbours (Supp. Vid. 9). Same seed, same image.
 
-    NumPy and torch draw different images for one seed, and so do torch's devices.
+    What NumPy draws for a pixel depends on the seed and on its place alone: when `mean` and `scale` are the part that
+    begins at `corner` of an image of the shape `whole`, the answer is that part of the whole image's sample. torch
+    draws whole images only, and other ones than NumPy, on each device.
     """
     xp, mu, b = _members(mean, scale)
     count, shape = len(mu), tuple(mu.shape[1:])
     if xp is np:
-        rng = np.random.default_rng(seed)
-        drawn = rng.integers(2 * count, size=shape, dtype=np.uint16)  # which member, and which side of its mean
-        size = rng.standard_exponential(shape, dtype=mu.dtype if mu.dtype in (np.float32, np.float64) else np.float64)
-        member = (drawn >> 1)[None].astype(np.intp)
-        picked = [np.take_along_axis(values, member, 0)[0] for values in (mu, b)]
-    else:
-        generator = xp.Generator(device=mu.device)
-        generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-        drawn = xp.randint(2 * count, shape, generator=generator, device=mu.device)
-        size = xp.empty(shape, dtype=mu.dtype, device=mu.device).exponential_(generator=generator)
-        member = (drawn >> 1)[None]
-        picked = [xp.take_along_dim(values.detach(), member, 0)[0] for values in (mu, b)]
-    size = xp.where((drawn & 1) == 1, size, -size)
+        drawn = _uniform(seed, shape, *_within(shape, corner, whole))
+        return _answer(_blockwise(xp, _picked, mu, b, drawn), mean)
+    if corner is not None or whole is not None:
+        raise DataError("Parts of a sample are drawn from NumPy arrays only. Leave corner and whole out.")
+    generator = xp.Generator(device=mu.device)
+    generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+    choice = xp.randint(2 * count, shape, generator=generator, device=mu.device)  # a member, and a side of its mean
+    size = xp.empty(shape, dtype=mu.dtype, device=mu.device).exponential_(generator=generator)
+    member = (choice >> 1)[None]
+    picked = [xp.take_along_dim(values.detach(), member, 0)[0] for values in (mu, b)]
+    size = xp.where((choice & 1) == 1, size, -size)
     return _answer(picked[0] + picked[1] * size, mean)
+
+
+def _picked(mu: Any, b: Any, drawn: Any) -> Any:
+    """The value of the mixture that belongs to each number `drawn` from [0, 1): its digits name member, side, distance.
+
+    Doubles leave the distance, exponential in units of the scale, more than 45 bits: up to 30 scales are reached.
+    """
+    places = drawn * (2 * len(mu))  # stays below 2 M after rounding
+    choice = places.astype(np.intp)
+    rest = 1 - (places - choice)  # above 0, at most 1
+    size = np.log(rest.astype(mu.dtype))
+    np.negative(size, out=size, where=(choice & 1) == 1)
+    choice >>= 1
+    size *= np.take_along_axis(b, choice[None], 0)[0]
+    size += np.take_along_axis(mu, choice[None], 0)[0]
+    return size
+
+
+def _uniform(
+    seed: int | Sequence[int], shape: Sequence[int], corner: Sequence[int], whole: Sequence[int]
+) -> NDArray[np.float64]:
+    """Numbers from [0, 1) for the pixels of the part of `shape` at `corner` of an image of the shape `whole`.
+
+    The pixel that comes n-th in the whole image gets the n-th number of the seed's stream, whichever part is asked for.
+    """
+    inner = len(shape)  # the axes from here on lie without gaps in the whole image
+    while inner > 0 and shape[inner - 1] == whole[inner - 1]:
+        inner -= 1
+    inner = max(inner - 1, 0)
+    strides = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
+    first = sum(start * stride for start, stride in zip(corner, strides, strict=True))
+    philox = np.random.Philox(seed)
+    generator = np.random.Generator(philox)
+    result = np.empty((math.prod(shape[:inner]), math.prod(shape[inner:])))
+    step = 0  # of the stream, four numbers each
+    for row, outer in zip(result, np.ndindex(*shape[:inner]), strict=True):
+        number = first + sum(at * stride for at, stride in zip(outer, strides, strict=False))
+        philox.advance(number // 4 - step)
+        generator.random(number % 4)
+        generator.random(out=row)
+        step = -(-(number + row.size) // 4)
+    return result.reshape(shape)
+
+
+def _within(
+    shape: tuple[int, ...], corner: Sequence[int] | None, whole: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`corner` and `whole`, those of the whole image where they are not given, once they are known to hold `shape`."""
+    corner = (0,) * len(shape) if corner is None else tuple(corner)
+    whole = shape if whole is None else tuple(whole)
+    if not len(corner) == len(whole) == len(shape) or not all(
+        0 <= start <= start + size <= length for start, size, length in zip(corner, shape, whole, strict=True)
+    ):
+        raise DataError(f"A part of {shape} pixels at {corner} does not lie within an image of {whole} pixels.")
+    return corner, whole
+
+
+# -- one number for the mixture ----------------------------------------------------------------------
+
+
+def mixture_mean(mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the members' means (3.13), (M, ...) -> (...)."""
+    return np.asarray(mean[0] if len(mean) == 1 else np.mean(mean, axis=0, dtype=np.float32))
+
+
+def mixture_scale(mean: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean distance of the mixture from its mean, (M, ...) -> (...); see `Restoration.scale`."""
+    if len(mean) == 1:
+        return np.asarray(scale[0])
+    centre = mixture_mean(mean)
+    total = np.zeros_like(centre)
+    for one, width in zip(mean, scale, strict=True):
+        distance = np.abs(one - centre)
+        total += distance
+        total += width * np.exp(-distance / width)
+    total /= len(mean)
+    return total
 
 
 # -- entropy and disagreement -----------------------------------------------------------------------

@@ -100,6 +100,43 @@ def test_blocks_hold_every_pixel_once_and_all_channels(sample, lazy, limit, data
     assert source.read == (array.size if lazy else 0)
 
 
+class Computes(OnDisk):
+    """An array that is computed in pieces from `cuts` on, and remembers which of them were computed."""
+
+    def __init__(self, array, cuts):
+        super().__init__(array, array.shape)
+        self.cuts, self.pieces = cuts, []
+
+    def __getitem__(self, index):
+        places = [np.arange(n)[part] for n, part in zip(self.shape, index, strict=True)]
+        touched = [np.unique(np.searchsorted(cuts, at, "right")) for cuts, at in zip(self.cuts, places, strict=True)]
+        self.pieces += itertools.product(*(np.atleast_1d(t).tolist() for t in touched))
+        return super().__getitem__(index)
+
+
+@settings(deadline=None)
+@given(arrays_with_axes(), st.integers(8, 500), st.data())
+def test_computed_images_are_read_piece_after_piece(sample, limit, data):
+    array, letters = sample
+    cuts = tuple(
+        (0, *sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=3)) if n > 1 else ())) for n in array.shape
+    )
+    cuts = tuple((0,) if letter == "C" else starts for letter, starts in zip(letters, cuts, strict=True))
+    source = Computes(array, cuts)
+    window = {letter: drawn_slice(data.draw, n) for letter, n in zip(letters, array.shape, strict=True)}
+    expected = array[tuple(window.values())]
+    if not expected.size:
+        return
+    image = Image(source, letters).region(**window)
+    assert image.cuts is not None
+    assert image.describe()["pixels"] == "computed when read"
+    target = "C" + "".join(a for a in letters if a != "C")
+    blocks = list(image.blocks(target, limit_bytes=limit))
+    assert sorted(itertools.chain(*(block.ravel() for block in blocks))) == sorted(expected.ravel())
+    one_after_the_other = [piece for piece, _ in itertools.groupby(source.pieces)]
+    assert len(one_after_the_other) == len(set(one_after_the_other))
+
+
 def test_pieces_are_whole_chunks_joined_fastest_axis_first():
     assert piece_shape((1000, 2048, 2048), 2, 2**26, (1, 512, 512)) == (8, 2048, 2048)
     assert piece_shape((1000, 2048, 2048), 2, 2**26, (64, 256, 256)) == (64, 256, 2048)

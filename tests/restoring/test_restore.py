@@ -273,8 +273,8 @@ def test_results_that_do_not_fit_into_memory_point_to_files(
     ensemble: Ensemble, noise: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
-    with pytest.raises(DeviceError, match="Restore it to a file"):
-        restore(Image(noise((32, 32)), "YX"), ensemble)
+    with pytest.raises(DeviceError, match=r"Leave out lazy=False, or restore it to a file"):
+        restore(Image(noise((32, 32)), "YX"), ensemble, lazy=False)
 
 
 def test_the_users_networks_are_left_as_they_are(ensemble: Ensemble, noise: Make) -> None:

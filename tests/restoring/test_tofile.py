@@ -15,8 +15,9 @@ from veriscope.images.reading import read_image
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring import tofile
+from veriscope.restoring.chunks import chunk
 from veriscope.restoring.restore import restore
-from veriscope.restoring.tofile import chunk, restore_to_file
+from veriscope.restoring.tofile import restore_to_file
 
 Make = Callable[..., Any]
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import veriscope as vs
+from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import build
+from veriscope.training.answers import ask
 from veriscope.training.recalibration import recalibration
 
 
@@ -38,7 +40,7 @@ def test_the_factor_that_is_missing_is_found(times: float) -> None:
     torch.manual_seed(0)
     recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(32, 32), residual=False)
     network = build(recipe).eval()
-    found = recalibration(recipe, [network], TruthAround(network, times))  # type: ignore[arg-type]
+    found = recalibration(ask(Ensemble(recipe, (network,)), TruthAround(network, times), 2**18))  # type: ignore[arg-type]
     assert found["scale_factor"] == pytest.approx([times], rel=0.05)
     for before, after in found["ece"].values():
         assert after < 0.05

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from veriscope import axes as ax
 from veriscope.errors import AxesError, DataError
-from veriscope.images.lazy import LazyView, plain_index
+from veriscope.images.lazy import Cuts, LazyView, plain_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Image:
 
     @property
     def is_lazy(self) -> bool:
-        """True when pixels are read from disk as they are asked for."""
+        """True when pixels are read from disk, or computed, as they are asked for."""
         return not isinstance(self.array, np.ndarray) or isinstance(self.array, np.memmap)
 
     @property
@@ -110,13 +110,19 @@ class Image:
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
-        """Size of the pieces stored on disk, per axis; None for arrays in memory."""
+        """Size of the pieces on disk, or good for writing what is computed, per axis; None for arrays in memory."""
         if not self.is_lazy:
             return None
         chunks = getattr(self.array, "chunks", None)
         if chunks is None or not all(isinstance(size, int) for size in chunks):
             return None
         return tuple(chunks)
+
+    @property
+    def cuts(self) -> Cuts | None:
+        """Where the pieces begin in which the pixels are computed when read, per axis; None when they are stored."""
+        cuts: Cuts | None = getattr(self.array, "cuts", None)
+        return cuts
 
     def size(self, axis: str) -> int:
         """Number of entries along `axis`; 1 when the image does not have it."""
@@ -185,12 +191,11 @@ class Image:
         """All pixels once, in pieces of about `limit_bytes` at most, in order and in the given axes.
 
         Pieces follow the chunks on disk where they can. The channel axis is never cut, so every piece has all channels.
+        Images that are computed when read come in the pieces in which they are computed, see `cuts`.
         """
         image = self.moved(axes)
-        piece = piece_shape(image.shape, image.dtype.itemsize, limit_bytes, image.chunks, image.axes.find("C"))
-        starts = [range(0, size, step) for size, step in zip(image.shape, piece, strict=True)]
-        for corner in itertools.product(*starts):
-            yield image.read(*(slice(start, start + step) for start, step in zip(corner, piece, strict=True)))
+        for spans in pieces(image, limit_bytes, image.chunks, image.axes.find("C")):
+            yield image.read(*spans)
 
     # For people
 
@@ -208,7 +213,8 @@ class Image:
             )
         if "T" in self.axes or self.time_step is not None:
             known["time step"] = "unknown" if self.time_step is None else f"{self.time_step:g} s"
-        known["pixels"] = "on disk" if self.is_lazy else "in memory"
+        lazy = "on disk" if self.cuts is None else "computed when read"
+        known["pixels"] = lazy if self.is_lazy else "in memory"
         if self.chunks is not None:
             known["chunks"] = " x ".join(map(str, self.chunks))
         return known
@@ -216,6 +222,19 @@ class Image:
     def __repr__(self) -> str:
         facts = ", ".join(f"{key} {value}" for key, value in self.describe().items() if key not in ("name", "chunks"))
         return f"<Image{f' {self.name!r}' if self.name else ''}: {facts}>"
+
+
+def pieces(
+    image: Image, limit_bytes: int, chunks: Sequence[int] | None = None, whole: int = -1
+) -> Iterator[tuple[slice, ...]]:
+    """Regions that cover `image` once and are best read one after the other; sizes as told by `piece_shape`."""
+    cuts = image.cuts or ((0,),) * image.ndim
+    parts = [itertools.pairwise((*starts, size)) for starts, size in zip(cuts, image.shape, strict=True)]
+    for part in itertools.product(*parts):
+        piece = piece_shape([stop - start for start, stop in part], image.dtype.itemsize, limit_bytes, chunks, whole)
+        starts = [range(*ends, step) for ends, step in zip(part, piece, strict=True)]
+        for corner in itertools.product(*starts):
+            yield tuple(slice(at, min(at + n, stop)) for at, n, (_, stop) in zip(corner, piece, part, strict=True))
 
 
 def piece_shape(

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Cuts = tuple[tuple[int, ...], ...]
+"""Of a lazy array that is computed in pieces: where pieces begin along each axis. It has them as the attribute `cuts`;
+whoever reads all of it goes from piece to piece, so that none is computed twice."""
+
 
 def plain_index(index: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:
     """`index` as one non-negative int or forward slice per axis of `shape`; Ellipsis and missing axes are filled.
@@ -75,6 +79,14 @@ class LazyView:
             return None
         return tuple(1 if axis is None else int(chunks[axis]) for axis in self.order)
 
+    @property
+    def cuts(self) -> Cuts | None:
+        """Where the source begins to compute anew, in the view's axes; None when the source computes nothing."""
+        cuts: Cuts | None = getattr(self.source, "cuts", None)
+        if cuts is None:
+            return None
+        return tuple((0,) if axis is None else _seen(cuts[axis], _as_slice(self.window[axis])) for axis in self.order)
+
     def _behind(self, window: Sequence[slice | int]) -> list[slice | int]:
         """The window of the source that belongs to a window of this view."""
         behind = list(self.window)
@@ -115,6 +127,12 @@ class LazyView:
 
 def _as_slice(part: slice | int) -> slice:
     return part if isinstance(part, slice) else slice(part, part + 1, 1)
+
+
+def _seen(starts: Sequence[int], part: slice) -> tuple[int, ...]:
+    """Where the pieces that begin at `starts` begin in what `part` shows of their axis."""
+    first = {max(0, -((part.start - start) // part.step)) for start in starts if start < part.stop}
+    return tuple(sorted(at for at in first if part.start + at * part.step < part.stop)) or (0,)
 
 
 def _clipped(part: slice | int, stop: int) -> slice:

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope import axes as ax
 from veriscope.errors import AxesError, DataError, OutputError
-from veriscope.images.image import Image, piece_shape
+from veriscope.images.image import Image, pieces
 from veriscope.images.lazy import plain_index
 from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
@@ -37,20 +37,15 @@ _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", 
 def save_image(path: str | Path, image: Image, overwrite: bool = False, *, version: str = "0.5") -> Path:
     """Write an image with its axes, voxel size and time step, in the format that the suffix names; returns the path.
 
-    Lazy images are copied piece by piece. Truth values become 0 and 1 in TIFF. `version` is that of OME-Zarr, 0.5 or
-    0.4. Raises OutputError when the file exists, cannot be written or the disk is full, AxesError or DataError for what
-    the format cannot hold.
+    Lazy images are copied piece by piece; what is computed when read is computed once. Truth values become 0 and 1 in
+    TIFF. `version` is that of OME-Zarr, 0.5 or 0.4. Raises OutputError when the file exists, cannot be written or the
+    disk is full, AxesError or DataError for what the format cannot hold.
     """
     with open_writer(
         path, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        version=version, name=image.name,
+        None if image.cuts is None else image.chunks, version=version, name=image.name,
     ) as writer:  # fmt: skip
-        piece = piece_shape(image.shape, image.dtype.itemsize, 2**26, writer.chunks)
-        for corner in itertools.product(*(range(0, size, step) for size, step in zip(image.shape, piece, strict=True))):
-            spans = [
-                slice(start, min(start + step, size))
-                for start, step, size in zip(corner, piece, image.shape, strict=True)
-            ]
+        for spans in pieces(image, 2**26, writer.chunks):
             writer.write(spans, image.read(*spans))
     return writer.path
 

@@ -72,6 +72,14 @@ class Frames:
         work = self.outer + "C" + self.space
         return [work.index(letter) for letter in self.result_axes(channels)]
 
+    def arranged(self, answers: NDArray[Any], channels: int) -> NDArray[Any]:
+        """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M."""
+        order = self.to_result(channels)
+        lost = [axis for axis in range(answers.ndim - 1) if axis not in order]  # C, of size 1
+        moved = answers.transpose([0, *(axis + 1 for axis in order), *(axis + 1 for axis in lost)])
+        kept: tuple[Any, ...] = (..., *(0 for _ in lost))
+        return np.asarray(moved[kept])
+
     def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
         """The part `span` of a frame, (C, *space); beyond its far borders the frame is continued by reflection."""
         wanted = [_reflected(part, length) for part, length in zip(span, self.shape, strict=True)]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.errors import DataError, ModelError
+from veriscope.familiarity import Verdict
 from veriscope.images.image import Image
+from veriscope.restoring.ondemand import Computed, Make, several
 
 Block = NDArray[np.float32]
 
@@ -20,25 +24,32 @@ class Restoration:
     """The predictions of all members (SI 3): `means` and `scales` (M, *axes), float32, scales > 0.
 
     In grey values of the input (or of the truth, see `restore`) unless it was left normalised. `scales` is None when
-    the networks are not probabilistic; then only `mean` is known.
+    the networks are not probabilistic; then only `mean` is known. Where both are lazy, so is every image made of them:
+    reading a part of it runs the networks on the tiles that this part touches.
     """
 
-    means: Block = field(repr=False)
-    scales: Block | None = field(repr=False)
+    means: Block | Computed = field(repr=False)
+    scales: Block | Computed | None = field(repr=False)
     axes: str
     voxel_size: tuple[float, ...] | None = None
     time_step: float | None = None
     name: str = ""
+    verdict: Verdict | None = None  # how much it can be trusted, told without the truth
 
     @property
-    def members(self) -> tuple[Block, Block | None]:
+    def members(self) -> tuple[Block | Computed, Block | Computed | None]:
         """Means and scales of every member, (M, *axes)."""
         return self.means, self.scales
+
+    @property
+    def is_lazy(self) -> bool:
+        """True when images are computed as their pixels are asked for."""
+        return isinstance(self.means, Computed)
 
     @cached_property
     def mean(self) -> Image:
         """The restored image: the mean of the members' means (3.13)."""
-        return self._image(mixture_mean(self.means))
+        return self._images(lambda means, scales: laplace.mixture_mean(means))[0]
 
     @cached_property
     def scale(self) -> Image:
@@ -48,64 +59,58 @@ class Restoration:
         single member its scale b; for several mean_m[d_m + b_m exp(-d_m / b_m)] with d_m = |mean_m - mean|, so that it
         grows when members contradict each other.
         """
-        return self._image(mixture_scale(self.means, self._scales()))
+        return self._of_mixture(laplace.mixture_scale)[0]
 
     def interval(self, p: float = 0.9) -> tuple[Image, Image]:
         """Lower and upper end of the interval around `mean` that holds the truth with probability `p` (3.15)."""
-        half = laplace.symmetric_interval(self.means, self._scales(), checked_probability(p))
-        mean = np.asarray(self.mean)
-        return self._image(mean - half), self._image(mean + half)
+        lower, upper = self._of_mixture(partial(mixture_interval, p=checked_probability(p)))
+        return lower, upper
 
     def quantile(self, u: float) -> Image:
         """The value below which the truth lies with probability `u`."""
-        return self._image(laplace.quantile(self.means, self._scales(), checked_probability(u)))
+        return self._of_mixture(partial(laplace.quantile, u=checked_probability(u)))[0]
 
     def probability(self, eps: float) -> Image:
         """Probability that the truth lies within `eps` (in units of `mean`) of `mean` (3.15)."""
-        return self._image(laplace.interval_probability(self.means, self._scales(), eps))
+        return self._of_mixture(partial(laplace.interval_probability, eps=eps))[0]
 
     def sample(self, seed: int = 0) -> Image:
-        """One image drawn from the prediction, each pixel independent of its neighbours (Supp. Vid. 9)."""
-        return self._image(laplace.sample(self.means, self._scales(), seed))
+        """One image drawn from the prediction, each pixel independent of its neighbours (Supp. Vid. 9).
+
+        Same seed, same image, whether it is read as a whole or in parts.
+        """
+        return self._of_mixture(partial(laplace.sample, seed=seed), placed=True)[0]
 
     def entropy(self) -> Image:
         """Differential entropy of every pixel's prediction in nat, of grey values in units of `mean` (3.20)."""
-        return self._image(laplace.entropy(self.means, self._scales()))
+        return self._of_mixture(laplace.entropy)[0]
 
     def disagreement(self) -> Image:
         """How far the members contradict each other, from 0 to 1 (3.20-3.29); 0 for a single member."""
-        return self._image(laplace.disagreement(self.means, self._scales()))
+        return self._of_mixture(laplace.disagreement)[0]
 
-    def _scales(self) -> Block:
+    def _of_mixture(self, make: Make, placed: bool = False) -> list[Image]:
         if self.scales is None:
             raise ModelError(
                 "This model predicts no distribution, only the restored image, because it was trained with "
                 "probabilistic=False. Train one with probabilistic=True to learn how far to trust it."
             )
-        return self.scales
+        return self._images(make, placed)
 
-    def _image(self, array: NDArray[np.floating]) -> Image:
-        pixels = np.asarray(array, np.float32)
-        return Image(pixels, self.axes, self.voxel_size, self.time_step, self.name)
+    def _images(self, make: Make, placed: bool = False) -> list[Image]:
+        """What `make` makes of means and scales, at once or when it is read; `placed` as in `OnDemand.images`."""
+        arrays: Sequence[Any]
+        if isinstance(self.means, Computed):
+            arrays = self.means.source.images(make, placed)
+        else:
+            arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales))]
+        return [Image(array, self.axes, self.voxel_size, self.time_step, self.name) for array in arrays]
 
 
-def mixture_mean(means: Block) -> Block:
-    """Mean of the members' means (3.13), (M, ...) -> (...)."""
-    return np.asarray(means[0] if len(means) == 1 else np.mean(means, axis=0, dtype=np.float32))
-
-
-def mixture_scale(means: Block, scales: Block) -> Block:
-    """Mean distance of the mixture from its mean, see `Restoration.scale`; (M, ...) -> (...)."""
-    if len(means) == 1:
-        return np.asarray(scales[0])
-    centre = mixture_mean(means)
-    total = np.zeros_like(centre)
-    for mean, scale in zip(means, scales, strict=True):
-        distance = np.abs(mean - centre)
-        total += distance
-        total += scale * np.exp(-distance / scale)
-    total /= len(means)
-    return total
+def mixture_interval(means: Block, scales: Block, p: float) -> tuple[Block, Block]:
+    """Ends of the interval around the mean of means that holds the truth with probability `p`; (M, ...) -> (...)."""
+    mean, half = laplace.mixture_mean(means), laplace.symmetric_interval(means, scales, p)
+    return mean - half, mean + half
 
 
 def checked_probability(p: float) -> float:

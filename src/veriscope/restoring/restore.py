@@ -1,9 +1,10 @@
-"""Restore an image in memory: take it apart, run the networks, put the answers together."""
+"""Restore an image: take it apart, run the networks, put the answers together; in memory, or when they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -14,16 +15,19 @@ from veriscope.errors import DeviceError
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
-from veriscope.restoring.frames import Number, frames
+from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.memory import text
-from veriscope.restoring.plan import Memory, Pixels, plan_frames
+from veriscope.restoring.ondemand import Computed, OnDemand
+from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.running import Answers, Block, Networks, run
 from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
+from veriscope.restoring.watching import warnings_about, watcher
 from veriscope.tiling import Span
 
 __all__ = ["Restoration", "restore"]
 
+KEPT = 0.25  # of the memory for the networks may be taken by tiles that were computed lazily, beside it
 Progress = Callable[[int, int], object]  # voxels done, voxels in all
 
 
@@ -40,8 +44,9 @@ def restore(
     channel: int | None = None,
     planes: bool = False,
     calibrated: bool = False,
+    lazy: bool | None = None,
 ) -> Restoration:
-    """Restore `image`, of any size, with all members of `model`; the answer is held in memory.
+    """Restore `image`, of any size, with all members of `model`.
 
     Time points and samples are restored one by one; the result has the axes of the image, and C where the model makes
     several channels. Work goes in tiles that give what the whole image would. The tile follows from `memory` ("4GB", or
@@ -54,8 +59,16 @@ def restore(
     `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted scales by
     the factor that made them right on the images kept aside in training.
 
+    The predictions of all members are held in memory (`lazy` False), or computed when they are read (True); None does
+    the latter where they do not fit. Lazily nothing is computed here: every image made of the answer runs the networks
+    on the tiles that are read of it, once for each tile when it is saved, and `progress` hears nothing. The last tiles
+    are kept, in up to a quarter of the memory. `restore_to_file` writes several images in one pass.
+
+    The `verdict` of the result says without the truth how much it can be trusted; None lazily, and for models that do
+    not know their training images.
+
     Raises ModelError (other axes or channels than trained for), DataError (NaN, constant image, senseless settings),
-    DeviceError (device absent, memory too small).
+    DeviceError (device absent, memory too small); what is wrong with pixels is found when they are read.
 
     >>> restored = restore(read_image("new.tif"), load("mito.veriscope"))  # doctest: +SKIP
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
@@ -64,11 +77,17 @@ def restore(
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)
-    _check_room(4 * prod(work) * (2 if model.recipe.probabilistic else 1))
+    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1)
+    if lazy is False:
+        _check_room(size)
     planned = plan_frames(parts, model, tile, memory, where)
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
     factors = scale_factors(model, calibrated)
+    if lazy or (lazy is None and not _fits(size, planned)):
+        room = int(KEPT * min(planned.allowed, devices.free_memory(devices.choose("cpu"))))
+        waiting = OnDemand(parts, model, planned, where, normalization, back, factors, room)
+        return _of_image(parts, channels, *waiting.predictions())
     means = np.empty(work, np.float32)
     scales = np.empty(work, np.float32) if model.recipe.probabilistic else None
 
@@ -79,32 +98,25 @@ def restore(
         place: tuple[Any, ...] = (slice(None), *number, slice(None), *core)
         return means[place], None if scales is None else scales[place]
 
+    seen = watcher(model, factors)
+    said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
     done = 0
-    with closing(run(parts, Networks(model, where, factors), planned, prepare, into)) as finished:
+    with closing(run(parts, Networks(model, where, factors), planned, prepare, into, watch=seen)) as finished:
         for number, core, answers in finished:
             from_units(back(number), *answers)
             done += prod(s.stop - s.start for s in core)
             if progress is not None:
                 progress(done, parts.voxels)
 
-    order = parts.to_result(channels)
+    arranged = None if scales is None else parts.arranged(scales, channels)
+    restored = _of_image(parts, channels, parts.arranged(means, channels), arranged)
+    return replace(restored, verdict=seen.verdict(said)) if seen else restored
+
+
+def _of_image(parts: Frames, channels: int, means: Block | Computed, scales: Block | Computed | None) -> Restoration:
+    """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
     shown = parts.source.with_array(_Empty(parts.result_shape(channels)), parts.result_axes(channels))
-    return Restoration(
-        _arranged(means, order),
-        None if scales is None else _arranged(scales, order),
-        shown.axes,
-        shown.voxel_size,
-        shown.time_step,
-        shown.name,
-    )
-
-
-def _arranged(values: Block, order: Sequence[int]) -> Block:
-    """Members' answers (M, outer axes, C, space) as a view with the axes of the result behind M."""
-    lost = [axis for axis in range(values.ndim - 1) if axis not in order]  # C, of size 1
-    moved = values.transpose([0, *(axis + 1 for axis in order), *(axis + 1 for axis in lost)])
-    kept: tuple[Any, ...] = (..., *(0 for _ in lost))
-    return np.asarray(moved[kept])
+    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name)
 
 
 class _Empty:
@@ -117,10 +129,16 @@ class _Empty:
         raise IndexError("there are no pixels here")
 
 
+def _fits(size: int, planned: Plan) -> bool:
+    """Whether so many bytes of predictions fit into memory beside the networks at work."""
+    beside = planned.memory if planned.device == "cpu" else 0
+    return size + beside <= devices.free_memory(devices.choose("cpu"))
+
+
 def _check_room(size: int) -> None:
     free = devices.free_memory(devices.choose("cpu"))
     if size > free:
         raise DeviceError(
             f"The predictions of all members for this image take {text(size)}, but {text(free)} of memory are free. "
-            f"Restore it to a file (restore_to_file, veriscope restore), in parts, or with fewer members."
+            f"Leave out lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
         )

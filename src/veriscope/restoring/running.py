@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -84,14 +84,17 @@ def run(
     plan: Plan,
     prepare: Callable[[Number, NDArray[Any]], Block],
     into: Callable[[Number, Span], Answers],
+    queue: Queue | None = None,
+    watch: Callable[[Block, Answers], object] | None = None,
 ) -> Generator[tuple[Number, Span, Answers]]:
     """Restore every tile: its frame, its part of the frame, and the answers, which were put where `into` said.
 
     `prepare` takes what was read (channels, *space) to the network's units. The next tile is read while this one is
-    computed. After an out-of-memory error tiles are halved along their longest axis. Raises DeviceError when the
-    smallest tile is too large still.
+    computed. After an out-of-memory error tiles are halved along their longest axis. `queue` says which tiles, all of
+    them when not given. `watch` is shown what the networks were given (channels, *space) of each part, and the answers.
+    Raises DeviceError when the smallest tile is too large still.
     """
-    queue = _Queue(frames, plan)
+    queue = queue or Queue(frames, plan)
     with (
         kept_memory(plan.kept, at_most=int(ROOM * plan.memory)) as tidy,
         ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,
@@ -130,12 +133,14 @@ def run(
                 task = queue.take()
                 reading = start(task)
                 continue
+            if watch is not None:
+                watch(block[(slice(None), *inner)], answers)
             yield task.number, core, answers
             del block, answers
             task = following
 
 
-class _Queue:
+class Queue:
     """Tasks in order, never larger than the limit, which sinks when memory was short."""
 
     def __init__(self, frames: Frames, plan: Plan) -> None:
@@ -143,11 +148,16 @@ class _Queue:
         self.shape = padded_shape(frames.shape, plan.step)
         self.limit = plan.core
         self.waiting: list[Task] = []  # last in, first out: parts of tiles that were too large
-        self.rest = (
+        self.rest: Iterator[Task] = (
             Task(number, tile)
             for number in frames.numbers()
             for tile in tiles(self.shape, plan.core, plan.halo, plan.step)
         )
+
+    def begin(self, tasks: Iterable[Task]) -> None:
+        """Take these tasks instead of those that are left; the limit stays."""
+        self.waiting.clear()
+        self.rest = iter(tasks)
 
     def take(self) -> Task | None:
         task = self.waiting.pop() if self.waiting else next(self.rest, None)

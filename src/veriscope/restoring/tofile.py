@@ -18,28 +18,31 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope import laplace
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.familiarity import Verdict
 from veriscope.images.image import Image
 from veriscope.images.writing import Writer, cast, open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
+from veriscope.restoring.chunks import chunks
 from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
-from veriscope.restoring.restoration import checked_probability, mixture_mean, mixture_scale
+from veriscope.restoring.restoration import checked_probability, mixture_interval
 from veriscope.restoring.restore import Progress
 from veriscope.restoring.running import Answers, Block, Networks, run
 from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
+from veriscope.restoring.watching import warnings_about, watcher
 from veriscope.tiling import Span
 
 PathLike = str | os.PathLike[str]
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
-SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
+MASK = "trust-mask"
 
 
 @dataclass(frozen=True)
 class Output:
     """One file that was written: what it shows, and how many values did not fit into its type."""
 
-    kind: str  # "mean", "scale", "lower", "upper", "probability", "entropy" or "disagreement"
+    kind: str  # "mean", "scale", "lower", "upper", "probability", "entropy", "disagreement" or "trust-mask"
     path: Path
     clipped: int
     values: int  # in all
@@ -63,6 +66,7 @@ class Report:
     tiles: int  # computed; more than planned when memory was short
     voxels: int
     seconds: float
+    verdict: Verdict | None = None  # how much it can be trusted, told without the truth
 
     @property
     def clipped(self) -> int:
@@ -75,7 +79,7 @@ class Report:
         for output in self.outputs:
             lost = f", {output.clipped:,} of {output.values:,} values clipped" if output.clipped else ""
             lines.append(f"{output.kind:<12} {output.path}{lost}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *([str(self.verdict)] if self.verdict else [])])
 
 
 def restore_to_file(
@@ -89,6 +93,7 @@ def restore_to_file(
     probability: tuple[float, PathLike] | None = None,
     entropy: PathLike | None = None,
     disagreement: PathLike | None = None,
+    trust_mask: PathLike | None = None,
     tile: Pixels = None,
     memory: Memory = None,
     device: str | None = None,
@@ -104,7 +109,8 @@ def restore_to_file(
 
     The formats are those of `save_image`, and axes, voxel size and time step are kept. Written beside, as defined by
     `Restoration`: `scale`, `interval` (probability, file for the lower end, file for the upper end), `probability`
-    (eps in units of the restored image, file), `entropy` and `disagreement`.
+    (eps in units of the restored image, file), `entropy`, `disagreement`, and `trust_mask`: uint8, 255 where the image
+    is like those of training and the networks agree as they did there, 0 elsewhere.
     Values are converted to `dtype`: integers are rounded, and what does not fit is clipped and counted in the report.
     Probability, entropy and disagreement are float32 where `dtype` is an integer.
     The other settings are those of `restore`. Files appear under their names when all are complete; after an error or
@@ -116,15 +122,18 @@ def restore_to_file(
     where = devices.choose(device)
     parts = frames(image, ensemble.recipe, channel, planes)
     extras = _extras(scale, interval, probability, entropy, disagreement)
-    wanted = _wanted(ensemble, out, extras)
+    wanted = _wanted(ensemble, out, extras, trust_mask)
     kind = _checked_type(dtype)
     fractions = [what for extra in extras if extra.float_only and kind.kind in "iu" for what in extra.paths]
     kinds = dict.fromkeys(wanted, kind) | dict.fromkeys(fractions, np.dtype(np.float32))
+    kinds |= {MASK: np.dtype(np.uint8)}
     planned = plan_frames(parts, ensemble, tile, memory, where)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)
     factors = scale_factors(ensemble, calibrated)
     channels = ensemble.recipe.channels_out
+    seen = watcher(ensemble, factors, masking=trust_mask is not None)
+    said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)
@@ -140,13 +149,17 @@ def restore_to_file(
                    for what, path in wanted.items()}  # fmt: skip
         _check_units(kind, parts, back)
         filing = stack.enter_context(_Filing(writers, parts, channels))
-        finished = stack.enter_context(closing(run(parts, Networks(ensemble, where, factors), planned, prepare, into)))
+        networks = Networks(ensemble, where, factors)
+        finished = stack.enter_context(closing(run(parts, networks, planned, prepare, into, watch=seen)))
         for number, core, answers in finished:
             from_units(back(number), *answers)
             ready = {}
             for what, values in _images(answers, extras):
                 ready[what], lost = cast(values, kinds[what])
                 clipped[what] += lost
+            if MASK in wanted:
+                assert seen is not None
+                ready[MASK] = seen.mask
             filing.put(number, core, ready)
             count += 1
             done += prod(s.stop - s.start for s in core)
@@ -156,13 +169,14 @@ def restore_to_file(
         for writer in writers.values():  # everything that can fail comes before the first file gets its name
             writer.complete()
     outputs = tuple(Output(what, path, clipped[what], parts.voxels * channels) for what, path in wanted.items())
-    return Report(outputs, planned, count, parts.voxels, time.perf_counter() - started)
+    spent = time.perf_counter() - started
+    return Report(outputs, planned, count, parts.voxels, spent, seen.verdict(said) if seen else None)
 
 
 def _images(answers: Answers, extras: list[Extra]) -> Iterator[tuple[str, Block]]:
     """The images that are wanted of one tile, (channels, *space), as `Restoration` makes them."""
     means, scales = answers
-    yield "mean", mixture_mean(means)
+    yield "mean", laplace.mixture_mean(means)
     for extra in extras:
         assert scales is not None  # _wanted saw to it
         yield from zip(extra.paths, extra.make(means, scales), strict=True)
@@ -177,15 +191,10 @@ def _extras(
 ) -> list[Extra]:
     found = []
     if scale is not None:
-        found.append(_single("scale", scale, mixture_scale))
+        found.append(_single("scale", scale, laplace.mixture_scale))
     if interval is not None:
         p, lower, upper = checked_probability(interval[0]), Path(interval[1]), Path(interval[2])
-
-        def band(means: Block, scales: Block) -> tuple[Block, Block]:
-            mean, half = mixture_mean(means), laplace.symmetric_interval(means, scales, p)
-            return mean - half, mean + half
-
-        found.append(Extra({"lower": lower, "upper": upper}, band))
+        found.append(Extra({"lower": lower, "upper": upper}, partial(mixture_interval, p=p)))
     if probability is not None:
         eps, path = probability
         if not 0 < eps < np.inf:
@@ -247,25 +256,13 @@ class _Filing:
 def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dtype[Any], overwrite: bool) -> Writer:
     axes, shape = parts.result_axes(channels), parts.result_shape(channels)
     source = parts.source
-    cores = dict(zip(parts.space, planned.core, strict=True))
-    chunks = [
-        min(size, chunk(cores[letter], SIDE[letter]) if letter in cores else SIDE[letter] if letter in "YX" else 1)
-        for letter, size in zip(axes, shape, strict=True)
-    ]
+    fitting = chunks(parts, planned.core, channels)
     return open_writer(
-        path, shape, kind, axes, source.voxel_size, source.time_step, overwrite, chunks, name=source.name
+        path, shape, kind, axes, source.voxel_size, source.time_step, overwrite, fitting, name=source.name
     )
 
 
-def chunk(core: int, about: int) -> int:
-    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk; else `about`."""
-    if core <= about:
-        return core
-    fitting = [n for n in range(max(1, about // 3), about * 3 // 2 + 1) if core % n == 0]
-    return min(fitting, key=lambda n: abs(n - about), default=about)
-
-
-def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra]) -> dict[str, Path]:
+def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra], mask: PathLike | None) -> dict[str, Path]:
     wanted = {"mean": Path(out)}
     for extra in extras:
         wanted |= extra.paths
@@ -276,6 +273,8 @@ def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra]) -> dict[str,
         )
     if "disagreement" in wanted and len(ensemble) == 1:
         raise ModelError("A single network cannot disagree. Leave the disagreement out, or train at least 2 members.")
+    if mask is not None:
+        wanted[MASK] = Path(mask)
     places = [path.resolve() for path in wanted.values()]
     twice = sorted({str(path) for path in places if places.count(path) > 1})
     if twice:

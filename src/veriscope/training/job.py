@@ -101,7 +101,7 @@ class Job:
         return {name: self.seen.get(name) for name in ("low", "high", "voxel_size", "time_step")}
 
     def facts(
-        self, finished: int, history: list[dict[str, Any]], calibration: dict[str, Any] | None = None
+        self, finished: int, history: list[dict[str, Any]], measured: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """What the model folder tells of its training."""
         best = {row["member"]: row["best"] for row in history}
@@ -117,7 +117,7 @@ class Job:
             },
             **self.images(),
             "scores": {"check_loss": [best[member] for member in sorted(best)]},
-            **({"calibration": calibration} if calibration else {}),
+            **(measured or {}),
             "history": history,
         }
 
@@ -126,11 +126,11 @@ class Job:
         members: int,
         finished: int,
         history: list[dict[str, Any]],
-        calibration: dict[str, Any] | None = None,
+        measured: dict[str, Any] | None = None,
     ) -> None:
         """Description and log; `members` have weights on disk, `finished` of them are done."""
         if self.folder and self.team.leads:
-            files.write_description(self.folder, self.recipe, members, self.facts(finished, history, calibration))
+            files.write_description(self.folder, self.recipe, members, self.facts(finished, history, measured))
             files.write_log(self.folder, history)
 
 

@@ -16,12 +16,16 @@ from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.training import checkpoint
 from veriscope.training.allocator import kept_memory
+from veriscope.training.answers import ask
 from veriscope.training.job import Job, Source
 from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener, Silence
 from veriscope.training.recalibration import recalibration
+from veriscope.training.remembering import remembered
+
+VOXELS = {2: 2**19, 3: 2**18}  # of patches looked at after training, by dimensions: those of stacks take longer
 
 
 def train(
@@ -115,9 +119,18 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
         job.write(len(finished), len(finished), history)
         if job.folder and job.team.leads:
             (job.folder / checkpoint.FILE).unlink(missing_ok=True)
-    calibration = recalibration(job.recipe, finished, job.check) if job.recipe.probabilistic else None
-    job.write(len(finished), len(finished), history, calibration)
-    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, calibration))
+    job.write(len(finished), len(finished), history, measured := _measured(job, finished))
+    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, measured))
+
+
+def _measured(job: Job, finished: list[UNet]) -> dict[str, Any]:
+    """What the patches tell of a trained ensemble: how far its scales are off, and what training images look like."""
+    ensemble = Ensemble(job.recipe, tuple(finished))
+    voxels = VOXELS[len(job.recipe.axes)]
+    checked = ask(ensemble, job.check, voxels)
+    found = {"calibration": recalibration(checked)} if job.recipe.probabilistic else {}
+    known = remembered(ask(ensemble, job.patches, voxels), checked)
+    return {**found, "familiar": known} if known else found
 
 
 def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[UNet], list[dict[str, Any]]]:

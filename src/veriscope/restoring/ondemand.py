@@ -1,0 +1,278 @@
+"""The members' predictions, computed tile by tile when they are read: for images where memory does not hold them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from veriscope.images.lazy import Cuts, plain_index
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Normalization
+from veriscope.restoring.chunks import chunks
+from veriscope.restoring.frames import Frames, Number
+from veriscope.restoring.plan import Plan
+from veriscope.restoring.running import Answers, Block, Networks, Queue, Task, run
+from veriscope.restoring.scaling import from_units, to_units
+from veriscope.tiling import Span, Tile, spans
+
+Make = Callable[..., Any]  # of means and scales (M, *axes): an image or several, (*axes)
+Key = tuple[Number, tuple[int, ...]]  # of a tile: its frame, and its place among the tiles along each spatial axis
+
+
+@dataclass
+class _Predicted:
+    """A tile of the frame `number`: means and scales (M, C, *core) for `core`, of which `left` voxels are missing."""
+
+    number: Number
+    core: Span
+    answers: Answers
+    left: int
+
+    @property
+    def nbytes(self) -> int:
+        return sum(values.nbytes for values in self.answers if values is not None)
+
+
+class OnDemand:
+    """What the members of `model` predict for an image, tile by tile of `plan`, computed when it is asked for.
+
+    `forward` takes each frame to the network's units, `back` its predictions to grey values, `factors` correct the
+    scales. The tiles used last are kept, up to `room` bytes of them but always one. One thread computes at a time.
+    """
+
+    def __init__(
+        self,
+        parts: Frames,
+        model: Ensemble,
+        plan: Plan,
+        device: torch.device,
+        forward: Callable[[Number], Normalization],
+        back: Callable[[Number], Normalization | None],
+        factors: Sequence[float] | None,
+        room: int,
+    ) -> None:
+        self.parts, self.plan, self.room = parts, plan, room
+        self.channels = model.recipe.channels_out
+        self.probabilistic = model.recipe.probabilistic
+        self.axes, self.shape = parts.result_axes(self.channels), parts.result_shape(self.channels)
+        self.computed = 0  # tiles so far
+        self.lock = RLock()
+        self._model, self._device, self._factors = model, device, factors
+        self._forward, self._back = forward, back
+        self._tiles = [
+            list(spans(*lengths)) for lengths in zip(plan.shape, plan.core, plan.halo, plan.step, strict=True)
+        ]
+        self._queue = Queue(parts, plan)  # remembers that tiles had to shrink
+        self._kept: OrderedDict[Key, _Predicted] = OrderedDict()
+        self._open: tuple[Key, _Predicted] | None = None
+
+    @property
+    def members(self) -> int:
+        return len(self._model)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return chunks(self.parts, self.plan.core, self.channels)
+
+    @property
+    def cuts(self) -> Cuts:
+        """Where tiles begin along each axis of the result."""
+        cores = dict(zip(self.parts.space, self.plan.core, strict=True))
+        steps = [
+            cores.get(letter, size if letter == "C" else 1) for letter, size in zip(self.axes, self.shape, strict=True)
+        ]
+        return tuple(tuple(range(0, size, step)) for size, step in zip(self.shape, steps, strict=True))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the tiles that are kept now."""
+        return sum(tile.nbytes for tile in self._kept.values())
+
+    def images(self, make: Make, placed: bool = False) -> list[Computed]:
+        """Arrays of the images that `make` makes of means and scales (M, *axes).
+
+        With `placed` it is also told the `corner` of the part it gets in the `whole`. Settings that it refuses are
+        refused now, not in the middle of the image.
+        """
+        tried = (self.members, *(1 for _ in self.shape))
+        made = several(make(np.zeros(tried, np.float32), np.ones(tried, np.float32)))
+        return [Computed(self, make, which, placed=placed) for which in range(len(made))]
+
+    def predictions(self) -> tuple[Computed, Computed | None]:
+        """Means and scales of all members, (M, *axes)."""
+        means = Computed(self, lambda means, scales: means, first=(self.members,))
+        if not self.probabilistic:
+            return means, None
+        return means, Computed(self, lambda means, scales: scales, first=(self.members,))
+
+    def pieces(self, region: Span) -> Iterator[tuple[Span, Block, Block | None]]:
+        """What lies within `region`, a slice for each axis of the result, tile by tile: where, means and scales."""
+        wanted = list(self._touched(region))
+        missing = [key for key in wanted if key not in self._kept]
+        for key in wanted:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                yield self._piece(self._kept[key], region)
+        for tile in self._compute(missing) if missing else ():
+            yield self._piece(tile, region)
+
+    def _touched(self, region: Span) -> Iterator[Key]:
+        asked = {
+            letter: range(part.start, part.stop, part.step) for letter, part in zip(self.axes, region, strict=True)
+        }
+        if not all(asked.values()):
+            return
+        numbers = product(*(asked[letter] for letter in self.parts.outer))
+        places = [
+            sorted({at // core for at in asked[letter]})
+            for letter, core in zip(self.parts.space, self.plan.core, strict=True)
+        ]
+        for number in numbers:
+            for place in product(*places):
+                yield number, place
+
+    def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None]:
+        """The part of `tile` within `region`, in the axes of the result."""
+        covered = {letter: slice(n, n + 1) for letter, n in zip(self.parts.outer, tile.number, strict=True)}
+        covered |= {"C": slice(0, self.channels)} | dict(zip(self.parts.space, tile.core, strict=True))
+        whole = [covered[letter] for letter in self.axes]
+        where = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(whole, region, strict=True))
+        inside = tuple(slice(w.start - a.start, w.stop - a.start) for w, a in zip(where, whole, strict=True))
+        means, scales = (
+            None if values is None else self._arranged(values)[(slice(None), *inside)] for values in tile.answers
+        )
+        assert means is not None
+        return where, means, scales
+
+    def _arranged(self, values: Block) -> Block:
+        count, channels, *core = values.shape
+        return self.parts.arranged(values.reshape(count, *(1 for _ in self.parts.outer), channels, *core), channels)
+
+    # Computing
+
+    @cached_property
+    def _networks(self) -> Networks:
+        return Networks(self._model, self._device, self._factors)
+
+    def _compute(self, keys: Iterable[Key]) -> Iterator[_Predicted]:
+        """Tiles in the order of `keys`; each is kept as long as there is room."""
+        self._queue.begin(map(self._task, keys))
+        self._open = None
+        with closing(run(self.parts, self._networks, self.plan, self._prepare, self._into, self._queue)) as finished:
+            for number, core, answers in finished:  # tiles may come in parts, when memory was short
+                from_units(self._back(number), *answers)
+                assert self._open is not None
+                key, tile = self._open
+                tile.left -= prod(part.stop - part.start for part in core)
+                if tile.left == 0:
+                    self._kept[key] = tile
+                    self.computed += 1
+                    yield tile
+        self._open = None
+
+    def _task(self, key: Key) -> Task:
+        number, place = key
+        reads, cores = zip(*(axis[at] for axis, at in zip(self._tiles, place, strict=True)), strict=True)
+        return Task(number, Tile(reads, cores))
+
+    def _prepare(self, number: Number, block: NDArray[Any]) -> Block:
+        return to_units(self._forward(number), block)
+
+    def _into(self, number: Number, core: Span) -> Answers:
+        """The place of `core` in the answers of its tile."""
+        key = number, tuple(part.start // size for part, size in zip(core, self.plan.core, strict=True))
+        if self._open is None or self._open[0] != key:
+            self._open = None
+            self._open = key, self._begin(key)
+        tile = self._open[1]
+        inside = [slice(c.start - t.start, c.stop - t.start) for c, t in zip(core, tile.core, strict=True)]
+        place = (slice(None), slice(None), *inside)
+        means, scales = tile.answers
+        return means[place], None if scales is None else scales[place]
+
+    def _begin(self, key: Key) -> _Predicted:
+        """An empty tile, for which those that were used least recently have made room."""
+        core = self._task(key).core(self.parts.shape)
+        size = (self.members, self.channels, *(part.stop - part.start for part in core))
+        needed = 4 * prod(size) * (2 if self.probabilistic else 1)
+        while self._kept and self.kept_bytes + needed > self.room:
+            self._kept.popitem(last=False)
+        scales = np.empty(size, np.float32) if self.probabilistic else None
+        return _Predicted(key[0], core, (np.empty(size, np.float32), scales), prod(size[2:]))
+
+
+class Computed:
+    """A lazy float32 array: what `make` makes of the members' predictions, computed where it is read.
+
+    `which` of the images that it makes; `first` are axes that it puts before those of the image.
+    """
+
+    def __init__(
+        self, source: OnDemand, make: Make, which: int = 0, placed: bool = False, first: tuple[int, ...] = ()
+    ) -> None:
+        self.source = source
+        self.shape: tuple[int, ...] = (*first, *source.shape)
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._make, self._which, self._placed, self._first = make, which, placed, first
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return (*self._first, *self.source.chunks)
+
+    @property
+    def cuts(self) -> Cuts:
+        return (*((0,) for _ in self._first), *self.source.cuts)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Block:
+        parts = plain_index(index, self.shape)
+        region = tuple(part if isinstance(part, slice) else slice(part, part + 1, 1) for part in parts)
+        shape = [len(range(part.start, part.stop, part.step)) for part in region]
+        result = np.empty(shape, np.float32)
+        first, region = region[: len(self._first)], region[len(self._first) :]
+        with self.source.lock:
+            for where, means, scales in self.source.pieces(region):
+                into, out = zip(
+                    *(_meeting(part, piece) for part, piece in zip(region, where, strict=True)), strict=True
+                )
+                result[(..., *into)] = self._made(where, means, scales)[(*first, *out)]
+        return result[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
+
+    def _made(self, where: Span, means: Block, scales: Block | None) -> Block:
+        place = {"corner": [part.start for part in where], "whole": self.source.shape} if self._placed else {}
+        made: Block = several(self._make(means, scales, **place))[self._which]
+        return made
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+def several(made: Any) -> tuple[Any, ...]:
+    """What a `Make` made, as a tuple also where it is a single image."""
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _meeting(asked: slice, piece: slice) -> tuple[slice, slice]:
+    """Where the entries that `asked` takes out of `piece` of an axis belong in the answer, and where in the piece."""
+    first, stop = (-((asked.start - edge) // asked.step) for edge in (piece.start, piece.stop))
+    return slice(first, stop), slice(asked.start + first * asked.step - piece.start, None, asked.step)

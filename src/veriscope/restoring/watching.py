@@ -1,0 +1,131 @@
+"""What restoring notices on the way: whether the image is like those of training, and which parts of it are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import laplace
+from veriscope.errors import ModelError
+from veriscope.familiarity import THIN, Familiar, Verdict, figures, verdict, windows
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Normalization
+from veriscope.restoring.frames import Frames, Number
+from veriscope.restoring.running import Answers, Block
+from veriscope.restoring.scaling import stored_normalization
+
+VOXELS_ALIKE = 1.15  # ratio of voxel sizes; beyond it the networks see other sizes than they learned
+RANGES_ALIKE = 5.0  # ratio of intensity ranges
+TRUSTED, DOUBTFUL = 255, 0  # in the mask, as Fiji has it
+
+
+class Watcher:
+    """Looks at every restored tile, in the network's units, and gives the verdict at the end.
+
+    `factors`, one per channel, are those by which the scales are corrected (`scale_factors`): what is known of training
+    is of scales as they were predicted. With `masking`, `mask` is that of the tile seen last, (C_out, *space).
+    It costs a few percent of the restoration. Tiles are looked at each for itself, in windows of the size used before.
+    """
+
+    def __init__(self, known: Familiar, factors: Sequence[float] | None = None, masking: bool = False) -> None:
+        self.known = known
+        self.factors = None if factors is None else np.array(factors, np.float32)
+        self.masking = masking
+        self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
+        self.rows: list[dict[str, float]] = []
+        self.pixels = self.strong = 0
+
+    def __call__(self, given: Block, answers: Answers) -> None:
+        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space)."""
+        means, scales = answers
+        if scales is not None and self.factors is not None:
+            scales = scales / self.factors.reshape(1, -1, *(1 for _ in means.shape[2:]))
+        spans: list[Any] = [(..., *span) for span in windows(given.shape[1:], self.known.window)]
+        rows = [figures(given[span], means[span], None if scales is None else scales[span]) for span in spans]
+        self.rows += rows
+        thin = (...,) if self.masking else THIN
+        strong = None
+        if scales is not None and self.known.strong is not None:
+            strong = laplace.disagreement(means[thin], scales[thin]) > self.known.strong
+            self.pixels += strong.size
+            self.strong += int(np.count_nonzero(strong))
+        if self.masking:
+            self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
+            if strong is not None:
+                self.mask[strong] = DOUBTFUL
+            far = self.known.distance(self.known.table(rows)) > self.known.far
+            for span, doubtful in zip(spans, far, strict=True):
+                if doubtful:
+                    self.mask[span] = DOUBTFUL
+
+    def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
+        """On all tiles seen so far."""
+        return verdict(self.known, self.rows, self.strong / self.pixels if self.pixels else None, warnings)
+
+
+def watcher(ensemble: Ensemble, factors: Sequence[float] | None = None, masking: bool = False) -> Watcher | None:
+    """A watcher for `ensemble`; None when it does not know its training images. Raises ModelError if a mask is wanted.
+
+    The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
+    those of training than 99 % of them.
+    """
+    stored = ensemble.facts.get("familiar")
+    if isinstance(stored, Mapping):
+        return Watcher(Familiar.from_json(stored), factors, masking)
+    if masking:
+        raise ModelError(
+            "This model does not know what its training images looked like, so it cannot say where to trust a "
+            "restoration: its training did not come to an end, or had very few patches. Leave out the trust mask, or "
+            "finish the training."
+        )
+    return None
+
+
+def warnings_about(
+    frames: Frames, ensemble: Ensemble, normalization: Callable[[Number], Normalization] | None
+) -> tuple[str, ...]:
+    """What can be seen before restoring: voxel size and intensities unlike those of training, in whole sentences.
+
+    `normalization` is None when the intensities were not taken from the image.
+    """
+    found = [*_voxels(frames, ensemble)]
+    if normalization is not None:
+        found += _intensities(normalization(next(frames.numbers())), ensemble)
+    return tuple(found)
+
+
+def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
+    trained = ensemble.facts.get("voxel_size")
+    here = [frames.source.voxel(letter) for letter in frames.space]
+    if not trained or None in here or len(trained) != len(here):
+        return []
+    ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True) if a]
+    if max(ratios) <= VOXELS_ALIKE:
+        return []
+    now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
+    return [
+        f"Its voxels measure {now} um ({frames.space}), those of the training images {then} um: structures "
+        f"have another size than the networks know. Resize the image, or train on images with such voxels."
+    ]
+
+
+def _intensities(here: Normalization, ensemble: Ensemble) -> list[str]:
+    trained = stored_normalization(ensemble.facts, "low")
+    if trained is None or trained.channels != here.channels:
+        return []
+    for channel, (new, old) in enumerate(zip(here.range, trained.range, strict=True)):
+        if max(new / old, old / new) > RANGES_ALIKE:
+            where = f" in channel {channel}" if here.channels > 1 else ""
+            now, then = (f"{one.low[channel]:.4g} and {one.high[channel]:.4g}" for one in (here, trained))
+            return [
+                f"Its intensities{where} (percentiles 2 and 99.8: {now}) span {_times(new / old)} those of the "
+                f"training images ({then}). Was it normalised or converted, or taken with other settings?"
+            ]
+    return []
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g} times" if ratio > 1 else f"1/{1 / ratio:.2g} of"

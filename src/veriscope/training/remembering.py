@@ -1,0 +1,47 @@
+"""After training: what the images of training look like to the ensemble, so that others can be told apart later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from veriscope import laplace
+from veriscope.familiarity import familiar, figures, windows
+from veriscope.training.answers import Answers
+
+LARGEST = 2**12  # pixels of a window, about
+
+
+def remembered(trained: Answers, checked: Answers) -> dict[str, Any] | None:
+    """`Familiar` as JSON: windows of patches trained on and of others alike, and disagreement on those others only.
+
+    None when there are too few windows, or too small ones, to say anything.
+    """
+    window = window_of(trained.low.shape[2:])
+    rows = [row for answers in (trained, checked) for row in _rows(answers, window)]
+    inner = checked.centre
+    disagreement = (
+        laplace.disagreement(inner.means, inner.scales) if inner.scales is not None and len(inner.means) > 1 else None
+    )
+    known = familiar(window, rows, disagreement)
+    return None if known is None else known.to_json()
+
+
+def window_of(patch: Sequence[int]) -> tuple[int, ...]:
+    """A window of a patch's shape, or half or a quarter of it, ... until it is small."""
+    window = tuple(patch)
+    while prod(window) > LARGEST:
+        window = tuple(-(-size // 2) for size in window)
+    return window
+
+
+def _rows(answers: Answers, window: Sequence[int]) -> list[dict[str, float]]:
+    rows = []
+    for number, low in enumerate(answers.low):
+        means = answers.means[:, number]
+        scales = None if answers.scales is None else answers.scales[:, number]
+        for span in windows(low.shape[1:], window):
+            part: Any = (..., *span)
+            rows.append(figures(low[part], means[part], None if scales is None else scales[part]))
+    return rows
