@@ -49,9 +49,8 @@ def quarters(image: Any, most: int = 4) -> Iterator[Any]:
         yield image[y : y + SIDE, x : x + SIDE]
 
 
-def given_by(image: Any, zero: float, one: float) -> Normalization:
+def moved(right: Normalization, zero: float, one: float) -> Normalization:
     """The right percentiles moved: 0 and 1 of the networks become `zero` and `one` of the right range."""
-    right = fit([image[None]])
     low, span = right.low[0], right.range[0]
     return Normalization((low + zero * span,), (low + one * span,))
 
@@ -71,9 +70,9 @@ def cases(data: Path) -> Iterator[tuple[str, Any, Normalization | None, Any]]:
     channels = [w2s.split(data, channel) for channel in range(3)]
     _, check, test = channels[0]
     for name, pairs in zip(ALIKE, (check, test), strict=True):
-        yield from ((name, low, None, high) for low, high in _pairs(pairs))
+        yield from ((name, low, right, high) for low, high, right in _pairs(pairs))
     for channel in (1, 2):
-        yield from ((f"channel {channel}", low, None, high) for low, high in _pairs(channels[channel][2]))
+        yield from ((f"channel {channel}", low, right, high) for low, high, right in _pairs(channels[channel][2]))
     yield from (("epithelium", plane, None, None) for plane in _epithelium(data.parent / "epithelium"))
     for _ in range(8):
         yield "Gaussian noise", rng.normal(100, 10, (SIDE, SIDE)).astype(np.float32), None, None
@@ -87,19 +86,22 @@ def cases(data: Path) -> Iterator[tuple[str, Any, Normalization | None, Any]]:
         "blurred by 2 pixels": lambda image: gaussian_filter(image, 2),
         "3 photons": lambda image: fewer_photons(image, rng),
     }
-    for low, high in _pairs(test, 2):
-        yield "range three times too wide", low, given_by(low, 0, 3), high
-        yield "range three times too narrow", low, given_by(low, 0, 1 / 3), high
-        yield "offset of one range", low, given_by(low, -1, 0), high
+    for low, high, right in _pairs(test, 2):
+        yield "range three times too wide", low, moved(right, 0, 3), high
+        yield "range three times too narrow", low, moved(right, 0, 1 / 3), high
+        yield "offset of one range", low, moved(right, -1, 0), high
         yield "truth as input", high, None, high
         for name, change in changes.items():
             yield name, np.ascontiguousarray(change(low), np.float32), None, None
 
 
-def _pairs(pairs: Pairs, most: int = 4) -> Iterator[tuple[Any, Any]]:
+def _pairs(pairs: Pairs, most: int = 4) -> Iterator[tuple[Any, Any, Normalization]]:
+    """Quarters of low and high images, with the normalisation of the whole low image."""
     for pair in pairs:
         low, high = (np.asarray(image, np.float32) for image in (pair.low, pair.high))
-        yield from zip(quarters(low, most), quarters(high, most), strict=True)
+        right = fit([low[None]])
+        for parts in zip(quarters(low, most), quarters(high, most), strict=True):
+            yield *parts, right
 
 
 def _epithelium(folder: Path) -> Iterator[Any]:
@@ -190,10 +192,10 @@ def verdicts(model: Any, data: Path, say: Callable[..., None]) -> None:
     say("\nAbove which a look is advised (level 1 or 2): alarms at each threshold")
     chosen, fresh = (found[name] for name in ALIKE)
     for what, levels in (("unlike", SHARES), ("disagreeing", STRONG), ("one_sided", SIDED)):
-        say(f"  {what:12}" + "".join(f"{level:8.0%}" for level in levels))
+        say(f"  {what:22}" + "".join(f"{level:8.0%}" for level in levels))
         for title, group in ((f"false, {ALIKE[0]}", chosen), (f"false, {ALIKE[1]}", fresh), ("detected", other)):
             rates = [np.mean([(getattr(one, what) or 0) > level for one in group]) for level in levels]
-            say(f"    {title:20}" + "".join(f"{rate:8.1%}" for rate in rates)[10:])
+            say(f"    {title:20}" + "".join(f"{rate:8.1%}" for rate in rates))
     say("\nThe verdict as it is:")
     for title, group in (
         (f"false alarms, {ALIKE[0]}", chosen),

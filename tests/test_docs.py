@@ -75,7 +75,7 @@ def make_files(folder: Path) -> None:
     vs.save_image(folder / "huge.ome.zarr", vs.Image(picture((256, 256), 5)[0], "YX", (0.1, 0.1)))
     recipe = vs.Recipe(axes="YX", base=2, depth=1)
     pairs = vs.read_pairs(folder / "mito/low", folder / "mito/high")
-    patches = vs.cut_patches(pairs, shape=recipe.patch, per_image=1)
+    patches = vs.cut_patches(pairs, shape=recipe.patch, per_image=3)
     vs.train(recipe, patches, patches, members=2, epochs=1, folder=folder / "model", device="cpu", progress=False)
 
 

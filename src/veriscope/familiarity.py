@@ -38,6 +38,7 @@ FIGURES = {
 }
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
+STEADY = 0.05  # the least deviation of a figure, for those that are nearly the same in all windows of training
 LEAST = 16  # windows, to say what training images look like
 THIN: Any = (..., slice(None, None, 2), slice(None, None, 2))  # pixels whose disagreement is looked at
 TINY = 1e-4  # of the normalised range: nothing is measured finer
@@ -57,7 +58,7 @@ def windows(shape: Sequence[int], window: Sequence[int]) -> list[Span]:
     spans: list[Span] = [()]
     for length, size in zip(shape, window, strict=True):
         size = min(length, size)
-        count = max(1, round(length / size))
+        count = -(-length // size)
         starts = np.linspace(0, length - size, count).round().astype(int).tolist()
         spans = [(*span, slice(start, start + size)) for span in spans for start in starts]
     return spans
@@ -183,18 +184,16 @@ def familiar(
 ) -> Familiar | None:
     """What training images look like: figures of their windows, and disagreement of pixels (any shape) not trained on.
 
-    None for fewer than LEAST windows. Figures that are the same in all windows are left out.
+    None for fewer than LEAST windows.
     """
     if len(rows) < LEAST:
         return None
     names = tuple(rows[0])
     table = np.array([[row[name] for name in names] for row in rows], float)
-    kept = [number for number in range(len(names)) if table[:, number].std() > 1e-9]
-    table, names = table[:, kept], tuple(names[number] for number in kept)
-    centre, deviation = table.mean(0), table.std(0)
+    centre, deviation = table.mean(0), np.maximum(table.std(0), STEADY)
     standard = (table - centre) / deviation
-    covariance = np.atleast_2d(np.cov(standard.T))
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(len(names))
+    covariance = (1 - SHRINKAGE) * np.atleast_2d(np.cov(standard.T))
+    np.fill_diagonal(covariance, 1)
     inverse = np.asarray(np.linalg.inv(covariance), float)
     distances = np.sqrt(np.einsum("ni,ij,nj->n", standard, inverse, standard))
     levels = np.arange(101)
@@ -218,7 +217,7 @@ class Verdict:
     level: int  # 0: like the training images, 1: unlike them in parts, 2: unlike them
     unlike: float  # share of windows farther from the training images than 99 % of those
     disagreeing: float | None  # share of pixels that disagree more than 99 % of those of images like in training
-    one_sided: float = 0.5  # largest share of windows on the same side of a figure's median in training, 0.5 to 1
+    one_sided: float = 0.5  # share of windows on one side of training for the figure that is most so, 0.5 to 1
     reasons: tuple[str, ...] = ()  # what sets it apart, the strongest first
     warnings: tuple[str, ...] = field(default=())  # voxel size, intensities: whole sentences
 
@@ -227,14 +226,19 @@ class Verdict:
         """The level in words."""
         return LEVELS[self.level]
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """The level with its figures, reasons and what to do, in one line."""
         shares = f"{self.unlike:.0%} of its windows lie beyond 99 % of those of training"
         if self.disagreeing is not None:
-            shares += f"; in {self.disagreeing:.1%} of the pixels the networks disagree more than in 99 % of training"
+            shares += f", in {self.disagreeing:.1%} of the pixels the networks disagree more than in 99 % there"
         text = f"{self.words[0].upper()}{self.words[1:]}: {shares}."
         if self.level and self.reasons:
             text += f" It has {', '.join(self.reasons)}."
-        return " ".join([text, *([ADVICE[self.level]] if self.level else []), *self.warnings])
+        return f"{text} {ADVICE[self.level]}".rstrip()
+
+    def __str__(self) -> str:
+        return " ".join([self.told, *self.warnings])
 
 
 def verdict(
@@ -243,15 +247,21 @@ def verdict(
     """The verdict on an image: figures of its windows, and the share of its pixels with strong disagreement."""
     table = known.table(rows)
     unlike = float((known.distance(table) > known.far).mean())
-    sided = (table > known.medians).mean(0) if len(table) >= ENOUGH else np.full(len(known.names), 0.5)
-    sided = np.maximum(sided, 1 - sided)
     level = int(unlike > LOOK) + int(unlike > REJECT)
     if disagreeing is not None:
         level = max(level, int(disagreeing > DISAGREE_LOOK) + int(disagreeing > DISAGREE_REJECT))
-    one_sided = float(sided.max())
+    one_sided = _one_sided(known, table)
     level = max(level, int(one_sided > ONE_SIDED))
     reasons = _reasons(known, table) if level else ()
     return Verdict(level, unlike, disagreeing, one_sided, reasons, tuple(warnings))
+
+
+def _one_sided(known: Familiar, table: NDArray[np.float64]) -> float:
+    """The largest share of windows on one side of a median in training, among figures that are off on the whole."""
+    off = np.abs(np.median((table - known.centre) / known.deviation, axis=0)) > 1
+    if len(table) < ENOUGH or not off.any():
+        return 0.5
+    return float(max((table > known.medians).mean(0)[off].max(), (table < known.medians).mean(0)[off].max()))
 
 
 def _reasons(known: Familiar, table: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def test_version_and_help(veriscope: Any) -> None:
     assert veriscope("-h").code == 0
 
 
-@pytest.mark.parametrize("command", ["train", "restore", "judge", "info", "demo"])
+@pytest.mark.parametrize("command", ["train", "restore", "judge", "cross", "info", "demo"])
 def test_each_command_explains_itself_with_examples(command: str, veriscope: Any) -> None:
     answer = veriscope(command, "--help")
     assert answer.code == 0
@@ -416,3 +416,67 @@ def test_only_the_first_process_of_a_team_speaks(desk: Path) -> None:
 
 def test_the_log_of_a_model_can_be_read_by_any_program(desk: Path) -> None:
     assert json.loads(Path("model/recipe.json").read_text())["format"] == 1
+
+
+# What can be trusted
+
+
+def known_model(desk: Path, veriscope: Any) -> None:
+    """A model that remembers its training images."""
+    how = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 12 --members 2 --device cpu --axes YX")
+    assert veriscope("train", "low", "high", "--out", "known", "--epochs", 2, *how).code == 0
+
+
+def test_every_restoration_comes_with_a_verdict_and_a_mask_if_wanted(desk: Path, veriscope: Any) -> None:
+    known_model(desk, veriscope)
+    answer = veriscope("restore", "new.tif", "--model", "known", "--out", "checked", "--trust-mask")
+    assert answer.code == 0, answer.err
+    assert "ike the training images" in answer.out
+    assert "of its windows lie beyond 99 %" in answer.out
+    mask = vs.read_image("checked/new.trust-mask.ome.tif")
+    assert (mask.axes, mask.shape, str(mask.dtype)) == ("YX", (45, 37), "uint8")
+    assert "windows of 8 x 8 pixels" in veriscope("info", "known").out
+    judged = veriscope("judge", "low", "high", "--model", "known", "--report", "known.html")
+    assert "of 4 images are like the training images" in judged.out
+    assert "Told without the truth" in (desk / "known.html").read_text(encoding="utf-8")
+
+
+def test_a_mask_needs_a_model_that_knows_its_training_images(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("restore", "new.tif", "--model", "model", "--out", "checked", "--trust-mask")
+    assert answer.code == 2
+    assert "does not know what its training images looked like" in answer.err
+    assert not (desk / "checked").exists()
+
+
+def test_models_and_data_sets_are_crossed(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("cross", "model", "plain", "--on", ".", "--on", "low,high", "--axes", "YX", "--out", "t.csv")
+    assert answer.code == 0, answer.err
+    with open(desk / "t.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert [row[:3] for row in rows[1:]] == [[m, d, "4"] for m in ("model", "plain") for d in (".", "low,high")]
+    again = veriscope("cross", "model", "--on", "low,high", "--axes", "YX", "--out", "t.csv")
+    assert again.code == 2
+    assert "--overwrite" in again.err
+    assert veriscope("cross", "model", "--on", "low,high", "--axes", "YX", "--out", "t.json").code == 0
+    assert json.loads((desk / "t.json").read_text())[0]["images"] == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("nowhere", "LOW,HIGH"),
+        ("low", "holds no pairs"),
+        ("low,high,low", "LOW,HIGH"),
+        ("low,nowhere", "nowhere"),
+    ],
+)
+def test_data_sets_that_are_none_are_named(data: str, words: str, desk: Path, veriscope: Any) -> None:
+    answer = veriscope("cross", "model", "--on", data, "--axes", "YX")
+    assert answer.code == 2
+    assert words in answer.err
+
+
+def test_crossing_tables_have_a_known_ending(desk: Path, veriscope: Any) -> None:
+    answer = veriscope("cross", "model", "--on", "low,high", "--axes", "YX", "--out", "t.xlsx")
+    assert answer.code == 2
+    assert "table.csv" in answer.err

@@ -11,12 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from veriscope.errors import VeriscopeError, VeriscopeWarning
+
+if TYPE_CHECKING:
+    from veriscope.familiarity import Verdict
 
 STOPPED_BY_USER = 130
 CANNOT = 2
@@ -45,6 +48,13 @@ def note(message: str) -> None:
 def show(text: str = "", style: str = "") -> None:
     """A line of the result on stdout."""
     out.print(Text(text, style=style), soft_wrap=True)
+
+
+def verdict(found: Verdict) -> None:
+    """Whether an image is like those of training: a line of the result, and what gives cause for concern as notes."""
+    show(f"  {found.told}", ("", "yellow", "bold red")[found.level])
+    for warning in found.warnings:
+        note(warning)
 
 
 def facts(title: str, rows: dict[str, str]) -> None:

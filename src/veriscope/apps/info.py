@@ -83,6 +83,9 @@ def _model(path: Path) -> None:
     calibration = words.calibration(known)
     if calibration:
         console.facts("Calibration", calibration)
+    remembered = words.familiar(known)
+    if remembered:
+        console.facts("Training images, to tell others from", remembered)
 
 
 def _training(known: dict[str, Any]) -> dict[str, str]:

@@ -101,6 +101,15 @@ def restore(
             rich_help_panel=MORE,
         ),
     ] = False,
+    trust_mask: Annotated[
+        bool,
+        typer.Option(
+            "--trust-mask",
+            help="Where it can be trusted (255) and where not (0), as far as can be told without the truth: "
+            "NAME.trust-mask.ome.tif.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     calibrated: Annotated[
         bool,
         typer.Option(
@@ -123,7 +132,8 @@ def restore(
     """Restore images of any size with a trained model.
 
     Reads TIFF, OME-TIFF, ImageJ hyperstacks and OME-Zarr; writes OME-TIFF or OME-Zarr with axes, voxel size and time
-    step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result.
+    step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result. For every
+    image it says whether it is like those of the training, so that you know how far to trust the result.
 
     Examples:
     veriscope restore new.tif --model model --out restored.ome.tif
@@ -143,6 +153,7 @@ def restore(
         "probability": (["probability"], probability),
         "entropy": (["entropy"], entropy),
         "disagreement": (["disagreement"], disagreement),
+        "trust_mask": (["trust-mask"], trust_mask),
     }
     extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
     beside = [name for names, _ in extras.values() for name in names]
@@ -151,9 +162,10 @@ def restore(
     from veriscope.networks.folder import load
 
     ensemble = load(model)
-    if extras and not ensemble.recipe.probabilistic:
+    uncertain = [f"--{option}" for option in extras if option != "trust_mask"]
+    if uncertain and not ensemble.recipe.probabilistic:
         raise ModelError(
-            f"{model} predicts no uncertainty, so {' and '.join(f'--{option}' for option in extras)} cannot be given. "
+            f"{model} predicts no uncertainty, so {' and '.join(uncertain)} cannot be given. "
             f"Leave them out, or train with --loss laplace."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
@@ -231,6 +243,8 @@ def _restore_all(
             console.fail(f"{job.source}: {problem}")
             continue
         console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+        if report.verdict is not None:
+            console.verdict(report.verdict)
         for output in report.outputs:
             if output.clipped:
                 console.note(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from csv import writer
 from math import isfinite
 from typing import Any, Literal, cast
 
@@ -52,6 +54,23 @@ def number(value: object) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The last part of every path, with as many of those before it as it takes to tell them apart."""
+    split = [[part for part in path.replace("\\", "/").split("/") if part not in ("", ".")] or [path] for path in paths]
+    for count in range(1, max(map(len, split), default=1) + 1):
+        names = ["/".join(parts[-count:]) for parts in split]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return list(paths)
+
+
+def csv(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table for spreadsheets."""
+    text = io.StringIO()
+    writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def size(count: float) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB"):
@@ -70,4 +89,15 @@ def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
     rows = {"right scales": f"{', '.join(f'{factor:.2f}' for factor in factors)} times the predicted (--calibrated)"}
     for eps, (before, after) in found["ece"].items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
+    return rows
+
+
+def familiar(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the model remembers of its training images, for people; nothing where it remembers nothing."""
+    found = facts.get("familiar")
+    if not isinstance(found, Mapping):
+        return {}
+    rows = {"knows": f"{found['count']:,} windows of {times(found['window'])} pixels by {len(found['names'])} figures"}
+    if found["disagreement"] is not None:
+        rows["disagreement"] = f"99 % of the pixels kept aside below {found['disagreement'][99]:.3f}"
     return rows

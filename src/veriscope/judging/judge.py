@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -14,7 +15,8 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.calibration import coverage
-from veriscope.errors import DataError
+from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.movie import one_plane
@@ -60,6 +62,7 @@ class Judgement:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     settings: str = quality.SETTINGS
     trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
+    verdicts: dict[str, Verdict] = field(default_factory=dict, repr=False)  # by image, told without its truth
     plane: Restoration | None = field(default=None, repr=False)  # of the first image, in grey values, if asked for
 
     @property
@@ -94,6 +97,11 @@ class Judgement:
         if self.trust is not None:
             parts.insert(1, str(self.trust))
             parts.insert(2, textwrap.fill(EXPLAINED, 100))
+        if self.verdicts:
+            told = [f"{name}: {found}" for name, found in self.verdicts.items() if found.level or found.warnings]
+            alike = len(self.verdicts) - sum(bool(found.level) for found in self.verdicts.values())
+            told.insert(0, f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth.")
+            parts.insert(-1, "\n".join(told))
         return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +111,7 @@ class Judgement:
             "overall": [_plain(row) for row in self.overall],
             "settings": self.settings,
             "trust": None if self.trust is None else self.trust.to_json(),
+            "verdicts": {name: asdict(found) for name, found in self.verdicts.items()},
             "facts": self.facts,
         }
 
@@ -141,10 +150,17 @@ def judge(
     kept: list[Picture] = []
     trusts: list[Trust] = []
     plane: Restoration | None = None
+    verdicts: dict[str, Verdict] = {}
     for number, pair in enumerate(pairs):
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
-        restored = restore(pair.low, model, tile, memory, device, normalize, undo, calibrated=calibrated)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
+            restored = restore(
+                pair.low, model, tile, memory, device, normalize, undo, calibrated=calibrated, lazy=False
+            )
+        if restored.verdict is not None:
+            verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
         found, shown = _compare(
             pair.name or f"image {number + 1}",
@@ -167,6 +183,7 @@ def judge(
         _facts(model, pairs, normalize, calibrated),
         trust=pool(trusts) if trusts else None,
         plane=plane,
+        verdicts=verdicts,
     )
 
 

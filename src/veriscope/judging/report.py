@@ -89,6 +89,16 @@ def render(
         training=Markup(_training(history)) if history else "",
         training_caption=_training_caption(history) if history else "",
         trust=_trusted(judgement.trust, Markup) if judgement.trust else None,
+        verdicts=[
+            {
+                "name": name,
+                "words": found.words,
+                "unlike": f"{found.unlike:.0%}".replace("%", " %"),
+                "disagreeing": "–" if found.disagreeing is None else f"{found.disagreeing:.1%}".replace("%", " %"),
+                "reasons": ", ".join(found.reasons[:1]),
+            }
+            for name, found in judgement.verdicts.items()
+        ],
         facts={heading: _told(group) for heading, group in everything.items()},
         json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
         version=versions()["veriscope"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import DeviceError
+from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
@@ -64,8 +65,8 @@ def restore(
     on the tiles that are read of it, once for each tile when it is saved, and `progress` hears nothing. The last tiles
     are kept, in up to a quarter of the memory. `restore_to_file` writes several images in one pass.
 
-    The `verdict` of the result says without the truth how much it can be trusted; None lazily, and for models that do
-    not know their training images.
+    The `verdict` of the result says without the truth how much it can be trusted, with a VeriscopeWarning where that is
+    in doubt; None lazily, and for models that do not know their training images.
 
     Raises ModelError (other axes or channels than trained for), DataError (NaN, constant image, senseless settings),
     DeviceError (device absent, memory too small); what is wrong with pixels is found when they are read.
@@ -110,7 +111,12 @@ def restore(
 
     arranged = None if scales is None else parts.arranged(scales, channels)
     restored = _of_image(parts, channels, parts.arranged(means, channels), arranged)
-    return replace(restored, verdict=seen.verdict(said)) if seen else restored
+    if seen is None:
+        return restored
+    found = seen.verdict(said)
+    if found.level or found.warnings:
+        warnings.warn(f"{image.name or 'The image'}: {found}", VeriscopeWarning, stacklevel=2)
+    return replace(restored, verdict=found)
 
 
 def _of_image(parts: Frames, channels: int, means: Block | Computed, scales: Block | Computed | None) -> Restoration:

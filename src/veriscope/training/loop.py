@@ -25,7 +25,7 @@ from veriscope.training.progress import Bar, Listener, Silence
 from veriscope.training.recalibration import recalibration
 from veriscope.training.remembering import remembered
 
-VOXELS = {2: 2**19, 3: 2**18}  # of patches looked at after training, by dimensions: those of stacks take longer
+VOXELS = 2**19  # of patches looked at after training
 
 
 def train(
@@ -126,10 +126,9 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
 def _measured(job: Job, finished: list[UNet]) -> dict[str, Any]:
     """What the patches tell of a trained ensemble: how far its scales are off, and what training images look like."""
     ensemble = Ensemble(job.recipe, tuple(finished))
-    voxels = VOXELS[len(job.recipe.axes)]
-    checked = ask(ensemble, job.check, voxels)
+    checked = ask(ensemble, job.check, VOXELS)
     found = {"calibration": recalibration(checked)} if job.recipe.probabilistic else {}
-    known = remembered(ask(ensemble, job.patches, voxels), checked)
+    known = remembered(ask(ensemble, job.patches, VOXELS), checked)
     return {**found, "familiar": known} if known else found
 
 

@@ -16,21 +16,23 @@ LARGEST = 2**12  # pixels of a window, about
 def remembered(trained: Answers, checked: Answers) -> dict[str, Any] | None:
     """`Familiar` as JSON: windows of patches trained on and of others alike, and disagreement on those others only.
 
-    None when there are too few windows, or too small ones, to say anything.
+    Patches are looked at in their central half: near the padding at their border networks answer otherwise than within
+    an image. None when there are too few windows to say anything.
     """
-    window = window_of(trained.low.shape[2:])
-    rows = [row for answers in (trained, checked) for row in _rows(answers, window)]
-    inner = checked.centre
-    disagreement = (
-        laplace.disagreement(inner.means, inner.scales) if inner.scales is not None and len(inner.means) > 1 else None
-    )
+    seen = trained.centre, checked.centre
+    window = window_of(seen[0].low.shape[2:])
+    rows = [row for answers in seen for row in _rows(answers, window)]
+    others = seen[1]
+    disagreement = None
+    if others.scales is not None and len(others.means) > 1:
+        disagreement = laplace.disagreement(others.means, others.scales)
     known = familiar(window, rows, disagreement)
     return None if known is None else known.to_json()
 
 
-def window_of(patch: Sequence[int]) -> tuple[int, ...]:
-    """A window of a patch's shape, or half or a quarter of it, ... until it is small."""
-    window = tuple(patch)
+def window_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """A window of the shape given, or half or a quarter of it, ... until it is small."""
+    window = tuple(shape)
     while prod(window) > LARGEST:
         window = tuple(-(-size // 2) for size in window)
     return window

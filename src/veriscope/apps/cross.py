@@ -1,0 +1,104 @@
+"""veriscope cross: every model on every data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import OutputError, VeriscopeError
+
+LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
+TABLES = (".csv", ".json")
+
+
+def cross(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders that veriscope train wrote.")],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="DATA",
+            help="Pairs to try them on: LOW,HIGH (two folders or files), or a folder with low and high in it. Once "
+            "for every data set.",
+        ),
+    ],
+    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX or ZYX.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table, as .csv or .json, too.")] = None,
+    normalize: Annotated[
+        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
+    ] = "image",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table if it exists.")] = False,
+    tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+) -> None:
+    """Try every model on every data set: scores, disagreement, and the verdict that is given without the truth.
+
+    Shows which model is good for which images, and whether it notices what it was not trained for.
+
+    Examples:
+    veriscope cross nuclei actin --on data/nuclei --on data/actin
+    veriscope cross nuclei --on test/low,test/high --on other/noisy,other/clean --axes ZYX --out table.csv
+    """
+    tile_shape = words.sizes("--tile", tile)
+    way = words.way_to_normalize(normalize)
+    if out is not None:
+        _check_table(out, overwrite)
+    places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
+
+    from veriscope.images.pairing import read_pairs
+    from veriscope.networks.folder import load
+
+    names = words.short_names([str(model) for model in models])
+    loaded = {name: load(model) for name, model in zip(names, models, strict=True)}
+    labels = words.short_names(list(places))
+    sets = {label: read_pairs(low, high, axes=axes) for label, (low, high) in zip(labels, places.values(), strict=True)}
+
+    from veriscope.judging.cross import cross as cross_all
+    from veriscope.judging.placing import place
+
+    with console.bar("Crossing") as progress:
+        crossed = cross_all(
+            loaded, sets, tile=tile_shape, memory=memory, device=device, normalize=way, progress=progress
+        )
+    console.show(str(crossed))
+    for meeting in crossed.meetings:
+        if meeting.failure:
+            console.note(f"{meeting.model} on {meeting.data}: {meeting.failure}")
+    if out is not None:
+        rows = crossed.rows()
+        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else words.csv(rows)
+        place(text.encode(), out, "table")
+        console.show(f"Table: {out.resolve()}")
+
+
+def _low_and_high(data: str) -> tuple[Path, Path]:
+    """The two places that `data` names."""
+    given = Path(data)
+    if given.is_dir():
+        inside = [next((given / name for name in names if (given / name).exists()), None) for names in (LOWS, HIGHS)]
+        if inside[0] and inside[1]:
+            return inside[0], inside[1]
+        raise VeriscopeError(
+            f"--on {data}: this folder holds no pairs: there is no {LOWS[0]} and {HIGHS[0]} in it. "
+            f"Name both, as in --on {data}/noisy,{data}/clean."
+        )
+    parts = data.split(",")
+    if len(parts) != 2 or not all(parts):
+        raise VeriscopeError(
+            f"--on {data}: there is no such folder. Give the two folders or files of a data set as LOW,HIGH, "
+            f"or a folder with low and high in it."
+        )
+    return Path(parts[0]), Path(parts[1])
+
+
+def _check_table(out: Path, overwrite: bool) -> None:
+    if out.suffix.lower() not in TABLES:
+        raise OutputError(f"--out {out} is written as a table. Give it a name such as table.csv or table.json.")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already. Choose another --out, or replace it with --overwrite.")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"There is no folder {out.absolute().parent} for the table. Make it, or choose another.")
