@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from veriscope.errors import DataError
-from veriscope.familiarity import FIGURES, Familiar, Verdict, familiar, figures, verdict, windows
+from veriscope.familiarity import FIGURES, Familiar, Verdict, familiar, look, verdict, windows
 
 WINDOW = (32, 32)
 
@@ -22,6 +21,12 @@ def scene(seed: int, blur: float = 3, noise: float = 0.1) -> tuple[Any, Any, Any
     low = (truth + rng.normal(0, noise, truth.shape)).astype(np.float32)[None]
     means = (truth + rng.normal(0, 0.01, (3, 1, *truth.shape))).astype(np.float32)
     return low, means, np.full_like(means, 0.02) * rng.uniform(0.9, 1.1)
+
+
+def figures(low: Any, means: Any, scales: Any) -> dict[str, float]:
+    """Those of an image that is one window."""
+    (row,) = look(low, means, scales, low.shape[1:]).rows
+    return row
 
 
 def rows(seeds: Any, **how: Any) -> list[dict[str, float]]:
@@ -129,6 +134,24 @@ def test_another_number_of_channels_out_needs_no_noise() -> None:
     assert "input sharpness 1" in found
 
 
+@pytest.mark.parametrize("shape", [(40, 56), (33, 35), (5, 31, 20), (1, 7)])
+def test_windows_of_a_tile_are_looked_at_as_if_alone(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    low, means = rng.random((1, *shape)).astype(np.float32), rng.random((2, 1, *shape)).astype(np.float32)
+    scales = means + 0.1
+    window = (4, 16, 16)[-len(shape) :]
+    whole = look(low, means, scales, window, every_pixel=True)
+    assert whole.spans == windows(shape, window)
+    for span, row in zip(whole.spans, whole.rows, strict=True):
+        part = (..., *span)
+        (alone,) = look(low[part], means[part], scales[part], window, every_pixel=True).rows
+        assert alone == pytest.approx(row, rel=1e-4, abs=1e-5)
+    thinned = look(low, means, scales, window)
+    for name in ("disagreement", "noise"):
+        values = [np.mean([row[name] for row in seen.rows if name in row]) for seen in (whole, thinned)]
+        assert values[0] == pytest.approx(values[1], rel=0.3)
+
+
 def test_it_survives_json(known: Familiar) -> None:
     again = Familiar.from_json(json.loads(json.dumps(known.to_json())))
     table = known.table(rows(range(20)))
@@ -152,9 +175,11 @@ def test_constant_windows_have_finite_figures() -> None:
     assert set(found) <= set(FIGURES)
 
 
-def test_a_figure_that_is_missing_is_an_error(known: Familiar) -> None:
-    with pytest.raises(DataError, match="was not measured"):
-        known.table([{"brightness": 1.0}])
+def test_what_a_window_cannot_tell_counts_as_usual(known: Familiar) -> None:
+    (row,) = rows([0])
+    usual = dict(zip(known.names, known.centre, strict=True))
+    without = {name: value for name, value in row.items() if name != "grain"}
+    np.testing.assert_array_equal(known.table([without]), known.table([row | {"grain": usual["grain"]}]))
 
 
 def test_a_verdict_prints_its_warnings_last() -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
-from veriscope.errors import DataError
 from veriscope.tiling import Span
 
 Floats = NDArray[np.float32]
@@ -39,8 +38,8 @@ FIGURES = {
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
 STEADY = 0.05  # the least deviation of a figure, for those that are nearly the same in all windows of training
+MANY = 64  # windows of one tile
 LEAST = 16  # windows, to say what training images look like
-THIN: Any = (..., slice(None, None, 2), slice(None, None, 2))  # pixels whose disagreement is looked at
 TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 # Share of the image that is unlike the training images, above which its restoration needs a look, or is not to be
@@ -64,8 +63,50 @@ def windows(shape: Sequence[int], window: Sequence[int]) -> list[Span]:
     return spans
 
 
-def figures(given: Floats, means: Floats, scales: Floats | None) -> dict[str, float]:
-    """FIGURES of one window: the network's input (C_in, *space), the members' answers (M, C_out, *space), normalised.
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A patch or tile in windows: their places, the figures of each, and how far members disagree."""
+
+    spans: list[Span]
+    rows: list[dict[str, float]]
+    disagreement: Floats | None  # (C_out, *space), every pixel or every second one; None without or for one member
+
+
+def look(given: Floats, means: Floats, scales: Floats | None, window: Sequence[int], every_pixel: bool = False) -> Look:
+    """Look at the networks' input (C_in, *space) and the members' answers (M, C_out, *space), normalised.
+
+    To save time only every second pixel of each row and column is asked for disagreement, and of many windows only
+    every second one, unless `every_pixel`.
+    """
+    spans = windows(given.shape[1:], window)
+    if len(spans) > MANY and not every_pixel:
+        spans = spans[::2]
+    mean = laplace.mixture_mean(means)
+    scale = disagreement = None
+    thin = 1 if every_pixel else 2
+    if scales is not None:
+        scale = laplace.mixture_scale(means, scales)
+        if len(means) > 1:
+            some: Any = (..., slice(None, None, thin), slice(None, None, thin))
+            disagreement = laplace.disagreement(means[some], scales[some])
+    rows = []
+    for span in spans:
+        *outer, y, x = span
+        part: Any = (..., *span)
+        thinned: Any = (..., *outer, *(slice(-(-s.start // thin), -(-s.stop // thin)) for s in (y, x)))
+        rows.append(
+            figures(
+                given[part],
+                mean[part],
+                None if scale is None else scale[part],
+                None if disagreement is None or not disagreement[thinned].size else disagreement[thinned],
+            )
+        )
+    return Look(spans, rows, disagreement)
+
+
+def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Floats | None) -> dict[str, float]:
+    """FIGURES of one window: the networks' input (C_in, *space), and what they make of it (C_out, *space), normalised.
 
     Where as many channels go in as come out, noise is what the restoration took away.
     """
@@ -74,8 +115,6 @@ def figures(given: Floats, means: Floats, scales: Floats | None) -> dict[str, fl
     def note(name: str, channel: int, value: Any) -> None:
         found[f"{name} {channel}" if channel else name] = float(value)
 
-    mean = laplace.mixture_mean(means)
-    scale = None if scales is None else laplace.mixture_scale(means, scales)
     for channel, image in enumerate(mean):
         contrast = image.std()
         note("brightness", channel, image.mean())
@@ -85,9 +124,8 @@ def figures(given: Floats, means: Floats, scales: Floats | None) -> dict[str, fl
             level = np.log(scale[channel]).mean()
             note("scale", channel, level)
             note("scale of contrast", channel, level - np.log(contrast + TINY))
-    if scales is not None and len(means) > 1:
-        for channel, part in enumerate(laplace.disagreement(means[THIN], scales[THIN])):
-            note("disagreement", channel, np.log(part + 1e-3).mean())
+        if disagreement is not None:
+            note("disagreement", channel, np.log(disagreement[channel] + 1e-3).mean())
     for channel, image in enumerate(given):
         if len(mean) == len(given):
             noise = image - mean[channel]
@@ -140,10 +178,9 @@ class Familiar:
 
     def table(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
         """Figures in the order of `names`, (windows, figures)."""
-        try:
-            return np.array([[row[name] for name in self.names] for row in rows], float).reshape(-1, len(self.names))
-        except KeyError as missing:
-            raise DataError(f"The figure {missing} of an image was not measured.") from None
+        usual = dict(zip(self.names, self.centre.tolist(), strict=True))  # for what a window is too small to tell
+        values = [[row.get(name, usual[name]) for name in self.names] for row in rows]
+        return np.array(values, float).reshape(-1, len(self.names))
 
     def distance(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far windows lie from those of training (Mahalanobis), (windows,)."""
@@ -192,7 +229,7 @@ def familiar(
     table = np.array([[row[name] for name in names] for row in rows], float)
     centre, deviation = table.mean(0), np.maximum(table.std(0), STEADY)
     standard = (table - centre) / deviation
-    covariance = (1 - SHRINKAGE) * np.atleast_2d(np.cov(standard.T))
+    covariance = (1 - SHRINKAGE) * np.atleast_2d(np.cov(standard.T, bias=True))
     np.fill_diagonal(covariance, 1)
     inverse = np.asarray(np.linalg.inv(covariance), float)
     distances = np.sqrt(np.einsum("ni,ij,nj->n", standard, inverse, standard))

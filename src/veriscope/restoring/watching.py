@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope import laplace
 from veriscope.errors import ModelError
-from veriscope.familiarity import THIN, Familiar, Verdict, figures, verdict, windows
+from veriscope.familiarity import Familiar, Verdict, look, verdict
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
@@ -43,23 +41,21 @@ class Watcher:
         means, scales = answers
         if scales is not None and self.factors is not None:
             scales = scales / self.factors.reshape(1, -1, *(1 for _ in means.shape[2:]))
-        spans: list[Any] = [(..., *span) for span in windows(given.shape[1:], self.known.window)]
-        rows = [figures(given[span], means[span], None if scales is None else scales[span]) for span in spans]
-        self.rows += rows
-        thin = (...,) if self.masking else THIN
+        seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
+        self.rows += seen.rows
         strong = None
-        if scales is not None and self.known.strong is not None:
-            strong = laplace.disagreement(means[thin], scales[thin]) > self.known.strong
+        if seen.disagreement is not None and self.known.strong is not None:
+            strong = seen.disagreement > self.known.strong
             self.pixels += strong.size
             self.strong += int(np.count_nonzero(strong))
         if self.masking:
             self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
             if strong is not None:
                 self.mask[strong] = DOUBTFUL
-            far = self.known.distance(self.known.table(rows)) > self.known.far
-            for span, doubtful in zip(spans, far, strict=True):
+            far = self.known.distance(self.known.table(seen.rows)) > self.known.far
+            for span, doubtful in zip(seen.spans, far, strict=True):
                 if doubtful:
-                    self.mask[span] = DOUBTFUL
+                    self.mask[(slice(None), *span)] = DOUBTFUL
 
     def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
         """On all tiles seen so far."""

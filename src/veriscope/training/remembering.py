@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from veriscope import laplace
-from veriscope.familiarity import familiar, figures, windows
+from veriscope.familiarity import familiar, look
 from veriscope.training.answers import Answers
 
 LARGEST = 2**12  # pixels of a window, about
@@ -41,9 +41,6 @@ def window_of(shape: Sequence[int]) -> tuple[int, ...]:
 def _rows(answers: Answers, window: Sequence[int]) -> list[dict[str, float]]:
     rows = []
     for number, low in enumerate(answers.low):
-        means = answers.means[:, number]
         scales = None if answers.scales is None else answers.scales[:, number]
-        for span in windows(low.shape[1:], window):
-            part: Any = (..., *span)
-            rows.append(figures(low[part], means[part], None if scales is None else scales[part]))
+        rows += look(low, answers.means[:, number], scales, window).rows
     return rows
