@@ -15,6 +15,7 @@ import argparse
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from veriscope.judging.judge import judge
 from veriscope.judging.quality import quality
 from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization, fit
+from veriscope.training.answers import ask
+from veriscope.training.loop import VOXELS
+from veriscope.training.recalibration import recalibration
+from veriscope.training.remembering import remembered
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 256  # pixels of the images that are judged
@@ -116,6 +121,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--again", action="store_true", help="measure what the model remembers anew, as this version does"
+    )
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/failures.txt")
     given = parser.parse_args()
     lines: list[str] = []
@@ -126,6 +134,9 @@ def main() -> None:
 
     say(machine.header("Calibration, and verdicts without the truth: W2S channel 0"))
     model = vs.load(given.model) if given.model else trained(given)
+    if given.again:
+        model = measured_again(model, given)
+        say("what it remembers of its patches: measured anew by this version")
     known = model.facts["training"]
     say(f"{len(model)} members, {known['minutes']:g} minutes of training together, seed {known['seed']}, steps:")
     steps = [max(row["step"] for row in model.facts["history"] if row["member"] == n) for n in range(len(model))]
@@ -138,11 +149,22 @@ def main() -> None:
         (RESULTS / "failures.txt").write_text("\n".join(lines) + "\n")
 
 
-def trained(given: argparse.Namespace) -> Any:
-    train, check, _ = w2s.split(given.data, 0)
-    recipe = Recipe(axes="YX")
+def cut_patches(given: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any]:
     cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": "matched"}
-    patches, checks = vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
+    train, check, _ = w2s.split(given.data, 0)
+    return vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
+
+
+def measured_again(model: Any, given: argparse.Namespace) -> Any:
+    patches, checks = cut_patches(given, model.recipe)
+    checked = ask(model, checks, VOXELS)
+    found = {"calibration": recalibration(checked), "familiar": remembered(ask(model, patches, VOXELS), checked)}
+    return replace(model, facts={**model.facts, **found})
+
+
+def trained(given: argparse.Namespace) -> Any:
+    recipe = Recipe(axes="YX")
+    patches, checks = cut_patches(given, recipe)
     how = {"members": given.members, "minutes": given.minutes, "seed": given.seed}
     with tempfile.TemporaryDirectory() as folder:
         return vs.train(recipe, patches, checks, **how, folder=Path(folder) / "model", progress=w2s.Lines())

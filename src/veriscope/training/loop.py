@@ -25,7 +25,9 @@ from veriscope.training.progress import Bar, Listener, Silence
 from veriscope.training.recalibration import recalibration
 from veriscope.training.remembering import remembered
 
-VOXELS = 2**19  # of patches looked at after training
+VOXELS = 2**19  # of patches looked at after training, at most
+MEASURING = 0.02  # share of a budget of time that is kept for looking at them
+FORWARD = 0.7  # time it takes to look at a patch, in parts of the time it takes to learn from it
 
 
 def train(
@@ -113,22 +115,27 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
     first = len(finished)
     for number in range(first, job.members):
         spent = sum(max(row["seconds"] for row in history if row["member"] == n) for n in range(number))
-        budget = None if job.minutes is None else (60 * job.minutes - spent) / (job.members - number)
+        budget = None if job.minutes is None else (60 * (1 - MEASURING) * job.minutes - spent) / (job.members - number)
         network, rows = Member(job, number, budget, history, listener).train(resume and number == first)
         finished, history = [*finished, network], history + rows
         job.write(len(finished), len(finished), history)
         if job.folder and job.team.leads:
             (job.folder / checkpoint.FILE).unlink(missing_ok=True)
-    job.write(len(finished), len(finished), history, measured := _measured(job, finished))
+    job.write(len(finished), len(finished), history, measured := _measured(job, finished, history))
     return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, measured))
 
 
-def _measured(job: Job, finished: list[UNet]) -> dict[str, Any]:
+def _measured(job: Job, finished: list[UNet], history: list[dict[str, Any]]) -> dict[str, Any]:
     """What the patches tell of a trained ensemble: how far its scales are off, and what training images look like."""
     ensemble = Ensemble(job.recipe, tuple(finished))
-    checked = ask(ensemble, job.check, VOXELS)
+    voxels = VOXELS
+    if job.minutes is not None and history:
+        per_patch = FORWARD * history[-1]["seconds"] / (history[-1]["step"] * job.recipe.batch)
+        affordable = 60 * MEASURING * job.minutes / (2 * job.members * per_patch)
+        voxels = min(VOXELS, int(affordable) * math.prod(job.check.shape))
+    checked = ask(ensemble, job.check, voxels)
     found = {"calibration": recalibration(checked)} if job.recipe.probabilistic else {}
-    known = remembered(ask(ensemble, job.patches, VOXELS), checked)
+    known = remembered(ask(ensemble, job.patches, voxels), checked)
     return {**found, "familiar": known} if known else found
 
 
