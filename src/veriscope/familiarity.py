@@ -44,9 +44,10 @@ TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 # Share of the image that is unlike the training images, above which its restoration needs a look, or is not to be
 # trusted; chosen by benchmarks/failures.py.
-LOOK, REJECT = 0.15, 0.5
-DISAGREE_LOOK, DISAGREE_REJECT = 0.04, 0.1  # the same for pixels that disagree more than 99 % in training
-ONE_SIDED = 0.96  # a figure that is off to one side in nearly every window, though in none very far
+LOOK, REJECT = 0.1, 0.3
+DISAGREE_LOOK, DISAGREE_REJECT = 0.03, 0.06  # the same for pixels that disagree more than 99 % in training
+ONE_SIDED = 0.98  # share of windows in which a figure must be off to the same side to count, though in none very far
+SIDED_LOOK, SIDED_REJECT = 1, 4  # such figures
 ENOUGH = 16  # windows, to say so
 LEVELS = ("like the training images", "unlike the training images in parts", "unlike the training images")
 ADVICE = ("", "Look at it before you rely on it.", "Do not rely on this restoration.")
@@ -254,7 +255,7 @@ class Verdict:
     level: int  # 0: like the training images, 1: unlike them in parts, 2: unlike them
     unlike: float  # share of windows farther from the training images than 99 % of those
     disagreeing: float | None  # share of pixels that disagree more than 99 % of those of images like in training
-    one_sided: float = 0.5  # share of windows on one side of training for the figure that is most so, 0.5 to 1
+    one_sided: int = 0  # figures that are off to the same side in nearly all windows
     reasons: tuple[str, ...] = ()  # what sets it apart, the strongest first
     warnings: tuple[str, ...] = field(default=())  # voxel size, intensities: whole sentences
 
@@ -283,22 +284,24 @@ def verdict(
 ) -> Verdict:
     """The verdict on an image: figures of its windows, and the share of its pixels with strong disagreement."""
     table = known.table(rows)
-    unlike = float((known.distance(table) > known.far).mean())
-    level = int(unlike > LOOK) + int(unlike > REJECT)
-    if disagreeing is not None:
-        level = max(level, int(disagreeing > DISAGREE_LOOK) + int(disagreeing > DISAGREE_REJECT))
-    one_sided = _one_sided(known, table)
-    level = max(level, int(one_sided > ONE_SIDED))
-    reasons = _reasons(known, table) if level else ()
+    far = known.distance(table) > known.far
+    unlike, one_sided = float(far.mean()), _one_sided(known, table)
+    level = max(
+        int(unlike > LOOK) + int(unlike > REJECT),
+        int(one_sided >= SIDED_LOOK) + int(one_sided >= SIDED_REJECT),
+        0 if disagreeing is None else int(disagreeing > DISAGREE_LOOK) + int(disagreeing > DISAGREE_REJECT),
+    )
+    reasons = _reasons(known, table[far] if unlike > LOOK else table) if level else ()
     return Verdict(level, unlike, disagreeing, one_sided, reasons, tuple(warnings))
 
 
-def _one_sided(known: Familiar, table: NDArray[np.float64]) -> float:
-    """The largest share of windows on one side of a median in training, among figures that are off on the whole."""
+def _one_sided(known: Familiar, table: NDArray[np.float64]) -> int:
+    """Figures that are off on the whole, and on the same side of their median in training in nearly every window."""
+    if len(table) < ENOUGH:
+        return 0
     off = np.abs(np.median((table - known.centre) / known.deviation, axis=0)) > 1
-    if len(table) < ENOUGH or not off.any():
-        return 0.5
-    return float(max((table > known.medians).mean(0)[off].max(), (table < known.medians).mean(0)[off].max()))
+    sides = np.maximum((table > known.medians).mean(0), (table < known.medians).mean(0))
+    return int(np.count_nonzero(off & (sides > ONE_SIDED)))
 
 
 def _reasons(known: Familiar, table: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:
