@@ -113,6 +113,7 @@ def run_command(words: list[str], where: str) -> None:
     assert end.value.code in (0, None), where
 
 
+@pytest.mark.filterwarnings("ignore::veriscope.errors.VeriscopeWarning")  # such small training knows little
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_works(page: Path, place: Path) -> None:
     names: dict[str, Any] = {"__name__": "page"}
