@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from veriscope import laplace
+from veriscope.familiarity import look
 
 RESULTS = Path(__file__).parent / "results"
 MEMBERS = 5
@@ -30,6 +31,7 @@ PIXELS = 2_000_000
 PLAIN_PIXELS = 50_000  # for plain NumPy, whose memory grows with them
 HARD = 4000
 EPS = 0.05
+WINDOW = (32, 32)  # in which tiles are compared with the images of training
 
 
 def plain_entropy(mean: Any, scale: Any, nodes: int = 10, tail_nodes: int = 16) -> Any:
@@ -123,6 +125,7 @@ def main() -> None:
         ("probability within eps", "probability", lambda m, b: laplace.interval_probability(m, b, EPS), None),
         ("90 % interval", None, lambda m, b: laplace.symmetric_interval(m, b, 0.9), None),
         ("quantile 0.05", None, lambda m, b: laplace.quantile(m, b, 0.05), None),
+        ("sample", None, laplace.sample, None),
     ]
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         given_members: Any = mean, scale
@@ -136,6 +139,9 @@ def main() -> None:
                 error = np.abs(check() - exact)
                 line += f"  {error.max():.1e}, {error.mean():.1e}"
             say(line)
+    tile = [values.reshape(MEMBERS, 1, 1000, -1) for values in (mean, scale)]
+    speed = rate(lambda: look(tile[0][0], *tile, WINDOW), PIXELS)
+    say(f"{'look at a tile (verdict)':28} {speed:10.2f}")
     error = np.abs(plain_entropy(*hard) - exact)
     say(f"\nplain NumPy: entropy {plain['entropy']:.3f} million/s, error {error.max():.1e}, {error.mean():.1e}")
     say(f"plain NumPy: probability {plain['probability']:.2f} million/s")

@@ -197,3 +197,18 @@ def test_bad_input_is_refused() -> None:
         judge(model(), [pair()], others={"input": lambda one: one.low})
     with pytest.raises(DataError, match="'magic' was not judged"):
         judge(model(), [pair()]).of("magic")
+
+
+@pytest.mark.parametrize(("axes", "turned"), [("YX", "XY"), ("ZYX", "YXZ")])
+def test_the_order_of_the_axes_changes_nothing(axes: str, turned: str) -> None:
+    ensemble, plain = model(axes=axes), pair(axes, (8, 24, 28)[-len(axes) :])
+    other = Pair(plain.low.moved(turned), plain.high.moved(turned), plain.name)
+    expected, found = (judge(ensemble, [one]) for one in (plain, other))
+    assert_allclose([row.nrmse for row in found.rows], [row.nrmse for row in expected.rows], rtol=1e-5)
+    assert expected.trust is not None
+    assert found.trust is not None
+    assert_allclose(found.trust.log_likelihood[2], expected.trust.log_likelihood[2], rtol=1e-4)
+    assert found.rows[1].coverage == pytest.approx(expected.rows[1].coverage, abs=1e-3)
+    assert found.pictures[0].planes.keys() == expected.pictures[0].planes.keys()
+    for method, plane in expected.pictures[0].planes.items():
+        assert_allclose(found.pictures[0].planes[method], plane, atol=1e-4)

@@ -263,7 +263,7 @@ def _compare(
             shown.append(
                 picture(
                     name if label is None else f"{name}, channel {channel}",
-                    truth.spatial_axes,
+                    axes_of.canonical(truth.spatial_axes),
                     {method: image for method, (_, image) in firsts.items()},
                     next(high for high, _ in firsts.values()),
                     None if restored is None else next(_members(truth, restored, channel), None),
@@ -286,8 +286,7 @@ def _members(truth: Image, restored: Restoration, channel: int) -> Any:
     """Means and scales (M, *space) of one channel, for one time point after the other; nothing without scales."""
     if restored.scales is None:
         return
-    order = axes_of.canonical("STC" + truth.spatial_axes)
-    order = order[:3] + truth.spatial_axes
+    order = axes_of.canonical("STC" + truth.spatial_axes)  # that of `quality.volumes`
     moved = [[axes_of.move(one, restored.axes, order) for one in group] for group in (restored.means, restored.scales)]
     for s, t in np.ndindex(*moved[0][0].shape[:2]):
         mean, scale = (np.stack([one[s, t, channel] for one in group]) for group in moved)
