@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scipy.stats import spearmanr
 
 import veriscope as vs
 from veriscope import laplace
+from veriscope.errors import VeriscopeWarning
 from veriscope.judging import quality
 from veriscope.networks.recipe import Recipe
 from veriscope.training import member
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=w2s.DATA)
     parser.add_argument("--record", action="store_true", help="write experiments/results/scales.txt")
     given = parser.parse_args()
+    warnings.simplefilter("ignore", VeriscopeWarning)  # so short a training knows little of its images
     lines: list[str] = []
 
     def say(text: str) -> None:

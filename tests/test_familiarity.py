@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from veriscope.familiarity import FIGURES, Familiar, Verdict, familiar, look, verdict, windows
+from veriscope.familiarity import FIGURES, Familiar, Verdict, _as_if_unseen, familiar, look, verdict, windows
 
 WINDOW = (32, 32)
 
@@ -54,6 +54,16 @@ def test_images_like_those_of_training_are_familiar(known: Familiar) -> None:
     assert (found.level, found.reasons, found.warnings) == (0, (), ())
     assert found.unlike < 0.06
     assert str(found).startswith("Like the training images: ")
+
+
+@pytest.mark.parametrize("count", [30, 60, 200])
+def test_few_windows_of_training_raise_no_false_alarm(count: int) -> None:
+    unlike = []
+    for first in range(0, 5000, 1000):
+        found = familiar(WINDOW, rows(range(first, first + count)), None)
+        assert found is not None
+        unlike.append(verdict(found, rows(range(first + 500, first + 600)), None).unlike)
+    assert np.mean(unlike) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -186,3 +196,15 @@ def test_a_verdict_prints_its_warnings_last() -> None:
     found = Verdict(1, 0.3, 0.05, reasons=("more noise",), warnings=("Its voxels are large.",))
     assert str(found).endswith("Look at it before you rely on it. Its voxels are large.")
     assert "in 5.0% of the pixels" in str(found)
+
+
+def test_distances_of_training_are_those_from_all_other_windows() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 12))
+    off = values - values.mean(0)
+    within = np.einsum("ni,ij,nj->n", off, np.linalg.inv(np.cov(values.T, bias=True)), off)
+    alone = []
+    for number, value in enumerate(values):
+        others = np.delete(values, number, 0)
+        away = value - others.mean(0)
+        alone.append(away @ np.linalg.inv(np.cov(others.T)) @ away)
+    np.testing.assert_allclose(_as_if_unseen(within, 40), alone, rtol=1e-9)

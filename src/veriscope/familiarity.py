@@ -163,7 +163,7 @@ class Familiar:
     deviation: NDArray[np.float64]  # (figures,)
     inverse: NDArray[np.float64]  # (figures, figures): of the covariance of standardised figures
     medians: NDArray[np.float64]  # (figures,)
-    distances: NDArray[np.float64]  # of training windows from the centre: percentiles 0, 1, ... 100
+    distances: NDArray[np.float64]  # of training windows from the others: percentiles 0, 1, ... 100
     disagreement: NDArray[np.float64] | None  # of pixels of images not trained on: percentiles 0, 1, ... 100
     count: int  # windows
 
@@ -233,7 +233,8 @@ def familiar(
     covariance = (1 - SHRINKAGE) * np.atleast_2d(np.cov(standard.T, bias=True))
     np.fill_diagonal(covariance, 1)
     inverse = np.asarray(np.linalg.inv(covariance), float)
-    distances = np.sqrt(np.einsum("ni,ij,nj->n", standard, inverse, standard))
+    within = np.einsum("ni,ij,nj->n", standard, inverse, standard)
+    distances = np.sqrt(_as_if_unseen(within, len(table)))
     levels = np.arange(101)
     return Familiar(
         tuple(int(size) for size in window),
@@ -246,6 +247,16 @@ def familiar(
         None if disagreement is None else np.percentile(disagreement, levels),
         len(table),
     )
+
+
+def _as_if_unseen(squared: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Squared Mahalanobis distances of windows from all others, given those from a centre and covariance with them.
+
+    A window draws both towards itself, the more so the fewer there are; what is new does not.
+    """
+    own = squared * (count - 1) / count  # with the covariance of count - 1
+    left = np.maximum(1 - count * own / (count - 1) ** 2, 0.05)
+    return np.asarray(own * count**2 * (count - 2) / ((count - 1) ** 3 * left))
 
 
 @dataclass(frozen=True)
