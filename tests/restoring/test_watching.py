@@ -114,9 +114,9 @@ def test_the_mask_is_dark_where_the_image_is_strange(model: Any, tmp_path: Path)
     assert "unlike the training images" in str(report).lower()
 
 
-def test_a_model_that_remembers_nothing_gives_neither_verdict_nor_mask(model: Any, tmp_path: Path) -> None:
-    facts = {name: value for name, value in model.facts.items() if name != "familiar"}
-    forgetful = replace(model, facts=facts)
+@pytest.mark.parametrize("left", [None, {}, {"window": [16, 16]}, [1, 2]])
+def test_a_model_that_remembers_nothing_gives_neither_verdict_nor_mask(left: Any, model: Any, tmp_path: Path) -> None:
+    forgetful = replace(model, facts={**model.facts, "familiar": left})
     assert restore(pair(20).low, forgetful).verdict is None
     with pytest.raises(ModelError, match="does not know what its training images looked like"):
         restore_to_file(pair(20).low, forgetful, tmp_path / "r.tif", trust_mask=tmp_path / "m.tif")

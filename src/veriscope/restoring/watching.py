@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,10 @@ def watcher(ensemble: Ensemble, factors: Sequence[float] | None = None, masking:
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
-    stored = ensemble.facts.get("familiar")
-    if isinstance(stored, Mapping):
-        return Watcher(Familiar.from_json(stored), factors, masking)
+    try:
+        return Watcher(Familiar.from_json(ensemble.facts["familiar"]), factors, masking)
+    except (KeyError, TypeError, ValueError):  # not known, or written by another version
+        pass
     if masking:
         raise ModelError(
             "This model does not know what its training images looked like, so it cannot say where to trust a "
