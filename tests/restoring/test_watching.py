@@ -84,7 +84,7 @@ def test_other_voxels_are_noticed(model: Any) -> None:
 def test_other_intensities_are_noticed(model: Any) -> None:
     image = np.asarray(pair(20).low)
     normalized = vs.Image((image - 100) / 1000, "YX")
-    with pytest.warns(VeriscopeWarning, match=r"Was it normalised"):
+    with pytest.warns(VeriscopeWarning, match=r"span 1/9.. of those .* Was it normalised"):
         restored = restore(normalized, model)
     assert restored.verdict.level == 0  # the networks see the same: only the numbers are others
     assert quiet(vs.Image(image * 2, "YX"), model).verdict.warnings == ()

@@ -125,4 +125,6 @@ def _intensities(here: Normalization, ensemble: Ensemble) -> list[str]:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2g} times" if ratio > 1 else f"1/{1 / ratio:.2g} of"
+    larger = max(ratio, 1 / ratio)
+    number = f"{larger:.1f}" if larger < 10 else f"{larger:,.0f}"
+    return f"{number} times" if ratio > 1 else f"1/{number} of"
