@@ -68,6 +68,7 @@ def judged(ensemble: Any, pairs: Any) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=w2s.DATA)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", action="store_true", help="write experiments/results/scales.txt")
     given = parser.parse_args()
     warnings.simplefilter("ignore", VeriscopeWarning)  # so short a training knows little of its images
@@ -83,10 +84,10 @@ def main() -> None:
     for minutes in (0.5, 1.5):
         for name, (begin, changes) in WAYS.items():
             recipe = Recipe(axes="YX", **changes)
-            cut = {"shape": recipe.patch, "per_image": 32, "seed": 0, "foreground": None, "normalize": "matched"}
+            cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": "matched"}
             patches, checks = vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
             usual, member.FIT_FROM = member.FIT_FROM, begin
-            ensemble = vs.train(recipe, patches, checks, members=1, minutes=minutes, seed=0, progress=False)
+            ensemble = vs.train(recipe, patches, checks, members=1, minutes=minutes, seed=given.seed, progress=False)
             member.FIT_FROM = usual
             steps = ensemble.facts["history"][-1]["step"]
             found = judged(ensemble, test)
