@@ -84,7 +84,8 @@ def main() -> None:
     for minutes in (0.5, 1.5):
         for name, (begin, changes) in WAYS.items():
             recipe = Recipe(axes="YX", **changes)
-            cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": "matched"}
+            cut: dict[str, Any] = {"shape": recipe.patch, "per_image": 32, "seed": given.seed}
+            cut |= {"foreground": None, "normalize": "matched"}
             patches, checks = vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
             usual, member.FIT_FROM = member.FIT_FROM, begin
             ensemble = vs.train(recipe, patches, checks, members=1, minutes=minutes, seed=given.seed, progress=False)
