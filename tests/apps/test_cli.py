@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -454,6 +455,13 @@ def test_models_and_data_sets_are_crossed(desk: Path, veriscope: Any) -> None:
     with open(desk / "t.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert [row[:3] for row in rows[1:]] == [[m, d, "4"] for m in ("model", "plain") for d in (".", "low,high")]
+    shutil.copytree("low", "other/low")
+    named = veriscope(
+        "cross", "model", "--on", "other/low,high", "--on", "./low,./high", "--axes", "YX", "--out", "n.csv"
+    )
+    assert named.code == 0, named.err
+    with open(desk / "n.csv", newline="") as file:
+        assert [row[1] for row in csv.reader(file)][1:] == ["other/low,high", "low,high"]
     again = veriscope("cross", "model", "--on", "low,high", "--axes", "YX", "--out", "t.csv")
     assert again.code == 2
     assert "--overwrite" in again.err

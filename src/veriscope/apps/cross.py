@@ -54,7 +54,7 @@ def cross(
 
     names = words.short_names([str(model) for model in models])
     loaded = {name: load(model) for name, model in zip(names, models, strict=True)}
-    labels = words.short_names(list(places))
+    labels = _labels(places)
     sets = {label: read_pairs(low, high, axes=axes) for label, (low, high) in zip(labels, places.values(), strict=True)}
 
     from veriscope.judging.cross import cross as cross_all
@@ -93,6 +93,16 @@ def _low_and_high(data: str) -> tuple[Path, Path]:
             f"or a folder with low and high in it."
         )
     return Path(parts[0]), Path(parts[1])
+
+
+def _labels(places: dict[str, tuple[Path, Path]]) -> list[str]:
+    """A short name for each data set: that of its folder, or those of its low and high images."""
+    folders = [data for data in places if Path(data).is_dir()]
+    named = dict(zip(folders, words.short_names(folders), strict=True))
+    pairs = {data: place for data, place in places.items() if data not in named}
+    ends = [words.short_names([str(place[end]) for place in pairs.values()]) for end in (0, 1)]
+    named |= {data: ",".join(names) for data, *names in zip(pairs, *ends, strict=True)}
+    return [named[data] for data in places]
 
 
 def _check_table(out: Path, overwrite: bool) -> None:

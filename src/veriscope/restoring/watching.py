@@ -88,7 +88,7 @@ def warnings_about(
 
     `normalization` is None when the intensities were not taken from the image.
     """
-    found = [*_voxels(frames, ensemble)]
+    found = _voxels(frames, ensemble)
     if normalization is not None:
         found += _intensities(normalization(next(frames.numbers())), ensemble)
     return tuple(found)
@@ -99,7 +99,7 @@ def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
     here = [frames.source.voxel(letter) for letter in frames.space]
     if not trained or None in here or len(trained) != len(here):
         return []
-    ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True) if a]
+    ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
     if max(ratios) <= VOXELS_ALIKE:
         return []
     now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
