@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, Scene, label_type
 from veriscope.simulate.settings import Range, between, check_number, check_range
+
+LATTICES = (0.8, 1.0, 1.25)  # noise of three widths is added: on a single lattice the granules line up
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,10 @@ class Granules:
         """What rises above the threshold, as part of it; the number of the blob at every pixel; how many there are."""
         from scipy.ndimage import label
 
-        noise = perlin(seed, field.shape, 2 * self.size_um / np.array(field.voxel_size))
+        scale = 2 * self.size_um / np.array(field.voxel_size)
+        noise = np.zeros(field.shape, dtype=np.float32)
+        for turn, times in enumerate(LATTICES):
+            noise += perlin(seed + turn, field.shape, scale * times) / np.float32(sqrt(len(LATTICES)))
         height = np.maximum(noise - np.float32(self.threshold), 0) / np.float32(self.threshold)
         numbers, count = label(height > 0)
         return height, numbers, int(count)

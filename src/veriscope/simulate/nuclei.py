@@ -227,8 +227,8 @@ class _Spheroid:
         aside = np.maximum(far - ahead, 0)
         level = np.sqrt(ahead / np.float32(self.along**2) + aside / np.float32(self.across**2))
         slope = np.sqrt(ahead / np.float32(self.along**4) + aside / np.float32(self.across**4))
-        distance: NDArray[np.float32] = (level - 1) * level / slope
-        return distance, voxel
+        distance = (level - 1) * level / slope
+        return distance.astype(np.float32), voxel.astype(np.float32)
 
 
 def _sum(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -99,7 +99,7 @@ class Field:
             spans.append(slice(start, stop))
         return tuple(spans)
 
-    def places(self, box: Sequence[slice], centre: Sequence[float]) -> list[NDArray[np.float32]]:
+    def places(self, box: Sequence[slice], centre: Sequence[float] | NDArray[np.float64]) -> list[NDArray[np.float32]]:
         """Distance of the voxels of `box` from `centre` along each axis, um, ready for broadcasting."""
         return [
             (np.arange(span.start, span.stop) * step - middle)

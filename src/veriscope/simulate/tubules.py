@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.simulate.scene import Drawn, Field, Scene
 from veriscope.simulate.settings import Range, between, check_number, check_range
 
@@ -21,14 +22,18 @@ class Tubules:
     """Filaments in a plane (YX), each a walk of equal steps whose curvature wanders (SI 2.5).
 
     The curvature after n steps is clip(kappa_0 + the sum of n normal numbers of standard deviation dk, ±kmax), in turns
-    per step; the direction turns by it, and the sum of all steps is the path. The defaults are those of microtubules at
-    0.08 um pixels: steps of half a pixel, a smallest bend of 20 pixels radius.
+    per step, with a kmax of each filament's own; the direction turns by it, and the sum of all steps is the path. The
+    defaults are those of microtubules at 0.08 um pixels: steps of half a pixel, no bend below 20 pixels radius.
     """
 
     density: Range = (0.1, 0.57)  # filaments that start per um^2; 10 to 60 per 128 x 128 pixels of 0.08 um
     step_um: float = 0.04  # length of a step, um
     kmax: float = 0.004  # largest curvature, turns per step: a radius of step / (2 pi kmax), here 1.6 um
-    wander: Range = (0.05, 0.1)  # dk as part of kmax
+    bend: Range = (
+        0.1,
+        0.8,
+    )  # largest curvature of one filament, as part of kmax; (1, 1) is the SI's, with many circles
+    wander: Range = (0.05, 0.1)  # dk as part of a filament's largest curvature
     steps: tuple[int, int] = (200, 600)  # length of a filament
     width_um: Range = (0.028, 0.04)  # standard deviation across a filament, um; the same for all in a scene
     brightness: Range = (0.5, 1.5)  # light along the middle of a filament
@@ -38,6 +43,7 @@ class Tubules:
         check_range("The density of tubules per um^2", self.density, 0)
         check_number("The step of tubules in um", self.step_um, 0, above=True)
         check_number("The largest curvature of tubules in turns per step", self.kmax, 0, 0.25)
+        check_range("How far tubules bend", self.bend, 0, 1)
         check_range("How far the curvature of tubules wanders", self.wander, 0)
         check_range("The steps of tubules", self.steps, 1)
         check_range("The width of tubules in um", self.width_um, 0)
@@ -58,12 +64,14 @@ class Tubules:
                 f"voxel size is in um, or lower the density."
             )
         count = int(expected + rng.random())
+        bend = self.kmax * between(rng, self.bend, count)
         return {
             **field.plain(),
             "start": np.round(rng.uniform(low, high, (count, 2)), 6).tolist(),
             "angle": between(rng, (0, 1), count).tolist(),
-            "curvature": between(rng, (-self.kmax, self.kmax), count).tolist(),
-            "wander": between(rng, (self.wander[0] * self.kmax, self.wander[1] * self.kmax), count).tolist(),
+            "bend": bend.tolist(),
+            "curvature": (bend * between(rng, (-1, 1), count)).tolist(),
+            "wander": (bend * between(rng, self.wander, count)).tolist(),
             "steps": rng.integers(self.steps[0], self.steps[1] + 1, count).tolist(),
             "light": between(rng, self.brightness, count).tolist(),
             "width": round(float(rng.uniform(*self.width_um)), 6),
@@ -72,12 +80,10 @@ class Tubules:
 
     def curvature(self, drawn: Drawn) -> NDArray[np.float64]:
         """Curvature of every filament (rows) after every step, in turns per step: never beyond ±kmax."""
-        wander, first = np.array(drawn["wander"], dtype=np.float64), np.array(drawn["curvature"], dtype=np.float64)
-        walk = np.random.default_rng(drawn["walk"]).standard_normal((len(first), max(drawn["steps"], default=0)))
-        walk *= wander.reshape(-1, 1)
-        np.cumsum(walk, axis=1, out=walk)
-        walk += first.reshape(-1, 1)
-        return np.clip(walk, -self.kmax, self.kmax, out=walk)
+        first, wander, bend = (np.array(drawn[name]).reshape(-1, 1) for name in ("curvature", "wander", "bend"))
+        normal = np.random.default_rng(drawn["walk"]).standard_normal((len(first), max(drawn["steps"], default=0)))
+        curvature: NDArray[np.float64] = np.clip(first + np.cumsum(wander * normal, axis=1), -bend, bend)
+        return curvature
 
     def paths(self, drawn: Drawn) -> NDArray[np.complex128]:
         """Place of every filament (rows) after every step as x + iy, um; beyond its own length it is NaN."""
@@ -123,7 +129,9 @@ def pair(
     return Scene(_drawn_lines(field, np.concatenate(lines), light, step, width_um))
 
 
-def _drawn_lines(field: Field, places: NDArray[np.complex128], light: NDArray[np.float64], step: float, width: float):
+def _drawn_lines(
+    field: Field, places: NDArray[np.complex128], light: NDArray[np.float64], step: float, width: float
+) -> Image:
     """Light of steps at `places` (x + iy, um; NaN: none) with `light` in the middle of a line `width` wide (sigma, um).
 
     A canvas with a border as wide as the blur catches what lies just outside.
