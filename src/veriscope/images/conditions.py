@@ -16,7 +16,7 @@ from veriscope.images.reading import holds_images
 
 TRUTH = "GT"
 TRAINING, TESTING = "train_data", "test_data"
-NO_CONDITIONS = ("labels",)  # folders that may stand beside, of something else than images of the same fields
+NO_CONDITIONS = ("labels", "height")  # folders that may stand beside, of something else than images of the same fields
 
 
 def read_conditions(folder: str | Path, axes: str | None = None, lazy: bool | None = None) -> dict[str, Pairs]:

@@ -53,6 +53,11 @@ class Camera:
         """What chance decides, as plain values: keep it to make the same image again."""
         return {"seed": int(rng.integers(2**63))}
 
+    def expected(self, truth: NDArray[Any]) -> NDArray[np.float32]:
+        """The mean of many images of `truth` (any shape), without any noise."""
+        light = np.asarray(truth, dtype=np.float64) + self.background
+        return (self.gain * self.photons * light + self.offset).astype(np.float32)
+
     def apply(self, truth: NDArray[Any], drawn: dict[str, int]) -> NDArray[np.float32]:
         """The image this camera takes of `truth` (any shape, not negative). Same in, same out."""
         light = np.asarray(truth, dtype=np.float64)

@@ -49,7 +49,7 @@ class Network:
             )
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
-        """What the nuclei drew; joints of the network (ZYX, um; radius; light) and the pairs of them that are joined."""
+        """What the nuclei drew; joints of the network (ZYX, um; radius; light), and which pairs are joined."""
         field = Field.of(shape, voxel_size, ("ZYX",), "Networks")
         nuclei = self.nuclei.draw(rng, shape, voxel_size)
         joints, tubes = self._graph(rng, np.array(nuclei["centre"]).reshape(-1, 3), field)
