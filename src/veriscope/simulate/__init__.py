@@ -1,1 +1,1 @@
-"""Known truth and a microscope to look at it: cameras for now."""
+"""Known truth and a microscope to look at it: optics and cameras."""
