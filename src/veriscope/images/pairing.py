@@ -21,12 +21,14 @@ IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays
 class Pair:
     """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
 
+    `turns` is False where Y and X must not change places in training, since low is worse along one of them.
     Raises DataError when the sizes differ.
     """
 
     low: Image
     high: Image
     name: str = ""
+    turns: bool = True
 
     def __post_init__(self) -> None:
         for image, which in ((self.low, "low"), (self.high, "high")):
@@ -115,7 +117,7 @@ class Pairs(Sequence[Pair]):
                 if stop > start:
                     span = {axis: slice(start, stop)}
                     name = f"{pair.name}[{axis} {start}:{stop}]"
-                    part.append(Pair(pair.low.region(**span), pair.high.region(**span), name))
+                    part.append(Pair(pair.low.region(**span), pair.high.region(**span), name, pair.turns))
         return Pairs(parts[0]), Pairs(parts[1]), Pairs(parts[2])
 
 
@@ -156,7 +158,7 @@ def _samples(pair: Pair) -> list[Pair]:
     if "S" not in pair.low.axes and "S" not in pair.high.axes:
         return [pair]
     return [
-        Pair(_sample(pair.low, number), _sample(pair.high, number), f"{pair.name}[{number}]")
+        Pair(_sample(pair.low, number), _sample(pair.high, number), f"{pair.name}[{number}]", pair.turns)
         for number in range(pair.low.size("S"))
     ]
 

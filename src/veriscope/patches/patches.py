@@ -40,7 +40,7 @@ _TABLE = np.array(  # percentiles taken of every image; those in between are int
 )
 
 Array = NDArray[np.float32]
-Normalize = Literal["random", "fixed", "matched"] | tuple[norm.Normalization, norm.Normalization]
+Normalize = Literal["random", "fixed", "matched", "shared"] | tuple[norm.Normalization, norm.Normalization]
 
 
 class Drawn(TypedDict):
@@ -72,8 +72,9 @@ def cut_patches(
     normalize: "random" draws the two percentiles of the whole image per patch, in (1, 3) and (99.5, 99.9) (SI 2.2);
     "fixed" is always (2, 99.8), as at restoration; "matched" takes these two of the low image for both, once the high
     image is brought to its grey values by least squares: noise widens percentiles, so that otherwise the network has to
-    guess each image's gain; a pair of Normalizations (low, high) is used as it stands.
-    turns: whether Y and X may change places; None asks the voxel sizes. Flips are always drawn.
+    guess each image's gain; "shared" takes these two of the low image for both, whose grey values are the same already;
+    a pair of Normalizations (low, high) is used as it stands.
+    turns: whether Y and X may change places; None asks the pairs and the voxel sizes. Flips are always drawn.
     cache_bytes: of decoded chunks that are kept while images are read from disk.
     seed: of the positions for checking. T (and S) are cut as separate frames, C becomes channels.
 
@@ -100,7 +101,9 @@ def cut_patches(
         by_percentile = isinstance(normalize, str)
         low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
         high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
-        one_scale = matched(low, high, low_table, pair.name) if normalize == "matched" else high_table
+        one_scale = low_table if normalize == "shared" else high_table
+        if normalize == "matched":
+            one_scale = matched(low, high, low_table, pair.name)
         starts = []
         for number in range(high.shape[0] * high.shape[1]):
             found = _starts(high, number, shape, high_table, choices, most_cells)
@@ -109,8 +112,8 @@ def cut_patches(
                 found = sampling.everywhere(high.shape[3:], shape)
             starts.append(found)
         orientations = augment.allowed(axes, shape, [low.voxel(letter) for letter in axes])
-        if turns is not None:
-            orientations = augment.Orientations(axes, turns)
+        if turns is not None or not pair.turns:
+            orientations = augment.Orientations(axes, bool(turns))
         sources.append(_Source(pair.name, low, high, low_table, one_scale, tuple(starts), orientations))
     if dim:
         named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
@@ -418,13 +421,13 @@ def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
 
 
 def _check_normalize(given: Normalize, channels: tuple[int, int]) -> None:
-    choices = "normalize is 'random', 'fixed', 'matched' or a pair (low, high) of Normalizations"
+    choices = "normalize is 'random', 'fixed', 'matched', 'shared' or a pair (low, high) of Normalizations"
     if isinstance(given, str):
-        if given not in ("random", "fixed", "matched"):
+        if given not in ("random", "fixed", "matched", "shared"):
             raise DataError(f"{choices}, not '{given}'.")
-        if given == "matched" and channels[0] != channels[1]:
+        if given in ("matched", "shared") and channels[0] != channels[1]:
             raise DataError(
-                f"normalize='matched' compares low and high channel by channel, but there are {channels[0]} and "
+                f"normalize='{given}' compares low and high channel by channel, but there are {channels[0]} and "
                 f"{channels[1]}. Use 'random' or 'fixed'."
             )
         return
