@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from veriscope.errors import DataError
+from veriscope.networks.build import build
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 from veriscope.tiling import padded
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
