@@ -12,6 +12,7 @@ from veriscope.errors import ModelError
 from veriscope.networks.build import Network
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
+from veriscope.networks.slices import Slices
 from veriscope.networks.unet import count_parameters
 
 
@@ -20,7 +21,7 @@ class Ensemble:
     """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
 
     recipe: Recipe
-    members: tuple[Network, ...] | tuple[Heights, ...]
+    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -38,7 +39,8 @@ class Ensemble:
     @property
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
-        return self.recipe.step
+        first = self.members[0]
+        return first.step if isinstance(first, Slices) else self.recipe.step
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -46,7 +48,7 @@ class Ensemble:
 
     @property
     def halo(self) -> tuple[int, ...]:
-        return self.members[0].halo
+        return tuple(map(max, *(member.halo for member in self.members), self.members[0].halo))
 
     @property
     def parameters(self) -> int:

@@ -31,13 +31,28 @@ _PAPER: dict[str, dict[str, Any]] = {
     "tribolium": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
     "ins1": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
     "hela": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
-    "retina": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128), "channels": 2},
+    "retina": {
+        "axes": "YX", "task": "isotropic", "upsample": (10.2, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128), "channels": 2,
+    },
+    "drosophila": {  # a plane every 1.96 um, pixels of 0.39 um
+        "axes": "YX", "task": "isotropic", "upsample": (5, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128),
+    },
+    "liver": {
+        "axes": "YX", "task": "isotropic", "upsample": (8, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128), "channels": 2,
+    },
     "flywing": {  # of stacks of 50 planes
         "axes": "ZYX", "task": "project", "projection": "paper", "kernel": 3, "depth": 3, "batch": 16,
         "patch": (64, 64),
     },
 }  # fmt: skip
-_LATER = {"task": "restore", "projection": ""}  # fields that earlier models lack, with what they mean there
+_LATER = {
+    "task": "restore",
+    "projection": "",
+    "upsample": (),
+}  # fields that earlier models lack, with what they mean there
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,12 @@ class Recipe:
     kernel: int = 3  # width of all convolutions, odd
     base: int = 32  # channels at the top level; doubled at each level below
     residual: bool | None = None  # adds the input to the mean; None: when channels agree
-    task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1)
+    task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1);
+    # "isotropic": a stack by its xz and yz slices, with a network for planes whose Y meets Z (SI 2.4)
     projection: str = ""  # of the part that finds the surface, a name of SURFACES; "": "compact"
+    upsample: tuple[
+        float, ...
+    ] = ()  # by which an image is interpolated first, along Z Y X or Y X of it; (): not at all
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
 
     patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
@@ -83,6 +102,7 @@ class Recipe:
         fill = {
             "depth": self.depth or DEPTH[self.axes_out],
             "patch": tuple(int(n) for n in self.patch) or PATCH[self.axes_out],
+            "upsample": tuple(float(n) for n in self.upsample),
             "projection": self.projection or ("compact" if self.projects else ""),
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
@@ -97,7 +117,13 @@ class Recipe:
             (self.kernel >= 1 and self.kernel % 2 == 1, "kernel is odd and positive"),
             (1 <= self.base <= 4096, "base lies between 1 and 4096"),
             (self.stem >= 1, "stem is at least 1"),
-            (self.task in ("restore", "project"), "task is restore or project"),
+            (self.task in ("restore", "project", "isotropic"), "task is restore or project or isotropic"),
+            (not self.isotropic or self.axes == "YX", "a network for isotropic stacks works on their planes, axes YX"),
+            (
+                not self.upsample or len(self.upsample) == len(self.space),
+                f"upsample holds a factor for each of {self.space}",
+            ),
+            (all(1 <= n < math.inf for n in self.upsample), "factors of upsample are numbers from 1"),
             (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
             (
                 self.projection in SURFACES if self.projects else not self.projection,
@@ -138,6 +164,21 @@ class Recipe:
         return self.task == "project"
 
     @property
+    def isotropic(self) -> bool:
+        """Whether stacks are restored slice by slice along Z."""
+        return self.task == "isotropic"
+
+    @property
+    def space(self) -> str:
+        """Spatial axes of the images that are restored: those of the network, and Z for isotropic stacks."""
+        return "ZYX" if self.isotropic else self.axes
+
+    @property
+    def finer(self) -> dict[str, float]:
+        """By how much an image is interpolated first, for the axes along which it is: {"Z": 5.0}."""
+        return {letter: factor for letter, factor in zip(self.space, self.upsample, strict=False) if factor != 1}
+
+    @property
     def axes_out(self) -> str:
         """Spatial axes of the result: those of the input, but without Z when stacks are projected."""
         return self.axes.replace("Z", "") if self.projects else self.axes
@@ -150,7 +191,7 @@ class Recipe:
     @property
     def flat(self) -> Recipe:
         """The recipe of the 2D network behind the projection; this one itself where nothing is projected."""
-        return replace(self, axes=self.axes_out, task="restore", projection="") if self.projects else self
+        return replace(self, axes=self.axes_out, task="restore", projection="", upsample=()) if self.projects else self
 
     @property
     def folding(self) -> tuple[int, ...]:

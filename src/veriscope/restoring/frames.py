@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import axes as ax
-from veriscope.errors import DataError, ModelError
+from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.images.resampling import resampled
 from veriscope.networks.recipe import Recipe
 from veriscope.tiling import padded
+
+RATIOS_ALIKE = 0.05  # relative difference between voxels and model
 
 Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
 
@@ -24,7 +28,7 @@ Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
 class Frames:
     """`image` with its axes in the order `outer`, C, `space`: one frame for each place along the outer axes.
 
-    `source` is the image as the user gave it (or the channel of it that was chosen).
+    `source` is the image as the user gave it (or the channel of it that was chosen), on the grid of the result.
     """
 
     source: Image
@@ -112,7 +116,7 @@ def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
 
 
 def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: bool = False) -> Frames:
-    """Take `image` apart for the networks of `recipe`.
+    """Take `image` apart for the networks of `recipe`, once it is interpolated as the recipe says.
 
     `channel` picks one channel; `planes` lets a network for planes restore a stack plane by plane. Raises ModelError
     when the image has other spatial axes or channels than the model was trained for, AxesError without Y and X.
@@ -122,7 +126,7 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
     ax.image_axes(image.axes, "Restoring")
     if channel is not None:
         image = _one_channel(image, channel)
-    space = recipe.axes
+    space = recipe.space
     depth = image.size("Z")
     if planes and "Z" in space:
         raise ModelError("This model restores whole stacks (ZYX), not plane by plane. Leave out planes.")
@@ -147,8 +151,27 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
             f"This model was trained on images with {_channels(recipe.channels_in)}, but this image has "
             f"{_channels(channels)} (axes {image.axes}). {way} a model for {_channels(channels)}."
         )
+    if recipe.isotropic:
+        _check_ratio(image, recipe)
+    image = resampled(image, recipe.finer)
     outer = "".join(letter for letter in ax.canonical(image.axes) if letter not in "C" + space)
     return Frames(image, image.moved(outer + "C" + space), outer, space)
+
+
+def _check_ratio(image: Image, recipe: Recipe) -> None:
+    """Warn where the voxels are not as much longer along Z as those that an isotropic model was trained for."""
+    long, short = image.voxel("Z"), image.voxel("X")
+    if long is None or short is None:
+        return
+    factor, ratio = recipe.finer.get("Z", 1.0), long / short
+    if abs(ratio / factor - 1) > RATIOS_ALIKE:
+        warnings.warn(
+            f"The voxels of {image.name or 'the image'} are {ratio:.3g} times as long along Z as along X, but this "
+            f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
+            f"model for such stacks, or correct the voxel size.",
+            VeriscopeWarning,
+            stacklevel=4,
+        )
 
 
 def _one_channel(image: Image, channel: int) -> Image:

@@ -17,6 +17,7 @@ from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.memory import text
 from veriscope.restoring.ondemand import Computed, OnDemand
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
@@ -75,6 +76,7 @@ def restore(
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
     """
     where = devices.choose(device)
+    model = in_space(model)
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)

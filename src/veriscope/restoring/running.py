@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError
 from veriscope.networks.model import Ensemble
+from veriscope.networks.slices import Slices
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
@@ -62,7 +63,8 @@ class Networks:
         with torch.inference_mode(), self._exact():
             image = torch.from_numpy(block)[None].to(self.device)
             for number, member in enumerate(self.members):
-                answer = member(image)[0][(slice(None), *inner)]
+                whole = (slice(None), *inner)
+                answer = member.part(image, inner)[0] if isinstance(member, Slices) else member(image)[0][whole]
                 torch.from_numpy(means[number]).copy_(answer[: self.channels])
                 if scales is not None:
                     torch.from_numpy(scales[number]).copy_(answer[self.channels :])

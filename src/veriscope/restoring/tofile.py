@@ -25,6 +25,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
 from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import checked_probability, mixture_interval
 from veriscope.restoring.restore import Progress
@@ -120,6 +121,7 @@ def restore_to_file(
     """
     started = time.perf_counter()
     where = devices.choose(device)
+    ensemble = in_space(ensemble)
     parts = frames(image, ensemble.recipe, channel, planes)
     extras = _extras(scale, interval, probability, entropy, disagreement)
     wanted = _wanted(ensemble, out, extras, trust_mask)
