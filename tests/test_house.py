@@ -137,7 +137,10 @@ def test_importing_veriscope_is_light_and_silent() -> None:
     assert done.stdout + done.stderr == ""
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["restore", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], ["train", "--help"], ["restore", "--help"], ["simulate", "camera", "--help"]],
+)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     code = f"""
 from veriscope.apps.cli import main

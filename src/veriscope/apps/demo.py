@@ -112,28 +112,15 @@ def nuclei() -> Image:
     return type(image)(image.array, "ZYX", VOXEL_SIZE, name="nuclei")
 
 
-def low_light(truth: Image, photons: float, seed: int) -> Image:
-    """`truth` as a camera would see it if its brightest voxels sent so many photons."""
-    import numpy as np
-
-    from veriscope.simulate.camera import Camera, to_integers
-
-    pixels = np.asarray(truth, dtype=np.float64)
-    dark, bright = np.percentile(pixels, (0.1, 99.9))
-    light = np.clip((pixels - dark) / (bright - dark), 0, None)
-    camera = Camera(photons=photons, read_noise=READ_NOISE)
-    rng = np.random.default_rng((seed, round(photons)))
-    return truth.with_array(to_integers(camera.apply(light, camera.draw(rng))))
-
-
 def _nuclei(seed: int) -> Task:
     from veriscope.images.pairing import Pair, Pairs
+    from veriscope.simulate.photograph import low_light
 
     truth = nuclei()
     parts: dict[str, list[Pair]] = {"training": [], "checking": [], "tests": []}
     for photons in PHOTONS:
         name = f"{photons:g} photons"
-        low = low_light(truth, photons, seed)
+        low = low_light(truth, photons, seed, READ_NOISE)
         z, y, x = JUDGED
         for part, where in (
             ("training", {"Y": slice(0, CHECKED), "X": slice(0, BORDER)}),

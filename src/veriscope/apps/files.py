@@ -17,7 +17,7 @@ WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 @dataclass(frozen=True)
 class Job:
-    """One image to restore and where its results go: "mean", the restored image, and what is written beside it."""
+    """One image and where its results go: "mean", the image that is made of it, and what is written beside it."""
 
     source: Path
     outputs: dict[str, Path]
@@ -55,10 +55,18 @@ def split_name(path: Path, suffixes: Iterable[str] = WRITABLE) -> tuple[str, str
     return path.name, ""
 
 
-def plan_outputs(sources: list[Path], out: Path, form: str | None, extras: Sequence[str], overwrite: bool) -> list[Job]:
+def plan_outputs(
+    sources: list[Path],
+    out: Path,
+    form: str | None,
+    extras: Sequence[str],
+    overwrite: bool,
+    notes: Sequence[str] = (),
+) -> list[Job]:
     """One job per source. `out` is a file when its name says so (results.ome.tif), otherwise a folder.
 
     The `extras` are what is written beside the restored image, such as "scale"; their names become part of the file's.
+    `notes` are files of other kinds with their suffix, such as "parameters.json".
 
     Raises OutputError when two results share a name, when a result would replace an input, when it exists already
     and `overwrite` is False, or when `out` cannot hold it.
@@ -68,9 +76,7 @@ def plan_outputs(sources: list[Path], out: Path, form: str | None, extras: Seque
     given_suffix = split_name(out)[1]
     is_file = bool(given_suffix) and not (out.is_dir() and not given_suffix.lower().endswith("zarr"))
     if is_file and len(sources) > 1:
-        raise OutputError(
-            f"--out {out} is one file, but there are {len(sources)} images to restore. Give a folder instead."
-        )
+        raise OutputError(f"--out {out} is one file, but there are {len(sources)} images. Give a folder instead.")
     if is_file and form is not None and given_suffix.lower().endswith("zarr") != (form == "zarr"):
         raise OutputError(f"--format {form} contradicts the name --out {out}. Leave one of them out.")
     if not is_file and out.exists() and not out.is_dir():
@@ -83,6 +89,7 @@ def plan_outputs(sources: list[Path], out: Path, form: str | None, extras: Seque
         stem = split_name(out)[0] if is_file else _name(source)
         suffix = given_suffix if is_file else FORMATS[form or "tif"]
         beside = {name: folder / f"{stem}.{name}{suffix}" for name in extras}
+        beside |= {note: folder / f"{stem}.{note}" for note in notes}
         jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}))
     _check_clashes(jobs)
     _check_free(jobs, overwrite)
@@ -108,8 +115,7 @@ def _check_clashes(jobs: list[Job]) -> None:
                 raise OutputError(f"The result {path} would replace the image it is made from. Choose another --out.")
             if key in taken:
                 raise OutputError(
-                    f"{taken[key]} and {job.source} would both be written to {path}. "
-                    f"Restore them into separate folders."
+                    f"{taken[key]} and {job.source} would both be written to {path}. Write them into separate folders."
                 )
             taken[key] = job.source
 

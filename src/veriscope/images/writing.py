@@ -34,16 +34,19 @@ _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
 
 
-def save_image(path: str | Path, image: Image, overwrite: bool = False, *, version: str = "0.5") -> Path:
+def save_image(
+    path: str | Path, image: Image, overwrite: bool = False, *, version: str = "0.5", uuid: str | None = None
+) -> Path:
     """Write an image with its axes, voxel size and time step, in the format that the suffix names; returns the path.
 
     Lazy images are copied piece by piece; what is computed when read is computed once. Truth values become 0 and 1 in
-    TIFF. `version` is that of OME-Zarr, 0.5 or 0.4. Raises OutputError when the file exists, cannot be written or the
-    disk is full, AxesError or DataError for what the format cannot hold.
+    TIFF. `version` is that of OME-Zarr, 0.5 or 0.4; `uuid` the mark that tells an OME-TIFF from all others, drawn if
+    left out. Raises OutputError when the file exists, cannot be written or the disk is full, AxesError or DataError for
+    what the format cannot hold.
     """
     with open_writer(
         path, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        None if image.cuts is None else image.chunks, version=version, name=image.name,
+        None if image.cuts is None else image.chunks, version=version, name=image.name, uuid=uuid,
     ) as writer:  # fmt: skip
         for spans in pieces(image, 2**26, writer.chunks):
             writer.write(spans, image.read(*spans))
@@ -62,6 +65,7 @@ def open_writer(
     *,
     version: str = "0.5",
     name: str = "",
+    uuid: str | None = None,
 ) -> Writer:
     """A file to be written region by region, for images larger than memory. Use it in a ``with`` block.
 
@@ -91,7 +95,7 @@ def open_writer(
             else:
                 ome = suffix.endswith((".ome.tif", ".ome.tiff")) or not _imagej_can(facts)
                 order = "".join(letter for letter in ("TCZYX" if ome else "TZCYX") if letter in axes)
-                target = _TiffTarget(temporary, final, facts.moved(order) if "S" not in axes else facts, ome)
+                target = _TiffTarget(temporary, final, facts.moved(order) if "S" not in axes else facts, ome, uuid)
         except BaseException:
             _remove(temporary)
             raise
@@ -308,7 +312,7 @@ class _TiffTarget:
     Not through a memory map: a full disk would kill the process, and every page written would count as memory in use.
     """
 
-    def __init__(self, temporary: Path, final: Path, facts: Image, ome: bool) -> None:
+    def __init__(self, temporary: Path, final: Path, facts: Image, ome: bool, uuid: str | None = None) -> None:
         import tifffile
 
         dtype = _stored(facts.dtype)
@@ -326,7 +330,7 @@ class _TiffTarget:
             raise OSError(errno.ENOSPC, "No space left on device")
         self._file: IO[bytes] | None = None
         big = facts.nbytes > CLASSIC_LIMIT
-        kind = _ome_metadata(facts) if ome else _imagej_metadata(facts)
+        kind = _ome_metadata(facts, uuid) if ome else _imagej_metadata(facts)
         # ImageJ's five axes and the one of colours, all spelled out: tifffile takes a width of 1 for colours otherwise
         shape = facts.shape if ome else (*(facts.size(letter) for letter in "TZCYX"), 1)
         tifffile.imwrite(
@@ -384,8 +388,10 @@ def runs(shape: Sequence[int], spans: Sequence[slice], block: NDArray[Any]) -> I
         yield first + sum(at * stride for at, stride in zip(outer, strides, strict=False)), block[outer]
 
 
-def _ome_metadata(facts: Image) -> dict[str, Any]:
+def _ome_metadata(facts: Image, uuid: str | None) -> dict[str, Any]:
     known: dict[str, Any] = {"axes": facts.axes, "Name": facts.name}
+    if uuid is not None:
+        known["UUID"] = uuid
     for letter in facts.spatial_axes:
         if facts.voxel_size is not None:
             known |= {f"PhysicalSize{letter}": facts.voxel(letter), f"PhysicalSize{letter}Unit": "µm"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -14,7 +14,7 @@ from veriscope.errors import DataError
 
 @dataclass(frozen=True)
 class Camera:
-    """image = gain * Poisson(photons * truth) + Normal(0, read_noise^2) + offset.
+    """image = gain * Poisson(photons * (truth + background)) + Normal(0, read_noise^2) + offset.
 
     `truth` is light relative to the brightness that sends `photons` photons to a pixel. Values of the image are grey
     values, not clipped or rounded; `to_integers` does that as a 16 bit camera would.
@@ -27,13 +27,27 @@ class Camera:
     read_noise: float = 1.5  # standard deviation, grey values
     offset: float = 100.0  # grey value of darkness
     gain: float = 1.0  # grey values per photon
+    background: float = 0.0  # light that comes from everywhere, where the truth is measured in the same unit
 
     def __post_init__(self) -> None:
-        values = (self.photons, self.read_noise, self.offset, self.gain)
-        if not all(isfinite(value) for value in values) or self.photons <= 0 or self.gain <= 0 or self.read_noise < 0:
+        values = (self.photons, self.read_noise, self.offset, self.gain, self.background)
+        if (
+            not all(isfinite(value) for value in values)
+            or min(values[0], values[3]) <= 0
+            or min(values[1], values[4]) < 0
+        ):
             raise DataError(
-                f"A camera needs photons and gain above 0 and read_noise of at least 0, all finite. Given: {self}."
+                f"A camera needs photons and gain above 0, read_noise and background of at least 0, all finite. "
+                f"Given: {self}."
             )
+
+    def dimmed(self, ratio: float) -> Camera:
+        """The same camera with so much less light, such as 1/29 for the first condition of the planaria (SI, Table 1):
+        a shorter exposure or a weaker laser. Offset and read noise stay. Raises DataError for ratios of 0 or less.
+        """
+        if not (isfinite(ratio) and ratio > 0):
+            raise DataError(f"Light is dimmed to a share above 0, such as 1/29, not to {ratio:g}.")
+        return replace(self, photons=self.photons * ratio)
 
     def draw(self, rng: np.random.Generator) -> dict[str, int]:
         """What chance decides, as plain values: keep it to make the same image again."""
@@ -45,7 +59,7 @@ class Camera:
         if not np.isfinite(light).all() or (light < 0).any():
             raise DataError("A camera sees light of at least 0 at every pixel. Clip the image and remove NaN first.")
         rng = np.random.default_rng(drawn["seed"])
-        counted = self.gain * rng.poisson(self.photons * light)
+        counted = self.gain * rng.poisson(self.photons * (light + self.background))
         return (counted + rng.normal(0.0, self.read_noise, light.shape) + self.offset).astype(np.float32)
 
 

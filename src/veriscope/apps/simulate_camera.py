@@ -1,0 +1,177 @@
+"""veriscope simulate camera: your own good images, seen by a darker camera or a worse microscope."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, files
+from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.image import Image
+    from veriscope.simulate.camera import Camera
+
+CAMERA = "The camera"
+MICROSCOPE = "The microscope"
+PARAMETERS = "parameters.json"
+
+
+def camera(
+    on: Annotated[
+        str,
+        typer.Option("--on", metavar="IMAGE|DIR", help="Good images: a file, a folder, or a pattern like 'a/*.tif'."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
+    ],
+    photons: Annotated[
+        float, typer.Option(help="Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA)
+    ],
+    read_noise: Annotated[
+        float, typer.Option(help="Standard deviation, in grey values.", rich_help_panel=CAMERA)
+    ] = 1.5,
+    offset: Annotated[float, typer.Option(help="Grey value of darkness.", rich_help_panel=CAMERA)] = 100.0,
+    gain: Annotated[float, typer.Option(help="Grey values per photon.", rich_help_panel=CAMERA)] = 1.0,
+    background: Annotated[
+        float, typer.Option(help="Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA)
+    ] = 0.0,
+    psf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS|FILE",
+            help="Blur by gaussian:na=1.1,wavelength=0.52,index=1.33 (um), widefield:na=0.8, "
+            "confocal:na=1.05,excitation=0.488, or by the image of a bead.",
+            rich_help_panel=MICROSCOPE,
+        ),
+    ] = None,
+    factor: Annotated[
+        float | None,
+        typer.Option(
+            "--subsample",
+            metavar="FACTOR",
+            help="Keep every so-many-th plane, such as 5 or 10.2.",
+            rich_help_panel=MICROSCOPE,
+        ),
+    ] = None,
+    axis: Annotated[str, typer.Option(metavar="Z|Y|X", help="Axis of --subsample.", rich_help_panel=MICROSCOPE)] = "Z",
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not say so.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise; the same seed gives the same files.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+) -> None:
+    """See good images as a camera would with little light, for training pairs that no microscope had to take.
+
+    Every image is taken for the light itself: its darkest values (percentile 0.1, per channel) for none, its brightest
+    (99.9) for what sends --photons to a pixel. It may be blurred by a point-spread function and lose planes; then the
+    photons are counted. Writes 16 bit images of the same names, with axes and voxel size kept, and beside each
+    NAME.parameters.json with all that is needed to make it again.
+
+    Examples:
+    veriscope simulate camera --on high --photons 20 --out low
+    veriscope simulate camera --on stack.tif --photons 50 --psf widefield:na=0.8 --subsample 5 --out thin.ome.tif
+    veriscope train low high --out model
+    """
+    if seed < 0:
+        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number of at least 0.")
+    from veriscope.images.reading import list_images
+    from veriscope.simulate.camera import Camera
+    from veriscope.simulate.psf import from_words
+
+    taken_by = Camera(photons, read_noise, offset, gain, background)
+    jobs = files.plan_outputs(list_images(on), out, None, [], overwrite, [PARAMETERS])
+    thinned = None if factor is None else (axis.upper(), factor)
+    if psf is not None:
+        from_words(psf, (1.0, 1.0, 1.0))  # on any voxels: mistakes in the words are found before the work
+    failed: list[files.Job] = []
+    with console.bar("Simulating") as progress:
+        for number, job in enumerate(jobs):
+            progress(number, len(jobs))
+            try:
+                with files.existing(job.mean.parent):
+                    _simulate(job, taken_by, seed, axes, psf, thinned, overwrite)
+            except (AxesError, DataError, ImageFormatError) as problem:
+                if len(jobs) == 1:
+                    raise
+                failed.append(job)
+                console.fail(f"{job.source}: {problem}")
+                continue
+            console.show(f"{job.source} -> {job.mean}")
+    if failed:
+        names = ", ".join(str(job.source) for job in failed)
+        rest = "; the others are done" if len(failed) < len(jobs) else ""
+        raise ImageFormatError(
+            f"{len(failed)} of {len(jobs)} images could not be used: {names}. The reasons stand above{rest}."
+        )
+
+
+def _simulate(
+    job: files.Job,
+    taken_by: Camera,
+    seed: int,
+    axes: str | None,
+    psf_words: str | None,
+    thinned: tuple[str, float] | None,
+    overwrite: bool,
+) -> None:
+    """One image and its parameters."""
+    import numpy as np
+
+    from veriscope import __version__
+    from veriscope.images.reading import read_image, stem
+    from veriscope.simulate.photograph import as_light, photograph
+    from veriscope.simulate.psf import from_words
+
+    image = read_image(job.source, axes=axes, lazy=False)
+    # By its name, so that an image gets the same noise whatever else is in the folder.
+    name = stem(job.source)
+    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(name.encode()))))
+    psf = None if psf_words is None else from_words(psf_words, _voxel_size(image))
+    light = as_light(image)
+    low = photograph(light.image, taken_by, drawn, psf, thinned)
+    told = {
+        "veriscope": __version__,
+        "command": "simulate camera",
+        "image": Path(job.source).name,
+        "axes": low.axes,
+        "shape": low.shape,
+        "seed": seed,
+        "drawn": drawn,
+        "camera": asdict(taken_by),
+        "dark": light.dark,
+        "bright": light.bright,
+        "psf": None if psf is None else {**psf.described, "voxel_size": psf.voxel_size},
+        "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
+    }
+    _write(low, told, job, overwrite)
+
+
+def _voxel_size(image: Image) -> tuple[float, float, float] | None:
+    """Of a volume, Z Y X; of a plane with its width for its depth, which does not matter in focus."""
+    z, y, x = (image.voxel(letter) for letter in "ZYX")
+    return None if y is None or x is None else (z or y, y, x)
+
+
+def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) -> None:
+    """Image and parameters, both or neither, and the same bytes whenever they are the same."""
+    from veriscope.images.writing import open_writer
+    from veriscope.judging.placing import place
+
+    text = json.dumps(told, indent=2) + "\n"
+    pixels = image.read()
+    mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
+    with open_writer(
+        job.mean, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
+        name=image.name, uuid=str(mark),
+    ) as writer:  # fmt: skip
+        writer.write([slice(None)] * image.ndim, pixels)
+        writer.complete()
+        place(text.encode(), job.outputs[PARAMETERS], "list of parameters")
