@@ -21,8 +21,8 @@ IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays
 class Pair:
     """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
 
-    `turns` is False where Y and X must not change places in training, since low is worse along one of them.
-    Raises DataError when the sizes differ.
+    Beside a stack may stand a single plane: the surface in it (`projects`). `turns` is False where Y and X must not
+    change places in training, since low is worse along one of them. Raises DataError when the sizes differ.
     """
 
     low: Image
@@ -33,13 +33,19 @@ class Pair:
     def __post_init__(self) -> None:
         for image, which in ((self.low, "low"), (self.high, "high")):
             ax.image_axes(image.axes, f"The {which} image of pair '{self.name}'")
-        differing = [a for a in ax.ORDER if a != "C" and self.low.size(a) != self.high.size(a)]
+        free = "CZ" if self.projects else "C"
+        differing = [a for a in ax.ORDER if a not in free and self.low.size(a) != self.high.size(a)]
         if differing:
             sizes = ", ".join(f"{a} {self.low.size(a)} against {self.high.size(a)}" for a in differing)
             raise DataError(
                 f"Low and high image of pair '{self.name}' differ in size: low is {_shape(self.low)}, "
                 f"high is {_shape(self.high)} ({sizes}). Both must show the same place at the same size."
             )
+
+    @property
+    def projects(self) -> bool:
+        """Whether low is a stack and high a single plane."""
+        return self.low.size("Z") > 1 and self.high.size("Z") == 1
 
 
 class Pairs(Sequence[Pair]):
@@ -58,6 +64,11 @@ class Pairs(Sequence[Pair]):
                         f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do "
                         f"not go together: images for one model agree in having Z or not and in the number of channels."
                     )
+            if pair.projects != first.projects:
+                raise DataError(
+                    f"Pairs '{first.name}' and '{pair.name}' do not go together: in one of them high is a single plane "
+                    f"for a stack (low {_shape(pair.low)}, high {_shape(pair.high)}), in the other it is not."
+                )
 
     def __len__(self) -> int:
         return len(self._pairs)
