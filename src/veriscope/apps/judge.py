@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veriscope.apps import console, words
 from veriscope.errors import ModelError, OutputError
 
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pairs
+    from veriscope.judging.judge import Judgement
+
 
 def judge(
-    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of images with little light, or one file.")],
-    high: Annotated[
+    low: Annotated[
         Path,
-        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+        typer.Argument(
+            metavar="LOW",
+            help="Folder of images with little light, or one file; or, without HIGH, a folder with GT and a folder for "
+            "each condition in it.",
+        ),
     ],
     model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote.")],
+    high: Annotated[
+        Path | None,
+        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as report.html.")
     ] = None,
@@ -58,18 +69,20 @@ def judge(
     veriscope judge test/low test/high --model model --axes ZYX
     veriscope judge test/low test/high --model model --report report.html
     veriscope judge test/low test/high --model model --movie samples.gif
+    veriscope judge test_data --model model --axes ZYX
     """
     tile_shape = words.sizes("--tile", tile)
     way = words.way_to_normalize(normalize)
     if report is not None:
         _check_report(report, overwrite)
     if movie is not None:
-        _check_movie(movie, frames, (low, high), overwrite)
+        _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 
-    from veriscope.images.pairing import read_pairs
+    from veriscope.images.conditions import pooled
     from veriscope.networks.folder import load
 
-    pairs = read_pairs(low, high, axes=axes)
+    conditions = _read(low, high, axes)
+    pairs = pooled(conditions)
     ensemble = load(model)
     if movie is not None and not ensemble.recipe.probabilistic:
         raise ModelError(
@@ -92,6 +105,9 @@ def judge(
             progress=progress,
         )
     console.show(str(judged))
+    if len(conditions) > 1:
+        console.show()
+        _show_means(judged, conditions)
     if report is not None:
         from veriscope.judging.report import write_report
 
@@ -104,6 +120,25 @@ def judge(
         console.show(f"Movie: {movie.resolve()}")
 
 
+def _read(low: Path, high: Path | None, axes: str | None) -> dict[str, Pairs]:
+    """What is judged, by condition; one condition where two folders or files are given."""
+    from veriscope.images import conditions
+    from veriscope.images.pairing import read_pairs
+
+    if high is not None:
+        return {"": read_pairs(low, high, axes=axes)}
+    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes)
+
+
+def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:
+    rows = [
+        [name, row.method, f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}"]
+        for name, pairs in conditions.items()
+        for row in judged.only(pairs.names).overall
+    ]
+    console.table("Mean of each condition", ["condition", "method", "NRMSE", "PSNR", "SSIM"], rows)
+
+
 def _check_report(report: Path, overwrite: bool) -> None:
     if report.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--report {report} is written as a page. Give it a name such as report.html.")
@@ -113,11 +148,12 @@ def _check_report(report: Path, overwrite: bool) -> None:
         raise OutputError(f"There is no folder {report.absolute().parent} for the report. Make it, or choose another.")
 
 
-def _check_movie(movie: Path, frames: int, judged: tuple[Path, ...], overwrite: bool) -> None:
-    from veriscope.images.reading import list_images
+def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
+    from veriscope.images.reading import holds_images, list_images
     from veriscope.judging.movie import check_target
 
     words.positive("--frames", frames)
     check_target(movie, overwrite)
-    if any(movie.resolve() == path.resolve() for given in judged for path in list_images(given)):
+    files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
+    if any(movie.resolve() == path.resolve() for path in files):
         raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -21,13 +21,15 @@ IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays
 class Pair:
     """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
 
-    Beside a stack may stand a single plane: the surface in it (`projects`). `turns` is False where Y and X must not
-    change places in training, since low is worse along one of them. Raises DataError when the sizes differ.
+    Beside a stack may stand a single plane: the surface in it (`projects`). Pairs that show one place several times,
+    such as at several light levels, share the name of their `field`. `turns` is False where Y and X must not change
+    places in training, since low is worse along one of them. Raises DataError when the sizes differ.
     """
 
     low: Image
     high: Image
     name: str = ""
+    field: str | None = None
     turns: bool = True
 
     def __post_init__(self) -> None:
@@ -93,24 +95,36 @@ class Pairs(Sequence[Pair]):
     def split(self, check: float = 0.1, test: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs, Pairs]:
         """Pairs for training, checking and testing: shares of the images, drawn with `seed`; 0 gives none.
 
-        Each share gets at least one image. With too few images for that, every image is cut along its longer lateral
-        axis instead, into regions that do not overlap. Raises DataError for shares that leave nothing to train on.
+        Pairs of one field stay together, so that nothing is judged on a place that was learned. Each share gets at
+        least one field. With too few for that, every image is cut along its longer lateral axis instead, into regions
+        that do not overlap. Raises DataError for shares that leave nothing to train on.
         """
         if not (check >= 0 and test >= 0 and check + test < 1):
             raise DataError(
                 f"Shares of {check:g} for checking and {test:g} for testing leave nothing to train on. "
                 f"Give shares from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
             )
-        counts = [max(1, round(share * len(self))) if share > 0 else 0 for share in (check, test)]
-        while sum(counts) >= len(self) and max(counts) > 1:
+        fields = self._fields()
+        counts = [max(1, round(share * len(fields))) if share > 0 else 0 for share in (check, test)]
+        while sum(counts) >= len(fields) and max(counts) > 1:
             counts[counts.index(max(counts))] -= 1
-        left = len(self) - sum(counts)
+        left = len(fields) - sum(counts)
         if left < 1:
             return self._split_regions(check, test)
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = np.random.default_rng(seed).permutation(len(fields))
         groups = np.split(order, [left, left + counts[0]])
-        training, checking, testing = (Pairs([self._pairs[i] for i in sorted(group)]) for group in groups)
+        training, checking, testing = (
+            Pairs([self._pairs[i] for i in sorted(number for field in group for number in fields[field])])
+            for group in groups
+        )
         return training, checking, testing
+
+    def _fields(self) -> list[list[int]]:
+        """The numbers of the pairs that show one field, for each field in order."""
+        found: dict[object, list[int]] = {}
+        for number, pair in enumerate(self._pairs):
+            found.setdefault(number if pair.field is None else pair.field, []).append(number)
+        return list(found.values())
 
     def _split_regions(self, check: float, test: float) -> tuple[Pairs, Pairs, Pairs]:
         parts: tuple[list[Pair], ...] = ([], [], [])
@@ -128,7 +142,7 @@ class Pairs(Sequence[Pair]):
                 if stop > start:
                     span = {axis: slice(start, stop)}
                     name = f"{pair.name}[{axis} {start}:{stop}]"
-                    part.append(Pair(pair.low.region(**span), pair.high.region(**span), name, pair.turns))
+                    part.append(replace(pair, low=pair.low.region(**span), high=pair.high.region(**span), name=name))
         return Pairs(parts[0]), Pairs(parts[1]), Pairs(parts[2])
 
 
@@ -169,7 +183,13 @@ def _samples(pair: Pair) -> list[Pair]:
     if "S" not in pair.low.axes and "S" not in pair.high.axes:
         return [pair]
     return [
-        Pair(_sample(pair.low, number), _sample(pair.high, number), f"{pair.name}[{number}]", pair.turns)
+        Pair(
+            _sample(pair.low, number),
+            _sample(pair.high, number),
+            f"{pair.name}[{number}]",
+            None if pair.field is None else f"{pair.field}[{number}]",
+            pair.turns,
+        )
         for number in range(pair.low.size("S"))
     ]
 

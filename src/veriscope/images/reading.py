@@ -174,6 +174,11 @@ def list_images(path: str | Path) -> list[Path]:
     raise ImageFormatError(f"'{place}' does not exist. Check the name and the folder.")
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether `folder` is a folder with images in it, and not an image itself."""
+    return folder.is_dir() and not _looks_like_image(folder) and any(map(_looks_like_image, folder.iterdir()))
+
+
 def _looks_like_image(path: Path) -> bool:
     """By name; files that begin with a dot are notes of the system, not images."""
     return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)

@@ -6,8 +6,8 @@ import math
 import platform
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -84,6 +84,10 @@ class Judgement:
         if method not in self.methods:
             raise DataError(f"'{method}' was not judged. There are: {', '.join(self.methods)}.")
         return self._mean(method)
+
+    def only(self, images: Collection[str]) -> Judgement:
+        """The figures of some of the images, such as those of one condition."""
+        return replace(self, rows=tuple(row for row in self.rows if row.image in images), trust=None, verdicts={})
 
     def _mean(self, method: str) -> Row:
         rows = [row for row in self.rows if row.method == method]
