@@ -25,10 +25,10 @@ Memory = str | int | None
 
 @dataclass(frozen=True)
 class Plan:
-    """How an image will be restored. Lengths are pixels along the model's spatial axes."""
+    """How an image will be restored. Lengths are pixels along the spatial axes of the result."""
 
     frames: int  # restored one by one: samples, time points
-    voxels: int  # of the whole image
+    voxels: int  # of the whole result
     shape: tuple[int, ...]  # of one frame, continued by reflection to multiples of `step`
     core: tuple[int, ...]  # what a tile contributes
     halo: tuple[int, ...]  # what it reads beyond, on each side
@@ -128,11 +128,11 @@ def _described(
 def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
     recipe = ensemble.recipe
     if device.type != "cpu":
-        return need(recipe, on_cpu=False)
+        return need(recipe, on_cpu=False, depth=parts.depth)
     # the tile as read, twice; normalised; all members' answers, twice; what is made of them
     answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
-    read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
-    return need(recipe).beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
+    read = parts.depth * recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
+    return need(recipe, depth=parts.depth).beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
 
 
 def _lengths(tile: Any, space: str) -> tuple[int, ...]:
