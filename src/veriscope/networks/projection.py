@@ -36,6 +36,10 @@ class Surface(nn.Module):
         self.logits = _convolution(channels, 1, kernel)
 
     def forward(self, stack: Tensor) -> Tensor:
+        return self.scores(stack).float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
+
+    def scores(self, stack: Tensor) -> Tensor:
+        """Logits of the probabilities, (batch, 1, Z, Y, X)."""
         x, lateral = stack, (1, self.layers.pool, self.layers.pool)
         for layer in self.down:
             x = F.max_pool3d(F.relu(layer(x), inplace=True), lateral)
@@ -44,7 +48,7 @@ class Surface(nn.Module):
             x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
         x = F.relu(self.last(x), inplace=True)
         logits: Tensor = self.logits(x)
-        return logits.float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
+        return logits
 
     def height(self, stack: Tensor) -> tuple[Tensor, Tensor]:
         """The expected plane, counted from 0, and its standard deviation, in planes: (batch, 1, Y, X) each."""

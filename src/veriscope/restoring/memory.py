@@ -79,18 +79,20 @@ def text(count: float) -> str:
 
 
 @lru_cache
-def need(recipe: Recipe, on_cpu: bool = True) -> Need:
+def need(recipe: Recipe, on_cpu: bool = True, depth: int = 1) -> Need:
     """What the network of `recipe` needs per voxel, found by running one on a tiny image and watching its tensors.
 
-    Everything in these networks grows with the image, so this holds for every size.
+    Everything in these networks grows with the image, so this holds for every size. Of stacks that are projected, with
+    `depth` planes, it is what a pixel needs with all that is above and below it.
     """
     with torch.random.fork_rng(devices=[]):  # building a network draws its weights
         network = build(recipe)
-    image = torch.zeros(1, recipe.channels_in, *recipe.step)
+    planes = (depth,) if recipe.projects else ()
+    image = torch.zeros(1, recipe.channels_in, *planes, *recipe.step)
     with torch.no_grad(), _Watch(on_cpu) as watch:  # inference mode would hide the steps inside an operation
         network(image)
     voxels = prod(recipe.step)
-    return Need(watch.peak / voxels + 4 * recipe.channels_in, max(watch.largest / voxels, 1.0))
+    return Need(watch.peak / voxels + 4 * recipe.channels_in * depth, max(watch.largest / voxels, 1.0))
 
 
 def of_slices(network: Need, recipe: Recipe, shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Need:

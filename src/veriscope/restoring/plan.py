@@ -26,10 +26,10 @@ Memory = str | int | None
 
 @dataclass(frozen=True)
 class Plan:
-    """How an image will be restored. Lengths are pixels along the model's spatial axes."""
+    """How an image will be restored. Lengths are pixels along the spatial axes of the result."""
 
     frames: int  # restored one by one: samples, time points
-    voxels: int  # of the whole image
+    voxels: int  # of the whole result
     shape: tuple[int, ...]  # of one frame, continued by reflection to multiples of `step`
     core: tuple[int, ...]  # what a tile contributes
     halo: tuple[int, ...]  # what it reads beyond, on each side
@@ -131,14 +131,14 @@ def _described(
 
 def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
     recipe = ensemble.recipe
-    network = need(recipe, on_cpu=device.type == "cpu")
+    network = need(recipe, device.type == "cpu", parts.depth)
     if recipe.isotropic:
         network = of_slices(network, recipe, padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step)
     if device.type != "cpu":
         return network
     # the tile as read, twice; normalised; all members' answers, twice; what is made of them
     answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
-    read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
+    read = parts.depth * recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
     return network.beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
 
 

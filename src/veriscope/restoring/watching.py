@@ -39,8 +39,13 @@ class Watcher:
         self.pixels = self.strong = 0
 
     def __call__(self, given: Block, answers: Answers) -> None:
-        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space)."""
+        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space).
+
+        Of a stack that was projected the maximum along Z is looked at, as after training.
+        """
         means, scales = answers
+        if given.ndim == means.ndim:
+            given = given.max(axis=1)
         if scales is not None and self.factors is not None:
             scales = scales / self.factors.reshape(1, -1, *(1 for _ in means.shape[2:]))
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
@@ -134,7 +139,8 @@ def warnings_about(
 
 def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
     trained = ensemble.facts.get("voxel_size")
-    here = [frames.source.voxel(letter) for letter in ensemble.recipe.axes]
+    space = ensemble.recipe.axes
+    here = [frames.source.voxel(letter) for letter in space]
     if not trained or None in here or len(trained) != len(here):
         return []
     ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
@@ -142,7 +148,7 @@ def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
         return []
     now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
     return [
-        f"Its voxels measure {now} um ({ensemble.recipe.axes}), those of the training images {then} um: structures "
+        f"Its voxels measure {now} um ({space}), those of the training images {then} um: structures "
         f"have another size than the networks know. Resize the image, or train on images with such voxels."
     ]
 
