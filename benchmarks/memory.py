@@ -65,9 +65,9 @@ def restore(source: Path, out: Path, base: int, memory: str) -> dict[str, Any]:
     import torch
 
     import veriscope as vs
+    from veriscope.networks.build import build
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
-    from veriscope.networks.unet import build
     from veriscope.restoring.tofile import restore_to_file
 
     torch.manual_seed(0)

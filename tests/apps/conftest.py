@@ -13,10 +13,10 @@ import tifffile
 import torch
 
 from veriscope.apps.cli import main
+from veriscope.networks.build import build
 from veriscope.networks.folder import save
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 
 
 @dataclass(frozen=True)

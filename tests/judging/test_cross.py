@@ -10,8 +10,8 @@ import veriscope as vs
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
 from veriscope.judging.cross import cross
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
-from veriscope.networks.unet import build
 
 
 def model(axes: str = "YX", members: int = 2, probabilistic: bool = True) -> Ensemble:

@@ -29,9 +29,9 @@ from veriscope.judging.movie import check_target, one_plane, samples, write_movi
 from veriscope.judging.picture import LARGEST, picture
 from veriscope.judging.placing import place
 from veriscope.judging.report import SAMPLES, render
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.restore import restore
 

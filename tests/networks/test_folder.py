@@ -11,8 +11,8 @@ import torch
 import veriscope as vs
 from veriscope.errors import ModelError, OutputError
 from veriscope.networks import folder as files
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
-from veriscope.networks.unet import build
 
 RECIPE = vs.Recipe(axes="YX", depth=1, base=2)
 

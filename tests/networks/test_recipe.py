@@ -17,6 +17,17 @@ def test_what_is_left_open_follows_from_the_axes() -> None:
     assert Recipe(axes="ZYX", stem=2).step == (4, 8, 8)
 
 
+def test_recipes_for_isotropic_stacks_know_how_much_finer_z_becomes() -> None:
+    recipe = Recipe("YX", task="isotropic", upsample=(5, 1, 1))
+    assert (recipe.space, recipe.finer, recipe.axes_out, recipe.upsample) == ("ZYX", {"Z": 5.0}, "YX", (5.0, 1.0, 1.0))
+    assert (Recipe("ZYX", upsample=(4, 1, 2)).finer, Recipe("YX").finer) == ({"Z": 4.0, "X": 2.0}, {})
+    assert "upsample" not in Recipe("YX").to_json()  # earlier versions can read it
+    found = {name: Recipe.paper(name) for name in ("drosophila", "retina", "liver")}
+    assert {name: one.finer["Z"] for name, one in found.items()} == {"drosophila": 5, "retina": 10.2, "liver": 8}
+    assert [one.channels_in for one in found.values()] == [1, 2, 2]
+    assert all((one.kernel, one.depth, one.base, one.patch) == (5, 2, 32, (128, 128)) for one in found.values())
+
+
 @pytest.mark.parametrize("recipe", [Recipe("YX"), Recipe("ZYX", stem=2, base=48), Recipe.paper("retina")])
 def test_a_recipe_survives_json(recipe: Recipe) -> None:
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
@@ -39,6 +50,10 @@ def test_the_papers_planaria_is_supplementary_table_3() -> None:
         ({"axes": "YX", "patch": (100, 128)}, "100 x 128 does not fit.*multiple of 8 x 8"),
         ({"axes": "YX", "patch": (128,)}, "one length per axis"),
         ({"axes": "YX", "channels_out": 2, "residual": True}, "residual needs"),
+        ({"axes": "ZYX", "task": "isotropic"}, "works on their planes, axes YX"),
+        ({"axes": "YX", "task": "isotropic", "upsample": (5,)}, "a factor for each of ZYX"),
+        ({"axes": "YX", "upsample": (0.5, 1)}, "factors of upsample are numbers from 1"),
+        ({"axes": "YX", "upsample": (float("inf"), 1)}, "factors of upsample are numbers from 1"),
         ({"axes": "YX", "schedule": "magic"}, "schedule is cosine or plateau"),
         ({"axes": "YX", "learning_rate": 0.0}, "learning_rate and scale_rate are positive"),
     ],

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
+from veriscope.networks.build import build
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build, count_parameters, fold, unfold
+from veriscope.networks.unet import count_parameters, fold, unfold
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.images.image import Image
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 
 
 class Lazy:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from veriscope.images.image import Image
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
 from veriscope.normalize import Normalization
 from veriscope.restoring.restore import restore
 

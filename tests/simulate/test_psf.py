@@ -40,6 +40,25 @@ def test_widths_are_those_of_the_theory(na: float, wavelength: float, index: flo
     assert psf.fwhm()[0] == pytest.approx(0.88 * wavelength / (index - np.sqrt(index**2 - na**2)), rel=0.05)
 
 
+def test_the_debye_psf_agrees_with_its_integral() -> None:
+    from scipy.integrate import quad
+    from scipy.special import j0
+
+    na, wavelength, index, (dz, dy, dx) = 0.9, 0.55, 1.4, (0.02, 0.01, 0.01)
+    k, alpha = 2 * np.pi * index / wavelength, np.arcsin(na / index)
+
+    def h(r: float, z: float) -> float:
+        def wave(t: float) -> complex:
+            return np.sqrt(np.cos(t)) * np.sin(t) * j0(k * r * np.sin(t)) * np.exp(1j * k * z * np.cos(t))
+
+        return abs(quad(wave, 0, alpha, complex_func=True, epsabs=1e-10)[0]) ** 2
+
+    section = debye(na, wavelength, index, (dz, dy, dx), section=True).kernel[:, 0]
+    z0, x0 = (length // 2 for length in section.shape)
+    for z, x in [(0, 12), (10, 0), (-25, 20), (60, 40), (5, -60)]:
+        assert section[z0 + z, x0 + x] / section[z0, x0] == pytest.approx(h(x * dx, z * dz) / h(0, 0), abs=2e-3)
+
+
 def test_the_rings_of_the_debye_psf_are_those_of_airy() -> None:
     from scipy.special import j1
 
@@ -112,6 +131,11 @@ def test_the_rotated_psf_is_the_axial_section_on_square_pixels(kind: str) -> Non
     half = section > section.max() / 2
     assert half[:, middle[1]].sum() * 0.1 == pytest.approx(whole.fwhm()[0], abs=0.2)
     assert half[middle[0]].sum() * 0.1 == pytest.approx(whole.fwhm()[2], abs=0.2)
+
+
+def test_the_rotated_psf_of_a_weak_lens_on_small_pixels_is_soon_made() -> None:
+    section = from_words("widefield:na=0.25", (5.0, 0.1, 0.1)).rotated(0.1)  # 500 million voxels in 3D
+    assert section.shape[0] > 500
 
 
 def test_cutting_keeps_the_share_that_was_asked_for() -> None:

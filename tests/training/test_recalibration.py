@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import veriscope as vs
+from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
-from veriscope.networks.unet import build
 from veriscope.training.answers import ask
 from veriscope.training.recalibration import recalibration
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -21,25 +21,33 @@ IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays
 class Pair:
     """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
 
-    Pairs that show one place several times, such as at several light levels, share the name of their `field`.
-    Raises DataError when the sizes differ.
+    Beside a stack may stand a single plane: the surface in it (`projects`). Pairs that show one place several times,
+    such as at several light levels, share the name of their `field`. `turns` is False where Y and X must not change
+    places in training, since low is worse along one of them. Raises DataError when the sizes differ.
     """
 
     low: Image
     high: Image
     name: str = ""
     field: str | None = None
+    turns: bool = True
 
     def __post_init__(self) -> None:
         for image, which in ((self.low, "low"), (self.high, "high")):
             ax.image_axes(image.axes, f"The {which} image of pair '{self.name}'")
-        differing = [a for a in ax.ORDER if a != "C" and self.low.size(a) != self.high.size(a)]
+        free = "CZ" if self.projects else "C"
+        differing = [a for a in ax.ORDER if a not in free and self.low.size(a) != self.high.size(a)]
         if differing:
             sizes = ", ".join(f"{a} {self.low.size(a)} against {self.high.size(a)}" for a in differing)
             raise DataError(
                 f"Low and high image of pair '{self.name}' differ in size: low is {_shape(self.low)}, "
                 f"high is {_shape(self.high)} ({sizes}). Both must show the same place at the same size."
             )
+
+    @property
+    def projects(self) -> bool:
+        """Whether low is a stack and high a single plane."""
+        return self.low.size("Z") > 1 and self.high.size("Z") == 1
 
 
 class Pairs(Sequence[Pair]):
@@ -58,6 +66,11 @@ class Pairs(Sequence[Pair]):
                         f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do "
                         f"not go together: images for one model agree in having Z or not and in the number of channels."
                     )
+            if pair.projects != first.projects:
+                raise DataError(
+                    f"Pairs '{first.name}' and '{pair.name}' do not go together: in one of them high is a single plane "
+                    f"for a stack (low {_shape(pair.low)}, high {_shape(pair.high)}), in the other it is not."
+                )
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -129,7 +142,7 @@ class Pairs(Sequence[Pair]):
                 if stop > start:
                     span = {axis: slice(start, stop)}
                     name = f"{pair.name}[{axis} {start}:{stop}]"
-                    part.append(Pair(pair.low.region(**span), pair.high.region(**span), name, pair.field))
+                    part.append(replace(pair, low=pair.low.region(**span), high=pair.high.region(**span), name=name))
         return Pairs(parts[0]), Pairs(parts[1]), Pairs(parts[2])
 
 
@@ -175,6 +188,7 @@ def _samples(pair: Pair) -> list[Pair]:
             _sample(pair.high, number),
             f"{pair.name}[{number}]",
             None if pair.field is None else f"{pair.field}[{number}]",
+            pair.turns,
         )
         for number in range(pair.low.size("S"))
     ]

@@ -21,9 +21,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from veriscope.errors import ModelError, OutputError
+from veriscope.networks.build import Network, build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import UNet, build
 
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
 DESCRIPTION = "recipe.json"
@@ -66,8 +66,12 @@ def load(folder: str | os.PathLike[str]) -> Ensemble:
     count = described["members"]
     if count < 1:
         raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
-    members = tuple(_member(source / member_file(number), recipe) for number in range(count))
-    return Ensemble(recipe, members, described["facts"])
+    return Ensemble(recipe, tuple(read_members(source, recipe, count)), described["facts"])
+
+
+def read_members(folder: Path, recipe: Recipe, count: int) -> list[Network]:
+    """The first `count` members in `folder`. Raises ModelError as `load` does."""
+    return [_member(folder / member_file(number), recipe) for number in range(count)]
 
 
 def is_model(folder: str | os.PathLike[str]) -> bool:
@@ -176,7 +180,7 @@ def write_file(path: Path, contents: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _member(path: Path, recipe: Recipe) -> UNet:
+def _member(path: Path, recipe: Recipe) -> Network:
     weights, _ = read_tensors(path)
     network = build(recipe)
     try:

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from veriscope.errors import ModelError
+from veriscope.networks.build import Network
+from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import UNet, count_parameters
+from veriscope.networks.slices import Slices
+from veriscope.networks.unet import count_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,7 @@ class Ensemble:
     """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
 
     recipe: Recipe
-    members: tuple[UNet, ...]
+    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -30,12 +33,14 @@ class Ensemble:
 
     @property
     def axes(self) -> str:
-        """Spatial axes the networks work on: "YX" or "ZYX"."""
+        """Spatial axes of the images the networks are given: "YX" or "ZYX"."""
         return self.recipe.axes
 
     @property
     def step(self) -> tuple[int, ...]:
-        return self.recipe.step
+        """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
+        first = self.members[0]
+        return first.step if isinstance(first, Slices) else self.recipe.step
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -43,7 +48,7 @@ class Ensemble:
 
     @property
     def halo(self) -> tuple[int, ...]:
-        return self.members[0].halo
+        return tuple(map(max, *(member.halo for member in self.members), self.members[0].halo))
 
     @property
     def parameters(self) -> int:
@@ -60,7 +65,7 @@ class Ensemble:
     def predict(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Means and Laplace scales of all members for a normalised image (batch, channels_in, *space).
 
-        Each is (members, batch, channels_out, *space); scales are None when the networks are not probabilistic.
+        Each is (members, batch, channels_out, *axes of the result); scales are None when not probabilistic.
         """
         answers = torch.stack([member.eval()(image) for member in self.members])
         if not self.recipe.probabilistic:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import ModelError
+from veriscope.networks.surface import SURFACES, SurfaceLayers
 
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
 DEPTH = {"YX": 3, "ZYX": 2}
@@ -29,8 +31,28 @@ _PAPER: dict[str, dict[str, Any]] = {
     "tribolium": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
     "ins1": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
     "hela": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
-    "retina": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128), "channels": 2},
-}
+    "retina": {
+        "axes": "YX", "task": "isotropic", "upsample": (10.2, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128), "channels": 2,
+    },
+    "drosophila": {  # a plane every 1.96 um, pixels of 0.39 um
+        "axes": "YX", "task": "isotropic", "upsample": (5, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128),
+    },
+    "liver": {
+        "axes": "YX", "task": "isotropic", "upsample": (8, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
+        "patch": (128, 128), "channels": 2,
+    },
+    "flywing": {  # of stacks of 50 planes
+        "axes": "ZYX", "task": "project", "projection": "paper", "kernel": 3, "depth": 3, "batch": 16,
+        "patch": (64, 64),
+    },
+}  # fmt: skip
+_LATER = {
+    "task": "restore",
+    "projection": "",
+    "upsample": (),
+}  # fields that earlier models lack, with what they mean there
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,7 @@ class Recipe:
     ``Recipe(axes="YX")`` is what we found to work best in limited time, ``Recipe.paper("planaria")`` the paper's own.
     """
 
-    axes: str  # spatial axes the network works on: "YX" or "ZYX"
+    axes: str  # spatial axes of the images the network is given: "YX" or "ZYX"
     channels_in: int = 1
     channels_out: int = 1
     probabilistic: bool = True  # predicts a Laplace scale beside every mean (SI Eq. 3.9)
@@ -48,9 +70,15 @@ class Recipe:
     kernel: int = 3  # width of all convolutions, odd
     base: int = 32  # channels at the top level; doubled at each level below
     residual: bool | None = None  # adds the input to the mean; None: when channels agree
+    task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1);
+    # "isotropic": a stack by its xz and yz slices, with a network for planes whose Y meets Z (SI 2.4)
+    projection: str = ""  # of the part that finds the surface, a name of SURFACES; "": "compact"
+    upsample: tuple[
+        float, ...
+    ] = ()  # by which an image is interpolated first, along Z Y X or Y X of it; (): not at all
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
 
-    patch: tuple[int, ...] = ()  # pixels; (): 64 x 64 or 16 x 32 x 32
+    patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
     batch: int = BATCH  # patches per step
     learning_rate: float = 1e-3  # peak rate of Adam
     schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
@@ -70,10 +98,12 @@ class Recipe:
             raise ModelError(
                 f"A recipe's axes are YX or ZYX, not '{self.axes}'. Channels are set by channels_in and _out."
             )
+        object.__setattr__(self, "axes", word)
         fill = {
-            "axes": word,
-            "depth": self.depth or DEPTH[word],
-            "patch": tuple(int(n) for n in self.patch) or PATCH[word],
+            "depth": self.depth or DEPTH[self.axes_out],
+            "patch": tuple(int(n) for n in self.patch) or PATCH[self.axes_out],
+            "upsample": tuple(float(n) for n in self.upsample),
+            "projection": self.projection or ("compact" if self.projects else ""),
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
         for name, value in fill.items():
@@ -87,6 +117,18 @@ class Recipe:
             (self.kernel >= 1 and self.kernel % 2 == 1, "kernel is odd and positive"),
             (1 <= self.base <= 4096, "base lies between 1 and 4096"),
             (self.stem >= 1, "stem is at least 1"),
+            (self.task in ("restore", "project", "isotropic"), "task is restore or project or isotropic"),
+            (not self.isotropic or self.axes == "YX", "a network for isotropic stacks works on their planes, axes YX"),
+            (
+                not self.upsample or len(self.upsample) == len(self.space),
+                f"upsample holds a factor for each of {self.space}",
+            ),
+            (all(1 <= n < math.inf for n in self.upsample), "factors of upsample are numbers from 1"),
+            (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
+            (
+                self.projection in SURFACES if self.projects else not self.projection,
+                f"projection is {' or '.join(SURFACES)} for the task project, and not set for others",
+            ),
             (self.batch >= 1, "batch is at least 1"),
             (self.epochs >= 1, "epochs is at least 1"),
             (self.learning_rate > 0 and self.scale_rate > 0, "learning_rate and scale_rate are positive"),
@@ -104,26 +146,64 @@ class Recipe:
         broken = [rule for holds, rule in rules if not holds]
         if broken:
             raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {self._given()}.")
-        if len(self.patch) != len(self.axes) or any(
+        if len(self.patch) != len(self.axes_out) or any(
             n < 1 or n % s for n, s in zip(self.patch, self.step, strict=False)
         ):
             raise ModelError(
                 f"A patch of {' x '.join(map(str, self.patch))} does not fit: this network needs one length per axis "
-                f"of {self.axes}, each a multiple of {' x '.join(map(str, self.step))}."
+                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}."
+                + (" Stacks that are projected are taken whole along Z." if self.projects else "")
             )
 
     def _given(self) -> str:
         return ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
 
     @property
+    def projects(self) -> bool:
+        """Whether stacks become planes."""
+        return self.task == "project"
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether stacks are restored slice by slice along Z."""
+        return self.task == "isotropic"
+
+    @property
+    def space(self) -> str:
+        """Spatial axes of the images that are restored: those of the network, and Z for isotropic stacks."""
+        return "ZYX" if self.isotropic else self.axes
+
+    @property
+    def finer(self) -> dict[str, float]:
+        """By how much an image is interpolated first, for the axes along which it is: {"Z": 5.0}."""
+        return {letter: factor for letter, factor in zip(self.space, self.upsample, strict=False) if factor != 1}
+
+    @property
+    def axes_out(self) -> str:
+        """Spatial axes of the result: those of the input, but without Z when stacks are projected."""
+        return self.axes.replace("Z", "") if self.projects else self.axes
+
+    @property
+    def surface(self) -> SurfaceLayers:
+        """The layers that find the surface, of a network that projects."""
+        return SURFACES[self.projection]
+
+    @property
+    def flat(self) -> Recipe:
+        """The recipe of the 2D network behind the projection; this one itself where nothing is projected."""
+        return replace(self, axes=self.axes_out, task="restore", projection="", upsample=()) if self.projects else self
+
+    @property
     def folding(self) -> tuple[int, ...]:
-        """How many pixels per spatial axis the stem folds into channels: never along Z, whose voxels are longer."""
-        return tuple(1 if letter == "Z" else self.stem for letter in self.axes)
+        """How many pixels the stem folds into channels, per axis of the result: never along Z with its long voxels."""
+        return tuple(1 if letter == "Z" else self.stem for letter in self.axes_out)
 
     @property
     def step(self) -> tuple[int, ...]:
-        """Lengths the network can take are multiples of this, per spatial axis."""
-        return tuple(n * 2**self.depth for n in self.folding)
+        """Lengths the network can take are multiples of this, per axis of the result. A stack to project may have any
+        number of planes."""
+        pooled = self.surface.step if self.projects else 1
+        return tuple(math.lcm(n * 2**self.depth, pooled) for n in self.folding)
 
     @classmethod
     def paper(cls, name: str, **changes: Any) -> Recipe:
@@ -144,8 +224,9 @@ class Recipe:
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
+        values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import cast
 
@@ -15,6 +15,10 @@ from veriscope.networks.recipe import Recipe
 
 FIRST_SCALE = 0.1  # of the normalised intensity range, before training; the paper's zero bias means 0.69
 SMALLEST_SCALE = 1e-3  # of the normalised intensity range; keeps the log likelihood bounded
+
+Reads = Callable[[int, int, int], tuple[int, int]]
+"""Of a network: the first and last input pixel that outputs from the first to the second are computed from, along an
+axis, the third."""
 
 
 class UNet(nn.Module):
@@ -90,13 +94,18 @@ class UNet(nn.Module):
         return x
 
     @property
+    def unet(self) -> UNet:
+        """The network whose last layers give the answer: this one."""
+        return self
+
+    def before_unet(self, image: Tensor) -> Tensor:
+        """What `unet` is given: the image itself."""
+        return image
+
+    @property
     def reach(self) -> tuple[int, ...]:
         """How far, in pixels per spatial axis, an input pixel can lie from an output pixel that it influences."""
-        result = []
-        for axis, step in enumerate(self.step):
-            spans = [(position, *self._reads(position, position, axis)) for position in range(step)]
-            result.append(max(max(position - first, last - position) for position, first, last in spans))
-        return tuple(result)
+        return reach_of(self.step, self.reads)
 
     @property
     def halo(self) -> tuple[int, ...]:
@@ -104,13 +113,9 @@ class UNet(nn.Module):
 
         Less than `reach` where the pixels that see farthest never lie at the border of such a tile.
         """
-        result = []
-        for axis, step in enumerate(self.step):
-            first, last = self._reads(0, step - 1, axis)
-            result.append(max(-first, last - (step - 1)))
-        return tuple(result)
+        return halo_of(self.step, self.reads)
 
-    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+    def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         """The input pixels that the outputs `first` to `last` are computed from, followed back layer by layer."""
         folding = self.recipe.folding[axis]
         first, last = first // folding, last // folding
@@ -125,6 +130,24 @@ class UNet(nn.Module):
             first, last = min(2 * first, skip[0]), max(2 * last + 1, skip[1])  # a pooled pixel i has seen 2i and 2i + 1
             first, last = _widen(block, first, last, axis)
         return first * folding, last * folding + folding - 1
+
+
+def reach_of(step: tuple[int, ...], reads: Reads) -> tuple[int, ...]:
+    """How far an input pixel can lie from an output pixel that it influences, per axis, for a network with `step`."""
+    result = []
+    for axis, length in enumerate(step):
+        spans = [(position, *reads(position, position, axis)) for position in range(length)]
+        result.append(max(max(position - first, last - position) for position, first, last in spans))
+    return tuple(result)
+
+
+def halo_of(step: tuple[int, ...], reads: Reads) -> tuple[int, ...]:
+    """How far a tile on multiples of `step` must be read beyond its borders, per axis."""
+    result = []
+    for axis, length in enumerate(step):
+        first, last = reads(0, length - 1, axis)
+        result.append(max(-first, last - (length - 1)))
+    return tuple(result)
 
 
 def _through(block: nn.Module, x: Tensor) -> Tensor:
@@ -162,11 +185,6 @@ def unfold(image: Tensor, by: tuple[int, ...]) -> Tensor:
     split = image.reshape(batch, -1, *by, *space)
     order = [0, 1, *(position for axis in range(dims) for position in (2 + dims + axis, 2 + axis))]
     return split.permute(order).reshape(batch, -1, *(length * n for length, n in zip(space, by, strict=True)))
-
-
-def build(recipe: Recipe) -> UNet:
-    """A fresh network for `recipe`, with random weights from torch's current seed."""
-    return UNet(recipe)
 
 
 def count_parameters(network: nn.Module) -> int:

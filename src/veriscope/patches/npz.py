@@ -25,6 +25,7 @@ class Cuts(Protocol):
     """What `save_npz` needs: patches as `cut_patches` makes them."""
 
     shape: tuple[int, ...]
+    low_shape: tuple[int, ...]
     axes: str
     channels_in: int
     channels_out: int
@@ -39,7 +40,8 @@ def save_npz(
 ) -> None:
     """Write `count` training patches (default: one epoch) of `seed`, neither flipped nor turned, as float32.
 
-    X (low) and Y (high) are (S, C, [Z,] Y, X), axes says so. Written patch by patch beside the file, then renamed.
+    X (low) and Y (high) are (S, C, [Z,] Y, X), axes says so; the planes that stacks are projected to have one entry
+    along Z. Written patch by patch beside the file, then renamed.
     Raises OutputError when the file exists or cannot be written, DataError for a count below 1.
     """
     target = Path(path)
@@ -53,9 +55,14 @@ def save_npz(
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for key, which, channels in (("X", 0, patches.channels_in), ("Y", 1, patches.channels_out)):
+            flat = (1,) * (len(patches.low_shape) - len(patches.shape))
+            low_space, high_space = patches.low_shape, (*flat, *patches.shape)
+            for key, which, channels, space in (
+                ("X", 0, patches.channels_in, low_space),
+                ("Y", 1, patches.channels_out, high_space),
+            ):
                 with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    shape = (count, channels, *patches.shape)
+                    shape = (count, channels, *space)
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(member, header)
                     for index in range(count):
@@ -74,8 +81,9 @@ def save_npz(
 def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatches:
     """Patches from an `.npz` with X, Y and axes; `axes` says what they are where the file does not.
 
-    Nothing in the file is unpickled. Raises ImageFormatError when it is missing, damaged or not such a file, AxesError
-    and DataError for axes or arrays that do not fit.
+    Stacks in X with a single plane each in Y are for networks that project. Nothing in the file is unpickled. Raises
+    ImageFormatError when it is missing, damaged or not such a file, AxesError and DataError for axes or arrays that do
+    not fit.
     """
     name = f"'{Path(path)}'"
     try:
@@ -140,7 +148,9 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         if bad:
             raise DataError(f"{name}: {what} has {bad} values that are NaN or infinite. Cut the patches again.")
         moved.append(np.ascontiguousarray(array))
-    if moved[0].shape[:1] + moved[0].shape[2:] != moved[1].shape[:1] + moved[1].shape[2:]:
+    if "Z" in word and moved[1].shape[2] == 1 < moved[0].shape[2]:
+        moved[1] = moved[1][:, :, 0]
+    if moved[0].shape[0] != moved[1].shape[0] or moved[0].shape[2 - moved[1].ndim :] != moved[1].shape[2:]:
         raise DataError(
             f"{name}: X is {_text(low.shape)} and Y is {_text(high.shape)} ({word}). Both need the same number of "
             f"patches of the same size; only their channels may differ."
@@ -151,20 +161,25 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
 class ArrayPatches:
     """Patches (low, high) that are cut and normalised already, with the interface of `Patches`; see `load_npz`.
 
-    Training draws entries at random, flipped and (if square) turned; checking takes them in order, as they stand.
+    `axes` are those of low; high may lack Z. Training draws entries at random, flipped and (if square) turned; checking
+    takes them in order, as they stand.
     """
 
     def __init__(self, low: Array, high: Array, axes: str, name: str = "") -> None:
         self.low, self.high, self.axes, self.name = low, high, axes, name
-        self.shape = tuple(low.shape[2:])
+        self.low_shape, self.shape = tuple(low.shape[2:]), tuple(high.shape[2:])
+        self.axes_out = axes[-len(self.shape) :]
         self.channels_in, self.channels_out = int(low.shape[1]), int(high.shape[1])
-        self.orientations = augment.allowed(axes, self.shape, None)
+        self.orientations = augment.allowed(self.axes_out, self.shape, None)
 
     def __len__(self) -> int:
         return len(self.low)
 
     def __repr__(self) -> str:
-        return f"<ArrayPatches: {len(self)} of {_text(self.shape)} ({self.axes})>"
+        what = f"{_text(self.low_shape)} ({self.axes})"
+        return (
+            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {_text(self.shape)}'}>"
+        )
 
     def split(self, check: float = 0.1) -> tuple[ArrayPatches, ArrayPatches]:
         """(training, checking): the last `check` of the entries, at least one, are for checking. Views, no copies."""
@@ -191,7 +206,7 @@ class ArrayPatches:
         return np.array(low, order="C"), np.array(high, order="C")
 
     def _oriented(self, array: Array, drawn: dict[str, Any]) -> Array:
-        return augment.apply(array[drawn["entry"]], self.axes, drawn["orientation"])
+        return augment.apply(array[drawn["entry"]], self.axes_out, drawn["orientation"])
 
     def training(self, index: int, seed: int) -> tuple[Array, Array]:
         """Training patch `index` of an endless supply: (low, high), each float32 (C, *shape)."""
@@ -233,6 +248,7 @@ class ArrayPatches:
                 "names": [self.name],
                 "axes": self.axes,
                 "shape": list(self.shape),
+                **({"depth": self.low_shape[0]} if self.axes != self.axes_out else {}),
                 "channels_in": self.channels_in,
                 "channels_out": self.channels_out,
                 "per_image": 1,

@@ -40,7 +40,7 @@ _TABLE = np.array(  # percentiles taken of every image; those in between are int
 )
 
 Array = NDArray[np.float32]
-Normalize = Literal["random", "fixed", "matched"] | tuple[norm.Normalization, norm.Normalization]
+Normalize = Literal["random", "fixed", "matched", "shared"] | tuple[norm.Normalization, norm.Normalization]
 
 
 class Drawn(TypedDict):
@@ -72,26 +72,39 @@ def cut_patches(
     normalize: "random" draws the two percentiles of the whole image per patch, in (1, 3) and (99.5, 99.9) (SI 2.2);
     "fixed" is always (2, 99.8), as at restoration; "matched" takes these two of the low image for both, once the high
     image is brought to its grey values by least squares: noise widens percentiles, so that otherwise the network has to
-    guess each image's gain; a pair of Normalizations (low, high) is used as it stands.
-    turns: whether Y and X may change places; None asks the voxel sizes. Flips are always drawn.
+    guess each image's gain; "shared" takes these two of the low image for both, whose grey values are the same already;
+    a pair of Normalizations (low, high) is used as it stands.
+    turns: whether Y and X may change places; None asks the pairs and the voxel sizes. Flips are always drawn.
     cache_bytes: of decoded chunks that are kept while images are read from disk.
     seed: of the positions for checking. T (and S) are cut as separate frames, C becomes channels.
 
+    Where high is a single plane for a stack (`Pair.projects`) patches are cut along Y and X, and the stack is taken
+    whole along Z: low is (C, Z, Y, X), high (C, Y, X), `shape` that of high. Such stacks are never flipped along Z:
+    light and tissue come from one side, and what lies above a surface looks unlike what lies below.
+
     Raises DataError for pairs that differ in shape or channels, images smaller than a patch, NaN and Inf, constant
-    images; AxesError when `shape` does not fit the axes.
+    images, stacks to project of different depths; AxesError when `shape` does not fit the axes.
     """
     shape = _checked_shape(shape)
+    depth = _depth(pairs)
+    if depth and len(shape) == 3:
+        if shape[0] != depth:
+            raise DataError(
+                f"Stacks that are projected are cut whole along Z, all {depth} planes, not {shape[0]}. "
+                f"Give a shape of two numbers (Y, X), such as {_text(shape[1:])}."
+            )
+        shape = shape[1:]
     axes = "ZYX"[-len(shape) :]
     choices = Choices(int(per_image), int(seed), foreground, float(foreground_share), normalize)
     choices.check()
     if len(pairs) == 0:
         raise DataError("There are no pairs to cut patches from. Check the folders, or what was split off.")
     channels = _same_channels(pairs)
-    _check_normalize(normalize, channels)
+    _check_normalize(normalize, channels, bool(depth))
     if turns and shape[-1] != shape[-2]:
         raise DataError(f"Quarter turns need patches that are square in Y and X, not {_text(shape)}. Pass turns=False.")
 
-    moved = [_moved(pair, axes, shape) for pair in pairs]
+    moved = [_moved(pair, "ZYX" if depth else axes, axes, shape) for pair in pairs]
     frames = sum(low.shape[0] * low.shape[1] for low, _ in moved)
     most_cells = min(max(MOST_CELLS_OF_ALL // frames, 2**10), sampling.MOST_CELLS)
     sources: list[_Source] = []
@@ -100,7 +113,9 @@ def cut_patches(
         by_percentile = isinstance(normalize, str)
         low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
         high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
-        one_scale = matched(low, high, low_table, pair.name) if normalize == "matched" else high_table
+        one_scale = low_table if normalize == "shared" else high_table
+        if normalize == "matched":
+            one_scale = matched(low, high, low_table, pair.name)
         starts = []
         for number in range(high.shape[0] * high.shape[1]):
             found = _starts(high, number, shape, high_table, choices, most_cells)
@@ -109,8 +124,8 @@ def cut_patches(
                 found = sampling.everywhere(high.shape[3:], shape)
             starts.append(found)
         orientations = augment.allowed(axes, shape, [low.voxel(letter) for letter in axes])
-        if turns is not None:
-            orientations = augment.Orientations(axes, turns)
+        if turns is not None or not pair.turns:
+            orientations = augment.Orientations(axes, bool(turns))
         sources.append(_Source(pair.name, low, high, low_table, one_scale, tuple(starts), orientations))
     if dim:
         named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
@@ -120,7 +135,7 @@ def cut_patches(
             VeriscopeWarning,
             stacklevel=2,
         )
-    return Patches(tuple(sources), shape, axes, channels, choices, ChunkCache(cache_bytes))
+    return Patches(tuple(sources), shape, axes, channels, choices, ChunkCache(cache_bytes), depth)
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,7 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A pair, ready to be cut: images in axes S T C [Z] Y X, percentiles (C, len(_TABLE)), starts per frame."""
+    """A pair, ready to be cut: images in axes S T C [Z] Y X, percentiles (C, len(_TABLE)), starts per frame of high."""
 
     name: str
     low: Image
@@ -161,7 +176,10 @@ class _Source:
 
 
 class Patches:
-    """Pairs of patches (low, high), float32 (C, *shape), cut when asked for. Made by `cut_patches`."""
+    """Pairs of patches (low, high), float32 (C, *shape), cut when asked for. Made by `cut_patches`.
+
+    With a `depth` low has so many planes before `shape`, whose projection is high.
+    """
 
     def __init__(
         self,
@@ -171,9 +189,12 @@ class Patches:
         channels: tuple[int, int],
         choices: Choices,
         cache: ChunkCache,
+        depth: int = 0,
     ) -> None:
         self.shape = shape
-        self.axes = axes
+        self.depth = depth
+        self.axes, self.axes_out = "ZYX" if depth else axes, axes
+        self.low_shape = (depth, *shape) if depth else shape
         self.channels_in, self.channels_out = channels
         self.choices = choices
         self._sources = sources
@@ -186,7 +207,8 @@ class Patches:
         return self.choices.per_image * len(self._frames)
 
     def __repr__(self) -> str:
-        return f"<Patches: {len(self)} of {_text(self.shape)} ({self.axes}) from {len(self._sources)} pairs>"
+        what = f"{_text(self.low_shape)} ({self.axes})" + (f" to {_text(self.shape)}" if self.depth else "")
+        return f"<Patches: {len(self)} of {what} from {len(self._sources)} pairs>"
 
     # Draw
 
@@ -247,7 +269,7 @@ class Patches:
 
     def cut(self, drawn: Drawn) -> tuple[Array, Array]:
         """The patch (low, high) that was drawn."""
-        low = np.empty((self.channels_in, *self.shape), dtype=np.float32)
+        low = np.empty((self.channels_in, *self.low_shape), dtype=np.float32)
         high = np.empty((self.channels_out, *self.shape), dtype=np.float32)
         self._cut_into(drawn, low, high)
         return low, high
@@ -258,9 +280,10 @@ class Patches:
         for number, (image, table, out) in enumerate(
             ((source.low, source.low_table, low), (source.high, source.high_table, high))
         ):
-            crop = self._read(image, (drawn["pair"], number), drawn["frame"], spans)
+            whole = (slice(0, self.depth),) if self.depth and number == 0 else ()
+            crop = self._read(image, (drawn["pair"], number), drawn["frame"], (*whole, *spans))
             zero, one = self._range(number, table, drawn["percentiles"])
-            _normalized_into(out, augment.apply(crop, self.axes, drawn["orientation"]), zero, one)
+            _normalized_into(out, augment.apply(crop, self.axes_out, drawn["orientation"]), zero, one)
 
     def _read(self, image: Image, key: tuple[int, int], frame: int, spans: tuple[slice, ...]) -> NDArray[Any]:
         sample, time = divmod(frame, image.shape[1])
@@ -308,7 +331,7 @@ class Patches:
         return self._stack([self.drawn_check(index) for index in indices])
 
     def _stack(self, drawn: Sequence[Drawn]) -> tuple[Array, Array]:
-        low = np.empty((len(drawn), self.channels_in, *self.shape), dtype=np.float32)
+        low = np.empty((len(drawn), self.channels_in, *self.low_shape), dtype=np.float32)
         high = np.empty((len(drawn), self.channels_out, *self.shape), dtype=np.float32)
         for number, one in enumerate(drawn):
             self._cut_into(one, low[number], high[number])
@@ -335,6 +358,7 @@ class Patches:
                 "names": [source.name for source in self._sources],
                 "axes": self.axes,
                 "shape": list(self.shape),
+                **({"depth": self.depth} if self.depth else {}),
                 "channels_in": self.channels_in,
                 "channels_out": self.channels_out,
                 "per_image": self.choices.per_image,
@@ -368,10 +392,31 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def _moved(pair: Pair, axes: str, shape: tuple[int, ...]) -> tuple[Image, Image]:
+def _depth(pairs: Sequence[Pair]) -> int:
+    """How many planes the stacks have that are to be projected; 0 where nothing is."""
+    stacks = [pair for pair in pairs if pair.projects]
+    if not stacks:
+        return 0
+    if len(stacks) < len(pairs):
+        other = next(pair for pair in pairs if not pair.projects)
+        raise DataError(
+            f"In pair '{stacks[0].name}' high is a single plane for a stack, in '{other.name}' it is not. "
+            f"A network learns one of both; leave the others out."
+        )
+    depths = {pair.low.size("Z"): pair.name for pair in reversed(stacks)}
+    if len(depths) > 1:
+        named = ", ".join(f"{depth} in '{name}'" for depth, name in sorted(depths.items()))
+        raise DataError(
+            f"Stacks that are projected are taken whole along Z, so all must have as many planes to be learned from "
+            f"together, but there are {named}. Crop or pad them along Z; the network will restore any depth."
+        )
+    return next(iter(depths))
+
+
+def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) -> tuple[Image, Image]:
     """Low and high in axes S T C [Z] Y X, lazily, once they are known to fit each other and the patch."""
     moved = []
-    for image, what in ((pair.low, "low"), (pair.high, "high")):
+    for image, what, axes in ((pair.low, "low", axes_low), (pair.high, "high", axes_high)):
         name = _name(image, pair)
         if len(axes) == 3 and "Z" not in image.axes:
             raise AxesError(
@@ -384,20 +429,21 @@ def _moved(pair: Pair, axes: str, shape: tuple[int, ...]) -> tuple[Image, Image]
                 f"{_text(shape)} have only Y and X. Give a shape of three numbers (Z, Y, X)."
             )
         target = image.moved("STC" + axes)
+        space = target.shape[-len(shape) :]
         small = [
             f"{letter} {have} < {want}"
-            for letter, have, want in zip(axes, target.shape[3:], shape, strict=True)
+            for letter, have, want in zip(axes_high, space, shape, strict=True)
             if have < want
         ]
         if small:
             raise DataError(
                 f"{name} ({what}) is {_text(target.shape[3:])} ({axes}), smaller than a patch of {_text(shape)}: "
-                f"{', '.join(small)}. Use patches of at most {_text(np.minimum(target.shape[3:], shape))}, "
+                f"{', '.join(small)}. Use patches of at most {_text(np.minimum(space, shape))}, "
                 f"or leave this image out."
             )
         moved.append(target)
     low, high = moved
-    if low.shape[:2] + low.shape[3:] != high.shape[:2] + high.shape[3:]:
+    if low.shape[:2] + low.shape[-len(shape) :] != high.shape[:2] + high.shape[3:]:
         raise DataError(
             f"Pair '{pair.name}': low is {_text(pair.low.shape)} ({pair.low.axes}), but high is "
             f"{_text(pair.high.shape)} ({pair.high.axes}). Both must show the same voxels; crop or register them first."
@@ -417,14 +463,19 @@ def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
     return first
 
 
-def _check_normalize(given: Normalize, channels: tuple[int, int]) -> None:
-    choices = "normalize is 'random', 'fixed', 'matched' or a pair (low, high) of Normalizations"
+def _check_normalize(given: Normalize, channels: tuple[int, int], projects: bool) -> None:
+    choices = "normalize is 'random', 'fixed', 'matched', 'shared' or a pair (low, high) of Normalizations"
     if isinstance(given, str):
-        if given not in ("random", "fixed", "matched"):
+        if given not in ("random", "fixed", "matched", "shared"):
             raise DataError(f"{choices}, not '{given}'.")
-        if given == "matched" and channels[0] != channels[1]:
+        if given == "matched" and projects:
             raise DataError(
-                f"normalize='matched' compares low and high channel by channel, but there are {channels[0]} and "
+                "normalize='matched' compares low and high pixel by pixel, but low is a stack and high a plane. "
+                "Use 'random' or 'fixed'."
+            )
+        if given in ("matched", "shared") and channels[0] != channels[1]:
+            raise DataError(
+                f"normalize='{given}' compares low and high channel by channel, but there are {channels[0]} and "
                 f"{channels[1]}. Use 'random' or 'fixed'."
             )
         return

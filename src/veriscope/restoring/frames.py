@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,25 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import axes as ax
-from veriscope.errors import DataError, ModelError
+from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.images.resampling import resampled
 from veriscope.networks.recipe import Recipe
 from veriscope.tiling import padded
+
+RATIOS_ALIKE = 0.05  # relative difference between voxels and model
 
 Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
 
 
 @dataclass(frozen=True)
 class Frames:
-    """`image` with its axes in the order `outer`, C, `space`: one frame for each place along the outer axes.
+    """`image` with its axes in the order `outer`, C, `whole`, `space`: one frame for each place along the outer axes.
 
-    `source` is the image as the user gave it (or the channel of it that was chosen).
+    `source` is the image as the user gave it (or the channel of it that was chosen), on the grid that the recipe asks
+    for. `whole` are spatial axes that every tile has whole and the result no longer has: Z, when stacks are projected.
     """
 
     source: Image
     image: Image
     outer: str
     space: str
+    whole: str = ""
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -39,8 +45,13 @@ class Frames:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Pixels of one frame."""
-        return self.image.shape[len(self.outer) + 1 :]
+        """Pixels of one frame, along `space`."""
+        return self.image.shape[-len(self.space) :]
+
+    @property
+    def depth(self) -> int:
+        """Voxels that are read for each pixel of a frame."""
+        return prod(self.source.size(letter) for letter in self.whole)
 
     @property
     def channels(self) -> int:
@@ -48,15 +59,20 @@ class Frames:
 
     @property
     def voxels(self) -> int:
-        """Of all frames, channels not counted."""
+        """Pixels of all frames, channels not counted."""
         return prod(self.counts) * prod(self.shape)
 
     def numbers(self) -> Iterator[Number]:
         return product(*(range(count) for count in self.counts))
 
     def result_axes(self, channels: int) -> str:
-        """The axes of a restoration with so many channels: those of the input, with C before space if it is new."""
-        axes = self.source.axes
+        """The axes of a restoration with so many channels: those of the input, with C before space if it is new.
+
+        0 channels: an image without C.
+        """
+        axes = "".join(letter for letter in self.source.axes if letter not in self.whole)
+        if channels == 0:
+            return axes.replace("C", "")
         if channels == 1 or "C" in axes:
             return axes
         first = min(axes.index(letter) for letter in self.space)
@@ -66,6 +82,10 @@ class Frames:
         """Sizes that belong to `result_axes`."""
         axes = self.result_axes(channels)
         return tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
+
+    def outline(self, channels: int) -> Image:
+        """The result without its pixels: its axes, sizes, voxel size, time step and name."""
+        return self.source.with_array(_Empty(self.result_shape(channels)), self.result_axes(channels))
 
     def to_result(self, channels: int) -> list[int]:
         """For each axis of the result its place among `outer`, C, `space`; C is left out when the result has none."""
@@ -81,13 +101,24 @@ class Frames:
         return np.asarray(moved[kept])
 
     def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
-        """The part `span` of a frame, (C, *space); beyond its far borders the frame is continued by reflection."""
+        """The part `span` of a frame, (C, *whole, *space), continued by reflection beyond its far borders."""
         wanted = [_reflected(part, length) for part, length in zip(span, self.shape, strict=True)]
-        block = self.image.read(*number, slice(None), *(region for region, _ in wanted))
-        for axis, (_, places) in enumerate(wanted, start=1):
+        everything = [slice(None)] * (1 + len(self.whole))
+        block = self.image.read(*number, *everything, *(region for region, _ in wanted))
+        for axis, (_, places) in enumerate(wanted, start=len(everything)):
             if places is not None:
                 block = np.take(block, places, axis=axis)
         return block
+
+
+class _Empty:
+    """Stands for pixels where only their arrangement matters."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError("there are no pixels here")
 
 
 def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None]:
@@ -112,7 +143,7 @@ def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
 
 
 def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: bool = False) -> Frames:
-    """Take `image` apart for the networks of `recipe`.
+    """Take `image` apart for the networks of `recipe`, once it is interpolated as the recipe says.
 
     `channel` picks one channel; `planes` lets a network for planes restore a stack plane by plane. Raises ModelError
     when the image has other spatial axes or channels than the model was trained for, AxesError without Y and X.
@@ -122,18 +153,19 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
     ax.image_axes(image.axes, "Restoring")
     if channel is not None:
         image = _one_channel(image, channel)
-    space = recipe.axes
+    given, space = recipe.space, recipe.space if recipe.isotropic else recipe.axes_out
+    does = "projects" if recipe.projects else "restores"
     depth = image.size("Z")
-    if planes and "Z" in space:
-        raise ModelError("This model restores whole stacks (ZYX), not plane by plane. Leave out planes.")
-    if "Z" not in space and depth > 1 and not planes:
+    if planes and "Z" in given:
+        raise ModelError(f"This model {does} whole stacks (ZYX), not plane by plane. Leave out planes.")
+    if "Z" not in given and depth > 1 and not planes:
         raise ModelError(
             f"This model restores planes (YX), but the image is a stack of {depth} planes (axes {image.axes}). "
             f"Restore it plane by plane (planes=True, --planes), or train a model with axes ZYX."
         )
-    if "Z" in space and "Z" not in image.axes:
+    if "Z" in given and "Z" not in image.axes:
         raise ModelError(
-            f"This model restores stacks (ZYX), but the image has the axes {image.axes}. "
+            f"This model {does} stacks (ZYX), but the image has the axes {image.axes}. "
             f"Give a stack, or train a model with axes YX."
         )
     channels = image.size("C")
@@ -147,8 +179,28 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
             f"This model was trained on images with {_channels(recipe.channels_in)}, but this image has "
             f"{_channels(channels)} (axes {image.axes}). {way} a model for {_channels(channels)}."
         )
-    outer = "".join(letter for letter in ax.canonical(image.axes) if letter not in "C" + space)
-    return Frames(image, image.moved(outer + "C" + space), outer, space)
+    if recipe.isotropic:
+        _check_ratio(image, recipe)
+    image = resampled(image, recipe.finer)
+    outer = "".join(letter for letter in ax.canonical(image.axes) if letter not in "C" + given)
+    whole = "".join(letter for letter in given if letter not in space)
+    return Frames(image, image.moved(outer + "C" + whole + space), outer, space, whole)
+
+
+def _check_ratio(image: Image, recipe: Recipe) -> None:
+    """Warn where the voxels are not as much longer along Z as those that an isotropic model was trained for."""
+    long, short = image.voxel("Z"), image.voxel("X")
+    if long is None or short is None:
+        return
+    factor, ratio = recipe.finer.get("Z", 1.0), long / short
+    if abs(ratio / factor - 1) > RATIOS_ALIKE:
+        warnings.warn(
+            f"The voxels of {image.name or 'the image'} are {ratio:.3g} times as long along Z as along X, but this "
+            f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
+            f"model for such stacks, or correct the voxel size.",
+            VeriscopeWarning,
+            stacklevel=4,
+        )
 
 
 def _one_channel(image: Image, channel: int) -> Image:

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from veriscope.errors import DataError
+from veriscope.networks.build import build
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import build
+from veriscope.networks.slices import PIECE
 from veriscope.tiling import padded
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -37,14 +38,15 @@ class Need:
 
     bytes: float
     elements: float
+    fixed: int = FIXED  # bytes that do not grow with the tile
 
     def of(self, voxels: int, kept: bool = False) -> int:
         """Bytes for a tile that reads so many voxels; `kept` when freed memory is kept for the next layer."""
-        return FIXED + int(self._factor(kept) * self.bytes * voxels)
+        return self.fixed + int(self._factor(kept) * self.bytes * voxels)
 
     def voxels(self, memory: int, kept: bool = False) -> int:
         """The largest tile, in voxels read, that fits into `memory` bytes."""
-        fitting = int((memory - FIXED) / (self._factor(kept) * self.bytes))
+        fitting = int((memory - self.fixed) / (self._factor(kept) * self.bytes))
         return max(0, min(fitting, int(LARGEST_TENSOR / self.elements)))
 
     def beside(self, more: float) -> Need:
@@ -77,18 +79,32 @@ def text(count: float) -> str:
 
 
 @lru_cache
-def need(recipe: Recipe, on_cpu: bool = True) -> Need:
+def need(recipe: Recipe, on_cpu: bool = True, depth: int = 1) -> Need:
     """What the network of `recipe` needs per voxel, found by running one on a tiny image and watching its tensors.
 
-    Everything in these networks grows with the image, so this holds for every size.
+    Everything in these networks grows with the image, so this holds for every size. Of stacks that are projected, with
+    `depth` planes, it is what a pixel needs with all that is above and below it.
     """
     with torch.random.fork_rng(devices=[]):  # building a network draws its weights
         network = build(recipe)
-    image = torch.zeros(1, recipe.channels_in, *recipe.step)
+    planes = (depth,) if recipe.projects else ()
+    image = torch.zeros(1, recipe.channels_in, *planes, *recipe.step)
     with torch.no_grad(), _Watch(on_cpu) as watch:  # inference mode would hide the steps inside an operation
         network(image)
     voxels = prod(recipe.step)
-    return Need(watch.peak / voxels + 4 * recipe.channels_in, max(watch.largest / voxels, 1.0))
+    return Need(watch.peak / voxels + 4 * recipe.channels_in * depth, max(watch.largest / voxels, 1.0))
+
+
+def of_slices(network: Need, recipe: Recipe, shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Need:
+    """What a tile of a stack costs, of padded `shape`, whose slices go through the network of planes in pieces.
+
+    A piece holds PIECE pixels, or one slice if that is larger: no more than the tile's voxels, shared by as many slices
+    as the smallest tile reads.
+    """
+    apart = min(_longest_read(*lengths) for lengths in zip(shape[1:], step[1:], halo[1:], step[1:], strict=True))
+    held = 4.0 * (recipe.channels_in + 2 * recipe.channels_out * (2 if recipe.probabilistic else 1))
+    piece = int(SAFETY * network.bytes * min(PIECE, prod(shape)))
+    return Need(held + network.bytes / apart, max(network.elements / apart, 1.0), network.fixed + piece)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -14,7 +14,8 @@ from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, frames, padded_shape
-from veriscope.restoring.memory import KEPT_SPEED, Need, best_core, need, parse, smallest, text
+from veriscope.restoring.isotropic import in_space
+from veriscope.restoring.memory import KEPT_SPEED, Need, best_core, need, of_slices, parse, smallest, text
 from veriscope.tiling import overhead
 
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory that is used when the user does not say
@@ -25,10 +26,10 @@ Memory = str | int | None
 
 @dataclass(frozen=True)
 class Plan:
-    """How an image will be restored. Lengths are pixels along the model's spatial axes."""
+    """How an image will be restored. Lengths are pixels along the spatial axes of the result."""
 
     frames: int  # restored one by one: samples, time points
-    voxels: int  # of the whole image
+    voxels: int  # of the whole result
     shape: tuple[int, ...]  # of one frame, continued by reflection to multiples of `step`
     core: tuple[int, ...]  # what a tile contributes
     halo: tuple[int, ...]  # what it reads beyond, on each side
@@ -63,6 +64,7 @@ def plan(
     planes: bool = False,
 ) -> Plan:
     """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
+    ensemble = in_space(ensemble)
     return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
 
 
@@ -103,11 +105,13 @@ def _described(
     device: torch.device,
 ) -> Plan:
     shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
+    directions = [member.halo for member in ensemble.members]  # all the same, unless members work on slices
     count = prod(parts.counts)
     wide = [-(-reach // n) * n for reach, n in zip(halo, step, strict=True)]
     pieces = [-(-length // size) for length, size in zip(shape, core, strict=True)]
     read = [min(length, size + w * min(n - 1, 2)) for length, size, w, n in zip(shape, core, wide, pieces, strict=True)]
-    computed = overhead(shape, core, halo, step) * prod(shape) * count
+    work = [overhead(shape, core, each, step) for each in directions]
+    computed = sum(work) / len(work) * prod(shape) * count
     return Plan(
         frames=count,
         voxels=parts.voxels,
@@ -127,12 +131,15 @@ def _described(
 
 def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
     recipe = ensemble.recipe
+    network = need(recipe, device.type == "cpu", parts.depth)
+    if recipe.isotropic:
+        network = of_slices(network, recipe, padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step)
     if device.type != "cpu":
-        return need(recipe, on_cpu=False)
+        return network
     # the tile as read, twice; normalised; all members' answers, twice; what is made of them
     answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
-    read = recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
-    return need(recipe).beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
+    read = parts.depth * recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
+    return network.beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
 
 
 def _lengths(tile: Any, space: str) -> tuple[int, ...]:

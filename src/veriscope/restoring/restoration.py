@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -14,7 +14,8 @@ from veriscope import laplace
 from veriscope.errors import DataError, ModelError
 from veriscope.familiarity import Verdict
 from veriscope.images.image import Image
-from veriscope.restoring.ondemand import Computed, Make, several
+from veriscope.restoring.heights import height_and_spread
+from veriscope.restoring.ondemand import Computed, Make, OnDemand, several
 
 Block = NDArray[np.float32]
 
@@ -35,6 +36,7 @@ class Restoration:
     time_step: float | None = None
     name: str = ""
     verdict: Verdict | None = None  # how much it can be trusted, told without the truth
+    surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
 
     @property
     def members(self) -> tuple[Block | Computed, Block | Computed | None]:
@@ -88,6 +90,34 @@ class Restoration:
     def disagreement(self) -> Image:
         """How far the members contradict each other, from 0 to 1 (3.20-3.29); 0 for a single member."""
         return self._of_mixture(laplace.disagreement)[0]
+
+    @property
+    def height(self) -> Image:
+        """The plane of the surface, counted from 0: what the members that projected the stack expect, float32.
+
+        Without C. The networks' part that finds the surface runs again for it, when it is first asked for.
+        """
+        return self._heights[0]
+
+    @property
+    def height_spread(self) -> Image:
+        """How unsure the height is, in planes: standard deviation of the mixture of the members' probabilities."""
+        return self._heights[1]
+
+    @cached_property
+    def _heights(self) -> list[Image]:
+        if self.surface is None:
+            raise ModelError(
+                "This restoration has no height: its model does not project stacks to planes, or only a part of it is "
+                "at hand. Ask the whole restoration of a model trained with Recipe(axes='ZYX', task='project')."
+            )
+        source = self.surface()
+        axes = source.axes.replace("C", "")
+        found = []
+        for array in source.images(height_and_spread):
+            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name).moved(axes)
+            found.append(image if self.is_lazy else image.in_memory())
+        return found
 
     def _of_mixture(self, make: Make, placed: bool = False) -> list[Image]:
         if self.scales is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from math import prod
@@ -17,6 +17,8 @@ from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.heights import finders
+from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.memory import text
 from veriscope.restoring.ondemand import Computed, OnDemand
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
@@ -50,15 +52,16 @@ def restore(
     """Restore `image`, of any size, with all members of `model`.
 
     Time points and samples are restored one by one; the result has the axes of the image, and C where the model makes
-    several channels. Work goes in tiles that give what the whole image would. The tile follows from `memory` ("4GB", or
-    bytes, beyond what the program holds already; half of what is free when not given) or is at most `tile` pixels.
+    several channels. Networks that project a stack give the surface in it, without Z, and its `height`. Work goes in
+    tiles that give what the whole image would. The tile follows from `memory` ("4GB", or bytes, beyond what the program
+    holds already; half of what is free when not given) or is at most `tile` pixels.
     `device`: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU if there is one.
 
     `normalize`: percentiles 2 and 99.8 of the whole "image" (all time points together), of every "frame", of the
     images the "model" was trained on, or a Normalization. `undo` takes the result back to the grey values of the
-    input, or of the truth when the model changes the number of channels. `channel` picks a channel of the image,
-    `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted scales by
-    the factor that made them right on the images kept aside in training.
+    input, or of the truth when the model projects or changes the number of channels. `channel` picks a channel of the
+    image, `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted
+    scales by the factor that made them right on the images kept aside in training.
 
     The predictions of all members are held in memory (`lazy` False), or computed when they are read (True); None does
     the latter where they do not fit. Lazily nothing is computed here: every image made of the answer runs the networks
@@ -75,6 +78,7 @@ def restore(
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
     """
     where = devices.choose(device)
+    model = in_space(model)
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)
@@ -85,10 +89,22 @@ def restore(
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
     factors = scale_factors(model, calibrated)
+
+    def surface(room: int) -> Callable[[], OnDemand] | None:
+        if not model.recipe.projects:
+            return None
+
+        def made() -> OnDemand:
+            found = finders(model)
+            own = plan_frames(parts, found, tile, memory, where)
+            return OnDemand(parts, found, own, where, normalization, lambda number: None, None, room)
+
+        return made
+
     if lazy or (lazy is None and not _fits(size, planned)):
         room = int(KEPT * min(planned.allowed, devices.free_memory(devices.choose("cpu"))))
         waiting = OnDemand(parts, model, planned, where, normalization, back, factors, room)
-        return _of_image(parts, channels, *waiting.predictions())
+        return _of_image(parts, channels, *waiting.predictions(), surface(room))
     means = np.empty(work, np.float32)
     scales = np.empty(work, np.float32) if model.recipe.probabilistic else None
 
@@ -110,7 +126,8 @@ def restore(
                 progress(done, parts.voxels)
 
     arranged = None if scales is None else parts.arranged(scales, channels)
-    restored = _of_image(parts, channels, parts.arranged(means, channels), arranged)
+    arranged_means = parts.arranged(means, channels)
+    restored = _of_image(parts, channels, arranged_means, arranged, surface(8 * len(model) * parts.voxels))
     if seen is None:
         return restored
     found = seen.verdict(said)
@@ -119,20 +136,16 @@ def restore(
     return replace(restored, verdict=found)
 
 
-def _of_image(parts: Frames, channels: int, means: Block | Computed, scales: Block | Computed | None) -> Restoration:
+def _of_image(
+    parts: Frames,
+    channels: int,
+    means: Block | Computed,
+    scales: Block | Computed | None,
+    surface: Callable[[], OnDemand] | None,
+) -> Restoration:
     """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
-    shown = parts.source.with_array(_Empty(parts.result_shape(channels)), parts.result_axes(channels))
-    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name)
-
-
-class _Empty:
-    """Stands for pixels where only their arrangement matters."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
-
-    def __getitem__(self, index: Any) -> Any:
-        raise IndexError("there are no pixels here")
+    shown = parts.outline(channels)
+    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, surface=surface)
 
 
 def _fits(size: int, planned: Plan) -> bool:

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError
+from veriscope.networks.build import channels_last
 from veriscope.networks.model import Ensemble
+from veriscope.networks.slices import Slices
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
@@ -50,19 +52,19 @@ class Networks:
         self.factors = None if factors is None else np.array(factors, np.float32)
         self.channels = ensemble.recipe.channels_out
         self.probabilistic = ensemble.recipe.probabilistic
-        layout = torch.channels_last_3d if len(ensemble.axes) == 3 else torch.channels_last
         self.members = [deepcopy(member).eval().to(device, torch.float32) for member in ensemble.members]
         if device.type == "cpu":  # 1.5 to 2 times faster in 2D, 1.2 in 3D; benchmarks/restoring.py
             for member in self.members:
-                member.to(memory_format=layout)  # type: ignore[call-overload]
+                channels_last(member)
 
     def __call__(self, block: Block, inner: Span, into: Answers) -> None:
-        """Restore a normalised `block` (channels_in, *space) and put the part `inner` of the answers into `into`."""
+        """Restore a normalised `block`, as networks take it, and put the part `inner` of the answers into `into`."""
         means, scales = into
         with torch.inference_mode(), self._exact():
             image = torch.from_numpy(block)[None].to(self.device)
             for number, member in enumerate(self.members):
-                answer = member(image)[0][(slice(None), *inner)]
+                whole = (slice(None), *inner)
+                answer = member.part(image, inner)[0] if isinstance(member, Slices) else member(image)[0][whole]
                 torch.from_numpy(means[number]).copy_(answer[: self.channels])
                 if scales is not None:
                     torch.from_numpy(scales[number]).copy_(answer[self.channels :])
@@ -89,9 +91,9 @@ def run(
 ) -> Generator[tuple[Number, Span, Answers]]:
     """Restore every tile: its frame, its part of the frame, and the answers, which were put where `into` said.
 
-    `prepare` takes what was read (channels, *space) to the network's units. The next tile is read while this one is
+    `prepare` takes what was read, as by `Frames.read`, to the network's units. The next tile is read while this one is
     computed. After an out-of-memory error tiles are halved along their longest axis. `queue` says which tiles, all of
-    them when not given. `watch` is shown what the networks were given (channels, *space) of each part, and the answers.
+    them when not given. `watch` is shown what the networks were given of each part, and the answers.
     Raises DeviceError when the smallest tile is too large still.
     """
     queue = queue or Queue(frames, plan)
@@ -134,7 +136,8 @@ def run(
                 reading = start(task)
                 continue
             if watch is not None:
-                watch(block[(slice(None), *inner)], answers)
+                seen: Any = (..., *inner)
+                watch(block[seen], answers)
             yield task.number, core, answers
             del block, answers
             task = following

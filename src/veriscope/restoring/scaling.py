@@ -49,19 +49,24 @@ def restorer(
 ) -> Callable[[Number], Normalization | None]:
     """What takes each frame's restoration back to grey values; None where it stays normalised.
 
-    The input's own normalisation when the network has as many channels in as out, else that of the truth the model
-    was trained on. Warns when that is not known.
+    The input's own normalisation when the network has as many channels in as out; that of the truth the model was
+    trained on when it has not, and for planes made of stacks: the percentiles of a stack are not those of the surface
+    in it. Warns when that is not known.
     """
     recipe = ensemble.recipe
     if not undo:
         return lambda number: None
-    if recipe.channels_in == recipe.channels_out:
+    if recipe.channels_in == recipe.channels_out and not recipe.projects:
         return normalization
     target = stored_normalization(ensemble.facts, "high")
     if target is None or target.channels != recipe.channels_out:
+        made = (
+            "it is the projection of a stack"
+            if recipe.projects
+            else f"it has {recipe.channels_out} channels, the input {recipe.channels_in}"
+        )
         warnings.warn(
-            f"The restored image stays normalised: it has {recipe.channels_out} channels, the input "
-            f"{recipe.channels_in}, and the model does not know the grey values of its truth.",
+            f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.",
             VeriscopeWarning,
             stacklevel=3,
         )

@@ -25,6 +25,8 @@ from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
 from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.heights import finders, height_and_spread
+from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import checked_probability, mixture_interval
 from veriscope.restoring.restore import Progress
@@ -36,13 +38,14 @@ from veriscope.tiling import Span
 PathLike = str | os.PathLike[str]
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 MASK = "trust-mask"
+HEIGHTS = ("height", "height-spread")
 
 
 @dataclass(frozen=True)
 class Output:
     """One file that was written: what it shows, and how many values did not fit into its type."""
 
-    kind: str  # "mean", "scale", "lower", "upper", "probability", "entropy", "disagreement" or "trust-mask"
+    kind: str  # "mean", "scale", "lower", "upper", "probability", "entropy", "disagreement", MASK or one of HEIGHTS
     path: Path
     clipped: int
     values: int  # in all
@@ -94,6 +97,7 @@ def restore_to_file(
     entropy: PathLike | None = None,
     disagreement: PathLike | None = None,
     trust_mask: PathLike | None = None,
+    height: tuple[PathLike, PathLike] | None = None,
     tile: Pixels = None,
     memory: Memory = None,
     device: str | None = None,
@@ -110,7 +114,8 @@ def restore_to_file(
     The formats are those of `save_image`, and axes, voxel size and time step are kept. Written beside, as defined by
     `Restoration`: `scale`, `interval` (probability, file for the lower end, file for the upper end), `probability`
     (eps in units of the restored image, file), `entropy`, `disagreement`, and `trust_mask`: uint8, 255 where the image
-    is like those of training and the networks agree as they did there, 0 elsewhere.
+    is like those of training and the networks agree as they did there, 0 elsewhere. Of networks that project also
+    `height` (file for the expected plane, file for its standard deviation), float32, found in a second pass.
     Values are converted to `dtype`: integers are rounded, and what does not fit is clipped and counted in the report.
     Probability, entropy and disagreement are float32 where `dtype` is an integer.
     The other settings are those of `restore`. Files appear under their names when all are complete; after an error or
@@ -120,14 +125,17 @@ def restore_to_file(
     """
     started = time.perf_counter()
     where = devices.choose(device)
+    ensemble = in_space(ensemble)
     parts = frames(image, ensemble.recipe, channel, planes)
     extras = _extras(scale, interval, probability, entropy, disagreement)
-    wanted = _wanted(ensemble, out, extras, trust_mask)
+    wanted = _wanted(ensemble, out, extras, trust_mask, height)
     kind = _checked_type(dtype)
     fractions = [what for extra in extras if extra.float_only and kind.kind in "iu" for what in extra.paths]
     kinds = dict.fromkeys(wanted, kind) | dict.fromkeys(fractions, np.dtype(np.float32))
-    kinds |= {MASK: np.dtype(np.uint8)}
+    kinds |= {MASK: np.dtype(np.uint8)} | dict.fromkeys(HEIGHTS, np.dtype(np.float32))
     planned = plan_frames(parts, ensemble, tile, memory, where)
+    found = None if height is None else finders(ensemble)
+    own = planned if found is None else plan_frames(parts, found, tile, memory, where)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)
     factors = scale_factors(ensemble, calibrated)
@@ -142,11 +150,20 @@ def restore_to_file(
         size = (len(ensemble), channels, *(s.stop - s.start for s in core))
         return np.empty(size, np.float32), np.empty(size, np.float32) if ensemble.recipe.probabilistic else None
 
-    clipped = dict.fromkeys(wanted, 0)
     done = count = 0
+
+    def tell(core: Span) -> None:
+        nonlocal done
+        done += prod(s.stop - s.start for s in core)
+        if progress is not None:
+            progress(done, parts.voxels * (1 if found is None else 2))
+
+    clipped = dict.fromkeys(wanted, 0)
     with ExitStack() as stack:
-        writers = {what: stack.enter_context(_writer(path, parts, planned, channels, kinds[what], overwrite))
-                   for what, path in wanted.items()}  # fmt: skip
+        writers = {}
+        for what, path in wanted.items():
+            how = (own, 0) if what in HEIGHTS else (planned, channels)
+            writers[what] = stack.enter_context(_writer(path, parts, *how, kinds[what], overwrite))
         _check_units(kind, parts, back)
         filing = stack.enter_context(_Filing(writers, parts, channels))
         networks = Networks(ensemble, where, factors)
@@ -162,15 +179,40 @@ def restore_to_file(
                 ready[MASK] = seen.mask
             filing.put(number, core, ready)
             count += 1
-            done += prod(s.stop - s.start for s in core)
-            if progress is not None:
-                progress(done, parts.voxels)
+            tell(core)
         filing.finish()
+        if found is not None:
+            _write_heights(parts, Networks(found, where), own, prepare, writers, tell)
         for writer in writers.values():  # everything that can fail comes before the first file gets its name
             writer.complete()
-    outputs = tuple(Output(what, path, clipped[what], parts.voxels * channels) for what, path in wanted.items())
+    outputs = tuple(
+        Output(what, path, clipped[what], parts.voxels * (1 if what in HEIGHTS else channels))
+        for what, path in wanted.items()
+    )
     spent = time.perf_counter() - started
     return Report(outputs, planned, count, parts.voxels, spent, seen.verdict(said) if seen else None)
+
+
+def _write_heights(
+    parts: Frames,
+    networks: Networks,
+    planned: Plan,
+    prepare: Callable[[Number, NDArray[Any]], Block],
+    writers: dict[str, Writer],
+    tell: Callable[[Span], object],
+) -> None:
+    """Run the parts of the networks that find the surface, and write what they say of its height."""
+
+    def into(number: Number, core: Span) -> Answers:
+        size = (len(networks.members), 1, *(s.stop - s.start for s in core))
+        return np.empty(size, np.float32), np.empty(size, np.float32)
+
+    with _Filing(writers, parts, 0) as filing, closing(run(parts, networks, planned, prepare, into)) as finished:
+        for number, core, (heights, spreads) in finished:
+            assert spreads is not None
+            filing.put(number, core, dict(zip(HEIGHTS, height_and_spread(heights, spreads), strict=True)))
+            tell(core)
+        filing.finish()
 
 
 def _images(answers: Answers, extras: list[Extra]) -> Iterator[tuple[str, Block]]:
@@ -254,15 +296,20 @@ class _Filing:
 
 
 def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dtype[Any], overwrite: bool) -> Writer:
-    axes, shape = parts.result_axes(channels), parts.result_shape(channels)
-    source = parts.source
+    shown = parts.outline(channels)
     fitting = chunks(parts, planned.core, channels)
     return open_writer(
-        path, shape, kind, axes, source.voxel_size, source.time_step, overwrite, fitting, name=source.name
+        path, shown.shape, kind, shown.axes, shown.voxel_size, shown.time_step, overwrite, fitting, name=shown.name
     )
 
 
-def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra], mask: PathLike | None) -> dict[str, Path]:
+def _wanted(
+    ensemble: Ensemble,
+    out: PathLike,
+    extras: list[Extra],
+    mask: PathLike | None,
+    height: tuple[PathLike, PathLike] | None,
+) -> dict[str, Path]:
     wanted = {"mean": Path(out)}
     for extra in extras:
         wanted |= extra.paths
@@ -275,6 +322,8 @@ def _wanted(ensemble: Ensemble, out: PathLike, extras: list[Extra], mask: PathLi
         raise ModelError("A single network cannot disagree. Leave the disagreement out, or train at least 2 members.")
     if mask is not None:
         wanted[MASK] = Path(mask)
+    if height is not None:
+        wanted |= dict(zip(HEIGHTS, map(Path, height), strict=True))
     places = [path.resolve() for path in wanted.values()]
     twice = sorted({str(path) for path in places if places.count(path) > 1})
     if twice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from veriscope.restoring.scaling import stored_normalization
 
 VOXELS_ALIKE = 1.15  # ratio of voxel sizes; beyond it the networks see other sizes than they learned
 RANGES_ALIKE = 5.0  # ratio of intensity ranges
+SLICES = 4  # of a tile in each direction, that are looked at of an isotropic restoration
 TRUSTED, DOUBTFUL = 255, 0  # in the mask, as Fiji has it
 
 
@@ -37,8 +39,13 @@ class Watcher:
         self.pixels = self.strong = 0
 
     def __call__(self, given: Block, answers: Answers) -> None:
-        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space)."""
+        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space).
+
+        Of a stack that was projected the maximum along Z is looked at, as after training.
+        """
         means, scales = answers
+        if given.ndim == means.ndim:
+            given = given.max(axis=1)
         if scales is not None and self.factors is not None:
             scales = scales / self.factors.reshape(1, -1, *(1 for _ in means.shape[2:]))
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
@@ -62,14 +69,50 @@ class Watcher:
         return verdict(self.known, self.rows, self.strong / self.pixels if self.pixels else None, warnings)
 
 
-def watcher(ensemble: Ensemble, factors: Sequence[float] | None = None, masking: bool = False) -> Watcher | None:
+class SliceWatcher:
+    """Looks at slices of restored tiles as training looked at planes: each with the M networks that restored it.
+
+    Of each tile SLICES in either direction, all where a mask is asked for; otherwise as `Watcher`, which sees them.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
+
+    def __call__(self, given: Block, answers: Answers) -> None:
+        """See one tile: the networks' input (C_in, Z, Y, X) and answers (2 M, C_out, Z, Y, X), those of xz first."""
+        means, scales = answers
+        count = len(means) // 2
+        if self.watcher.masking:
+            self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
+        for own, across in ((slice(0, count), -2), (slice(count, None), -1)):
+            for at in self._chosen(means.shape[across]):
+                place: Any = (..., at, slice(None)) if across == -2 else (..., at)
+                scale = None if scales is None else scales[own][place]
+                self.watcher(given[place], (means[own][place], scale))
+                if self.watcher.masking:
+                    self.mask[place] = np.minimum(self.mask[place], self.watcher.mask)
+
+    def _chosen(self, length: int) -> list[int]:
+        if self.watcher.masking:
+            return list(range(length))
+        return sorted({int(at) for at in (np.arange(SLICES) + 0.5) * length / SLICES})
+
+    def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
+        return self.watcher.verdict(warnings)
+
+
+def watcher(
+    ensemble: Ensemble, factors: Sequence[float] | None = None, masking: bool = False
+) -> Watcher | SliceWatcher | None:
     """A watcher for `ensemble`; None when it does not know its training images. Raises ModelError if a mask is wanted.
 
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
     try:
-        return Watcher(Familiar.from_json(ensemble.facts["familiar"]), factors, masking)
+        found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), factors, masking)
+        return SliceWatcher(found) if ensemble.recipe.isotropic else found
     except (KeyError, TypeError, ValueError):  # not known, or written by another version
         pass
     if masking:
@@ -96,7 +139,8 @@ def warnings_about(
 
 def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
     trained = ensemble.facts.get("voxel_size")
-    here = [frames.source.voxel(letter) for letter in frames.space]
+    space = ensemble.recipe.axes
+    here = [frames.source.voxel(letter) for letter in space]
     if not trained or None in here or len(trained) != len(here):
         return []
     ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
@@ -104,7 +148,7 @@ def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
         return []
     now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
     return [
-        f"Its voxels measure {now} um ({frames.space}), those of the training images {then} um: structures "
+        f"Its voxels measure {now} um ({space}), those of the training images {then} um: structures "
         f"have another size than the networks know. Resize the image, or train on images with such voxels."
     ]
 

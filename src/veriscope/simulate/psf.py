@@ -61,17 +61,18 @@ class Objective:
         return asin(self.na / self.index)
 
 
-def gaussian(na: float, wavelength: float, index: float, voxel_size: Sequence[float]) -> PSF:
+def gaussian(na: float, wavelength: float, index: float, voxel_size: Sequence[float], section: bool = False) -> PSF:
     """A Gaussian as wide at half maximum as the theory says, see `Objective`; lengths in um.
 
     Every voxel holds the light that falls into it, not the value at its centre: right also where voxels are large.
+    `section`: only what lies in the middle along Y.
     """
     from scipy.special import erf
 
     objective, size = Objective(na, wavelength, index), checked_voxel_size(voxel_size)
     sigmas = [width / sqrt(8 * log(2)) for width in objective.fwhm]
     profiles = []
-    for sigma, step, side in zip(sigmas, size, box([4 * sigma for sigma in sigmas], size), strict=True):
+    for sigma, step, side in zip(sigmas, size, box([4 * sigma for sigma in sigmas], size, section), strict=True):
         edges = erf((np.arange(side + 2) - 0.5) * step / (sqrt(2) * sigma))
         half = np.diff(edges)
         profiles.append(np.concatenate([half[:0:-1], half]))
@@ -91,12 +92,14 @@ def debye(
     voxel_size: Sequence[float],
     confocal: bool = False,
     excitation: float | None = None,
+    section: bool = False,
 ) -> PSF:
     """The PSF of a lens by the scalar Debye integral; confocal: that of the `excitation` times that of the emission.
 
     h(r, z) = |int_0^alpha sqrt(cos t) sin t J0(k r sin t) exp(i k z cos t) dt|^2 with k = 2 pi n / lambda and
     alpha = asin(NA / n), averaged over each voxel; lengths in um. It is followed for 3 axial and 5 lateral widths to
-    each side, or as far as the cone of light spreads meanwhile, and cut where it holds 99.5 % of that.
+    each side, or as far as the cone of light spreads meanwhile, and cut where it holds 99.5 % of that. `section`: only
+    what lies in the middle along Y.
     """
     emission, size = Objective(na, wavelength, index), checked_voxel_size(voxel_size)
     light = [emission]
@@ -110,7 +113,7 @@ def debye(
     lateral_reach = LATERAL_REACH * lateral
     if not confocal:  # the product of two PSFs has next to nothing out of focus
         lateral_reach = max(lateral_reach, axial_reach * tan(emission.half_angle))
-    sides = box((axial_reach, lateral_reach, lateral_reach), size)
+    sides = box((axial_reach, lateral_reach, lateral_reach), size, section)
 
     # All on the positive side of the middle, and mirrored at the end: exactly symmetric.
     z, of_z = _inside_voxels(sides[0], size[0], axial)
@@ -128,13 +131,20 @@ def debye(
     for axis in range(3):
         mirrored = np.flip(quarter, axis).take(range(quarter.shape[axis] - 1), axis)
         quarter = np.concatenate([mirrored, quarter], axis)
-    return PSF(cut(quarter), size, told, partial(_debye_again, na, wavelength, index, confocal, excitation))
+    remade = partial(_debye_again, na, wavelength, index, confocal, excitation)
+    return PSF(cut(quarter).astype(np.float32), size, told, remade)
 
 
 def _debye_again(
-    na: float, wavelength: float, index: float, confocal: bool, excitation: float | None, voxel_size: VoxelSize
+    na: float,
+    wavelength: float,
+    index: float,
+    confocal: bool,
+    excitation: float | None,
+    voxel_size: VoxelSize,
+    section: bool,
 ) -> PSF:
-    return debye(na, wavelength, index, voxel_size, confocal, excitation)
+    return debye(na, wavelength, index, voxel_size, confocal, excitation, section)
 
 
 def _inside_voxels(side: int, step: float, width: float) -> tuple[NDArray[np.float64], int]:
@@ -200,9 +210,10 @@ def from_words(text: str, voxel_size: Sequence[float] | None) -> PSF:
             ) from None
     if "na" not in values:
         raise VeriscopeError(f"A {kind} PSF needs the numerical aperture, na (in {text}). Write for example {EXAMPLE}.")
+    optics = values["na"], values["wavelength"], values["index"]
     if kind == "gaussian":
-        return gaussian(**values, voxel_size=voxel_size)
-    return debye(**values, voxel_size=voxel_size, confocal=kind == "confocal")
+        return gaussian(*optics, voxel_size)
+    return debye(*optics, voxel_size, kind == "confocal", values.get("excitation"))
 
 
 def _from_file(text: str, voxel_size: Sequence[float] | None) -> PSF:

@@ -22,14 +22,15 @@ class PSF:
     """Where the light of one point goes: `kernel` (float32, Z Y X, odd lengths, at least 0, sum 1, the point in the
     middle) on voxels of `voxel_size` um.
 
-    `described` says in plain JSON how it was made. `remade` makes the same PSF for other voxels, where its formula is
-    known. Raises DataError for a kernel that is none of this; the sum is put right.
+    `described` says in plain JSON how it was made. `remade` makes the same PSF for other voxels, or only its section in
+    the middle along Y, where its formula is known. Raises DataError for a kernel that is none of this; the sum is put
+    right.
     """
 
     kernel: NDArray[np.float32]
     voxel_size: VoxelSize
     described: dict[str, Any] = field(default_factory=dict)
-    remade: Callable[[VoxelSize], PSF] | None = None
+    remade: Callable[[VoxelSize, bool], PSF] | None = None
 
     def __post_init__(self) -> None:
         kernel = np.asarray(self.kernel, dtype=np.float64)
@@ -57,7 +58,7 @@ class PSF:
         if np.allclose(size, self.voxel_size, rtol=1e-6):
             return self
         if self.remade is not None:
-            return self.remade(size)
+            return self.remade(size, False)
         return PSF(resampled(self.kernel, self.voxel_size, size).astype(np.float32), size, self.described)
 
     def rotated(self, pixel_um: float) -> NDArray[np.float32]:
@@ -65,8 +66,12 @@ class PSF:
 
         Lateral slices that were blurred by it along their rows look like axial ones (SI 2.4).
         """
-        kernel = self.at((pixel_um, pixel_um, pixel_um)).kernel
-        section = cut(kernel[:, kernel.shape[1] // 2, :].astype(np.float64))
+        pixels = checked_voxel_size((pixel_um, pixel_um, pixel_um))
+        if self.remade is not None:
+            section = self.remade(pixels, True).kernel[:, 0, :]
+        else:
+            kernel = self.at(pixels).kernel
+            section = cut(kernel[:, kernel.shape[1] // 2, :])
         result: NDArray[np.float32] = (section / section.sum()).astype(np.float32)
         return result
 
@@ -99,9 +104,13 @@ def checked_voxel_size(given: Sequence[float] | None) -> VoxelSize:
     return sizes[0], sizes[1], sizes[2]
 
 
-def box(halves: Sequence[float], voxel_size: Sequence[float]) -> tuple[int, ...]:
-    """How many voxels to either side of the middle reach as far as `halves` (um). DataError where that is too many."""
-    sides = tuple(max(0, ceil(half / step - 0.5)) for half, step in zip(halves, voxel_size, strict=True))
+def box(halves: Sequence[float], voxel_size: Sequence[float], section: bool = False) -> tuple[int, ...]:
+    """How many voxels to either side of the middle reach as far as `halves` (um, Z Y X); none along Y of a `section`.
+
+    Raises DataError where that is too many.
+    """
+    z, y, x = (max(0, ceil(half / step - 0.5)) for half, step in zip(halves, voxel_size, strict=True))
+    sides = (z, 0 if section else y, x)
     count = prod(2 * side + 1 for side in sides)
     if count > LARGEST:
         raise DataError(

@@ -20,7 +20,10 @@ Block = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Patches (patches, channels, *space), normalised, and the members' answers (M, patches, channels_out, *space)."""
+    """Patches (patches, channels, *space), normalised, and the members' answers (M, patches, channels_out, *space).
+
+    Of stacks that are projected `low` is the maximum along Z.
+    """
 
     low: Block
     high: Block
@@ -30,7 +33,7 @@ class Answers:
     @property
     def centre(self) -> Answers:
         """The central half of every patch, away from the padding at its border."""
-        inner: Any = (..., *(slice(n // 4, n - n // 4) for n in self.low.shape[2:]))
+        inner: Any = (..., *(slice(n // 4, n - n // 4) for n in self.high.shape[2:]))
         return Answers(
             self.low[inner], self.high[inner], self.means[inner], None if self.scales is None else self.scales[inner]
         )
@@ -44,7 +47,7 @@ def ask(ensemble: Ensemble, source: Source, voxels: int) -> Answers:
     for first in range(0, count, ensemble.recipe.batch):
         low, high = source.check_batch(chosen[first : first + ensemble.recipe.batch])
         mean, scale = ensemble.predict(torch.from_numpy(low))
-        lows.append(low)
+        lows.append(low.max(axis=2) if ensemble.recipe.projects else low)
         highs.append(high)
         means.append(mean.numpy())
         if scale is not None:

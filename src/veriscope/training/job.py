@@ -22,7 +22,11 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Source(Protocol):
-    """Where patches come from; `veriscope.cut_patches` makes one. Arrays are float32, (batch, channels, *space)."""
+    """Where patches come from; `veriscope.cut_patches` makes one. Arrays are float32, (batch, channels, *space).
+
+    `axes` are those of low, `shape` is that of high. Stacks with flat truths say so by `axes_out`, the axes of high,
+    which are taken to be `axes` where a source has none.
+    """
 
     @property
     def axes(self) -> str: ...
@@ -88,7 +92,7 @@ class Job:
         There torch 2.13 gives weight gradients of narrow convolutions in bfloat16 that hold NaN now and then: its
         kernel reads memory it has not written. Wider or thicker ones were never seen to fail.
         """
-        planes = self.patches.shape[0] if len(self.recipe.axes) == 3 else 0
+        planes = self.patches.shape[0] if len(self.recipe.axes_out) == 3 else 0
         return self.team.device.type == "cpu" and any(planes >> level == 2 for level in range(self.recipe.depth + 1))
 
     def settings(self) -> dict[str, Any]:

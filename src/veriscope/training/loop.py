@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks import folder as files
+from veriscope.networks.build import Network
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.unet import UNet
 from veriscope.training import checkpoint
 from veriscope.training.allocator import kept_memory
 from veriscope.training.answers import ask
@@ -96,8 +96,19 @@ def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
     for name, source in (("training", patches), ("checking", check)):
         if not len(source):
             raise TrainingError(f"There are no {name} patches. Cut at least one per image, or give more images.")
+        projects = getattr(source, "axes_out", source.axes) != source.axes
+        if projects and not recipe.projects:
+            raise ModelError(
+                f"The {name} patches are stacks with flat truths (axes {source.axes} and YX), but the "
+                f"recipe is for {recipe.axes}. Train a network that projects: Recipe(axes='ZYX', task='project')."
+            )
         if source.axes != recipe.axes:
             raise ModelError(f"The {name} patches have the axes {source.axes}, but the recipe is for {recipe.axes}.")
+        if recipe.projects and not projects:
+            raise ModelError(
+                f"The recipe projects stacks to planes, but the truths of the {name} patches have Z too. "
+                f"Give flat truths (YX, or one plane), or a recipe without task='project'."
+            )
         if (source.channels_in, source.channels_out) != (recipe.channels_in, recipe.channels_out):
             raise ModelError(
                 f"The {name} patches have {source.channels_in} channels in and {source.channels_out} out, but the "
@@ -125,7 +136,7 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
     return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, measured))
 
 
-def _measured(job: Job, finished: list[UNet], history: list[dict[str, Any]]) -> dict[str, Any]:
+def _measured(job: Job, finished: list[Network], history: list[dict[str, Any]]) -> dict[str, Any]:
     """What the patches tell of a trained ensemble: how far its scales are off, and what training images look like."""
     ensemble = Ensemble(job.recipe, tuple(finished))
     voxels = VOXELS
@@ -139,7 +150,7 @@ def _measured(job: Job, finished: list[UNet], history: list[dict[str, Any]]) -> 
     return {**found, "familiar": known} if known else found
 
 
-def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[UNet], list[dict[str, Any]]]:
+def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
     """Members that an earlier run finished, with their history; an empty folder otherwise."""
     if job.folder is None:
         return [], []
@@ -156,7 +167,7 @@ def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[UNet], list[dic
                 f"Resume with the same settings and data, or overwrite the model."
             )
         rows = [row for row in facts["history"] if row["member"] < count]
-        return (list(files.load(job.folder).members[:count]) if count else []), rows
+        return files.read_members(job.folder, job.recipe, count), rows
     files.refuse_existing(job.folder, overwrite)
     job.team.agree(0.0)  # all have looked before one writes
     if job.team.leads:

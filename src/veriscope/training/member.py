@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from veriscope.errors import TrainingError
 from veriscope.networks import folder as files
-from veriscope.networks.unet import UNet, build
+from veriscope.networks.build import Network, build, channels_last
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
 from veriscope.training.job import Batch, Job
@@ -49,7 +49,8 @@ class Member:
         self.layout = torch.channels_last if len(self.recipe.axes) == 2 else torch.channels_last_3d
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network = build(self.recipe).to(self.team.device, memory_format=self.layout)  # type: ignore[call-overload]
+            self.network = build(self.recipe).to(self.team.device)
+        channels_last(self.network)
         self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
         self.optimizer = torch.optim.AdamW(
             _groups(self.network),
@@ -63,7 +64,7 @@ class Member:
         self.saved_at = time.monotonic()
         self.check_loss: float | None = None
 
-    def train(self, resume: bool) -> tuple[UNet, list[dict[str, Any]]]:
+    def train(self, resume: bool) -> tuple[Network, list[dict[str, Any]]]:
         """The loop. Returns the network with its best weights, and one row of history per round."""
         state = self.state = self._resumed() if resume else self.state
         if state.plan is None and self.budget is None:
@@ -209,9 +210,10 @@ class Member:
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
                 found.append(features_and_errors(network, low, high))
         fit_scale_layer(network, *(torch.cat(parts) for parts in zip(*found, strict=True)))
-        assert network.scale is not None
-        assert self.network.scale is not None
-        for own, fitted in zip(self.network.scale.parameters(), network.scale.parameters(), strict=True):
+        layer, averaged = self.network.unet.scale, network.unet.scale
+        assert layer is not None
+        assert averaged is not None
+        for own, fitted in zip(layer.parameters(), averaged.parameters(), strict=True):
             own.detach().copy_(self.team.average(fitted.detach()))
 
     @torch.inference_mode()
@@ -287,9 +289,9 @@ class Member:
         )
 
 
-def _groups(network: UNet) -> list[dict[str, Any]]:
+def _groups(network: Network) -> list[dict[str, Any]]:
     """The weights for the optimiser, those of the scales' own layer apart; `times` multiplies the learning rate."""
-    scales = [] if network.scale is None else list(network.scale.parameters())
+    scales = [] if network.unet.scale is None else list(network.unet.scale.parameters())
     others = [weights for weights in network.parameters() if all(weights is not own for own in scales)]
     groups = [{"params": others, "times": 1.0}, {"params": scales, "times": network.recipe.scale_rate}]
     return [group for group in groups if group["params"]]

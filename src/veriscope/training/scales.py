@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from veriscope.networks.unet import SMALLEST_SCALE, UNet, fold
+from veriscope.networks.build import Network
+from veriscope.networks.unet import SMALLEST_SCALE, fold
 
 PIXELS = 2**18  # that are looked at, at most
 RIDGE = 1e-3  # keeps the weights of features that hardly vary small
@@ -17,27 +18,28 @@ ITERATIONS = 100
 
 
 @torch.inference_mode()
-def features_and_errors(network: UNet, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def features_and_errors(network: Network, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """What the last layers see, (pixels, features), and |truth - mean|, (pixels, outputs of the scale layer).
 
-    `low` and `high` are (batch, channels, *space), normalised.
+    `low` and `high` are (batch, channels, *space), normalised; `low` a stack where the network projects.
     """
-    features = network.features(low)
-    mean = network.answer(features, low)[:, : high.shape[1]]
-    errors = fold((high - mean).abs(), network.recipe.folding)
+    unet, image = network.unet, network.before_unet(low)
+    features = unet.features(image)
+    mean = unet.answer(features, image)[:, : high.shape[1]]
+    errors = fold((high - mean).abs(), unet.recipe.folding)
     seen, made = (values.float().movedim(1, -1).flatten(0, -2) for values in (features, errors))
     return seen, made
 
 
-def fit_scale_layer(network: UNet, features: Tensor, errors: Tensor) -> None:
+def fit_scale_layer(network: Network, features: Tensor, errors: Tensor) -> None:
     """Weights of the scale layer with the smallest Laplace negative log likelihood (SI Eq. 3.9), all others held.
 
     A small problem with one minimum to speak of, solved by L-BFGS in a fraction of a second, where the optimiser of
     the networks takes minutes: after half a minute on real pairs it had not yet found that errors are larger where
     the image is bright. A fit that is worse than the layer as it was is dropped.
     """
-    assert network.scale is not None
-    layer = cast(nn.Conv2d, network.scale)
+    assert network.unet.scale is not None
+    layer = cast(nn.Conv2d, network.unet.scale)
     old_weight, old_bias = layer.weight.flatten(1).T, cast(Tensor, layer.bias)
     if not (features.isfinite().all() and errors.isfinite().all()):
         return  # training will stop at such a loss and say so

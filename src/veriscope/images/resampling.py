@@ -1,0 +1,183 @@
+"""An image on a finer grid, by cubic interpolation, computed piece by piece where it is read.
+
+Each pixel is made of four neighbours per axis (Keys 1981, with the slope -1/2), so that any part of the result is what
+the whole would show there, and only the pixels that it needs are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import AxesError, DataError
+from veriscope.images.image import Image
+from veriscope.images.lazy import plain_index
+
+POINTS = "Z"  # planes are points along Z, each at its depth; along Y and X pixels are areas side by side
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The finer grid along one axis: `length` entries, `factor` for each of the old ones.
+
+    Entry j lies at j / factor of the old axis when these are `points`, the first upon the first; at
+    (j + 0.5) / factor - 0.5 when they are areas, their outer borders upon each other.
+    """
+
+    factor: float
+    length: int
+    points: bool
+
+    def positions(self, entries: NDArray[Any]) -> NDArray[np.float64]:
+        """Where `entries` of this grid lie, in entries of the old one."""
+        places = entries / self.factor if self.points else (entries + 0.5) / self.factor - 0.5
+        return np.asarray(places, np.float64)
+
+
+def grid(letter: str, factor: float, size: int, length: int | None = None) -> Grid:
+    """The grid that is `factor` times finer along the axis `letter` of `size` entries; `length` where it is known."""
+    return Grid(factor, max(1, round(size * factor)) if length is None else length, letter in POINTS)
+
+
+def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, int] | None = None) -> Image:
+    """`image` with `factors` times as many pixels along the axes named, float32 and lazy; voxels shrink accordingly.
+
+    Voxel centres stay where they are. `factors` are real numbers from 1, such as {"Z": 10.2}; `lengths` say how many
+    pixels there shall be where that is not the size times the factor, rounded. Beyond the outermost centres the image
+    is continued by its edge values. Raises AxesError for axes that the image does not have in space, DataError for
+    factors that are not numbers from 1 and lengths below 1.
+
+    >>> resampled(Image(np.zeros((5, 8, 8)), "ZYX", (0.5, 0.1, 0.1)), {"Z": 5}).shape
+    (25, 8, 8)
+    """
+    lengths = dict(lengths or {})
+    wanted = {letter: checked_factor(value, letter) for letter, value in factors.items()}
+    unknown = sorted({*wanted, *lengths} - set(image.spatial_axes))
+    if unknown:
+        raise AxesError(
+            f"Only axes in space can be made finer, and the image has {image.spatial_axes or 'none'} "
+            f"(axes {image.axes}), not {', '.join(unknown)}. Name axes that it has."
+        )
+    if any(length < 1 for length in lengths.values()):
+        raise DataError(f"A finer grid has at least one pixel along each axis, not {lengths}.")
+    grids = {
+        image.axes.index(letter): grid(letter, wanted.get(letter, 1.0), image.size(letter), lengths.get(letter))
+        for letter in image.spatial_axes
+        if wanted.get(letter, 1.0) != 1 or lengths.get(letter, image.size(letter)) != image.size(letter)
+    }
+    if not grids:
+        return image
+    voxel_size = image.voxel_size and tuple(
+        size / wanted.get(letter, 1.0) for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
+    )
+    return Image(Resampled(image.array, grids), image.axes, voxel_size, image.time_step, image.name)
+
+
+def checked_factor(value: float, letter: str) -> float:
+    """`value` once it is known to be a number from 1."""
+    factor = float(value)
+    if not (isfinite(factor) and factor >= 1):
+        raise DataError(f"The factor along {letter} is a number from 1, such as 5 or 10.2, not {value:g}.")
+    return factor
+
+
+class Resampled:
+    """A lazy float32 array: `source` on finer `grids`, one for each axis (by its number) that changes."""
+
+    def __init__(self, source: Any, grids: Mapping[int, Grid]) -> None:
+        self.source = source
+        self.grids = dict(sorted(grids.items()))
+        self.shape = tuple(
+            self.grids[axis].length if axis in self.grids else int(n) for axis, n in enumerate(source.shape)
+        )
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """About what a chunk of the source becomes; None when the source has none."""
+        chunks = getattr(self.source, "chunks", None)
+        if chunks is None or not all(isinstance(size, int) for size in chunks):
+            return None
+        grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
+        return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
+
+    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+        parts = plain_index(index, self.shape)
+        taps: dict[int, _Taps] = {}
+        region: list[slice | int] = list(parts)
+        for axis, finer in self.grids.items():
+            part = parts[axis]
+            entries = np.arange(part.start, part.stop, part.step) if isinstance(part, slice) else np.array([part])
+            if not len(entries):
+                return np.empty([len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)], "f4")
+            taps[axis] = _taps(finer, entries, self.source.shape[axis])
+            region[axis] = slice(taps[axis].first, taps[axis].stop)
+        block = np.asarray(self.source[tuple(region)])
+        exact = block.dtype.itemsize <= 2 or block.dtype == np.float32
+        block = block.astype(np.float32 if exact else np.float64, copy=False)
+        dropped = 0  # axes before this one that the index has taken away
+        for axis, part in enumerate(parts):
+            if axis in taps:
+                block = _interpolated(block, axis - dropped, taps[axis])
+                if not isinstance(part, slice):
+                    block = np.take(block, 0, axis=axis - dropped)
+            dropped += not isinstance(part, slice)
+        return np.asarray(block, np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taps:
+    """The old entries that new ones are made of: `places` (4, n) counted from `first`, with `weights` (4, n)."""
+
+    first: int
+    stop: int
+    places: NDArray[np.intp]
+    weights: NDArray[np.float64]
+
+
+def _taps(finer: Grid, entries: NDArray[Any], size: int) -> _Taps:
+    positions = np.clip(finer.positions(entries), 0, size - 1)
+    below = np.floor(positions).astype(np.intp)
+    weights = cubic(positions - below)
+    places = np.clip(below + np.arange(-1, 3)[:, None], 0, size - 1)
+    used = places[weights != 0]  # on a plane of the old grid nothing else is read
+    first, stop = int(used.min()), int(used.max()) + 1
+    return _Taps(first, stop, np.clip(places - first, 0, stop - first - 1), weights)
+
+
+def cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (4, n) of the entries at -1, 0, 1, 2 for positions `t` from 0 to below 1: Keys (1981), a = -1/2."""
+    return np.stack(
+        [
+            ((-0.5 * t + 1) * t - 0.5) * t,
+            (1.5 * t - 2.5) * t * t + 1,
+            ((-1.5 * t + 2) * t + 0.5) * t,
+            (0.5 * t - 0.5) * t * t,
+        ]
+    )
+
+
+def _interpolated(block: NDArray[Any], axis: int, taps: _Taps) -> NDArray[Any]:
+    """Sums in the same order for every entry, so that a part equals the part of the whole to the last bit."""
+    shape = [1] * block.ndim
+    shape[axis] = -1
+    weights = taps.weights.astype(block.dtype)
+    result: NDArray[Any] = np.take(block, taps.places[0], axis=axis)
+    result *= weights[0].reshape(shape)
+    for place, weight in zip(taps.places[1:], weights[1:], strict=True):
+        one = np.take(block, place, axis=axis)
+        one *= weight.reshape(shape)
+        result += one
+    return result

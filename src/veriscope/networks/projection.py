@@ -1,0 +1,149 @@
+"""From a stack to the surface in it: a 3D network that finds the surface, then a 2D one (SI 1.1, Supp. Fig. 12).
+
+The first says for every pixel how probable each plane is. The planes' mean by these probabilities is the projected
+image; the probabilities tell the height of the surface too.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, arange, cat, nn
+
+from veriscope.networks.recipe import Recipe
+from veriscope.networks.surface import Kernel
+from veriscope.networks.unet import UNet, halo_of, reach_of
+
+
+class Surface(nn.Module):
+    """How probable it is that the surface lies in each plane: (batch, channels, Z, Y, X) -> (batch, 1, Z, Y, X).
+
+    The sum along Z is 1. All channels are looked at together: they show one surface. Any number of planes will do; Y
+    and X must be multiples of `recipe.surface.step`. Inputs are normalised, float32.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.layers = layers = recipe.surface
+        self.down = nn.ModuleList()
+        channels, kernel = recipe.channels_in, layers.first
+        for _ in range(layers.depth):
+            self.down.append(_convolution(channels, layers.filters, kernel))
+            channels, kernel = layers.filters, layers.kernel
+        self.up = nn.ModuleList(_convolution(channels, channels, kernel) for _ in range(layers.depth))
+        self.last = _convolution(channels, channels, kernel)
+        self.logits = _convolution(channels, 1, kernel)
+
+    def forward(self, stack: Tensor) -> Tensor:
+        return self.scores(stack).float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
+
+    def scores(self, stack: Tensor) -> Tensor:
+        """Logits of the probabilities, (batch, 1, Z, Y, X)."""
+        x, lateral = stack, (1, self.layers.pool, self.layers.pool)
+        for layer in self.down:
+            x = F.max_pool3d(F.relu(layer(x), inplace=True), lateral)
+        for layer in self.up:
+            x = F.relu(layer(x), inplace=True)
+            x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
+        x = F.relu(self.last(x), inplace=True)
+        logits: Tensor = self.logits(x)
+        return logits
+
+    def height(self, stack: Tensor) -> tuple[Tensor, Tensor]:
+        """The expected plane, counted from 0, and its standard deviation, in planes: (batch, 1, Y, X) each."""
+        probable = self(stack)
+        planes = arange(stack.shape[2], device=stack.device, dtype=probable.dtype).reshape(1, 1, -1, 1, 1)
+        height = (probable * planes).sum(2)
+        spread = (probable * (planes - height[:, :, None]).square()).sum(2).sqrt()
+        return height, spread
+
+    def reads(self, first: int, last: int) -> tuple[int, int]:
+        """The pixels along Y, or X, that the outputs `first` to `last` are computed from; along Z it is all of them."""
+        pool = self.layers.pool
+        for full in (self.logits, self.last):
+            first, last = _widen(full, first, last)
+        for layer in reversed(self.up):
+            first, last = _widen(layer, first // pool, last // pool)
+        for layer in reversed(self.down):
+            first, last = _widen(layer, first * pool, last * pool + pool - 1)
+        return first, last
+
+
+class Projection(nn.Module):
+    """Means, and Laplace scales when probabilistic, of the surface in a stack.
+
+    (batch, channels_in, Z, Y, X) -> (batch, 2 channels_out, Y, X), means before scales; without scales when not
+    probabilistic. Any number of planes; Y and X must be multiples of `recipe.step`. Inputs are normalised, float32.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.surface = Surface(recipe)
+        self.unet = UNet(recipe.flat)
+
+    def forward(self, stack: Tensor) -> Tensor:
+        answer: Tensor = self.unet(self.before_unet(stack))
+        return answer
+
+    def before_unet(self, stack: Tensor) -> Tensor:
+        """The projected image, (batch, channels_in, Y, X): every channel by the same probabilities."""
+        probable: Tensor = self.surface(stack)
+        return (probable * stack).sum(2)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How far, in pixels along Y and X, an input pixel can lie from an output pixel that it influences."""
+        return reach_of(self.recipe.step, self._reads)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far, in pixels along Y and X, a tile on multiples of the step must be read beyond its borders."""
+        return halo_of(self.recipe.step, self._reads)
+
+    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+        projected = self.unet.reads(first, last, axis)
+        found = self.surface.reads(*projected)
+        return min(projected[0], found[0]), max(projected[1], found[1])
+
+
+class Heights(nn.Module):
+    """The height of the surface that a `Projection` finds, as if it were an image with its scale.
+
+    (batch, channels_in, Z, Y, X) -> (batch, 2, Y, X): the expected plane, counted from 0, and its standard deviation
+    under the probabilities of the planes.
+    """
+
+    def __init__(self, network: Projection) -> None:
+        super().__init__()
+        self.recipe = network.recipe
+        self.surface = network.surface
+
+    def forward(self, stack: Tensor) -> Tensor:
+        height, spread = self.surface.height(stack)
+        return cat([height, spread], dim=1)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return reach_of(self.recipe.step, self._reads)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        return halo_of(self.recipe.step, self._reads)
+
+    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+        return self.surface.reads(first, last)
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: Kernel) -> nn.Conv3d:
+    layer = nn.Conv3d(channels_in, channels_out, kernel, padding="same")
+    nn.init.xavier_uniform_(layer.weight)  # Glorot
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _widen(layer: nn.Module, first: int, last: int) -> tuple[int, int]:
+    reach = cast(nn.Conv3d, layer).kernel_size[-1] // 2
+    return first - reach, last + reach

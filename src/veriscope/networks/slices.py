@@ -1,0 +1,63 @@
+"""A network for planes at work in a stack: on all slices that hold Z and one lateral axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from veriscope.networks.unet import UNet
+
+PIECE = 2**19  # pixels of the slices that go through the network together; one slice may be larger
+
+
+class Slices(nn.Module):
+    """`network` on the slices Z and `lateral` ("X" or "Y") of a stack, one after the other; its first axis meets Z.
+
+    (batch, channels_in, Z, Y, X) -> (batch, channels, Z, Y, X), channels as `network` makes them.
+    """
+
+    def __init__(self, network: UNet, lateral: str) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = network.recipe
+        self.lateral = lateral
+
+    def forward(self, stack: Tensor) -> Tensor:
+        return self.part(stack, tuple(slice(0, length) for length in stack.shape[2:]))
+
+    def part(self, stack: Tensor, inner: tuple[slice, ...]) -> Tensor:
+        """The part `inner` of the answer to `stack`: slices that it does not meet are not computed."""
+        z, y, x = inner
+        wanted, across, inside = (y, 3, (z, x)) if self.lateral == "X" else (x, 4, (z, y))
+        slices = stack.movedim(across, 1)[:, wanted]  # (batch, slices, channels, Z, lateral)
+        batch, count = slices.shape[:2]
+        slices = slices.flatten(0, 1)
+        together = max(1, PIECE // (slices.shape[-1] * slices.shape[-2]))
+        answers: Any = None
+        for first in range(0, len(slices), together):
+            answer = self.network(slices[first : first + together])[(..., *inside)]
+            if answers is None:
+                answers = answer.new_empty((len(slices), *answer.shape[1:]))
+            answers[first : first + together] = answer
+            del answer
+        result: Tensor = answers.unflatten(0, (batch, count)).movedim(1, across)
+        return result
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        """Of tiles that do for the slices of either direction."""
+        along_z, lateral = self.recipe.step
+        return along_z, lateral, lateral
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far, along Z Y X, a tile must be read beyond its borders: not at all across the slices."""
+        return self._in_space(*self.network.halo)
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return self._in_space(*self.network.reach)
+
+    def _in_space(self, along_z: int, lateral: int) -> tuple[int, ...]:
+        return (along_z, 0, lateral) if self.lateral == "X" else (along_z, lateral, 0)
