@@ -64,7 +64,7 @@ def material(
     else:
         learned = _from_pairs(chosen, folder, scale, seed, axes)
     testing = part(folder, TESTING)
-    tests = read_conditions(testing, axes, upsample=learned[0].factors) if holds_conditions(testing) else {}
+    tests = read_conditions(testing, axes) if holds_conditions(testing) else {}
     unknown = ()
     if not tests:
         if not (chosen.isotropy and holds_images(testing)):
