@@ -52,6 +52,8 @@ def test_the_height_stays_in_the_stack_and_within_the_relief(planes: int, relief
     epithelium = Epithelium(relief_um=relief, relief_scale_um=5.0, cell_um=9.0)
     drawn, sheet = made(epithelium, seed, (planes, 40, 40))
     height = np.asarray(sheet.height)
+    assert drawn["level"] - drawn["relief"] + 1e-3 >= 0
+    assert drawn["level"] + drawn["relief"] - 1e-3 <= planes - 1
     assert height.min() >= 0
     assert height.max() <= planes - 1
     assert np.abs(height * VOXEL[0] - drawn["level"]).max() <= min(relief, drawn["relief"]) + 1e-3
@@ -70,8 +72,12 @@ def test_cells_have_the_mean_area_of_a_honeycomb(cell_um: float) -> None:
     area = np.bincount(labels.ravel())[1:] * 0.3**2
     whole = np.setdiff1d(np.arange(1, labels.max() + 1), border)
     # Small cells are more often whole than large ones, so those at the border count as half
+    expected = np.sqrt(0.75) * cell_um**2
     density = (len(whole) + len(border) / 2) / (labels.size * 0.3**2)
-    assert 1 / density == pytest.approx(np.sqrt(0.75) * cell_um**2, rel=0.08)
+    assert 1 / density == pytest.approx(expected, rel=0.08)
+    middles = np.array(Epithelium(cell_um=cell_um).draw(np.random.default_rng(0), (3, 900, 900), VOXEL)["cell"])
+    inside = np.all((middles > -0.15) & (middles < 899.5 * 0.3), axis=1).sum()
+    assert (900 * 0.3) ** 2 / inside == pytest.approx(expected, rel=0.015)
     assert 0.05 < np.std(area[whole - 1]) / np.mean(area[whole - 1]) < 0.4
 
 

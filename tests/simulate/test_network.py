@@ -30,6 +30,17 @@ def test_tubes_and_nuclei_share_no_voxel(made: tuple[Drawn, np.ndarray, np.ndarr
     assert light[0][labels > 0].mean() > 0.5
 
 
+def test_a_tube_that_would_pierce_a_nucleus_is_cut(made: tuple[Drawn, np.ndarray, np.ndarray]) -> None:
+    drawn, _, _ = made
+    inside = next(place for place in drawn["nuclei"]["centre"] if all(3 < part < 25 for part in place))
+    ends = [inside, [inside[0], inside[1], inside[2] + 8]]
+    tube = {"joint": ends, "tube": [[0, 1]], "radius": [0.8, 0.8], "light": [1.0, 1.0]}
+    scene = Network().apply({**drawn, **tube})
+    pierced = np.asarray(scene.light)[1]
+    assert pierced.max() > 0.9
+    assert not pierced[np.asarray(scene.labels) > 0].any()
+
+
 def test_the_first_channel_is_the_nuclei_alone(made: tuple[Drawn, np.ndarray, np.ndarray]) -> None:
     drawn, light, labels = made
     scene = Network().nuclei.apply(drawn["nuclei"])

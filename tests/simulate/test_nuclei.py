@@ -114,6 +114,36 @@ def test_spheres_are_pushed_apart(count: int, gap: float, seed: int) -> None:
         assert (apart >= contact + gap - 0.1).all()
 
 
+def test_of_many_in_one_place_only_one_stays() -> None:
+    places, radius = np.full((5, 3), 2.0), np.full(5, 1.0)
+    _, stays = pack(places, np.tile([1.0, 0.0, 0.0], (5, 1)), radius, radius, 0.0, 1.0, lambda where: 0 * where + 2)
+    assert stays.sum() == 1
+
+
+def test_a_voxel_belongs_to_the_nucleus_it_lies_deeper_in() -> None:
+    """Two discs that overlap are divided half-way, whichever was drawn first."""
+    nuclei = Nuclei(elongation=(1, 1), **PLAIN)
+    drawn = alone(nuclei.draw(np.random.default_rng(0), (21, 31), (1.0, 1.0)), along=6.0, across=6.0)
+    both = {name: value * 2 if isinstance(value, list) and len(value) == 1 else value for name, value in drawn.items()}
+    for left, right in ((1, 2), (2, 1)):
+        centre = [[10.0, 11.1], [10.0, 19.0]] if left == 1 else [[10.0, 19.0], [10.0, 11.1]]
+        row = np.asarray(nuclei.apply({**both, "centre": centre}).labels)[10]
+        assert row.tolist() == [0] * 6 + [left] * 10 + [right] * 9 + [0] * 6
+
+
+def test_bumps_change_the_outline_and_not_the_volume() -> None:
+    volumes: dict[float, list[int]] = {0.0: [], 0.15: []}
+    for bumps, found in volumes.items():
+        nuclei = Nuclei(radius_um=(3, 3), elongation=(1, 1), bumps=bumps, mitotic=0.0)
+        for seed in range(12):
+            drawn = nuclei.draw(np.random.default_rng(seed), (32, 32, 32), (0.3,) * 3)
+            found.append(int((np.asarray(nuclei.apply(alone(drawn, centre=[4.6] * 3)).labels) > 0).sum()))
+    assert np.ptp(volumes[0.0]) <= 4  # voxels on the very surface
+    assert np.ptp(volumes[0.15]) > 40
+    assert np.mean(volumes[0.15]) == pytest.approx(volumes[0.0][0], rel=0.03)
+    assert np.std(volumes[0.15]) < 0.1 * volumes[0.0][0]
+
+
 def test_labels_are_bright_and_the_rest_is_dark() -> None:
     nuclei = Nuclei(radius_um=(2.0, 2.5), crowding=0.3, mitotic=0.0)
     drawn, scene = crowd(nuclei, (20, 64, 64), (0.5, 0.4, 0.4))
