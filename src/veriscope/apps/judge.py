@@ -30,7 +30,9 @@ def judge(
         ),
     ] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
+    ] = None,
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
     ] = "image",
@@ -69,7 +71,7 @@ def judge(
     from veriscope.images.pairing import read_pairs
     from veriscope.networks.folder import load
 
-    pairs = read_pairs(low, high, axes=axes)
+    pairs = read_pairs(low, high, axes=words.axes_of_pairs(axes))
     ensemble = load(model)
     if movie is not None and not ensemble.recipe.probabilistic:
         raise ModelError(
