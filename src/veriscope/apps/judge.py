@@ -41,7 +41,9 @@ def judge(
         ),
     ] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
+    ] = None,
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
     ] = "image",
@@ -81,7 +83,7 @@ def judge(
     from veriscope.images.conditions import pooled
     from veriscope.networks.folder import load
 
-    conditions = _read(low, high, axes)
+    conditions = _read(low, high, words.axes_of_pairs(axes))
     pairs = pooled(conditions)
     ensemble = load(model)
     if movie is not None and not ensemble.recipe.probabilistic:
@@ -120,7 +122,7 @@ def judge(
         console.show(f"Movie: {movie.resolve()}")
 
 
-def _read(low: Path, high: Path | None, axes: str | None) -> dict[str, Pairs]:
+def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None) -> dict[str, Pairs]:
     """What is judged, by condition; one condition where two folders or files are given."""
     from veriscope.images import conditions
     from veriscope.images.pairing import read_pairs

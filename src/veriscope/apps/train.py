@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from veriscope.training.progress import Listener, Report
 
 NORMALIZE = ("matched", "random", "fixed")
+TASKS = ("restore", "project")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
@@ -34,7 +35,9 @@ def train(
     axes: Annotated[
         str | None,
         typer.Option(
-            metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX; taken from the files if left out."
+            metavar="AXES",
+            help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where those of LOW and HIGH differ; taken from "
+            "the files if left out.",
         ),
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
@@ -54,7 +57,16 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela or retina.",
+            help="Network and training of the paper: planaria, tribolium, ins1, hela, retina or flywing.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="restore|project",
+            help="project: from stacks to the surface in them, where HIGH has one plane for each stack of LOW. Noticed "
+            "by itself.",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -95,9 +107,8 @@ def train(
         typer.Option(
             metavar="matched|random|fixed",
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
-            "values. random (the paper and presets): percentiles of each, drawn for each patch. fixed: 2 and 99.8 of "
-            "each.",
-            rich_help_panel=PATCHES,
+            "values. random (the paper, presets, and projections): percentiles of each, drawn for each patch. fixed: 2 "
+            "and 99.8 of each.",
         ),
     ] = None,
 ) -> None:
@@ -110,6 +121,7 @@ def train(
     veriscope train low high --axes ZYX --out model --minutes 20
     veriscope train low high --axes YX --out model --members 1 --epochs 100
     veriscope train low high --axes ZYX --out model --preset planaria
+    veriscope train stacks surfaces --out model
     """
     words.positive("--members", members)
     words.positive("--minutes", minutes)
@@ -118,6 +130,8 @@ def train(
     words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
+    if task not in (None, *TASKS):
+        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     if loss not in LOSSES:
         raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
@@ -135,8 +149,11 @@ def train(
 
     from veriscope.images.pairing import read_pairs
 
-    pairs = read_pairs(low, high, axes=axes)
+    pairs = read_pairs(low, high, axes=words.axes_of_pairs(axes))
     patch_shape = words.sizes("--patch", patch)
+    if task is None and pairs[0].projects:
+        console.note("HIGH has one plane for each stack of LOW, so the networks learn to project (--task project).")
+    _check_task(task, pairs, low, high)
     recipe = _recipe(
         pairs,
         preset,
@@ -203,7 +220,7 @@ def train(
 
 def fitting(recipe: Recipe, pairs: Pairs) -> Recipe:
     """The recipe with patches that fit into the smallest image, where those it came with do not."""
-    smallest = [min(pair.low.size(letter) for pair in pairs) for letter in recipe.axes]
+    smallest = [min(pair.low.size(letter) for pair in pairs) for letter in recipe.axes_out]
     patch = tuple(
         min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
     )
@@ -252,18 +269,40 @@ def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tup
     return training, checking
 
 
+def _check_task(task: str | None, pairs: Pairs, low: Path, high: Path) -> None:
+    """Whether the images are such that networks can learn what was asked for."""
+    stack, plane = pairs[0].low, pairs[0].high
+    if task == "project" and not pairs[0].projects:
+        raise TrainingError(
+            f"--task project needs stacks and for each one plane, but {low} has {stack.size('Z')} and {high} "
+            f"{plane.size('Z')} planes in Z. Give flat images in {high}, or leave out --task."
+        )
+    if task == "restore" and pairs[0].projects:
+        raise TrainingError(
+            f"--task restore needs the same planes in both, but {low} has {stack.size('Z')} and {high} has one. "
+            f"Give stacks in {high}, or leave out --task to project."
+        )
+
+
 def _recipe(pairs: Pairs, preset: str | None, changes: dict[str, Any]) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
     first = pairs[0]
-    axes = "ZYX" if first.high.size("Z") > 1 else "YX"
+    axes = "ZYX" if first.low.size("Z") > 1 else "YX"
+    task = "project" if first.projects else "restore"
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
-        return Recipe(axes=axes, channels_in=first.low.size("C"), channels_out=first.high.size("C"), **given)
+        return Recipe(axes=axes, task=task, channels_in=first.low.size("C"), channels_out=first.high.size("C"), **given)
     recipe = Recipe.paper(preset, **given)
     if recipe.axes != axes:
         raise AxesError(
             f"--preset {preset} is a network for {recipe.axes}, but these images have {axes}. "
+            "Choose another preset, or leave it out."
+        )
+    if recipe.task != task:
+        what = {"project": "stacks with one plane for each", "restore": "images of the same planes"}
+        raise AxesError(
+            f"--preset {preset} is a network for {what[recipe.task]}, but these are {what[task]}. "
             "Choose another preset, or leave it out."
         )
     channels = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
@@ -288,14 +327,15 @@ def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
 
 
 def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
-    """Matched where low and high have the same channels, unless all shall be as in the paper."""
-    return "matched" if recipe.channels_in == recipe.channels_out and not as_the_paper else "random"
+    """Matched where low and high have the same pixels and channels, unless all shall be as in the paper."""
+    alike = recipe.channels_in == recipe.channels_out and not recipe.projects
+    return "matched" if alike and not as_the_paper else "random"
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
-        "network": f"{len(recipe.axes)}D U-Net, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
+        "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",
         "model": str(out),

@@ -19,7 +19,9 @@ TRAINING, TESTING = "train_data", "test_data"
 NO_CONDITIONS = ("labels", "height")  # folders that may stand beside, of something else than images of the same fields
 
 
-def read_conditions(folder: str | Path, axes: str | None = None, lazy: bool | None = None) -> dict[str, Pairs]:
+def read_conditions(
+    folder: str | Path, axes: str | tuple[str, str] | None = None, lazy: bool | None = None
+) -> dict[str, Pairs]:
     """The pairs of every condition in `folder`, each low image with the truth of the same name, by name of condition.
 
     `axes` and `lazy` as in read_pairs. Pairs of one truth share their `field`, whatever the condition. Raises

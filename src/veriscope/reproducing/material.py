@@ -42,9 +42,7 @@ class Material:
     unknown: tuple[Image, ...] = ()
 
 
-def material(
-    name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | None = None
-) -> Material:
+def material(name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | None = None) -> Material:
     """Read what `folder` holds for experiment `name`: train_data (a file of patches, or images) and test_data.
 
     `axes` are those of images that do not say them. Raises DataError when there is nothing to train on or to judge.

@@ -15,6 +15,7 @@ from veriscope.classical.tune import best_non_local_means
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
+
 # ISO
 from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
 from veriscope.judging.placing import place
