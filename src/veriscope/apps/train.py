@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, words
+from veriscope.apps import console, files, isotropic, words
 from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -18,23 +19,44 @@ if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
+Sizes = Mapping[str, int]  # of an image along Z Y X
 NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
+STACKS = "Tasks isotropic and upsample"
+TASKS = ("restore", "isotropic", "upsample")
+ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
 def train(
-    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of images with little light, or one file.")],
-    high: Annotated[
+    low: Annotated[
         Path,
-        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+        typer.Argument(
+            metavar="LOW", help="Folder of images with little light, or one file. For --task isotropic: the stacks."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
+    high: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="HIGH",
+            help="Folder of the same fields in good quality, named alike, or one file. Not for --task isotropic.",
+            callback=_high_where_needed,
+        ),
+    ] = None,
     axes: Annotated[
         str | None,
         typer.Option(
             metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX; taken from the files if left out."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="restore|isotropic|upsample",
+            help="restore: from LOW to HIGH (usual). isotropic: from stacks alone, to look as sharp along Z as along X "
+            "and Y. upsample: HIGH has more pixels than LOW.",
         ),
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
@@ -54,7 +76,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela or retina.",
+            help="Network and training of the paper: planaria, tribolium, ins1, hela; drosophila, retina, liver (for "
+            "--task isotropic).",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -100,6 +123,39 @@ def train(
             rich_help_panel=PATCHES,
         ),
     ] = None,
+    psf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PSF",
+            help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    subsample: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="Distance of planes in pixels, such as 5 or 10.2; from the voxel size if left out.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NOISE",
+            help="Noise to add, in grey values: gain=2,read=5,offset=100. None if left out.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    factor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FACTORS",
+            help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; from the sizes if left "
+            "out.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
 ) -> None:
     """Train an ensemble of networks on pairs of images, and write it to a folder.
 
@@ -110,6 +166,8 @@ def train(
     veriscope train low high --axes ZYX --out model --minutes 20
     veriscope train low high --axes YX --out model --members 1 --epochs 100
     veriscope train low high --axes ZYX --out model --preset planaria
+    veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
+    veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
     words.positive("--members", members)
     words.positive("--minutes", minutes)
@@ -133,12 +191,12 @@ def train(
     if resume and not out.exists():
         raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
 
-    from veriscope.images.pairing import read_pairs
-
-    pairs = read_pairs(low, high, axes=axes)
+    task = _task(task, preset)
+    _check_task(task, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
     patch_shape = words.sizes("--patch", patch)
+    material = _read(task, low, high, axes, (psf, subsample, noise), factor)
     recipe = _recipe(
-        pairs,
+        material,
         preset,
         {
             "depth": depth,
@@ -153,14 +211,14 @@ def train(
     )
 
     if patch is None:
-        recipe = fitting(recipe, pairs)
+        recipe = fitting(recipe, material.sizes)
 
     from veriscope.patches.patches import cut_patches
     from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
 
-    training, checking = _split(pairs, check, recipe.patch, seed)
-    console.facts("Pairs", _found(pairs, len(training), len(checking)))
+    training, checking, found = material.split(check, recipe.patch, seed)
+    console.facts("Stacks" if task == "isotropic" else "Pairs", found)
     console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     cut: dict[str, Any] = {
         "shape": recipe.patch,
@@ -201,9 +259,124 @@ def train(
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
 
 
-def fitting(recipe: Recipe, pairs: Pairs) -> Recipe:
-    """The recipe with patches that fit into the smallest image, where those it came with do not."""
-    smallest = [min(pair.low.size(letter) for pair in pairs) for letter in recipe.axes]
+def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
+    """HIGH, once it is known that the task needs it, or not to be there."""
+    known = context.params  # options that were typed come before arguments that were not
+    isotropic = _task(known.get("task"), known.get("preset")) == "isotropic"
+    if high is None and not isotropic and not context.resilient_parsing:
+        raise TrainingError(
+            "HIGH is missing: training learns from pairs, LOW and HIGH. To make stacks isotropic without a second "
+            "image add --task isotropic. See: veriscope train --help"
+        )
+    return high
+
+
+def _task(task: str | None, preset: str | None) -> str:
+    """The task that was typed, or else that of the preset."""
+    if task is not None and task not in TASKS:
+        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
+    usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
+    if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
+        raise TrainingError(
+            f"--preset {preset} is for --task {usual}, not {task}. Leave one of them out, or choose another preset."
+        )
+    return task or usual
+
+
+def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
+    given = [option for option, value in degrading.items() if value is not None]
+    if task != "isotropic" and given:
+        raise TrainingError(f"{' and '.join(given)} can only be given for --task isotropic. Leave out, or say so.")
+    if task != "upsample" and factor is not None:
+        raise TrainingError("--factor can only be given for --task upsample. Leave it out, or say so.")
+    if task == "isotropic" and normalize is not None:
+        raise TrainingError(
+            "--normalize is not for --task isotropic, where both images of a pair have the same grey values. Leave it "
+            "out."
+        )
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Pairs to learn from. `finer`: by how much LOW was interpolated."""
+
+    pairs: Pairs
+    finer: dict[str, float]
+
+    @property
+    def sizes(self) -> list[Sizes]:
+        return sizes_of(self.pairs)
+
+    def settings(self) -> dict[str, Any]:
+        """What the recipe must know of them."""
+        first = self.pairs[0]
+        axes = "ZYX" if first.high.size("Z") > 1 else "YX"
+        found: dict[str, Any] = {"axes": axes}
+        found |= {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
+        return found | ({"upsample": isotropic.upsample_of(self.finer, axes)} if self.finer else {})
+
+    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
+        """Pairs to train on, to check with, and what there is in words."""
+        training, checking = _split(self.pairs, share, patch, seed)
+        return training, checking, _found(self.pairs, len(training), len(checking))
+
+
+@dataclass(frozen=True)
+class _Stacks:
+    """Stacks that are degraded to learn from."""
+
+    stacks: isotropic.Stacks
+
+    @property
+    def sizes(self) -> list[Sizes]:
+        """Of their planes, in either direction."""
+        sides = [(stack.size("Y"), stack.size("X")) for stack in self.stacks.stacks]
+        return [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))]
+
+    def settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"axes": "YX", "task": "isotropic", "upsample": (self.stacks.subsample, 1, 1)}
+        return found | dict.fromkeys(("channels_in", "channels_out"), self.stacks.channels)
+
+    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
+        training, checking = self.stacks.pairs(share, patch, seed)
+        return training, checking, self.stacks.found(training, checking)
+
+
+def _read(
+    task: str,
+    low: Path,
+    high: Path | None,
+    axes: str | None,
+    degrading: tuple[str | None, float | None, str | None],
+    factor: str | None,
+) -> _Material | _Stacks:
+    if task == "isotropic":
+        if high is not None:
+            raise TrainingError(
+                f"--task isotropic learns from the stacks alone, so HIGH ({high}) has no meaning. Leave it out; "
+                f"several stacks are given as a folder or a pattern in quotes."
+            )
+        return _Stacks(isotropic.read_stacks(low, axes, *degrading))
+    from veriscope.images.pairing import factors_between, read_pairs
+    from veriscope.images.reading import list_images, read_image
+
+    assert high is not None  # _high_where_needed saw to it
+    finer = isotropic.factors_from_words(factor) or {}
+    if task == "upsample" and not finer:
+        first = [read_image(list_images(place)[0], axes, lazy=True) for place in (low, high)]
+        finer = factors_between(first[0], first[1], first[0].name)
+        told = ",".join(f"{letter}={value:g}" for letter, value in finer.items())
+        console.note(f"HIGH has more pixels than LOW by --factor {told}, as the sizes say.")
+    return _Material(read_pairs(low, high, axes=axes, finer=finer), finer)
+
+
+def sizes_of(pairs: Pairs) -> list[Sizes]:
+    return [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in pairs]
+
+
+def fitting(recipe: Recipe, images: Sequence[Sizes]) -> Recipe:
+    """The recipe with patches that fit into the smallest of `images`, where those it came with do not."""
+    smallest = [min(image[letter] for image in images) for letter in recipe.axes]
     patch = tuple(
         min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
     )
@@ -252,22 +425,20 @@ def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tup
     return training, checking
 
 
-def _recipe(pairs: Pairs, preset: str | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(material: _Material | _Stacks, preset: str | None, changes: dict[str, Any]) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
-    first = pairs[0]
-    axes = "ZYX" if first.high.size("Z") > 1 else "YX"
+    settings = material.settings()
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
-        return Recipe(axes=axes, channels_in=first.low.size("C"), channels_out=first.high.size("C"), **given)
+        return Recipe(**settings, **given)
     recipe = Recipe.paper(preset, **given)
-    if recipe.axes != axes:
+    if recipe.axes != settings["axes"]:
         raise AxesError(
-            f"--preset {preset} is a network for {recipe.axes}, but these images have {axes}. "
+            f"--preset {preset} is a network for {recipe.axes}, but these images have {settings['axes']}. "
             "Choose another preset, or leave it out."
         )
-    channels = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-    return recipe.change(residual=channels["channels_in"] == channels["channels_out"], **channels)
+    return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
 
 
 def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
@@ -288,13 +459,19 @@ def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
 
 
 def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
-    """Matched where low and high have the same channels, unless all shall be as in the paper."""
+    """Shared where low and high have the same grey values already; matched where they have the same channels, unless
+    all shall be as in the paper.
+    """
+    if recipe.isotropic:
+        return "shared"
     return "matched" if recipe.channels_in == recipe.channels_out and not as_the_paper else "random"
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
+    task = {"does": f"interpolates Z {recipe.finer.get('Z', 1):g} times, restores all xz and yz slices"}
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
+        **(task if recipe.isotropic else {}),
         "network": f"{len(recipe.axes)}D U-Net, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",
