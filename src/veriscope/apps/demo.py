@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.apps.train import fitting, training_progress, usual_normalize
+from veriscope.apps.material import fitting, sizes_of
+from veriscope.apps.train import training_progress, usual_normalize
 from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
     first = task.training[0]
     axes = "ZYX" if first.high.size("Z") > 1 else "YX"
     channels: dict[str, Any] = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-    recipe = fitting(Recipe(axes=axes, **channels, **NETWORK[axes]), task.checking)
+    recipe = fitting(Recipe(axes=axes, **channels, **NETWORK[axes]), sizes_of(task.checking))
     cut: dict[str, Any] = {
         "shape": recipe.patch,
         "per_image": 32,

@@ -11,33 +11,54 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files, words
+from veriscope.apps.material import TASKS, Material, check_cutting, check_planes, needs_high, read_material
 from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
-    from veriscope.images.pairing import Pairs
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
 NORMALIZE = ("matched", "random", "fixed")
-TASKS = ("restore", "project")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
+STACKS = "Tasks isotropic and upsample"
+ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
 def train(
-    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of images with little light, or one file.")],
-    high: Annotated[
+    low: Annotated[
         Path,
-        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+        typer.Argument(
+            metavar="LOW",
+            help="Folder of images with little light, or one file. Without HIGH: stacks for --task isotropic, a file "
+            "of patches (.npz), or a folder with GT and a folder for each condition in it.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
+    high: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="HIGH",
+            help="Folder of the same fields in good quality, named alike, or one file.",
+            callback=_high_where_needed,
+        ),
+    ] = None,
     axes: Annotated[
         str | None,
         typer.Option(
             metavar="AXES",
             help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where those of LOW and HIGH differ; taken from "
             "the files if left out.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="restore|project|isotropic|upsample",
+            help="restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
+            "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
+            "X and Y. upsample: HIGH has more pixels than LOW.",
         ),
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
@@ -57,16 +78,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela, retina or flywing.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="restore|project",
-            help="project: from stacks to the surface in them, where HIGH has one plane for each stack of LOW. Noticed "
-            "by itself.",
+            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
+            "retina, liver (for --task isotropic).",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -109,6 +122,40 @@ def train(
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
             "values. random (the paper, presets, and projections): percentiles of each, drawn for each patch. fixed: 2 "
             "and 99.8 of each.",
+            rich_help_panel=PATCHES,
+        ),
+    ] = None,
+    psf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PSF",
+            help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    subsample: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="Distance of planes in pixels, such as 5 or 10.2; from the voxel size if left out.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NOISE",
+            help="Noise to add, in grey values: gain=2,read=5,offset=100. None if left out.",
+            rich_help_panel=STACKS,
+        ),
+    ] = None,
+    factor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FACTORS",
+            help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; from the sizes if left "
+            "out.",
+            rich_help_panel=STACKS,
         ),
     ] = None,
 ) -> None:
@@ -122,6 +169,9 @@ def train(
     veriscope train low high --axes YX --out model --members 1 --epochs 100
     veriscope train low high --axes ZYX --out model --preset planaria
     veriscope train stacks surfaces --out model
+    veriscope train train_data/data_label.npz --out model
+    veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
+    veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
     words.positive("--members", members)
     words.positive("--minutes", minutes)
@@ -130,8 +180,6 @@ def train(
     words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
-    if task not in (None, *TASKS):
-        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     if loss not in LOSSES:
         raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
@@ -147,15 +195,14 @@ def train(
     if resume and not out.exists():
         raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
 
-    from veriscope.images.pairing import read_pairs
-
-    pairs = read_pairs(low, high, axes=words.axes_of_pairs(axes))
+    does = _task(task, preset)
+    _check_task(does, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
     patch_shape = words.sizes("--patch", patch)
-    if task is None and pairs[0].projects:
-        console.note("HIGH has one plane for each stack of LOW, so the networks learn to project (--task project).")
-    _check_task(task, pairs, low, high)
+    material = read_material(does, low, high, axes, (psf, subsample, noise), factor)
+    check_cutting(material, {"--patch": patch, "--normalize": normalize})
+    check_planes(task, material, low)
     recipe = _recipe(
-        pairs,
+        material,
         preset,
         {
             "depth": depth,
@@ -168,17 +215,12 @@ def train(
             "probabilistic": loss == "laplace",
         },
     )
-
     if patch is None:
-        recipe = fitting(recipe, pairs)
+        recipe = material.fitting(recipe)
 
-    from veriscope.patches.patches import cut_patches
     from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
 
-    training, checking = _split(pairs, check, recipe.patch, seed)
-    console.facts("Pairs", _found(pairs, len(training), len(checking)))
-    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     cut: dict[str, Any] = {
         "shape": recipe.patch,
         "per_image": per_image,
@@ -186,7 +228,9 @@ def train(
         "foreground": foreground or None,
         "normalize": normalize or usual_normalize(recipe, preset is not None),
     }
-    patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
+    patches, check_patches, found = material.sources(recipe, check, cut)
+    console.facts(material.title, found)
+    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     try:
         with files.no_empty_folder(out), training_progress() as bar:
             ensemble = train_ensemble(
@@ -218,16 +262,43 @@ def train(
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
 
 
-def fitting(recipe: Recipe, pairs: Pairs) -> Recipe:
-    """The recipe with patches that fit into the smallest image, where those it came with do not."""
-    smallest = [min(pair.low.size(letter) for pair in pairs) for letter in recipe.axes_out]
-    patch = tuple(
-        min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
-    )
-    if patch == recipe.patch or not all(patch):
-        return recipe
-    console.note(f"patches are {words.times(patch)}, so that they fit into the smallest image.")
-    return recipe.change(patch=patch)
+def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
+    """HIGH, once it is known that it is not needed, or there."""
+    known = context.params  # options that were typed come before arguments that were not
+    isotropic = _task(known.get("task"), known.get("preset")) == "isotropic"
+    low = known.get("low")
+    if high is None and not isotropic and not context.resilient_parsing and (low is None or needs_high(Path(low))):
+        raise TrainingError(
+            "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from a "
+            "folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
+            "isotropic. See: veriscope train --help"
+        )
+    return high
+
+
+def _task(task: str | None, preset: str | None) -> str:
+    """The task that was typed, or else that of the preset."""
+    if task is not None and task not in TASKS:
+        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
+    usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
+    if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
+        raise TrainingError(
+            f"--preset {preset} is for --task {usual}, not {task}. Leave one of them out, or choose another preset."
+        )
+    return task or usual
+
+
+def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
+    given = [option for option, value in degrading.items() if value is not None]
+    if task != "isotropic" and given:
+        raise TrainingError(f"{' and '.join(given)} can only be given for --task isotropic. Leave out, or say so.")
+    if task != "upsample" and factor is not None:
+        raise TrainingError("--factor can only be given for --task upsample. Leave it out, or say so.")
+    if task == "isotropic" and normalize is not None:
+        raise TrainingError(
+            "--normalize is not for --task isotropic, where both images of a pair have the same grey values. Leave it "
+            "out."
+        )
 
 
 def training_progress() -> AbstractContextManager[Listener]:
@@ -257,84 +328,44 @@ class Lines:
         )
 
 
-def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:
-    """Pairs to train on and to check with. A single image is cut in two, with room for a patch in the smaller part."""
-    if len(pairs) == 1:
-        image = pairs[0].low
-        length, width = max((image.size("Y"), patch[-2]), (image.size("X"), patch[-1]))
-        if width > round(share * length) and 2 * width <= length:
-            share = width / length
-            console.note(f"there is one pair only, so {100 * share:.0f} % of its field are kept aside for checking.")
-    training, checking, _ = pairs.split(check=share, test=0, seed=seed)
-    return training, checking
-
-
-def _check_task(task: str | None, pairs: Pairs, low: Path, high: Path) -> None:
-    """Whether the images are such that networks can learn what was asked for."""
-    stack, plane = pairs[0].low, pairs[0].high
-    if task == "project" and not pairs[0].projects:
-        raise TrainingError(
-            f"--task project needs stacks and for each one plane, but {low} has {stack.size('Z')} and {high} "
-            f"{plane.size('Z')} planes in Z. Give flat images in {high}, or leave out --task."
-        )
-    if task == "restore" and pairs[0].projects:
-        raise TrainingError(
-            f"--task restore needs the same planes in both, but {low} has {stack.size('Z')} and {high} has one. "
-            f"Give stacks in {high}, or leave out --task to project."
-        )
-
-
-def _recipe(pairs: Pairs, preset: str | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
-    first = pairs[0]
-    axes = "ZYX" if first.low.size("Z") > 1 else "YX"
-    task = "project" if first.projects else "restore"
+    settings = material.settings()
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
-        return Recipe(axes=axes, task=task, channels_in=first.low.size("C"), channels_out=first.high.size("C"), **given)
+        return Recipe(**settings, **given)
     recipe = Recipe.paper(preset, **given)
-    if recipe.axes != axes:
+    if recipe.axes != settings["axes"]:
         raise AxesError(
-            f"--preset {preset} is a network for {recipe.axes}, but these images have {axes}. "
+            f"--preset {preset} is a network for {recipe.axes}, but these images have {settings['axes']}. "
             "Choose another preset, or leave it out."
         )
-    if recipe.task != task:
-        what = {"project": "stacks with one plane for each", "restore": "images of the same planes"}
+    if recipe.task != settings["task"]:
+        what = {"project": "stacks with one plane for each", "isotropic": "stacks alone"}
+        wanted, found = (what.get(task, "images of the same planes") for task in (recipe.task, settings["task"]))
         raise AxesError(
-            f"--preset {preset} is a network for {what[recipe.task]}, but these are {what[task]}. "
-            "Choose another preset, or leave it out."
+            f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or leave it "
+            "out."
         )
-    channels = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-    return recipe.change(residual=channels["channels_in"] == channels["channels_out"], **channels)
-
-
-def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
-    low, high = pairs[0].low, pairs[0].high
-    shapes = {pair.low.shape for pair in pairs}
-    size = words.times(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes"
-    found = {
-        "found": f"{len(pairs)} ({training} to train, {checking} to check)",
-        "axes": low.axes,
-        "size": size,
-        "type": f"{low.dtype} -> {high.dtype}",
-    }
-    if low.size("C") > 1 or high.size("C") > 1:
-        found["channels"] = f"{low.size('C')} -> {high.size('C')}"
-    sizes = [low.voxel(letter) for letter in low.spatial_axes]
-    found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
-    return found
+    return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
 
 
 def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
-    """Matched where low and high have the same pixels and channels, unless all shall be as in the paper."""
+    """Shared where low and high have the same grey values already; matched where they have the same pixels and
+    channels, unless all shall be as in the paper.
+    """
+    if recipe.isotropic:
+        return "shared"
     alike = recipe.channels_in == recipe.channels_out and not recipe.projects
     return "matched" if alike and not as_the_paper else "random"
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
+    task = {"does": f"interpolates Z {recipe.finer.get('Z', 1):g} times, restores all xz and yz slices"}
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
+        **(task if recipe.isotropic else {}),
         "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",

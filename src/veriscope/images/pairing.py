@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -13,6 +13,7 @@ from veriscope import axes as ax
 from veriscope.errors import DataError, PairingError
 from veriscope.images.image import Image
 from veriscope.images.reading import list_images, read_image, stem
+from veriscope.images.resampling import resampled
 
 IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays on disk
 
@@ -147,7 +148,11 @@ class Pairs(Sequence[Pair]):
 
 
 def read_pairs(
-    low: str | Path, high: str | Path, axes: str | tuple[str, str] | None = None, lazy: bool | None = None
+    low: str | Path,
+    high: str | Path,
+    axes: str | tuple[str, str] | None = None,
+    lazy: bool | None = None,
+    finer: Mapping[str, float] | None = None,
 ) -> Pairs:
     """Pairs from two folders (or globs), matched by file name without suffix, or from two files.
 
@@ -155,6 +160,8 @@ def read_pairs(
     or one word for each, such as ("ZYX", "YX") for stacks and the planes they are projected to.
     `lazy` None leaves the pixels on disk when all images together exceed 1 GB. Raises PairingError listing what has no
     partner, DataError for sizes that differ.
+
+    `finer`: high has so many times as many pixels as low, {"Z": 4}; low is interpolated to its grid, lazily.
     """
     lows, highs = list_images(low), list_images(high)
     if _same(low, high):
@@ -171,7 +178,36 @@ def read_pairs(
         lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
     if not lazy:
         opened = [(a.in_memory(), b.in_memory(), name) for a, b, name in opened]
-    return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name))])
+    if finer:
+        opened = [(on_grid_of(b, a, finer, name), b, name) for a, b, name in opened]
+    turns = not finer or finer.get("Y", 1.0) == finer.get("X", 1.0)
+    return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name, turns=turns))])
+
+
+def factors_between(low: Image, high: Image, name: str = "") -> dict[str, float]:
+    """How many times as many pixels `high` has along each axis in space, where that is a whole number and not 1.
+
+    Raises DataError where it is no whole number anywhere, or nothing is finer.
+    """
+    ratios = {letter: high.size(letter) / low.size(letter) for letter in high.spatial_axes}
+    if any(ratio < 1 or ratio != int(ratio) for ratio in ratios.values()) or set(ratios.values()) == {1.0}:
+        raise DataError(
+            f"The sizes of pair '{name}' do not tell how much finer high is: low is {_shape(low)}, high is "
+            f"{_shape(high)}. Say it, such as finer={{'Z': 4}} (--factor Z=4)."
+        )
+    return {letter: ratio for letter, ratio in ratios.items() if ratio != 1}
+
+
+def on_grid_of(high: Image, low: Image, factors: Mapping[str, float], name: str = "") -> Image:
+    """`low` interpolated by `factors` to the pixels of `high`, lazily. Raises DataError where sizes do not agree."""
+    for letter, factor in factors.items():
+        expected, found = low.size(letter) * factor, high.size(letter)
+        if not abs(found - expected) < factor:
+            raise DataError(
+                f"High of pair '{name}' should have {factor:g} times as many pixels along {letter} as low, about "
+                f"{expected:g}, but has {found}: low is {_shape(low)}, high is {_shape(high)}. Check the factor."
+            )
+    return resampled(low, factors, {letter: high.size(letter) for letter in factors})
 
 
 def _same(low: str | Path, high: str | Path) -> bool:

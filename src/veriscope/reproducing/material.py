@@ -63,7 +63,7 @@ def material(name: str, chosen: Experiment, folder: Path, scale: str, seed: int,
         learned = _from_pairs(chosen, folder, scale, seed, axes)
     testing = part(folder, TESTING)
     tests = read_conditions(testing, axes) if holds_conditions(testing) else {}
-    unknown = ()
+    unknown: tuple[Image, ...] = ()
     if not tests:
         if not (chosen.isotropy and holds_images(testing)):
             raise DataError(
@@ -93,7 +93,7 @@ def _from_stacks(
     place = part(folder, TRAINING)
     stacks = [read_image(path, axes=axes) for path in list_images(place / INPUT if (place / INPUT).is_dir() else place)]
     stand = standin(name)
-    z, y, x = (stacks[0].voxel(letter) for letter in "ZYX")
+    z, x = (stacks[0].voxel(letter) for letter in "ZX")
     known = z is not None and x is not None
     factor = z / x if z is not None and x is not None else stand.subsample
     pixel = x if known and x is not None else stand.voxel_size[-1]

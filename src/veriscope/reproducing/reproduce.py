@@ -183,14 +183,14 @@ def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, 
     """Phi of the interpolated input, of the restoration, and of the truth; means over images."""
     seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
     for pair in pairs:
-        seen[INPUT].append(isotropy(resampled(pair.low, model.recipe.factors)))
+        seen[INPUT].append(isotropy(resampled(pair.low, model.recipe.finer)))
         seen[NETWORK].append(isotropy(restore(pair.low, model, device=device).mean))
     return {method: _mean(values) for method, values in seen.items()}
 
 
 def _without_truth(run: Run, model: Ensemble, images: tuple[Image, ...]) -> list[Line]:
     """What can be said of published stacks whose isotropic truth nobody knows: Phi before and after."""
-    before = [isotropy(resampled(image, model.recipe.factors)) for image in images]
+    before = [isotropy(resampled(image, model.recipe.finer)) for image in images]
     after = [isotropy(restore(image, model, device=run.device).mean) for image in images]
     return [Line(INPUT, INPUT, isotropy=_mean(before)), Line(INPUT, NETWORK, isotropy=_mean(after))]
 
