@@ -144,6 +144,14 @@ def test_bumps_change_the_outline_and_not_the_volume() -> None:
     assert np.std(volumes[0.15]) < 0.1 * volumes[0.0][0]
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_large_nuclei_and_the_last_piece_of_texture_can_be_drawn(offset: float) -> None:
+    nuclei = Nuclei(radius_um=(20, 20), elongation=(1, 1))
+    drawn = nuclei.draw(np.random.default_rng(0), (400, 400), (0.1, 0.1))
+    scene = nuclei.apply(alone(drawn, centre=[20.0, 20.0], offset=[offset, offset]))
+    assert (np.asarray(scene.labels) > 0).mean() > 0.7
+
+
 def test_labels_are_bright_and_the_rest_is_dark() -> None:
     nuclei = Nuclei(radius_um=(2.0, 2.5), crowding=0.3, mitotic=0.0)
     drawn, scene = crowd(nuclei, (20, 64, 64), (0.5, 0.4, 0.4))
