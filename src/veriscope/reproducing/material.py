@@ -42,7 +42,9 @@ class Material:
     unknown: tuple[Image, ...] = ()
 
 
-def material(name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | None = None) -> Material:
+def material(
+    name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | tuple[str, str] | None = None
+) -> Material:
     """Read what `folder` holds for experiment `name`: train_data (a file of patches, or images) and test_data.
 
     `axes` are those of images that do not say them. Raises DataError when there is nothing to train on or to judge.
@@ -75,7 +77,7 @@ def material(name: str, chosen: Experiment, folder: Path, scale: str, seed: int,
 
 
 def _from_pairs(
-    chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | None
+    chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | tuple[str, str] | None
 ) -> tuple[Recipe, Patches, Patches]:
     """All conditions together: one model restores them all."""
     pairs = pooled(read_conditions(part(folder, TRAINING), axes))
@@ -87,7 +89,7 @@ def _from_pairs(
 
 
 def _from_stacks(
-    name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | None
+    name: str, chosen: Experiment, folder: Path, scale: str, seed: int, axes: str | tuple[str, str] | None
 ) -> tuple[Recipe, Patches, Patches]:
     """Semi-synthetic pairs of the stacks' own planes, degraded by the stand-in's microscope (SI 2.4)."""
     place = part(folder, TRAINING)
