@@ -25,7 +25,9 @@ def cross(
             "for every data set.",
         ),
     ],
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX or ZYX.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX or ZYX, or ZYX,YX.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table, as .csv or .json, too.")] = None,
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
@@ -55,7 +57,8 @@ def cross(
     names = words.short_names([str(model) for model in models])
     loaded = {name: load(model) for name, model in zip(names, models, strict=True)}
     labels = _labels(places)
-    sets = {label: read_pairs(low, high, axes=axes) for label, (low, high) in zip(labels, places.values(), strict=True)}
+    word = words.axes_of_pairs(axes)
+    sets = {label: read_pairs(low, high, axes=word) for label, (low, high) in zip(labels, places.values(), strict=True)}
 
     from veriscope.judging.cross import cross as cross_all
     from veriscope.judging.placing import place

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from veriscope.apps import console, words
 from veriscope.errors import ImageFormatError
+
+if TYPE_CHECKING:
+    from veriscope.networks.recipe import Recipe
 
 WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
 
@@ -66,13 +69,13 @@ def _model(path: Path) -> None:
     console.facts(
         str(path),
         {
-            "network": f"{len(recipe.axes)}D U-Net ({recipe.axes}), depth {recipe.depth}, kernel {recipe.kernel}, "
+            "network": f"{words.network(recipe)} ({_axes(recipe)}), depth {recipe.depth}, kernel {recipe.kernel}, "
             f"base {recipe.base}{f', stem {recipe.stem}' if recipe.stem > 1 else ''}",
             "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
             "members": str(len(ensemble)),
             "parameters": f"{ensemble.parameters:,} per member",
-            "reach": f"{words.times(ensemble.reach)} pixels ({recipe.axes})",
+            "reach": f"{words.times(ensemble.reach)} pixels ({recipe.axes_out})",
             "step": f"{words.times(ensemble.step)} pixels",
         },
     )
@@ -86,6 +89,10 @@ def _model(path: Path) -> None:
     remembered = words.familiar(known)
     if remembered:
         console.facts("Training images, to tell others from", remembered)
+
+
+def _axes(recipe: Recipe) -> str:
+    return f"{recipe.axes} to {recipe.axes_out}" if recipe.projects else recipe.axes
 
 
 def _training(known: dict[str, Any]) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import ModelError, OutputError
+from veriscope.errors import AxesError, ModelError, OutputError
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pairs
@@ -41,7 +42,9 @@ def judge(
         ),
     ] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
+    ] = None,
     normalize: Annotated[
         str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
     ] = "image",
@@ -81,9 +84,9 @@ def judge(
     from veriscope.images.conditions import pooled
     from veriscope.networks.folder import load
 
-    conditions = _read(low, high, axes)
-    pairs = pooled(conditions)
     ensemble = load(model)
+    conditions = _read(low, high, words.axes_of_pairs(axes), ensemble.recipe.finer)
+    pairs = pooled(conditions)
     if movie is not None and not ensemble.recipe.probabilistic:
         raise ModelError(
             f"{model} predicts no distribution to draw samples from, so --movie cannot be given. "
@@ -120,13 +123,21 @@ def judge(
         console.show(f"Movie: {movie.resolve()}")
 
 
-def _read(low: Path, high: Path | None, axes: str | None) -> dict[str, Pairs]:
-    """What is judged, by condition; one condition where two folders or files are given."""
+def _read(
+    low: Path, high: Path | None, axes: str | tuple[str, str] | None, finer: Mapping[str, float]
+) -> dict[str, Pairs]:
+    """What is judged, by condition; one condition where two folders or files are given. LOW may have fewer pixels than
+    HIGH by the factors `finer` of the model.
+    """
     from veriscope.images import conditions
     from veriscope.images.pairing import read_pairs
 
     if high is not None:
-        return {"": read_pairs(low, high, axes=axes)}
+        return {"": read_pairs(low, high, axes=axes, finer=finer)}
+    if isinstance(axes, tuple):
+        raise AxesError(
+            f"--axes {','.join(axes)} names two words, but HIGH is not given. Give one word for all images."
+        )
     return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes)
 
 

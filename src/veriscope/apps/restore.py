@@ -110,6 +110,15 @@ def restore(
             rich_help_panel=MORE,
         ),
     ] = False,
+    height: Annotated[
+        bool,
+        typer.Option(
+            "--height",
+            help="Of models that project stacks: the plane of the surface, counted from 0, and how unsure it is, in "
+            "planes: NAME.height.ome.tif and NAME.height-spread.ome.tif.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     calibrated: Annotated[
         bool,
         typer.Option(
@@ -140,6 +149,7 @@ def restore(
     veriscope restore 'day1/*.tif' day2 --model model --out restored --scale --interval 0.9 --disagreement
     veriscope restore huge.ome.zarr --model model --out restored --format zarr --dtype uint16 --memory 4GB
     veriscope restore day1 --model model --out restored --dry-run
+    veriscope restore stacks --model surfaces --out restored --height
     """
     _check_words(form, dtype, normalize, interval, probability)
     tile_shape = words.sizes("--tile", tile)
@@ -154,6 +164,7 @@ def restore(
         "entropy": (["entropy"], entropy),
         "disagreement": (["disagreement"], disagreement),
         "trust_mask": (["trust-mask"], trust_mask),
+        "height": (["height", "height-spread"], height),
     }
     extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
     beside = [name for names, _ in extras.values() for name in names]
@@ -162,7 +173,12 @@ def restore(
     from veriscope.networks.folder import load
 
     ensemble = load(model)
-    uncertain = [f"--{option}" for option in extras if option != "trust_mask"]
+    if height and not ensemble.recipe.projects:
+        raise ModelError(
+            f"{model} does not project stacks to planes, so --height cannot be given. Leave it out, or train on "
+            f"stacks with one plane for each (veriscope train STACKS PLANES)."
+        )
+    uncertain = [f"--{option}" for option in extras if option not in ("trust_mask", "height")]
     if uncertain and not ensemble.recipe.probabilistic:
         raise ModelError(
             f"{model} predicts no uncertainty, so {' and '.join(uncertain)} cannot be given. "
@@ -232,7 +248,8 @@ def _restore_all(
         beside: dict[str, Any] = {}
         for option, (kinds, value) in extras.items():
             targets = [job.outputs[kind] for kind in kinds]
-            beside[option] = targets[0] if value is True else (value, *targets)
+            values = [*([] if value is True else [value]), *targets]
+            beside[option] = values[0] if len(values) == 1 else tuple(values)
         try:
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(_read(job, axes), ensemble, job.mean, progress=progress, **beside, **how)

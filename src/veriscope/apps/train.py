@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, isotropic, words
+from veriscope.apps import console, files, material, words
 from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
-    from veriscope.images.pairing import Pairs
     from veriscope.networks.recipe import Recipe
     from veriscope.training.progress import Listener, Report
 
-Sizes = Mapping[str, int]  # of an image along Z Y X
 NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 STACKS = "Tasks isotropic and upsample"
-TASKS = ("restore", "isotropic", "upsample")
+TASKS = ("restore", "project", "isotropic", "upsample")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
@@ -48,15 +46,18 @@ def train(
     axes: Annotated[
         str | None,
         typer.Option(
-            metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX; taken from the files if left out."
+            metavar="AXES",
+            help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where those of LOW and HIGH differ; taken from "
+            "the files if left out.",
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            metavar="restore|isotropic|upsample",
-            help="restore: from LOW to HIGH (usual). isotropic: from stacks alone, to look as sharp along Z as along X "
-            "and Y. upsample: HIGH has more pixels than LOW.",
+            metavar="restore|project|isotropic|upsample",
+            help="restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
+            "plane for each stack of LOW; noticed by itself. isotropic: from stacks alone, to look as sharp along Z as "
+            "along X and Y. upsample: HIGH has more pixels than LOW.",
         ),
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
@@ -76,8 +77,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela; drosophila, retina, liver (for "
-            "--task isotropic).",
+            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing; drosophila, retina or "
+            "liver (for --task isotropic).",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -118,9 +119,8 @@ def train(
         typer.Option(
             metavar="matched|random|fixed",
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
-            "values. random (the paper and presets): percentiles of each, drawn for each patch. fixed: 2 and 99.8 of "
-            "each.",
-            rich_help_panel=PATCHES,
+            "values. random (the paper, presets, and projections): percentiles of each, drawn for each patch. fixed: 2 "
+            "and 99.8 of each.",
         ),
     ] = None,
     psf: Annotated[
@@ -168,6 +168,7 @@ def train(
     veriscope train low high --axes ZYX --out model --preset planaria
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
+    veriscope train stacks surfaces --out model
     """
     words.positive("--members", members)
     words.positive("--minutes", minutes)
@@ -176,6 +177,8 @@ def train(
     words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
+    if task not in (None, *TASKS):
+        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     if loss not in LOSSES:
         raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
@@ -194,9 +197,9 @@ def train(
     task = _task(task, preset)
     _check_task(task, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
     patch_shape = words.sizes("--patch", patch)
-    material = _read(task, low, high, axes, (psf, subsample, noise), factor)
+    learned = material.read(task, low, high, axes, (psf, subsample, noise), factor)
     recipe = _recipe(
-        material,
+        learned,
         preset,
         {
             "depth": depth,
@@ -211,13 +214,13 @@ def train(
     )
 
     if patch is None:
-        recipe = fitting(recipe, material.sizes)
+        recipe = fitting(recipe, learned.sizes)
 
     from veriscope.patches.patches import cut_patches
     from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
 
-    training, checking, found = material.split(check, recipe.patch, seed)
+    training, checking, found = learned.split(check, recipe.patch, seed)
     console.facts("Stacks" if task == "isotropic" else "Pairs", found)
     console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     cut: dict[str, Any] = {
@@ -271,19 +274,19 @@ def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None
     return high
 
 
-def _task(task: str | None, preset: str | None) -> str:
-    """The task that was typed, or else that of the preset."""
+def _task(task: str | None, preset: str | None) -> str | None:
+    """The task that was typed, or else that of the preset; None to be told by the images."""
     if task is not None and task not in TASKS:
         raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
-    usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
-    if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
+    if preset is not None and task is not None and (task == "isotropic") != (preset in ISOTROPIC_PRESETS):
+        needed = "isotropic" if preset in ISOTROPIC_PRESETS else "other than isotropic"
         raise TrainingError(
-            f"--preset {preset} is for --task {usual}, not {task}. Leave one of them out, or choose another preset."
+            f"--preset {preset} is for --task {needed}, not {task}. Leave one of them out, or choose another preset."
         )
-    return task or usual
+    return task or ("isotropic" if preset in ISOTROPIC_PRESETS else None)
 
 
-def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
+def _check_task(task: str | None, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
     given = [option for option, value in degrading.items() if value is not None]
     if task != "isotropic" and given:
         raise TrainingError(f"{' and '.join(given)} can only be given for --task isotropic. Leave out, or say so.")
@@ -296,87 +299,9 @@ def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normal
         )
 
 
-@dataclass(frozen=True)
-class _Material:
-    """Pairs to learn from. `finer`: by how much LOW was interpolated."""
-
-    pairs: Pairs
-    finer: dict[str, float]
-
-    @property
-    def sizes(self) -> list[Sizes]:
-        return sizes_of(self.pairs)
-
-    def settings(self) -> dict[str, Any]:
-        """What the recipe must know of them."""
-        first = self.pairs[0]
-        axes = "ZYX" if first.high.size("Z") > 1 else "YX"
-        found: dict[str, Any] = {"axes": axes}
-        found |= {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-        return found | ({"upsample": isotropic.upsample_of(self.finer, axes)} if self.finer else {})
-
-    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
-        """Pairs to train on, to check with, and what there is in words."""
-        training, checking = _split(self.pairs, share, patch, seed)
-        return training, checking, _found(self.pairs, len(training), len(checking))
-
-
-@dataclass(frozen=True)
-class _Stacks:
-    """Stacks that are degraded to learn from."""
-
-    stacks: isotropic.Stacks
-
-    @property
-    def sizes(self) -> list[Sizes]:
-        """Of their planes, in either direction."""
-        sides = [(stack.size("Y"), stack.size("X")) for stack in self.stacks.stacks]
-        return [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))]
-
-    def settings(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"axes": "YX", "task": "isotropic", "upsample": (self.stacks.subsample, 1, 1)}
-        return found | dict.fromkeys(("channels_in", "channels_out"), self.stacks.channels)
-
-    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
-        training, checking = self.stacks.pairs(share, patch, seed)
-        return training, checking, self.stacks.found(training, checking)
-
-
-def _read(
-    task: str,
-    low: Path,
-    high: Path | None,
-    axes: str | None,
-    degrading: tuple[str | None, float | None, str | None],
-    factor: str | None,
-) -> _Material | _Stacks:
-    if task == "isotropic":
-        if high is not None:
-            raise TrainingError(
-                f"--task isotropic learns from the stacks alone, so HIGH ({high}) has no meaning. Leave it out; "
-                f"several stacks are given as a folder or a pattern in quotes."
-            )
-        return _Stacks(isotropic.read_stacks(low, axes, *degrading))
-    from veriscope.images.pairing import factors_between, read_pairs
-    from veriscope.images.reading import list_images, read_image
-
-    assert high is not None  # _high_where_needed saw to it
-    finer = isotropic.factors_from_words(factor) or {}
-    if task == "upsample" and not finer:
-        first = [read_image(list_images(place)[0], axes, lazy=True) for place in (low, high)]
-        finer = factors_between(first[0], first[1], first[0].name)
-        told = ",".join(f"{letter}={value:g}" for letter, value in finer.items())
-        console.note(f"HIGH has more pixels than LOW by --factor {told}, as the sizes say.")
-    return _Material(read_pairs(low, high, axes=axes, finer=finer), finer)
-
-
-def sizes_of(pairs: Pairs) -> list[Sizes]:
-    return [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in pairs]
-
-
-def fitting(recipe: Recipe, images: Sequence[Sizes]) -> Recipe:
+def fitting(recipe: Recipe, images: Sequence[material.Sizes]) -> Recipe:
     """The recipe with patches that fit into the smallest of `images`, where those it came with do not."""
-    smallest = [min(image[letter] for image in images) for letter in recipe.axes]
+    smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
     patch = tuple(
         min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
     )
@@ -413,22 +338,10 @@ class Lines:
         )
 
 
-def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:
-    """Pairs to train on and to check with. A single image is cut in two, with room for a patch in the smaller part."""
-    if len(pairs) == 1:
-        image = pairs[0].low
-        length, width = max((image.size("Y"), patch[-2]), (image.size("X"), patch[-1]))
-        if width > round(share * length) and 2 * width <= length:
-            share = width / length
-            console.note(f"there is one pair only, so {100 * share:.0f} % of its field are kept aside for checking.")
-    training, checking, _ = pairs.split(check=share, test=0, seed=seed)
-    return training, checking
-
-
-def _recipe(material: _Material | _Stacks, preset: str | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(learned: material.Paired | material.Stacks, preset: str | None, changes: dict[str, Any]) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
-    settings = material.settings()
+    settings = learned.settings()
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
         return Recipe(**settings, **given)
@@ -438,33 +351,23 @@ def _recipe(material: _Material | _Stacks, preset: str | None, changes: dict[str
             f"--preset {preset} is a network for {recipe.axes}, but these images have {settings['axes']}. "
             "Choose another preset, or leave it out."
         )
+    if recipe.task != settings["task"]:
+        what = {"project": "stacks with one plane for each", "restore": "images of the same planes"}
+        raise AxesError(
+            f"--preset {preset} is a network for {what[recipe.task]}, but these are {what[settings['task']]}. "
+            "Choose another preset, or leave it out."
+        )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
 
 
-def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
-    low, high = pairs[0].low, pairs[0].high
-    shapes = {pair.low.shape for pair in pairs}
-    size = words.times(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes"
-    found = {
-        "found": f"{len(pairs)} ({training} to train, {checking} to check)",
-        "axes": low.axes,
-        "size": size,
-        "type": f"{low.dtype} -> {high.dtype}",
-    }
-    if low.size("C") > 1 or high.size("C") > 1:
-        found["channels"] = f"{low.size('C')} -> {high.size('C')}"
-    sizes = [low.voxel(letter) for letter in low.spatial_axes]
-    found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
-    return found
-
-
 def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
-    """Shared where low and high have the same grey values already; matched where they have the same channels, unless
-    all shall be as in the paper.
+    """Shared where low and high have the same grey values already; matched where they have the same pixels and
+    channels, unless all shall be as in the paper.
     """
     if recipe.isotropic:
         return "shared"
-    return "matched" if recipe.channels_in == recipe.channels_out and not as_the_paper else "random"
+    alike = recipe.channels_in == recipe.channels_out and not recipe.projects
+    return "matched" if alike and not as_the_paper else "random"
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
@@ -472,7 +375,7 @@ def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | Non
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
         **(task if recipe.isotropic else {}),
-        "network": f"{len(recipe.axes)}D U-Net, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
+        "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",
         "model": str(out),

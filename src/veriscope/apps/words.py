@@ -6,9 +6,12 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from csv import writer
 from math import isfinite
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.networks.recipe import Recipe
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -52,6 +55,23 @@ def number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
+    """Axes of low and high images: one word for both, or two such as "ZYX,YX"."""
+    if text is None or "," not in text:
+        return text
+    parts = tuple(part.strip() for part in text.split(","))
+    if len(parts) != 2 or not all(parts):
+        raise VeriscopeError(f"--axes {text} is not understood. Give one word for both, or two such as ZYX,YX.")
+    return parts[0], parts[1]
+
+
+def network(recipe: Recipe) -> str:
+    """What kind of network it is."""
+    if recipe.projects:
+        return f"surface finder ({recipe.projection}) and {len(recipe.axes_out)}D U-Net"
+    return f"{len(recipe.axes)}D U-Net"
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -150,13 +150,14 @@ class Pairs(Sequence[Pair]):
 def read_pairs(
     low: str | Path,
     high: str | Path,
-    axes: str | None = None,
+    axes: str | tuple[str, str] | None = None,
     lazy: bool | None = None,
     finer: Mapping[str, float] | None = None,
 ) -> Pairs:
     """Pairs from two folders (or globs), matched by file name without suffix, or from two files.
 
-    An axis S is taken apart into pairs named file[0], file[1], ... `axes` as in read_image, for low and high alike.
+    An axis S is taken apart into pairs named file[0], file[1], ... `axes` as in read_image, for low and high alike,
+    or one word for each, such as ("ZYX", "YX") for stacks and the planes they are projected to.
     `lazy` None leaves the pixels on disk when all images together exceed 1 GB. Raises PairingError listing what has no
     partner, DataError for sizes that differ.
 
@@ -171,7 +172,8 @@ def read_pairs(
         matched = [(lows[0], highs[0], stem(lows[0]))]
     else:
         matched = _matched(low, high, _by_name(lows), _by_name(highs))
-    opened = [(read_image(a, axes, lazy=True), read_image(b, axes, lazy=True), name) for a, b, name in matched]
+    of_low, of_high = axes if isinstance(axes, tuple) else (axes, axes)
+    opened = [(read_image(a, of_low, lazy=True), read_image(b, of_high, lazy=True), name) for a, b, name in matched]
     if lazy is None:
         lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
     if not lazy:

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriscope.errors import AxesError, DataError, ModelError
 from veriscope.familiarity import LEVELS
-from veriscope.judging.judge import INPUT, RESTORATION, judge
+from veriscope.judging.judge import RESTORATION, judge
 from veriscope.judging.trust import BINS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def cross(
 
 def _meeting(name: str, data: str, model: Ensemble, pairs: Sequence[Pair], how: dict[str, Any]) -> Meeting:
     judged = judge(model, pairs, pictures=0, **how)
-    before = judged.of(INPUT) if INPUT in judged.methods else None
+    before = judged.input
     after = judged.of(RESTORATION)
     nrmse, psnr, ssim = (
         None if before is None else (getattr(before, what), getattr(after, what)) for what in ("nrmse", "psnr", "ssim")

@@ -15,12 +15,12 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.calibration import coverage
-from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.movie import one_plane
-from veriscope.judging.picture import Picture, picture, telling_plane
+from veriscope.judging.picture import INPUT, INPUTS, MAXIMUM, Picture, picture, telling_plane
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
 
-INPUT, RESTORATION = "input", "restoration"
+RESTORATION = "restoration"
 BAND = 0.9
 FIGURES = ("nrmse", "psnr", "ssim")
 
@@ -69,6 +69,11 @@ class Judgement:
     def methods(self) -> tuple[str, ...]:
         """What was compared, in order."""
         return tuple(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def input(self) -> Row | None:
+        """The mean row of what the networks were given; None where it cannot be compared with the truth."""
+        return next((self._mean(method) for method in self.methods if method in INPUTS), None)
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -136,6 +141,8 @@ def judge(
 ) -> Judgement:
     """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
 
+    Where the model projects stacks, the maximum of the low image along Z stands beside it.
+
     `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
     a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
     means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
@@ -156,6 +163,9 @@ def judge(
     plane: Restoration | None = None
     verdicts: dict[str, Verdict] = {}
     for number, pair in enumerate(pairs):
+        _check_pair(pair, model.recipe.projects)
+        truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
+        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {INPUT: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
@@ -168,16 +178,16 @@ def judge(
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
         found, shown = _compare(
             pair.name or f"image {number + 1}",
-            pair.high,
-            {INPUT: pair.low, **made, RESTORATION: restored.mean},
+            truth,
+            {**given, **made, RESTORATION: restored.mean},
             restored,
             pictures - len(kept),
         )
         rows += found
         kept += shown
-        trusts += _trusts(pair.high, restored)
+        trusts += _trusts(truth, restored)
         if undo:
-            plane = _shown_plane(pair.high, restored)
+            plane = _shown_plane(truth, restored)
         if progress is not None:
             progress(number + 1, len(pairs))
     return Judgement(
@@ -244,7 +254,7 @@ def _compare(
     """Rows of all methods for one image, and pictures of its first time point, one per channel, at most so many."""
     truth = truth.in_memory()
     methods = {  # a network that makes other channels than it reads has an input that cannot be compared
-        method: image for method, image in methods.items() if method != INPUT or image.size("C") == truth.size("C")
+        method: image for method, image in methods.items() if method not in INPUTS or image.size("C") == truth.size("C")
     }
     rows: list[Row] = []
     shown: list[Picture] = []
@@ -276,6 +286,31 @@ def _compare(
                 )
             )
     return rows, shown
+
+
+def _check_pair(pair: Pair, projects: bool) -> None:
+    """Whether the model makes of low what high is."""
+    if pair.projects == projects:
+        return
+    low, high = pair.low.size("Z"), pair.high.size("Z")
+    if projects:
+        raise ModelError(
+            f"This model projects stacks to planes, but pair '{pair.name}' has {low} planes in low and {high} in high. "
+            f"Judge it on stacks with one plane for each."
+        )
+    raise ModelError(
+        f"This model does not project stacks to planes, but in pair '{pair.name}' high is one plane for the {low} of "
+        f"low. Judge it on images of the same planes."
+    )
+
+
+def _maximum(stack: Image) -> Image:
+    """The maximum along Z, read plane by plane."""
+    first, *others = (stack.region(Z=z) for z in range(stack.size("Z")))
+    brightest = np.array(first)
+    for plane in others:
+        np.maximum(brightest, np.asarray(plane), out=brightest)
+    return first.with_array(brightest)
 
 
 def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
@@ -371,7 +406,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def _check_others(others: Mapping[str, Other], count: int) -> None:
     for name, other in others.items():
-        if name in (INPUT, RESTORATION):
+        if name in (*INPUTS, RESTORATION):
             raise DataError(f"'{name}' is the name of what the model is given or makes. Choose another name.")
         if not callable(other) and len(other) != count:
             raise DataError(

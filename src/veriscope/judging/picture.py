@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.float32]
 
+INPUT, MAXIMUM = "input", "input (maximum)"  # of stacks that are projected the maximum along Z is compared
+INPUTS = (INPUT, MAXIMUM)
 LARGEST = 320  # pixels of a region shown, each side
 LONGEST = 160  # pixels of a profile
 
@@ -113,7 +115,7 @@ def telling_plane(stack: Any) -> int:
 
 def _matched(truth: Any, image: Any, method: str) -> Any:
     y, x = quality.matched(truth, image)
-    if method != "input":
+    if method not in INPUTS:
         return x
     centred = y - y.mean()
     kept = float(np.vdot(centred, x) / np.vdot(centred, centred))  # how much of the truth's contrast is left, 0 to 1

@@ -18,9 +18,9 @@ from veriscope import laplace
 from veriscope.calibration import EPS
 from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
-from veriscope.judging.judge import BAND, FIGURES, INPUT, RESTORATION, Judgement, Row, versions
+from veriscope.judging.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
 from veriscope.judging.movie import grey, webp
-from veriscope.judging.picture import Picture
+from veriscope.judging.picture import INPUT, INPUTS, Picture
 from veriscope.judging.placing import place
 from veriscope.judging.trust import LEVELS, Trust
 
@@ -111,14 +111,15 @@ def render(
 
 def _headline(judgement: Judgement) -> str:
     many = f"the mean of {len(judgement.images)} images" if len(judgement.images) > 1 else judgement.images[0]
-    if INPUT not in judgement.methods or RESTORATION not in judgement.methods:
+    before = judgement.input
+    if before is None or RESTORATION not in judgement.methods:
         return f"Figures for {many}."
-    before, after = judgement.of(INPUT), judgement.of(RESTORATION)
+    after = judgement.of(RESTORATION)
     text = (
         f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the truth’s range "
         f"(NRMSE) and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
     )
-    others = [row for row in judgement.overall if row.method not in (INPUT, RESTORATION)]
+    others = [row for row in judgement.overall if row.method not in (*INPUTS, RESTORATION)]
     compared = "; ".join(f"{row.method} reaches {row.nrmse:.1%} and {row.ssim:.2f}" for row in others)
     return (text + (f"; {compared}." if compared else ".")).replace("%", " %")
 
@@ -156,7 +157,9 @@ def _groups(judgement: Judgement) -> list[dict[str, Any]]:
 
 
 def _role(method: str) -> str:
-    return method if method in (INPUT, RESTORATION, "truth") else "classical"
+    if method in INPUTS:
+        return INPUT
+    return method if method in (RESTORATION, "truth") else "classical"
 
 
 def _told(group: Mapping[str, Any]) -> dict[str, str]:
@@ -375,7 +378,7 @@ def _profile(picture: Picture) -> str:
         style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
         alpha = 0.55 if role == "input" else 1.0
         axes.plot(x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=method)
-    shown = [values for method, values in picture.profiles.items() if method != INPUT] + list(picture.band or ())
+    shown = [values for method, values in picture.profiles.items() if method not in INPUTS] + list(picture.band or ())
     bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
     room = 0.15 * (top - bottom) or 1.0
     axes.set_ylim(bottom - room, top + room)  # the input's noise may go beyond

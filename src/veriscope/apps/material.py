@@ -1,4 +1,4 @@
-"""veriscope train --task isotropic and --task upsample: from what was typed to pairs."""
+"""What veriscope train learns from: pairs, or stacks that are degraded; from what was typed to images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veriscope.apps import console, words
-from veriscope.errors import DataError, VeriscopeError
+from veriscope.errors import DataError, TrainingError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.images.pairing import Pairs
     from veriscope.patches.anisotropy import Noise
 
+Sizes = Mapping[str, int]  # of an image along Z Y X
 RATIOS_ALIKE = 0.05  # relative difference of voxel ratios up to which stacks make one model
 NOISE = ("gain", "read", "offset")
 PSF_EXAMPLE = "--psf gaussian:na=1.1"
@@ -30,8 +31,20 @@ class Stacks:
     noise: Noise | None
 
     @property
-    def channels(self) -> int:
-        return self.stacks[0].size("C")
+    def sizes(self) -> list[Sizes]:
+        """Of their planes, in either direction."""
+        sides = [(stack.size("Y"), stack.size("X")) for stack in self.stacks]
+        return [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))]
+
+    def settings(self) -> dict[str, Any]:
+        """What the recipe must know of them."""
+        found: dict[str, Any] = {"axes": "YX", "task": "isotropic", "upsample": (self.subsample, 1, 1)}
+        return found | dict.fromkeys(("channels_in", "channels_out"), self.stacks[0].size("C"))
+
+    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
+        """Pairs to train on, to check with, and what there is in words."""
+        training, checking = self.pairs(share, patch, seed)
+        return training, checking, self.found(training, checking)
 
     def pairs(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:
         """Pairs to train on and to check with, which share no pixel. Raises DataError where parts become too small."""
@@ -85,6 +98,117 @@ class Stacks:
         planes = [sum(pair.low.size("S") * pair.low.size("T") for pair in pairs) for pairs in (training, checking)]
         rows["planes"] = f"{planes[0]} to train, {planes[1]} to check"
         return rows
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Pairs to learn from. `finer`: by how much LOW was interpolated."""
+
+    pairs: Pairs
+    finer: dict[str, float]
+
+    @property
+    def sizes(self) -> list[Sizes]:
+        return sizes_of(self.pairs)
+
+    def settings(self) -> dict[str, Any]:
+        """What the recipe must know of them."""
+        first = self.pairs[0]
+        axes = "ZYX" if first.low.size("Z") > 1 else "YX"
+        found: dict[str, Any] = {"axes": axes, "task": "project" if first.projects else "restore"}
+        found |= {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
+        return found | ({"upsample": upsample_of(self.finer, axes)} if self.finer else {})
+
+    def split(self, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs, dict[str, str]]:
+        """Pairs to train on, to check with, and what there is in words."""
+        training, checking = _split(self.pairs, share, patch, seed)
+        return training, checking, _found(self.pairs, len(training), len(checking))
+
+
+def read(
+    task: str | None,
+    low: Path,
+    high: Path | None,
+    axes: str | None,
+    degrading: tuple[str | None, float | None, str | None],
+    factor: str | None,
+) -> Paired | Stacks:
+    """What the networks learn from; `degrading` is what was typed for --psf, --subsample and --noise."""
+    if task == "isotropic":
+        if high is not None:
+            raise TrainingError(
+                f"--task isotropic learns from the stacks alone, so HIGH ({high}) has no meaning. Leave it out; "
+                f"several stacks are given as a folder or a pattern in quotes."
+            )
+        return read_stacks(low, axes, *degrading)
+    from veriscope.images.pairing import factors_between, read_pairs
+    from veriscope.images.reading import list_images, read_image
+
+    if high is None:
+        raise TrainingError("HIGH is missing: training learns from pairs, LOW and HIGH. See: veriscope train --help")
+    words_for_both = words.axes_of_pairs(axes)
+    finer = factors_from_words(factor) or {}
+    if task == "upsample" and not finer:
+        each = words_for_both if isinstance(words_for_both, tuple) else (words_for_both, words_for_both)
+        first = [
+            read_image(list_images(place)[0], own, lazy=True) for place, own in zip((low, high), each, strict=True)
+        ]
+        finer = factors_between(first[0], first[1], first[0].name)
+        told = ",".join(f"{letter}={value:g}" for letter, value in finer.items())
+        console.note(f"HIGH has more pixels than LOW by --factor {told}, as the sizes say.")
+    pairs = read_pairs(low, high, axes=words_for_both, finer=finer)
+    if task is None and pairs[0].projects:
+        console.note("HIGH has one plane for each stack of LOW, so the networks learn to project (--task project).")
+    _check_projecting(task, pairs, low, high)
+    return Paired(pairs, finer)
+
+
+def _check_projecting(task: str | None, pairs: Pairs, low: Path, high: Path) -> None:
+    """Whether the images are such that networks can learn what was asked for."""
+    stack, plane = pairs[0].low, pairs[0].high
+    if task == "project" and not pairs[0].projects:
+        raise TrainingError(
+            f"--task project needs stacks and for each one plane, but {low} has {stack.size('Z')} and {high} "
+            f"{plane.size('Z')} planes in Z. Give flat images in {high}, or leave out --task."
+        )
+    if task in ("restore", "upsample") and pairs[0].projects:
+        raise TrainingError(
+            f"--task {task} needs the same planes in both, but {low} has {stack.size('Z')} and {high} has one. "
+            f"Give stacks in {high}, or leave out --task to project."
+        )
+
+
+def sizes_of(pairs: Pairs) -> list[Sizes]:
+    return [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in pairs]
+
+
+def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:
+    """Pairs to train on and to check with. A single image is cut in two, with room for a patch in the smaller part."""
+    if len(pairs) == 1:
+        image = pairs[0].low
+        length, width = max((image.size("Y"), patch[-2]), (image.size("X"), patch[-1]))
+        if width > round(share * length) and 2 * width <= length:
+            share = width / length
+            console.note(f"there is one pair only, so {100 * share:.0f} % of its field are kept aside for checking.")
+    training, checking, _ = pairs.split(check=share, test=0, seed=seed)
+    return training, checking
+
+
+def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
+    low, high = pairs[0].low, pairs[0].high
+    shapes = {pair.low.shape for pair in pairs}
+    size = words.times(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes"
+    found = {
+        "found": f"{len(pairs)} ({training} to train, {checking} to check)",
+        "axes": low.axes,
+        "size": size,
+        "type": f"{low.dtype} -> {high.dtype}",
+    }
+    if low.size("C") > 1 or high.size("C") > 1:
+        found["channels"] = f"{low.size('C')} -> {high.size('C')}"
+    sizes = [low.voxel(letter) for letter in low.spatial_axes]
+    found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
+    return found
 
 
 def read_stacks(source: Path, axes: str | None, psf: str | None, subsample: float | None, noise: str | None) -> Stacks:
