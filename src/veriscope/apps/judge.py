@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,9 +84,9 @@ def judge(
     from veriscope.images.conditions import pooled
     from veriscope.networks.folder import load
 
-    conditions = _read(low, high, words.axes_of_pairs(axes))
-    pairs = pooled(conditions)
     ensemble = load(model)
+    conditions = _read(low, high, words.axes_of_pairs(axes), ensemble.recipe.finer)
+    pairs = pooled(conditions)
     if movie is not None and not ensemble.recipe.probabilistic:
         raise ModelError(
             f"{model} predicts no distribution to draw samples from, so --movie cannot be given. "
@@ -122,14 +123,18 @@ def judge(
         console.show(f"Movie: {movie.resolve()}")
 
 
-def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None) -> dict[str, Pairs]:
-    """What is judged, by condition; one condition where two folders or files are given."""
+def _read(
+    low: Path, high: Path | None, axes: str | tuple[str, str] | None, finer: Mapping[str, float]
+) -> dict[str, Pairs]:
+    """What is judged, by condition; one condition where two folders or files are given. LOW may have fewer pixels than
+    HIGH by the factors `finer` of the model.
+    """
     from veriscope.images import conditions
     from veriscope.images.pairing import read_pairs
 
     if high is not None:
-        return {"": read_pairs(low, high, axes=axes)}
-    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes)
+        return {"": read_pairs(low, high, axes=axes, finer=finer)}
+    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)
 
 
 def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:

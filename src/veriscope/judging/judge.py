@@ -20,7 +20,7 @@ from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.movie import one_plane
-from veriscope.judging.picture import INPUT, INPUTS, MAXIMUM, Picture, picture, telling_plane
+from veriscope.judging.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, picture, telling_plane
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def judge(
     a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
     means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
     the first image that its picture shows, whole and in grey values, for `write_movie`. `progress(done, total)` hears
-    of every pair.
+    of every pair. For models that make images finer the low images are on the grid of the high ones already:
+    ``read_pairs(..., finer=model.recipe.finer)``.
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
@@ -162,16 +163,18 @@ def judge(
     trusts: list[Trust] = []
     plane: Restoration | None = None
     verdicts: dict[str, Verdict] = {}
+    as_given = INTERPOLATED if model.recipe.finer else INPUT
+    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     for number, pair in enumerate(pairs):
         _check_pair(pair, model.recipe.projects)
         truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
-        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {INPUT: pair.low}
+        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
             restored = restore(
-                pair.low, model, tile, memory, device, normalize, undo, calibrated=calibrated, lazy=False
+                pair.low, on_grid, tile, memory, device, normalize, undo, calibrated=calibrated, lazy=False
             )
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
 
 INPUT, MAXIMUM = "input", "input (maximum)"  # of stacks that are projected the maximum along Z is compared
-INPUTS = (INPUT, MAXIMUM)
+INTERPOLATED = "input, interpolated"  # to the grid of the truth, for models that make images finer
+INPUTS = (INPUT, MAXIMUM, INTERPOLATED)
 LARGEST = 320  # pixels of a region shown, each side
 LONGEST = 160  # pixels of a profile
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from veriscope.errors import TrainingError
 from veriscope.judging.charts import INK, chart, svg
-from veriscope.judging.judge import INPUT, RESTORATION, judge
+from veriscope.judging.judge import RESTORATION, judge
 from veriscope.patches.npz import ArrayPatches, array_patches
 from veriscope.training.loop import train
 
@@ -83,7 +83,7 @@ def study(
             judged = judge(model, pairs, device=device, pictures=0)
             found = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
             points.append(Point(count, condition, **found))
-            inputs[condition] = {name: getattr(judged.of(INPUT), name) for name in FIGURES}
+            inputs[condition] = {name: getattr(judged.of(judged.methods[0]), name) for name in FIGURES}
     if progress is not None:
         progress(len(wanted), len(wanted))
     return Study(tuple(points), inputs, minutes)

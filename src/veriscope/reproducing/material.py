@@ -64,7 +64,7 @@ def material(
     else:
         learned = _from_pairs(chosen, folder, scale, seed, axes)
     testing = part(folder, TESTING)
-    tests = read_conditions(testing, axes) if holds_conditions(testing) else {}
+    tests = read_conditions(testing, axes, finer=learned[0].finer) if holds_conditions(testing) else {}
     unknown: tuple[Image, ...] = ()
     if not tests:
         if not (chosen.isotropy and holds_images(testing)):
@@ -72,7 +72,7 @@ def material(
                 f"'{testing}' holds nothing to judge on. Put the truths into a folder GT and the images of each "
                 f"condition into one beside it."
             )
-        unknown = tuple(read_image(path, axes=axes) for path in list_images(testing))
+        unknown = tuple(read_image(path, axes=_of_low(axes)) for path in list_images(testing))
     return Material(*learned, tests, unknown)
 
 
@@ -93,7 +93,8 @@ def _from_stacks(
 ) -> tuple[Recipe, Patches, Patches]:
     """Semi-synthetic pairs of the stacks' own planes, degraded by the stand-in's microscope (SI 2.4)."""
     place = part(folder, TRAINING)
-    stacks = [read_image(path, axes=axes) for path in list_images(place / INPUT if (place / INPUT).is_dir() else place)]
+    inside = place / INPUT if (place / INPUT).is_dir() else place
+    stacks = [read_image(path, axes=_of_low(axes)) for path in list_images(inside)]
     stand = standin(name)
     z, x = (stacks[0].voxel(letter) for letter in "ZX")
     known = z is not None and x is not None
@@ -113,3 +114,7 @@ def _from_stacks(
 def _fitted(recipe: Recipe, shape: tuple[int, ...]) -> Recipe:
     """The recipe for patches that are cut already."""
     return recipe.change(patch=shape[-len(recipe.patch) :])
+
+
+def _of_low(axes: str | tuple[str, str] | None) -> str | None:
+    return axes[0] if isinstance(axes, tuple) else axes

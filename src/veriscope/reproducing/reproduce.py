@@ -16,7 +16,7 @@ from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
 
-# ISO
+from veriscope.judging.isotropy import isotropy
 from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
 from veriscope.judging.placing import place
 from veriscope.judging.report import write_report
@@ -180,11 +180,12 @@ def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: 
 
 
 def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, tuple[float, float]]:
-    """Phi of the interpolated input, of the restoration, and of the truth; means over images."""
+    """Phi of the input, which is on the grid of the truth already, and of the restoration; means over images."""
+    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
     for pair in pairs:
-        seen[INPUT].append(isotropy(resampled(pair.low, model.recipe.finer)))
-        seen[NETWORK].append(isotropy(restore(pair.low, model, device=device).mean))
+        seen[INPUT].append(isotropy(pair.low))
+        seen[NETWORK].append(isotropy(restore(pair.low, on_grid, device=device).mean))
     return {method: _mean(values) for method, values in seen.items()}
 
 
