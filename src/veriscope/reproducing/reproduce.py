@@ -15,7 +15,6 @@ from veriscope.classical.tune import best_non_local_means
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
-
 from veriscope.judging.isotropy import isotropy
 from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
 from veriscope.judging.placing import place
@@ -184,16 +183,22 @@ def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, 
     on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
     for pair in pairs:
-        seen[INPUT].append(isotropy(pair.low))
-        seen[NETWORK].append(isotropy(restore(pair.low, on_grid, device=device).mean))
+        seen[INPUT].append(_phi(pair.low))
+        seen[NETWORK].append(_phi(restore(pair.low, on_grid, device=device).mean))
     return {method: _mean(values) for method, values in seen.items()}
 
 
 def _without_truth(run: Run, model: Ensemble, images: tuple[Image, ...]) -> list[Line]:
     """What can be said of published stacks whose isotropic truth nobody knows: Phi before and after."""
-    before = [isotropy(resampled(image, model.recipe.finer)) for image in images]
-    after = [isotropy(restore(image, model, device=run.device).mean) for image in images]
+    before = [_phi(resampled(image, model.recipe.finer)) for image in images]
+    after = [_phi(restore(image, model, device=run.device).mean) for image in images]
     return [Line(INPUT, INPUT, isotropy=_mean(before)), Line(INPUT, NETWORK, isotropy=_mean(after))]
+
+
+def _phi(image: Image) -> tuple[float, float]:
+    """Of xz and yz slices, the mean over channels."""
+    found = [isotropy(image, channel) for channel in range(image.size("C"))]
+    return _mean([(one.xz, one.yz) for one in found])
 
 
 def _mean(values: list[tuple[float, float]]) -> tuple[float, float]:
