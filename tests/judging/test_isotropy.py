@@ -17,11 +17,14 @@ BLOBS = gaussian_filter(NOISE, 2)
 CUBE = (0.1, 0.1, 0.1)
 
 
-@pytest.mark.parametrize("pixels", [NOISE, BLOBS, 300 * BLOBS + 7], ids=["noise", "blobs", "in other units"])
-def test_white_noise_and_round_things_have_about_one(pixels: Any) -> None:
+@pytest.mark.parametrize(("pixels", "within"), [(NOISE, 0.05), (BLOBS, 0.3)], ids=["noise", "blobs"])
+def test_white_noise_and_round_things_have_about_one(pixels: Any, within: float) -> None:
+    """Of few blobs only about: another seed moves it by 0.1 to 0.2."""
     found = isotropy(Image(pixels, "ZYX", CUBE))
-    assert abs(found.xz - 1) < 0.1
-    assert abs(found.yz - 1) < 0.1
+    assert abs(found.xz - 1) < within
+    assert abs(found.yz - 1) < within
+    other = isotropy(Image(300 * pixels + 7, "ZYX", CUBE))  # in other grey values
+    assert (other.xz, other.yz) == pytest.approx((found.xz, found.yz), rel=1e-6)
 
 
 @pytest.mark.parametrize(("blurred", "alike"), [(0, None), (1, "xz"), (2, "yz")])
@@ -30,7 +33,7 @@ def test_blur_along_one_axis_is_seen_in_the_slices_that_hold_it(blurred: int, al
     if blurred == 0:
         assert max(found.xz, found.yz) < 0.5
     else:
-        assert abs(getattr(found, str(alike)) - 1) < 0.15
+        assert abs(getattr(found, str(alike)) - 1) < 0.4
         assert max(found.xz, found.yz) > 2  # sharper along Z than across
 
 
