@@ -95,7 +95,10 @@ def test_axes_are_told_for_both_where_the_files_do_not_say_them(wing: Path, veri
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train low high --out p --task project", "--task project needs stacks and for each of them one plane, but the truths of low have as many"),
+        (
+            "train low high --out p --task project",
+            "--task project needs stacks and for each of them one plane, but the truths of low have as many",
+        ),
         ("train stacks surfaces --out p --task restore", "--task restore needs the same planes in both"),
         ("train stacks surfaces --out p --task flatten", "--task flatten is not known. Choose one of restore, project"),
         ("train stacks surfaces --out p --preset planaria", "--preset planaria is a network for images of the same"),

@@ -23,7 +23,9 @@ TRIALS = 20  # pairs at each distance, in all directions
 SIDE = 96  # pixels of a field
 
 
-def smallest_distances(name: str, model: Ensemble, seed: int = 0, device: str | None = None) -> dict[str, float]:
+def smallest_distances(
+    name: str, model: Ensemble, seed: int = 0, device: str | None = None, trials: int = TRIALS
+) -> dict[str, float]:
     """For input and network the smallest distance (um) at which at least 80 % of pairs are resolved; inf for none.
 
     Each field holds one pair of tubules and is seen by the microscope and camera of the stand-in `name`.
@@ -34,7 +36,7 @@ def smallest_distances(name: str, model: Ensemble, seed: int = 0, device: str | 
     seen: dict[str, list[list[bool]]] = {INPUT: [], NETWORK: []}
     for distance in DISTANCES:
         fields, places = [], []
-        for _ in range(TRIALS):
+        for _ in range(trials):
             turn = float(rng.uniform(0, 1))
             centre = [(SIDE - 1) / 2 + float(rng.uniform(-0.5, 0.5)) for _ in range(2)]
             scene = pair((SIDE, SIDE), stand.voxel_size, distance, turn, [pixel * at for at in centre])

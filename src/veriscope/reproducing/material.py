@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from veriscope.errors import DataError
+from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.conditions import (
     TESTING,
     TRAINING,
@@ -107,7 +108,9 @@ def _from_stacks(
     halves = []
     for group in parts_for_checking(stacks, CHECKED, recipe.patch[-1]):
         pairs = Pairs([pair for stack in group for pair in anisotropic_pairs(stack, kernel, factor, seed=seed)])
-        halves.append(cut_patches(pairs, **cut))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No position", VeriscopeWarning)  # some planes hold nothing
+            halves.append(cut_patches(pairs, **cut))
     return recipe, halves[0], halves[1]
 
 

@@ -23,7 +23,7 @@ from veriscope.judging.placing import place
 from veriscope.judging.report import write_report
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.experiments import Experiment, experiment
-from veriscope.reproducing.lines import smallest_distances
+from veriscope.reproducing.lines import TRIALS, smallest_distances
 from veriscope.reproducing.material import Material, material
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.reproducing.table import Line, Outcome
@@ -103,7 +103,7 @@ def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
         lines += _without_truth(run, model, found.unknown)
     if chosen.lines and run.data is None:
         with voice.step("Telling two tubules apart"):
-            distances = smallest_distances(run.name, model, run.seed, run.device)
+            distances = smallest_distances(run.name, model, run.seed, run.device, 2 if run.scale == "tiny" else TRIALS)
         lines = [replace(line, resolved_um=distances.get(line.method)) for line in lines]
     outcome = Outcome(run.name, tuple(lines), _facts(run, model, found))
     place(str(outcome).encode() + b"\n", folder / TABLE, "table")
