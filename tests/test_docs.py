@@ -72,6 +72,13 @@ def make_files(folder: Path) -> None:
     stack = picture((12, 48, 48), 3)[0]
     tifffile.imwrite(folder / "stack.tif", stack, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.3}, **options)
     tifffile.imwrite(folder / "plain.tif", stack)
+    worm = picture((3, 80, 132), 4)[1]
+    tifffile.imwrite(folder / "worm.tif", worm, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.5}, **options)
+    for number in range(3):
+        fine = picture((32, 40, 40), number)[1]
+        for kind, array in (("fine", fine), ("coarse", fine[::4])):
+            (folder / kind).mkdir(exist_ok=True)
+            tifffile.imwrite(folder / kind / f"{number}.tif", array, metadata={"axes": "ZYX"}, imagej=True)
     vs.save_image(folder / "huge.ome.zarr", vs.Image(picture((256, 256), 5)[0], "YX", (0.1, 0.1)))
     recipe = vs.Recipe(axes="YX", base=2, depth=1)
     pairs = vs.read_pairs(folder / "mito/low", folder / "mito/high")
