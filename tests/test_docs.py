@@ -79,6 +79,11 @@ def make_files(folder: Path) -> None:
         for kind, array in (("fine", fine), ("coarse", fine[::4])):
             (folder / kind).mkdir(exist_ok=True)
             tifffile.imwrite(folder / kind / f"{number}.tif", array, metadata={"axes": "ZYX"}, imagej=True)
+    for number in range(3):
+        stack, surface = picture((4, 64, 80), number)
+        for kind, array, axes in (("stacks", stack, "ZYX"), ("surfaces", surface[3], "YX")):
+            (folder / kind).mkdir(exist_ok=True)
+            vs.save_image(folder / kind / f"wing{number}.tif", vs.Image(array, axes, (1.0, 0.1, 0.1)[-len(axes) :]))
     vs.save_image(folder / "huge.ome.zarr", vs.Image(picture((256, 256), 5)[0], "YX", (0.1, 0.1)))
     recipe = vs.Recipe(axes="YX", base=2, depth=1)
     pairs = vs.read_pairs(folder / "mito/low", folder / "mito/high")

@@ -16,6 +16,7 @@ GROUND = "ground"
 # From the roof down. A room may use the rooms on lower floors and itself, never its neighbours on the same floor.
 FLOORS = [
     ["apps"],
+    ["reproducing"],
     ["sharing", "judging"],
     ["restoring", "classical"],
     ["training"],

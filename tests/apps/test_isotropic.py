@@ -123,7 +123,7 @@ REFUSED = {
     "noise": (ISOTROPIC + "--psf none --noise loud=3", "--noise loud=3 is not understood.*gain=2,read=5,offset=100"),
     "noise below 0": (ISOTROPIC + "--psf none --noise gain=-3", "Noise has a gain and a read noise of at least 0"),
     "normalize": (ISOTROPIC + "--psf none --normalize fixed", "--normalize is not for --task isotropic"),
-    "preset": (ISOTROPIC + "--psf none --preset planaria", "--preset planaria is for --task other than isotropic"),
+    "preset": (ISOTROPIC + "--psf none --preset planaria", "--preset planaria is for --task restore"),
     "factor that sizes deny": (
         "train stack.tif fine.tif --out out --task upsample --factor Z=4",
         "should have 4 times as many pixels along Z as low, about 24, but has 30.*Check the factor",

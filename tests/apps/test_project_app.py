@@ -48,7 +48,7 @@ def train(veriscope: Veriscope, *words: object) -> Any:
 def test_stacks_with_planes_are_noticed_learned_and_restored_with_a_height(wing: Path, veriscope: Veriscope) -> None:
     trained = train(veriscope)
     assert trained.code == 0, trained.err
-    assert "HIGH has one plane for each stack of LOW, so the networks learn to project" in trained.err
+    assert "there is one plane for each stack, so the networks learn to project" in trained.err
     assert "surface finder (compact) and 2D U-Net" in trained.out
     model = load("project")
     assert model.recipe.projects
@@ -95,7 +95,10 @@ def test_axes_are_told_for_both_where_the_files_do_not_say_them(wing: Path, veri
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train low high --out p --task project", "--task project needs stacks and for each one plane, but low has 1"),
+        (
+            "train low high --out p --task project",
+            "--task project needs stacks and for each of them one plane, but the truths of low have as many",
+        ),
         ("train stacks surfaces --out p --task restore", "--task restore needs the same planes in both"),
         ("train stacks surfaces --out p --task flatten", "--task flatten is not known. Choose one of restore, project"),
         ("train stacks surfaces --out p --preset planaria", "--preset planaria is a network for images of the same"),

@@ -118,6 +118,13 @@ def test_one_bad_image_does_not_stop_the_others(bench: Path, veriscope: Any) -> 
     assert sorted(path.name for path in Path("low").iterdir()) == ["flat.ome.tif", "flat.parameters.json"]
 
 
+def test_values_that_16_bit_cannot_hold_are_told(bench: Path, veriscope: Any) -> None:
+    answer = veriscope("simulate", "camera", "--on", "flat.tif", "--photons", 1e5, "--out", "low.tif")
+    assert answer.code == 0
+    assert "reached 65535" in answer.err
+    assert np.asarray(vs.read_image("low.tif")).max() == 65535
+
+
 def test_simulate_alone_shows_its_commands(veriscope: Any) -> None:
     answer = veriscope("simulate")
     assert answer.code == 0
@@ -132,6 +139,7 @@ REFUSED = [
     ("simulate camera --on good --out out", "--photons"),
     (ON.replace("10", "0"), "photons and gain above 0"),
     (ON.replace("10", "many"), "--photons"),
+    (ON.replace("10", "1e20"), "cannot count"),
     (ON + "--gain 0", "photons and gain above 0"),
     (ON + "--read-noise -1", "read_noise"),
     (ON + "--background -1", "background"),

@@ -94,5 +94,10 @@ def test_light_is_finite_and_not_negative(truth: list[float]) -> None:
         Camera().apply(np.array(truth), {"seed": 0})
 
 
+def test_more_light_than_can_be_counted_is_refused() -> None:
+    with pytest.raises(VeriscopeError, match=r"cannot count 1e\+20 photons"):
+        Camera(photons=1e20).apply(np.ones(3), {"seed": 0})
+
+
 def test_integers_are_rounded_and_clipped() -> None:
     assert to_integers(np.array([-3.0, 0.6, 41.4, 70000.0])).tolist() == [0, 1, 41, 65535]

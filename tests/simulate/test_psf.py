@@ -110,6 +110,11 @@ def test_coarse_voxels_hold_the_light_of_the_fine_ones_in_them(kind: str) -> Non
     assert coarse.lateral.max() == pytest.approx(plane[y - 1 : y + 2, x - 1 : x + 2].sum() / plane.sum(), rel=0.03)
 
 
+def test_even_the_steepest_lens_has_a_psf() -> None:
+    psf = debye(1.329, 0.52, 1.33, (0.2, 0.1, 0.1))
+    assert np.array(psf.fwhm()) == pytest.approx(np.array(Objective(1.329).fwhm), rel=0.3)
+
+
 def test_a_psf_narrower_than_a_voxel_is_one_voxel() -> None:
     psf = gaussian(1.2, 0.5, 1.33, (20.0, 5.0, 5.0))
     assert psf.kernel.shape == (1, 1, 1)
@@ -230,9 +235,9 @@ def test_words_name_every_kind_of_psf(tmp_path: Path) -> None:
         ("nowhere.tif", "neither a kind of PSF .* nor a file"),
         ("gaussian", "needs the numerical aperture"),
         ("gaussian:wavelength=0.5", "needs the numerical aperture"),
-        ("gaussian:na=1.33", "below the refractive index, here 1.33, not at 1.33"),
-        ("gaussian:na=0", "above 0"),
-        ("widefield:na=nan", "not at nan"),
+        ("gaussian:na=1.33", "below the refractive index, here 1.33, not 1.33"),
+        ("gaussian:na=0", "at least 0.01"),
+        ("widefield:na=nan", "not nan"),
         ("widefield:na=large", "'large' is not a number"),
         ("widefield:na", "'' is not a number"),
         ("widefield:na=0.8,wavelength=520", "in um, from 0.1 to 2.5, not 520"),
@@ -254,11 +259,13 @@ def test_a_psf_needs_voxels_of_a_possible_size() -> None:
             gaussian(1.0, 0.52, 1.33, size)
     with pytest.raises(VeriscopeError, match="choose larger voxels"):
         debye(0.2, 0.52, 1.33, (0.001, 0.001, 0.001))
+    with pytest.raises(VeriscopeError, match="it blurs nothing here"):
+        debye(0.2, 0.52, 1.33, (0.3, 200.0, 200.0))
 
 
 @pytest.mark.parametrize(
     "kernel",
-    [np.ones((2, 3, 3)), np.ones((3, 3)), np.zeros((1, 1, 1)), -np.ones((1, 1, 1)), np.full((1, 1, 1), np.nan)],
+    [np.ones((2, 3, 3)), np.ones((3, 3)), np.zeros((1, 1, 1)), -np.ones((1, 1, 1)), [[[1, 0, 1]]], [[[np.nan]]]],
 )
 def test_what_is_no_kernel_is_refused(kernel: Any) -> None:
     with pytest.raises(VeriscopeError, match="kernel of a PSF"):

@@ -1,4 +1,4 @@
-"""The command line: ``veriscope demo | train | restore | judge | cross | info | simulate``, modules beside this one."""
+"""The command line: ``veriscope demo | train | restore | ...``, each a module beside this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import console, cross, demo, info, judge, restore, simulate, train
+from veriscope.apps import console, cross, demo, info, judge, reproduce, restore, simulate, train
 
 
 class Commands(TyperGroup):
@@ -68,7 +68,7 @@ def start(
         console.show(context.get_help())
 
 
-for command in (demo.demo, train.train, restore.restore, judge.judge, cross.cross, info.info):
+for command in (demo.demo, train.train, restore.restore, judge.judge, cross.cross, info.info, reproduce.reproduce):
     console.command(app, command)
 app.add_typer(simulate.app, name="simulate")
 

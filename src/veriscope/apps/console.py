@@ -171,10 +171,10 @@ def flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def command(app: typer.Typer, function: Callable[..., None]) -> None:
-    """Make `function` a command of `app`, called as it is; its docstring, with examples at the end, is the help."""
+def command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
+    """Make `function` a command of `app`, called as it is without `name`; its docstring is the help, with examples."""
     described, _, shown = (function.__doc__ or "").partition("Examples:")
-    app.command(help=paragraphs(described), epilog=examples(shown))(function)
+    app.command(name, help=paragraphs(described), epilog=examples(shown))(function)
 
 
 def paragraphs(text: str) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.apps.material import sizes_of
-from veriscope.apps.train import fitting, training_progress, usual_normalize
+from veriscope.apps.material import fitting, sizes_of
+from veriscope.apps.train import training_progress, usual_normalize
 from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:

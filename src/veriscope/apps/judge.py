@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import AxesError, ModelError, OutputError
+from veriscope.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pairs
@@ -134,11 +134,7 @@ def _read(
 
     if high is not None:
         return {"": read_pairs(low, high, axes=axes, finer=finer)}
-    if isinstance(axes, tuple):
-        raise AxesError(
-            f"--axes {','.join(axes)} names two words, but HIGH is not given. Give one word for all images."
-        )
-    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes)
+    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)
 
 
 def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CAMERA = "The camera"
 MICROSCOPE = "The microscope"
 PARAMETERS = "parameters.json"
+FULL = 65535  # the largest value of 16 bit
 
 
 def camera(
@@ -57,7 +58,7 @@ def camera(
         typer.Option(
             "--subsample",
             metavar="FACTOR",
-            help="Keep every so-many-th plane, such as 5 or 10.2.",
+            help="Keep every so-many-th plane, such as 5 or 10.2; the size differs from the original's then.",
             rich_help_panel=MICROSCOPE,
         ),
     ] = None,
@@ -152,6 +153,12 @@ def _simulate(
         "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
     }
     _write(low, told, job, overwrite)
+    full = int(np.count_nonzero(np.asarray(low) == FULL))
+    if full:
+        console.note(
+            f"{full:,} of {low.array.size:,} values of {job.mean.name} reached {FULL}, the most that 16 bit hold, and "
+            "were clipped. Lower --photons, --gain or --offset."
+        )
 
 
 def _voxel_size(image: Image) -> tuple[float, float, float] | None:

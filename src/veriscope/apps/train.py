@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, material, words
+from veriscope.apps import console, files, words
+from veriscope.apps.material import TASKS, Material, check_cutting, check_planes, needs_high, read_material
 from veriscope.errors import AxesError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
 STACKS = "Tasks isotropic and upsample"
-TASKS = ("restore", "project", "isotropic", "upsample")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
@@ -31,7 +30,9 @@ def train(
     low: Annotated[
         Path,
         typer.Argument(
-            metavar="LOW", help="Folder of images with little light, or one file. For --task isotropic: the stacks."
+            metavar="LOW",
+            help="Folder of images with little light, or one file. Without HIGH: stacks for --task isotropic, a file "
+            "of patches (.npz), or a folder with GT and a folder for each condition in it.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
@@ -39,7 +40,7 @@ def train(
         Path | None,
         typer.Argument(
             metavar="HIGH",
-            help="Folder of the same fields in good quality, named alike, or one file. Not for --task isotropic.",
+            help="Folder of the same fields in good quality, named alike, or one file.",
             callback=_high_where_needed,
         ),
     ] = None,
@@ -56,8 +57,8 @@ def train(
         typer.Option(
             metavar="restore|project|isotropic|upsample",
             help="restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
-            "plane for each stack of LOW; noticed by itself. isotropic: from stacks alone, to look as sharp along Z as "
-            "along X and Y. upsample: HIGH has more pixels than LOW.",
+            "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
+            "X and Y. upsample: HIGH has more pixels than LOW.",
         ),
     ] = None,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
@@ -77,8 +78,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing; drosophila, retina or "
-            "liver (for --task isotropic).",
+            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
+            "retina, liver (for --task isotropic).",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -121,6 +122,7 @@ def train(
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
             "values. random (the paper, presets, and projections): percentiles of each, drawn for each patch. fixed: 2 "
             "and 99.8 of each.",
+            rich_help_panel=PATCHES,
         ),
     ] = None,
     psf: Annotated[
@@ -166,9 +168,10 @@ def train(
     veriscope train low high --axes ZYX --out model --minutes 20
     veriscope train low high --axes YX --out model --members 1 --epochs 100
     veriscope train low high --axes ZYX --out model --preset planaria
+    veriscope train stacks surfaces --out model
+    veriscope train train_data/data_label.npz --out model
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
-    veriscope train stacks surfaces --out model
     """
     words.positive("--members", members)
     words.positive("--minutes", minutes)
@@ -177,8 +180,6 @@ def train(
     words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
-    if task not in (None, *TASKS):
-        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     if loss not in LOSSES:
         raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
     if minutes is not None and epochs is not None:
@@ -194,12 +195,14 @@ def train(
     if resume and not out.exists():
         raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
 
-    task = _task(task, preset)
-    _check_task(task, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
+    does = _task(task, preset)
+    _check_task(does, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
     patch_shape = words.sizes("--patch", patch)
-    learned = material.read(task, low, high, axes, (psf, subsample, noise), factor)
+    material = read_material(does, low, high, axes, (psf, subsample, noise), factor)
+    check_cutting(material, {"--patch": patch, "--normalize": normalize})
+    check_planes(task, material, low)
     recipe = _recipe(
-        learned,
+        material,
         preset,
         {
             "depth": depth,
@@ -212,17 +215,12 @@ def train(
             "probabilistic": loss == "laplace",
         },
     )
-
     if patch is None:
-        recipe = fitting(recipe, learned.sizes)
+        recipe = material.fitting(recipe)
 
-    from veriscope.patches.patches import cut_patches
     from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
 
-    training, checking, found = learned.split(check, recipe.patch, seed)
-    console.facts("Stacks" if task == "isotropic" else "Pairs", found)
-    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     cut: dict[str, Any] = {
         "shape": recipe.patch,
         "per_image": per_image,
@@ -230,7 +228,9 @@ def train(
         "foreground": foreground or None,
         "normalize": normalize or usual_normalize(recipe, preset is not None),
     }
-    patches, check_patches = cut_patches(training, **cut), cut_patches(checking, **cut)
+    patches, check_patches, found = material.sources(recipe, check, cut)
+    console.facts(material.title, found)
+    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
     try:
         with files.no_empty_folder(out), training_progress() as bar:
             ensemble = train_ensemble(
@@ -263,30 +263,32 @@ def train(
 
 
 def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
-    """HIGH, once it is known that the task needs it, or not to be there."""
+    """HIGH, once it is known that it is not needed, or there."""
     known = context.params  # options that were typed come before arguments that were not
     isotropic = _task(known.get("task"), known.get("preset")) == "isotropic"
-    if high is None and not isotropic and not context.resilient_parsing:
+    low = known.get("low")
+    if high is None and not isotropic and not context.resilient_parsing and (low is None or needs_high(Path(low))):
         raise TrainingError(
-            "HIGH is missing: training learns from pairs, LOW and HIGH. To make stacks isotropic without a second "
-            "image add --task isotropic. See: veriscope train --help"
+            "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from a "
+            "folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
+            "isotropic. See: veriscope train --help"
         )
     return high
 
 
-def _task(task: str | None, preset: str | None) -> str | None:
-    """The task that was typed, or else that of the preset; None to be told by the images."""
+def _task(task: str | None, preset: str | None) -> str:
+    """The task that was typed, or else that of the preset."""
     if task is not None and task not in TASKS:
         raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
-    if preset is not None and task is not None and (task == "isotropic") != (preset in ISOTROPIC_PRESETS):
-        needed = "isotropic" if preset in ISOTROPIC_PRESETS else "other than isotropic"
+    usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
+    if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
         raise TrainingError(
-            f"--preset {preset} is for --task {needed}, not {task}. Leave one of them out, or choose another preset."
+            f"--preset {preset} is for --task {usual}, not {task}. Leave one of them out, or choose another preset."
         )
-    return task or ("isotropic" if preset in ISOTROPIC_PRESETS else None)
+    return task or usual
 
 
-def _check_task(task: str | None, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
+def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
     given = [option for option, value in degrading.items() if value is not None]
     if task != "isotropic" and given:
         raise TrainingError(f"{' and '.join(given)} can only be given for --task isotropic. Leave out, or say so.")
@@ -297,18 +299,6 @@ def _check_task(task: str | None, degrading: dict[str, Any], factor: str | None,
             "--normalize is not for --task isotropic, where both images of a pair have the same grey values. Leave it "
             "out."
         )
-
-
-def fitting(recipe: Recipe, images: Sequence[material.Sizes]) -> Recipe:
-    """The recipe with patches that fit into the smallest of `images`, where those it came with do not."""
-    smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
-    patch = tuple(
-        min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
-    )
-    if patch == recipe.patch or not all(patch):
-        return recipe
-    console.note(f"patches are {words.times(patch)}, so that they fit into the smallest image.")
-    return recipe.change(patch=patch)
 
 
 def training_progress() -> AbstractContextManager[Listener]:
@@ -338,10 +328,10 @@ class Lines:
         )
 
 
-def _recipe(learned: material.Paired | material.Stacks, preset: str | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
-    settings = learned.settings()
+    settings = material.settings()
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
         return Recipe(**settings, **given)
@@ -352,10 +342,11 @@ def _recipe(learned: material.Paired | material.Stacks, preset: str | None, chan
             "Choose another preset, or leave it out."
         )
     if recipe.task != settings["task"]:
-        what = {"project": "stacks with one plane for each", "restore": "images of the same planes"}
+        what = {"project": "stacks with one plane for each", "isotropic": "stacks alone"}
+        wanted, found = (what.get(task, "images of the same planes") for task in (recipe.task, settings["task"]))
         raise AxesError(
-            f"--preset {preset} is a network for {what[recipe.task]}, but these are {what[settings['task']]}. "
-            "Choose another preset, or leave it out."
+            f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or leave it "
+            "out."
         )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
 

@@ -7,6 +7,7 @@ Denoising_Planaria/test_data/condition_1/*.tif    the same fields with less ligh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,18 @@ from veriscope.images.reading import holds_images
 
 TRUTH = "GT"
 TRAINING, TESTING = "train_data", "test_data"
-NO_CONDITIONS = ("labels",)  # folders that may stand beside, of something else than images of the same fields
+NO_CONDITIONS = ("labels", "height")  # folders that may stand beside, of something else than images of the same fields
 
 
-def read_conditions(folder: str | Path, axes: str | None = None, lazy: bool | None = None) -> dict[str, Pairs]:
+def read_conditions(
+    folder: str | Path,
+    axes: str | tuple[str, str] | None = None,
+    lazy: bool | None = None,
+    finer: Mapping[str, float] | None = None,
+) -> dict[str, Pairs]:
     """The pairs of every condition in `folder`, each low image with the truth of the same name, by name of condition.
 
-    `axes` and `lazy` as in read_pairs. Pairs of one truth share their `field`, whatever the condition. Raises
+    `axes`, `lazy` and `finer` as in read_pairs. Pairs of one truth share their `field`, whatever the condition. Raises
     PairingError when there is no folder GT or no condition beside it.
     """
     place = Path(folder)
@@ -36,7 +42,7 @@ def read_conditions(folder: str | Path, axes: str | None = None, lazy: bool | No
         )
     found = {}
     for name in names:
-        pairs = read_pairs(place / name, truth, axes=axes, lazy=lazy)
+        pairs = read_pairs(place / name, truth, axes, lazy, finer)
         found[name] = Pairs([replace(pair, name=f"{name}/{pair.name}", field=pair.name) for pair in pairs])
     return found
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 
+MOST = 1e15  # photons at a pixel
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -27,7 +29,7 @@ class Camera:
     read_noise: float = 1.5  # standard deviation, grey values
     offset: float = 100.0  # grey value of darkness
     gain: float = 1.0  # grey values per photon
-    background: float = 0.0  # light that comes from everywhere, where the truth is measured in the same unit
+    background: float = 0.0  # light from everywhere, in the unit of the truth
 
     def __post_init__(self) -> None:
         values = (self.photons, self.read_noise, self.offset, self.gain, self.background)
@@ -53,13 +55,24 @@ class Camera:
         """What chance decides, as plain values: keep it to make the same image again."""
         return {"seed": int(rng.integers(2**63))}
 
+    def expected(self, truth: NDArray[Any]) -> NDArray[np.float32]:
+        """The mean of many images of `truth` (any shape), without any noise."""
+        light = np.asarray(truth, dtype=np.float64) + self.background
+        return (self.gain * self.photons * light + self.offset).astype(np.float32)
+
     def apply(self, truth: NDArray[Any], drawn: dict[str, int]) -> NDArray[np.float32]:
         """The image this camera takes of `truth` (any shape, not negative). Same in, same out."""
         light = np.asarray(truth, dtype=np.float64)
         if not np.isfinite(light).all() or (light < 0).any():
             raise DataError("A camera sees light of at least 0 at every pixel. Clip the image and remove NaN first.")
+        expected = self.photons * (light + self.background)
+        if light.size and expected.max() > MOST:
+            raise DataError(
+                f"A camera cannot count {expected.max():.3g} photons at a pixel. Lower photons, now {self.photons:g}, "
+                "or scale the light so that bright structures are near 1."
+            )
         rng = np.random.default_rng(drawn["seed"])
-        counted = self.gain * rng.poisson(self.photons * (light + self.background))
+        counted = self.gain * rng.poisson(expected)
         return (counted + rng.normal(0.0, self.read_noise, light.shape) + self.offset).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ from veriscope.simulate.nuclei import Nuclei
 from veriscope.simulate.scene import Drawn, Field, Scene, soft_edge
 from veriscope.simulate.settings import Range, between, check_number, check_range
 
-ENDS = 3  # how often loose ends are cut back by one piece: short twigs go, the network stays
+ENDS = 2  # how often loose ends are cut back by one piece: short twigs go, the network stays
 
 
 def _liver_nuclei() -> Nuclei:
@@ -32,7 +32,7 @@ class Network:
 
     nuclei: Nuclei = default(default_factory=_liver_nuclei)  # one channel, in a volume
     radius_um: Range = (0.5, 1.0)  # radius of tubes, changing slowly along them, um
-    loops: float = 0.1  # share of the edges that close loops
+    loops: float = 0.2  # share of the edges that close loops
     smooth: int = 3  # how often bends are smoothed
     edge_um: float = 0.3  # softness of the edge beside that of the voxels, um
     brightness: Range = (0.6, 1.2)  # light of the tubes, changing slowly along them
@@ -49,7 +49,7 @@ class Network:
             )
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
-        """What the nuclei drew; joints of the network (ZYX, um; radius; light) and the pairs of them that are joined."""
+        """What the nuclei drew; joints of the network (ZYX, um; radius; light) and the pairs that are joined."""
         field = Field.of(shape, voxel_size, ("ZYX",), "Networks")
         nuclei = self.nuclei.draw(rng, shape, voxel_size)
         joints, tubes = self._graph(rng, np.array(nuclei["centre"]).reshape(-1, 3), field)
@@ -134,7 +134,7 @@ def _halved(joints: NDArray[np.float64], tubes: NDArray[np.intp]) -> tuple[NDArr
 
 def _smoothed(values: NDArray[np.float64], tubes: NDArray[np.intp], rounds: int) -> NDArray[Any]:
     """Every joint's value (or place) moved half-way to the mean of its neighbours, `rounds` times."""
-    flat = values.reshape(len(values), -1).copy()
+    flat = values.reshape(len(values), 1 if values.ndim == 1 else values.shape[1]).copy()
     neighbours = np.maximum(np.bincount(tubes.ravel(), minlength=len(flat)), 1)
     for _ in range(rounds):
         for column in flat.T:

@@ -19,6 +19,7 @@ from veriscope.simulate.shell import Shell
 
 MOST = 2_000_000  # nuclei: more were never meant, but asked for with a size in the wrong unit
 PLATE, DENSE = 0.45, 1.8  # a dividing nucleus: half the thickness of its plate by its radius, and its light by others'
+ROOM = 1.3  # how far around its centre a nucleus is drawn, as part of its half axes: bumps stick out
 CLOSE, MOST_SWELL = 0.52, 1.3  # nuclei keep their distance as if swollen until they fill this share, at most by this
 
 
@@ -42,7 +43,7 @@ class Nuclei:
     aligned: float = 0.0  # 0: long axes in any direction; 1: all in one that chance decides
     edge_um: float = 0.4  # softness of the edge beside that of the voxels, um
     texture: float = 0.2  # how much the light varies within a nucleus, as part of it
-    bumps: float = 0.15  # how uneven the outline is, as part of the radius
+    bumps: float = 0.15  # how uneven the outline is, as part of the radius, to 0.3
     brightness: Range = (0.5, 1.5)  # light of a nucleus
     mitotic: float = 0.01  # share of nuclei that divide: bright thin plates
     shell: Shell | None = None  # where nuclei may be; None: everywhere
@@ -57,7 +58,7 @@ class Nuclei:
         check_number("The alignment of nuclei", self.aligned, 0, 1)
         check_number("The edge of nuclei in um", self.edge_um, 0)
         check_number("The texture of nuclei", self.texture, 0, 1)
-        check_number("The bumps of nuclei", self.bumps, 0, 1)
+        check_number("The bumps of nuclei", self.bumps, 0, ROOM - 1)
         check_range("The brightness of nuclei", self.brightness, 0)
         check_number("The share of dividing nuclei", self.mitotic, 0, 1)
         if self.envelope_um is not None:
@@ -176,7 +177,7 @@ class Nuclei:
 
     def _look(self, drawn: Drawn, field: Field) -> Callable[..., tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Where every nucleus cuts its bumps and its texture from: two pieces of noise, a little larger than it is."""
-        widest = max(max(drawn["along"]), max(drawn["across"])) + self.edge_um + (self.envelope_um or 0)
+        widest = ROOM * max(max(drawn["along"]), max(drawn["across"])) + self.edge_um + (self.envelope_um or 0)
         voxel = np.array(field.voxel_size)
         needed = np.minimum(np.ceil(2 * widest / voxel) + 4, field.shape)
         shape = (needed + 40).astype(int)
@@ -187,7 +188,7 @@ class Nuclei:
 
         def cut(box: Sequence[slice], offset: Sequence[float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             starts = [
-                int(share * (length - span.stop + span.start + 1))
+                round(share * (length - span.stop + span.start))
                 for span, share, length in zip(box, offset, shape, strict=True)
             ]
             part = tuple(slice(start, start + span.stop - span.start) for span, start in zip(box, starts, strict=True))
@@ -214,7 +215,7 @@ class _Spheroid:
         """The voxels that its light can reach."""
         middle, part = np.array(self.centre), np.array(self.direction) ** 2
         reach = np.sqrt(part * self.along**2 + np.maximum(1 - part, 0) * self.across**2)
-        reach = 1.3 * reach + margin + np.array(field.voxel_size)
+        reach = ROOM * reach + margin + np.array(field.voxel_size)
         return field.box(middle - reach, middle + reach)
 
     def distance(self, field: Field, box: Sequence[slice]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -70,6 +70,10 @@ class Depth:
         from scipy.ndimage import gaussian_filter
 
         step, *pixel = checked_voxel_size(voxel_size)
+        if np.ndim(light) < 3:
+            raise DataError(
+                f"Depth needs light with the axes Z, Y and X, not of shape {np.shape(light)}. Give a stack."
+            )
         arriving = np.array(light, dtype=np.float32)
         for number in range(arriving.shape[-3]):
             depth = number * step

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 ROUNDS = 80  # of pushing; dense tissue (half the volume) is settled after about 60
 TOUCHING = 0.1  # overlap that is let pass, as part of the sum of two radii
@@ -59,6 +58,8 @@ def _overlaps(
     gap: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Places, NDArray[np.float64]]:
     """Pairs that overlap: first, second, unit vector from first to second, and by how many um."""
+    from scipy.spatial import cKDTree
+
     longest = float(np.maximum(along, across).max(initial=0))
     pairs = cKDTree(places).query_pairs(2 * longest + gap, output_type="ndarray") if len(places) > 1 else None
     if pairs is None or not len(pairs):

@@ -24,7 +24,9 @@ EXCITED_AT = 0.488 / GREEN  # excitation over emission, where the excitation is 
 NODES = 300  # of the Gauss-Legendre rule
 # How far the Debye PSF is followed: it has no end, as every plane of a widefield PSF holds the same light.
 AXIAL_REACH, LATERAL_REACH = 3.0, 5.0  # in widths at half maximum, to each side
+STEEPEST = 4.0  # tangent of the cone's angle: what grazes the plane of focus is followed no further
 FINE = 6  # samples per width at half maximum, to take the mean over a voxel
+COARSEST = 30  # widths at half maximum in a voxel
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Objective:
     def __post_init__(self) -> None:
         if not (isfinite(self.index) and 1 <= self.index <= 4):
             raise DataError(f"A refractive index lies between 1 (air) and 4, not at {self.index:g}. Water has 1.33.")
-        if not 0 < self.na < self.index:
+        if not 0.01 <= self.na < self.index:
             raise DataError(
-                f"A numerical aperture lies above 0 and below the refractive index, here {self.index:g}, not at "
+                f"A numerical aperture is at least 0.01 and below the refractive index, here {self.index:g}, not "
                 f"{self.na:g}. Lower na, or give the index of the immersion (water 1.33, oil 1.515)."
             )
         if not 0.1 <= self.wavelength <= 2.5:
@@ -112,7 +114,7 @@ def debye(
     axial_reach = AXIAL_REACH * axial
     lateral_reach = LATERAL_REACH * lateral
     if not confocal:  # the product of two PSFs has next to nothing out of focus
-        lateral_reach = max(lateral_reach, axial_reach * tan(emission.half_angle))
+        lateral_reach = max(lateral_reach, axial_reach * min(tan(emission.half_angle), STEEPEST))
     sides = box((axial_reach, lateral_reach, lateral_reach), size, section)
 
     # All on the positive side of the middle, and mirrored at the end: exactly symmetric.
@@ -149,6 +151,11 @@ def _debye_again(
 
 def _inside_voxels(side: int, step: float, width: float) -> tuple[NDArray[np.float64], int]:
     """Places (um) within the middle voxel and the `side` behind it, and how many are in each: enough for `width`."""
+    if step > COARSEST * width:
+        raise DataError(
+            f"Voxels of {step:g} um are more than {COARSEST} times as wide as this PSF, {width:.3g} um. "
+            "Check the voxel size (um), or leave the PSF out: it blurs nothing here."
+        )
     count = 2 * int(FINE * step / width / 2) + 1
     inside = (np.arange(count) - count // 2) / count
     return (np.arange(side + 1)[:, None] + inside).ravel() * step, count

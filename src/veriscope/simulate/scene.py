@@ -53,8 +53,8 @@ class Field:
                 f"A voxel has one size in um for each axis, but {field.voxel_size} was given for a shape of "
                 f"{len(field.shape)} axes. Give {len(field.shape)} numbers in the order {field.axes}."
             )
-        if min(field.shape) < 1:
-            raise DataError(f"A field has at least 1 voxel along every axis, but the shape is {field.shape}.")
+        if min(field.shape) < 1 or tuple(shape) != field.shape:
+            raise DataError(f"A field has whole numbers of voxels, at least 1 voxel per axis, but not {tuple(shape)}.")
         if not all(isfinite(size) and size > 0 for size in field.voxel_size):
             raise DataError(f"Voxel sizes are positive numbers in um, not {field.voxel_size}.")
         return field

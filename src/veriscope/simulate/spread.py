@@ -39,10 +39,13 @@ class PSF:
                 f"The kernel of a PSF has three axes (Z Y X) of odd lengths, so that it has a middle, not the shape "
                 f"{kernel.shape}. Cut or pad it."
             )
-        total = kernel.sum()
-        if not (np.isfinite(kernel).all() and (kernel >= 0).all() and total > 0):
-            raise DataError("The kernel of a PSF is light: finite, at least 0, and not 0 everywhere. Clip it first.")
-        object.__setattr__(self, "kernel", (kernel / total).astype(np.float32))
+        middle = kernel[tuple(length // 2 for length in kernel.shape)]
+        if not (np.isfinite(kernel).all() and (kernel >= 0).all() and middle > 0):
+            raise DataError(
+                "The kernel of a PSF is light: finite, at least 0, and above 0 in the middle, where the point is. "
+                "Clip and centre it first."
+            )
+        object.__setattr__(self, "kernel", (kernel / kernel.sum()).astype(np.float32))
         object.__setattr__(self, "voxel_size", checked_voxel_size(self.voxel_size))
 
     @property

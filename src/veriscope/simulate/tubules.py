@@ -36,7 +36,7 @@ class Tubules:
     wander: Range = (0.05, 0.1)  # dk as part of a filament's largest curvature
     steps: tuple[int, int] = (200, 600)  # length of a filament
     width_um: Range = (0.028, 0.04)  # standard deviation across a filament, um; the same for all in a scene
-    brightness: Range = (0.5, 1.5)  # light along the middle of a filament
+    brightness: Range = (0.5, 1.5)  # light along the middle of a filament, on average over where between pixels it runs
     surround_um: float = 2.5  # how far beyond the field filaments may start, um
 
     def __post_init__(self) -> None:

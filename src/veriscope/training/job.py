@@ -87,13 +87,16 @@ class Job:
 
     @property
     def _has_thin_level(self) -> bool:
-        """Whether a 3D network sees patches of two planes at some level, on a CPU.
+        """Whether a 3D network, or a part of it, sees patches of two planes at some level, on a CPU.
 
         There torch 2.13 gives weight gradients of narrow convolutions in bfloat16 that hold NaN now and then: its
         kernel reads memory it has not written. Wider or thicker ones were never seen to fail.
         """
-        planes = self.patches.shape[0] if len(self.recipe.axes_out) == 3 else 0
-        return self.team.device.type == "cpu" and any(planes >> level == 2 for level in range(self.recipe.depth + 1))
+        if self.team.device.type != "cpu" or len(self.recipe.axes) < 3:
+            return False
+        if self.recipe.projects:  # stacks keep their planes
+            return bool(getattr(self.patches, "low_shape", (2,))[0] == 2)
+        return any(self.patches.shape[0] >> level == 2 for level in range(self.recipe.depth + 1))
 
     def settings(self) -> dict[str, Any]:
         """The identity in the form in which it comes back from a file."""

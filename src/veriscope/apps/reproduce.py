@@ -1,0 +1,196 @@
+"""veriscope reproduce: an experiment of the paper from images to table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from veriscope.apps import console, files, words
+from veriscope.apps.train import training_progress
+from veriscope.errors import OutputError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.reproducing.reproduce import Run, Voice
+
+SCALES = ("tiny", "small", "paper")
+STUDY, PLOT = "data-size.json", "data-size.svg"
+STUDY_MINUTES = 2.0  # for each number of patches
+
+
+def reproduce(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="planaria, tribolium, flywing, drosophila, retina, liver, ins1-tubules, ins1-granules or hela.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; its name if left out.")
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="tiny|small|paper",
+            help="tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",
+        ),
+    ] = "small",
+    minutes: Annotated[float | None, typer.Option(help="Time for training, instead of what the scale says.")] = None,
+    members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The published images instead of simulated ones: a folder with train_data and test_data.",
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the images in --data, where they do not say them.")
+    ] = None,
+    patches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Study the size of the training data instead: a network for each of these numbers of patches, such as "
+            "16,64,256,1024.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of images, patches and networks.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, without what is there already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+) -> None:
+    """Repeat an experiment of the paper: simulate (or read its data), train, restore, judge; our table beside its own.
+
+    Images, model, reports with pictures and the table stay in the folder. An interrupted run goes on when the same
+    command is given again. With --patches, error against the number of training patches (Supp. Fig. 5), with a plot.
+
+    Examples:
+    veriscope reproduce planaria --scale tiny --out tiny-planaria
+    veriscope reproduce planaria --minutes 10
+    veriscope reproduce planaria --data Denoising_Planaria --axes ZYX --out real
+    veriscope reproduce planaria --patches 16,64,256,1024 --out sizes
+    """
+    words.positive("--minutes", minutes)
+    words.positive("--members", members)
+    if scale not in SCALES:
+        raise VeriscopeError(f"--scale {scale} is not known. Choose one of {', '.join(SCALES)}.")
+    if seed < 0:
+        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
+    if data is not None and not data.is_dir():
+        raise VeriscopeError(f"--data {data} is no folder. Give the one that holds train_data and test_data.")
+    counts = None if patches is None else _counts(patches)
+
+    from veriscope.reproducing.experiments import experiment as known
+    from veriscope.reproducing.reproduce import DATA, MODEL, Run
+
+    chosen = known(experiment)
+    folder = out or Path(experiment)
+    run = Run(experiment, scale, seed, data, minutes, members, words.axes_of_pairs(axes), device)
+    if dry_run:
+        _show_plan(run, folder, counts)
+        return
+    _refuse(folder, (DATA, MODEL), overwrite)
+    with files.no_empty_folder(folder):
+        if counts is not None:
+            _study(run, folder, counts, minutes or STUDY_MINUTES)
+            return
+        from veriscope.reproducing.reproduce import reproduce as run_it
+
+        try:
+            outcome = run_it(run, folder, _voice())
+        except KeyboardInterrupt:
+            raise console.Stopped(f"What is done so far is in {folder}; the same command goes on.") from None
+    console.show()
+    console.show(str(outcome))
+    console.show()
+    for condition in outcome.conditions:
+        report = folder / f"{condition}.html"
+        if report.exists():
+            console.show(f"Report: {report.resolve()}")
+    assert chosen
+
+
+def _counts(text: str) -> list[int]:
+    found = words.sizes("--patches", text)
+    assert found is not None
+    return sorted(set(found))
+
+
+def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
+    from veriscope.simulate.experiments import standin
+
+    chosen = run.experiment
+    minutes, epochs = chosen.length(run.scale, run.minutes)
+    members = run.members or chosen.members_at(run.scale)
+    told = {"task": chosen.task, "images": str(run.data) if run.data else f"simulated, {standin(run.name).about}"}
+    if counts is not None:
+        told["networks"] = f"{len(counts)}, for {', '.join(map(str, counts))} patches"
+        told["training"] = f"{run.minutes or STUDY_MINUTES:g} minutes each"
+    else:
+        told["networks"] = str(members)
+        told["training"] = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs} epochs each"
+    told["compared with"] = chosen.rival or "the input"
+    told["folder"] = str(folder)
+    console.facts("Plan (nothing is done)", told)
+
+
+def _refuse(folder: Path, ours: tuple[str, ...], overwrite: bool) -> None:
+    """Go on in a folder of ours; leave others alone."""
+    import shutil
+
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or not any((folder / name).exists() for name in (*ours, STUDY)):
+        raise OutputError(f"{folder} exists and was not made by veriscope reproduce. Choose another --out.")
+    if overwrite:
+        shutil.rmtree(folder)
+
+
+def _voice() -> Voice:
+    from veriscope.reproducing.reproduce import Voice
+
+    return Voice(console.say, console.bar, training_progress)
+
+
+def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
+    from veriscope.judging.placing import place
+    from veriscope.reproducing.datasize import plot, study
+    from veriscope.reproducing.material import material
+    from veriscope.reproducing.reproduce import data_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    images = data_of(run, folder, _voice())
+    found = material(run.name, run.experiment, images, run.scale, run.seed, run.axes)
+    if not found.tests:
+        raise VeriscopeError(f"The images in {images} have no truth to judge by, so errors cannot be measured.")
+    console.say(f"Training {len(counts)} networks for {minutes:g} minutes each")
+    with _stoppable(folder), console.bar("Training and judging") as progress:
+        done = study(
+            found.recipe, found.patches, found.check, found.tests, counts, minutes, run.seed, run.device, progress
+        )
+    place(json.dumps(done.to_json(), indent=1).encode(), folder / STUDY, "study")
+    place(plot(done, f"{run.name}, {run.scale}, {minutes:g} min each").encode(), folder / PLOT, "plot")
+    rows = [
+        [condition, "input" if point is None else str(point.patches), f"{nrmse:.4f}", f"{ssim:.3f}"]
+        for condition, given in done.inputs.items()
+        for point, nrmse, ssim in [
+            (None, given["nrmse"], given["ssim"]),
+            *((point, point.nrmse, point.ssim) for point in done.of(condition)),
+        ]
+    ]
+    console.table("Error against the number of training patches", ["condition", "patches", "NRMSE", "SSIM"], rows)
+    console.show(f"Plot: {(folder / PLOT).resolve()}")
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise console.Stopped(f"The images are in {folder}; the study begins anew with the same command.") from None

@@ -1,0 +1,66 @@
+"""veriscope simulate planaria, tribolium, ...: a whole experiment of the paper with known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriscope.apps import console, files, words
+from veriscope.simulate.standins import SCALES, STANDINS, StandIn
+
+
+def commands() -> Iterator[tuple[str, Callable[..., None]]]:
+    """Name and function of a command for each stand-in."""
+    for name, stand in STANDINS.items():
+        yield name, _command(name, stand)
+
+
+def _command(name: str, stand: StandIn) -> Callable[..., None]:
+    def run(
+        out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for the images.")],
+        seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0,
+        scale: Annotated[
+            str, typer.Option(metavar="|".join(SCALES), help="tiny to try, small for two cores, paper as published.")
+        ] = "small",
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+        ] = False,
+    ) -> None:
+        _simulate(name, out, seed, scale, overwrite, dry_run)
+
+    voxel = words.times(f"{size:g}" for size in stand.voxel_size)
+    light = f", at {len(stand.levels)} levels of light" if stand.levels else ""
+    run.__doc__ = f"""{stand.about[0].upper()}{stand.about[1:]}.
+
+    Voxels of {voxel} um{light}. Writes train_data and test_data with a folder for each kind of image, ready for
+    `veriscope train` and `veriscope judge`, and beside them every drawn parameter.
+
+    Examples:
+    veriscope simulate {name} --out {name}
+    veriscope simulate {name} --out {name} --scale tiny --seed 1
+    """
+    return run
+
+
+def _simulate(name: str, out: Path, seed: int, scale: str, overwrite: bool, dry_run: bool) -> None:
+    from veriscope.simulate import experiments
+
+    stand = experiments.standin(name)
+    counts = stand.fields[experiments.checked_scale(scale)]
+    experiments.refuse_existing(out, overwrite)
+    if dry_run:
+        told = {
+            "for training": f"{counts[0]} fields of {words.times(counts[1])} voxels",
+            "for judging": f"{counts[2]} fields of {words.times(counts[3])} voxels",
+            "kinds": ", ".join(stand.conditions),
+            "folder": str(out),
+        }
+        console.facts("Plan (nothing is written)", told)
+        return
+    with files.no_empty_folder(out), console.bar(f"Simulating {name}") as progress:
+        experiments.simulate(name, out, seed, scale, overwrite, progress)
+    console.show(f"{name}: {counts[0]} fields for training and {counts[2]} for judging in {out}")

@@ -1,0 +1,124 @@
+"""How much data is enough? Error against the number of training patches (Supp. Fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope.errors import TrainingError
+from veriscope.judging.charts import INK, chart, svg
+from veriscope.judging.judge import RESTORATION, judge
+from veriscope.patches.npz import ArrayPatches, array_patches
+from veriscope.training.loop import train
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pairs
+    from veriscope.networks.recipe import Recipe
+    from veriscope.patches.patches import Patches
+
+FIGURES = ("nrmse", "ssim")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a model that learned from so many patches does to one condition."""
+
+    patches: int
+    condition: str
+    nrmse: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A point for each number of patches and condition, and what the input of each condition is without a network."""
+
+    points: tuple[Point, ...]
+    inputs: dict[str, dict[str, float]]  # by condition
+    minutes: float
+
+    @property
+    def counts(self) -> list[int]:
+        return sorted({point.patches for point in self.points})
+
+    def of(self, condition: str) -> list[Point]:
+        """The points of one condition, from few patches to many."""
+        return sorted((one for one in self.points if one.condition == condition), key=lambda one: one.patches)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"points": [asdict(point) for point in self.points], "inputs": self.inputs, "minutes": self.minutes}
+
+
+def study(
+    recipe: Recipe,
+    patches: Patches | ArrayPatches,
+    check: Patches | ArrayPatches,
+    tests: dict[str, Pairs],
+    counts: Sequence[int],
+    minutes: float,
+    seed: int = 0,
+    device: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Study:
+    """Train one network for each of `counts` on so many of `patches`, all for the same time, and judge it on `tests`.
+
+    The same time, not the same number of passes: what few patches lack is variety, not steps. Smaller sets are parts of
+    the larger ones. `tests` are pairs by condition. Raises TrainingError for counts that make no sense.
+    """
+    wanted = sorted(set(counts))
+    if not wanted or wanted[0] < 1:
+        raise TrainingError(f"The numbers of patches are positive, not {', '.join(map(str, counts)) or 'none'}.")
+    points: list[Point] = []
+    inputs: dict[str, dict[str, float]] = {}
+    for number, count in enumerate(wanted):
+        if progress is not None:
+            progress(number, len(wanted))
+        few = first(patches, count, seed)
+        model = train(recipe, few, check, members=1, minutes=minutes, seed=seed, device=device, progress=False)
+        for condition, pairs in tests.items():
+            judged = judge(model, pairs, device=device, pictures=0)
+            found = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
+            points.append(Point(count, condition, **found))
+            inputs[condition] = {name: getattr(judged.of(judged.methods[0]), name) for name in FIGURES}
+    if progress is not None:
+        progress(len(wanted), len(wanted))
+    return Study(tuple(points), inputs, minutes)
+
+
+def first(patches: Patches | ArrayPatches, count: int, seed: int) -> ArrayPatches:
+    """The first `count` of the endless supply of training patches, cut once and for all."""
+    if isinstance(patches, ArrayPatches):
+        if count > len(patches):
+            raise TrainingError(f"There are {len(patches)} patches only, not {count}. Ask for fewer.")
+        order = np.random.default_rng(seed).permutation(len(patches))[:count]
+        return ArrayPatches(patches.low[order], patches.high[order], patches.axes, patches.name)
+    low, high = zip(*_plain(patches, count, seed), strict=True)
+    return array_patches(np.stack(low), np.stack(high), "SC" + patches.axes)
+
+
+def _plain(patches: Patches, count: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    return (patches.plain(index, seed) for index in range(count))
+
+
+def plot(found: Study, title: str) -> str:
+    """SVG: NRMSE and SSIM against the number of patches, a line for each condition, dashed what the input is."""
+    figure, axes = chart(9.0, 3.4, 2)
+    for panel, name in zip(axes, FIGURES, strict=True):
+        for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
+            points = found.of(condition)
+            values = [getattr(point, name) for point in points]
+            style: Any = {"color": colour, "linewidth": 1.5, "markersize": 4}
+            panel.plot([point.patches for point in points], values, "o-", label=condition, **style)
+            panel.axhline(found.inputs[condition][name], color=colour, linewidth=1, linestyle=(0, (3, 2)), alpha=0.6)
+        panel.set_xscale("log")
+        panel.set_xlabel("training patches")
+        panel.set_ylabel(name.upper())
+        panel.set_title(title if name == FIGURES[0] else "dashed: the input", fontsize=10)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_ylim(top=1)
+    axes[1].legend(frameon=False, labelcolor=INK, fontsize=9)
+    return svg(figure)

@@ -1,0 +1,230 @@
+"""An experiment of the paper from beginning to end: images, training, restoring, judging, table."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from veriscope.classical.tune import best_non_local_means
+from veriscope.errors import VeriscopeWarning
+from veriscope.images.image import Image
+from veriscope.images.pairing import Pair, Pairs
+from veriscope.images.resampling import resampled
+from veriscope.judging.isotropy import isotropy
+from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
+from veriscope.judging.placing import place
+from veriscope.judging.report import write_report
+from veriscope.networks.model import Ensemble
+from veriscope.reproducing.experiments import Experiment, experiment
+from veriscope.reproducing.lines import smallest_distances
+from veriscope.reproducing.material import Material, material
+from veriscope.reproducing.paper import INPUT, NETWORK
+from veriscope.reproducing.table import Line, Outcome
+from veriscope.restoring.restore import restore
+from veriscope.simulate.experiments import made_by, settings, simulate
+from veriscope.training.loop import train
+from veriscope.training.progress import Listener
+
+Progress = Callable[[int, int], object]
+ECE_WITHIN = 0.05  # of the truth's range
+DATA, MODEL, TABLE, FIGURES = "data", "model", "table.txt", "table.json"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a run speaks: in sentences, in bars for steps of a known length, and of training to a listener."""
+
+    say: Callable[[str], object] = lambda text: None
+    bar: Callable[[str], AbstractContextManager[Progress]] | None = None
+    listener: Callable[[], AbstractContextManager[Listener]] | None = None
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Progress | None]:
+        """A step of the work; gives what is to hear of its progress."""
+        self.say(title)
+        if self.bar is None:
+            yield None
+            return
+        with self.bar(title) as progress:
+            yield progress
+
+    @contextmanager
+    def training(self) -> Iterator[Listener | Literal[False]]:
+        if self.listener is None:
+            yield False
+            return
+        with self.listener() as listener:
+            yield listener
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is reproduced, how large, from which data, and for how long."""
+
+    name: str
+    scale: str = "small"
+    seed: int = 0
+    data: Path | None = None  # published data; None: simulated
+    minutes: float | None = None  # of training; None: as the scale says
+    members: int | None = None
+    axes: str | tuple[str, str] | None = None  # of images that do not say them
+    device: str | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        return experiment(self.name)
+
+
+def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
+    """Simulate (or read `run.data`), train, restore, judge; all that is made stays in the folder `out`.
+
+    What an earlier, interrupted run made with the same settings is used again. Raises DataError for unknown names and
+    scales and data that do not fit, OutputError and TrainingError where an earlier run had other settings.
+    """
+    voice = voice or Voice()
+    chosen, folder = run.experiment, Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = material(run.name, chosen, data_of(run, folder, voice), run.scale, run.seed, run.axes)
+    model = _trained(run, found, folder / MODEL, voice)
+    lines: list[Line] = []
+    for condition, pairs in found.tests.items():
+        judged = _judged(run, model, pairs, condition, voice)
+        lines += _lines(run, condition, judged, model, pairs)
+        report = folder / f"{condition}.html"
+        write_report(report, judged, title=f"{run.name}, {condition.replace('_', ' ')}", overwrite=True)
+    if found.unknown:
+        lines += _without_truth(run, model, found.unknown)
+    if chosen.lines and run.data is None:
+        with voice.step("Telling two tubules apart"):
+            distances = smallest_distances(run.name, model, run.seed, run.device)
+        lines = [replace(line, resolved_um=distances.get(line.method)) for line in lines]
+    outcome = Outcome(run.name, tuple(lines), _facts(run, model, found))
+    place(str(outcome).encode() + b"\n", folder / TABLE, "table")
+    place(json.dumps(outcome.to_json(), indent=1).encode(), folder / FIGURES, "table")
+    return outcome
+
+
+def data_of(run: Run, folder: Path, voice: Voice) -> Path:
+    """The folder of images: the user's, or simulated ones, which are made where they are not there yet."""
+    if run.data is not None:
+        return run.data
+    target = folder / DATA
+    if made_by(target) != json.loads(json.dumps(settings(run.name, run.seed, run.scale))):
+        with voice.step(f"Simulating {run.name} ({run.scale})") as progress:
+            simulate(run.name, target, run.seed, run.scale, overwrite=True, progress=progress)
+    return target
+
+
+def _trained(run: Run, found: Material, folder: Path, voice: Voice) -> Ensemble:
+    chosen = run.experiment
+    minutes, epochs = chosen.length(run.scale, run.minutes)
+    members = chosen.members_at(run.scale) if run.members is None else run.members
+    told = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epochs"
+    voice.say(f"Training {members} network{'s' if members > 1 else ''} for {told}")
+    with voice.training() as listener:
+        return train(
+            found.recipe,
+            found.patches,
+            found.check,
+            members=members,
+            minutes=minutes,
+            epochs=epochs,
+            seed=run.seed,
+            folder=folder,
+            resume=folder.exists(),
+            device=run.device,
+            progress=listener,
+        )
+
+
+def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, voice: Voice) -> Judgement:
+    """The test images of one condition: the input, what the network has to beat, and the network."""
+    others = {}
+    rival = run.experiment.rival
+    if rival is not None:
+        with voice.step(f"Tuning {rival} on each image of {condition}") as progress:
+            tuned = []
+            for number, pair in enumerate(pairs):
+                if progress is not None:
+                    progress(number, len(pairs))
+                tuned.append(best_non_local_means(_flat(pair), pair.high.in_memory()).image)
+        others = {rival: tuned}
+    with voice.step(f"Restoring and judging {condition}") as progress:
+        return judge(model, pairs, others=others, device=run.device, progress=progress)
+
+
+def _flat(pair: Pair) -> Image:
+    """The low image as it is, or the maximum along Z where the truth is a plane."""
+    low = pair.low.in_memory()
+    if "Z" not in low.axes or low.size("Z") == pair.high.size("Z"):
+        return low
+    return low.with_array(np.asarray(low).max(axis=low.axes.index("Z")), low.axes.replace("Z", ""))
+
+
+def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: Pairs) -> list[Line]:
+    phi = _isotropies(model, pairs, run.device) if run.experiment.isotropy else {}
+    found = []
+    for row in judged.overall:
+        method = {RESTORATION: NETWORK, judged.methods[0]: INPUT}.get(row.method, row.method)
+        ece = None
+        if method == NETWORK and judged.trust is not None:
+            ece = next(one.ece for one in judged.trust.reliability[len(model)] if one.eps == ECE_WITHIN)
+        found.append(Line(condition, method, row.nrmse, row.ssim, phi.get(method), ece=ece))
+    return found
+
+
+def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, tuple[float, float]]:
+    """Phi of the input, which is on the grid of the truth already, and of the restoration; means over images."""
+    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
+    seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
+    for pair in pairs:
+        seen[INPUT].append(_phi(pair.low))
+        seen[NETWORK].append(_phi(_restored(pair.low, on_grid, device)))
+    return {method: _mean(values) for method, values in seen.items()}
+
+
+def _without_truth(run: Run, model: Ensemble, images: tuple[Image, ...]) -> list[Line]:
+    """What can be said of published stacks whose isotropic truth nobody knows: Phi before and after."""
+    before = [_phi(resampled(image, model.recipe.finer)) for image in images]
+    after = [_phi(_restored(image, model, run.device)) for image in images]
+    return [Line(INPUT, INPUT, isotropy=_mean(before)), Line(INPUT, NETWORK, isotropy=_mean(after))]
+
+
+def _restored(image: Image, model: Ensemble, device: str | None) -> Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)  # the verdict is in the report
+        return restore(image, model, device=device).mean
+
+
+def _phi(image: Image) -> tuple[float, float]:
+    """Of xz and yz slices, the mean over channels."""
+    found = [isotropy(image, channel) for channel in range(image.size("C"))]
+    return _mean([(one.xz, one.yz) for one in found])
+
+
+def _mean(values: list[tuple[float, float]]) -> tuple[float, float]:
+    xz, yz = np.mean(values, axis=0)
+    return float(xz), float(yz)
+
+
+def _facts(run: Run, model: Ensemble, found: Material) -> dict[str, Any]:
+    minutes, epochs = run.experiment.length(run.scale, run.minutes)
+    return {
+        "scale": run.scale,
+        "seed": run.seed,
+        "data": "simulated" if run.data is None else str(run.data),
+        "members": len(model),
+        "minutes": minutes,
+        "epochs": epochs,
+        "patches": len(found.patches),
+        "parameters": model.parameters,
+        "test images": sum(len(pairs) for pairs in found.tests.values()) + len(found.unknown),
+        **versions(),
+    }

@@ -1,0 +1,186 @@
+"""A whole experiment of the paper, simulated into a folder that looks like the published ones.
+
+train_data/condition_1/field-01.ome.tif    images at each level of light, and GT beside them
+test_data/GT/field-01.ome.tif              truths without noise
+test_data/labels/field-01.ome.tif          which voxel belongs to which nucleus or cell
+test_data/parameters/field-01.json         everything that chance decided for this field
+parameters.json                            the settings, and all that is needed to make the same files again
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veriscope.errors import DataError, OutputError
+from veriscope.images.conditions import TESTING, TRAINING
+from veriscope.images.writing import save_image
+from veriscope.simulate.standins import INPUT, SCALES, STANDINS, TRUTH, StandIn, Taken
+
+SETTINGS, DRAWN = "parameters.json", "parameters"
+OWN = {INPUT: "low", TRUTH: "high"}  # folders of pairs to train with, as the other commands call them
+Progress = Callable[[int, int], object]  # fields done, fields in all
+
+
+def standin(name: str) -> StandIn:
+    """The stand-in called `name`. Raises DataError, with the names there are, for any other."""
+    if name not in STANDINS:
+        raise DataError(f"There is no experiment called '{name}'. Choose one of {', '.join(STANDINS)}.")
+    return STANDINS[name]
+
+
+def checked_scale(scale: str) -> str:
+    if scale not in SCALES:
+        raise DataError(f"There is no scale called '{scale}'. Choose one of {', '.join(SCALES)}.")
+    return scale
+
+
+def field(name: str, part: str, number: int, seed: int, scale: str = "small") -> Taken:
+    """Field `number` (from 0) of a `part` ("train_data", "test_data"): a plain function of what it is told."""
+    stand = standin(name)
+    _, training, _, testing = stand.fields[checked_scale(scale)]
+    rng = np.random.default_rng((seed, zlib.crc32(name.encode()), part == TESTING, number))
+    return stand.make(stand, rng, testing if part == TESTING else training, part == TESTING)
+
+
+def simulate(
+    name: str,
+    folder: str | Path,
+    seed: int = 0,
+    scale: str = "small",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write all fields of experiment `name` at a `scale` (tiny, small, paper) to a new `folder`, and return it.
+
+    Same seed, same files, bit by bit. Nothing appears under the final name before all is there. Raises DataError for
+    unknown names and scales, OutputError when `folder` exists (and is not an earlier simulation to `overwrite`).
+    """
+    stand = standin(name)
+    training, _, testing, _ = stand.fields[checked_scale(scale)]
+    wanted = [(part, number) for part, count in ((TRAINING, training), (TESTING, testing)) for number in range(count)]
+
+    def write(beside: Path) -> None:
+        for done, (part, number) in enumerate(wanted):
+            if progress is not None:
+                progress(done, len(wanted))
+            _write(beside / part, f"field-{number + 1:02d}", field(name, part, number, seed, scale))
+        _write_json(beside / SETTINGS, settings(name, seed, scale))
+
+    return _all_or_nothing(Path(folder), seed, overwrite, write)
+
+
+def simulate_pairs(
+    stand: StandIn,
+    folder: str | Path,
+    count: int,
+    shape: Sequence[int],
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write `count` training pairs of a stand-in of your own to a new `folder`: low, high, and parameters beside them.
+
+    Each field has `shape` voxels. Otherwise as `simulate`.
+    """
+    if count < 1:
+        raise DataError(f"The number of fields is at least 1, not {count}.")
+
+    def write(beside: Path) -> None:
+        for number in range(count):
+            if progress is not None:
+                progress(number, count)
+            rng = np.random.default_rng((seed, number))
+            _write(beside, f"field-{number + 1:04d}", stand.make(stand, rng, tuple(shape), False), OWN)
+        told = {"experiment": "own", "seed": seed, "veriscope": _version(), "fields": count, "shape": list(shape)}
+        _write_json(beside / SETTINGS, {**told, **stand.told()})
+
+    return _all_or_nothing(Path(folder), seed, overwrite, write)
+
+
+def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[Path], None]) -> Path:
+    """`write` into a folder beside `target`, which then takes its place."""
+    if seed < 0:
+        raise DataError(f"A seed is a whole number from 0, not {seed}.")
+    refuse_existing(target, overwrite)
+    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        write(beside)
+        if target.exists():
+            shutil.rmtree(target)
+        beside.rename(target)
+    except OSError as problem:
+        raise OutputError(
+            f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
+        ) from problem
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return target
+
+
+def _version() -> str:
+    from veriscope import __version__
+
+    return __version__
+
+
+def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
+    """What makes a simulation: the same settings with the same version make the same files."""
+    stand = standin(name)
+    training, train_shape, testing, test_shape = stand.fields[scale]
+    return {
+        "experiment": name,
+        "scale": scale,
+        "seed": seed,
+        "veriscope": _version(),
+        "fields": {
+            TRAINING: {"count": training, "shape": list(train_shape)},
+            TESTING: {"count": testing, "shape": list(test_shape)},
+        },
+        **stand.told(),
+    }
+
+
+def made_by(folder: str | Path) -> dict[str, Any] | None:
+    """The settings of the simulation in `folder`; None where there is none."""
+    try:
+        found = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return found if isinstance(found, dict) and "experiment" in found else None
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Stop before the work when `target` is there already; replace simulations only, never another folder."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
+    if not target.is_dir() or (any(target.iterdir()) and made_by(target) is None):
+        raise OutputError(f"'{target}' exists and is not a simulation, so it is not replaced. Choose another name.")
+
+
+def _write(part: Path, name: str, taken: Taken, folders: Mapping[str, str] | None = None) -> None:
+    for named, image in taken.images.items():
+        kind = (folders or {}).get(named, named)
+        (part / kind).mkdir(parents=True, exist_ok=True)
+        mark = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
+        save_image(
+            part / kind / f"{name}.ome.tif", image, uuid=str(mark)
+        )  # the mark of an OME-TIFF is random otherwise
+    (part / DRAWN).mkdir(parents=True, exist_ok=True)
+    _write_json(part / DRAWN / f"{name}.json", taken.drawn)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
