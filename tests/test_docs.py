@@ -72,6 +72,13 @@ def make_files(folder: Path) -> None:
     stack = picture((12, 48, 48), 3)[0]
     tifffile.imwrite(folder / "stack.tif", stack, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.3}, **options)
     tifffile.imwrite(folder / "plain.tif", stack)
+    worm = picture((3, 80, 132), 4)[1]
+    tifffile.imwrite(folder / "worm.tif", worm, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.5}, **options)
+    for number in range(3):
+        fine = picture((32, 40, 40), number)[1]
+        for kind, array in (("fine", fine), ("coarse", fine[::4])):
+            (folder / kind).mkdir(exist_ok=True)
+            tifffile.imwrite(folder / kind / f"{number}.tif", array, metadata={"axes": "ZYX"}, imagej=True)
     for number in range(3):
         stack, surface = picture((4, 64, 80), number)
         for kind, array, axes in (("stacks", stack, "ZYX"), ("surfaces", surface[3], "YX")):

@@ -61,6 +61,8 @@ def test_a_stack_alone_makes_a_model_that_makes_stacks_isotropic(here: Path, ver
     image = vs.read_image("new.ome.tif")
     assert (image.axes, image.shape) == ("ZYX", (30, 44, 40))
     np.testing.assert_allclose(image.voxel_size, (0.1, 0.1, 0.1), rtol=1e-4)
+    told = veriscope("info", "model").out
+    assert "interpolates Z 5 times, restores all xz and yz slices" in told
     judged = veriscope("judge", "stack.tif", "fine.tif", "--model", "model")
     assert judged.code == 0, judged.err
     assert "input, interpolated" in judged.out

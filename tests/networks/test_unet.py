@@ -18,6 +18,8 @@ from veriscope.networks.unet import count_parameters, fold, unfold
         (Recipe.paper("ins1"), 923_010, 922_977),
         (Recipe.paper("hela"), 923_010, 922_977),
         (Recipe.paper("retina"), 923_876, 923_810),
+        (Recipe.paper("liver"), 923_876, 923_810),
+        (Recipe.paper("drosophila"), 923_010, 922_977),
         (Recipe(axes="YX", depth=3), 1_365_506, None),  # the 2D part of the flywing network
     ],
 )

@@ -71,6 +71,7 @@ def _model(path: Path) -> None:
         {
             "network": f"{words.network(recipe)} ({_axes(recipe)}), depth {recipe.depth}, kernel {recipe.kernel}, "
             f"base {recipe.base}{f', stem {recipe.stem}' if recipe.stem > 1 else ''}",
+            **words.task(recipe),
             "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
             "members": str(len(ensemble)),

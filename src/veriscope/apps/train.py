@@ -362,10 +362,9 @@ def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
 
 
 def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
-    task = {"does": f"interpolates Z {recipe.finer.get('Z', 1):g} times, restores all xz and yz slices"}
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
-        **(task if recipe.isotropic else {}),
+        **words.task(recipe),
         "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",

@@ -67,6 +67,14 @@ def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
     return parts[0], parts[1]
 
 
+def task(recipe: Recipe) -> dict[str, str]:
+    """What is done to an image beside what its network says; nothing for most."""
+    finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
+    told = [f"interpolates {finer}"] if finer else []
+    told += ["restores all xz and yz slices"] if recipe.isotropic else []
+    return {"does": ", ".join(told)} if told else {}
+
+
 def network(recipe: Recipe) -> str:
     """What kind of network it is."""
     if recipe.projects:

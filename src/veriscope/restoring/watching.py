@@ -82,16 +82,21 @@ class SliceWatcher:
     def __call__(self, given: Block, answers: Answers) -> None:
         """See one tile: the networks' input (C_in, Z, Y, X) and answers (2 M, C_out, Z, Y, X), those of xz first."""
         means, scales = answers
+        real = _before_edge(given)
+        given, means, scales = given[:, :real], means[:, :, :real], None if scales is None else scales[:, :, :real]
         count = len(means) // 2
         if self.watcher.masking:
-            self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
+            self.mask = np.full(answers[0].shape[1:], TRUSTED, np.uint8)
         for own, across in ((slice(0, count), -2), (slice(count, None), -1)):
             for at in self._chosen(means.shape[across]):
                 place: Any = (..., at, slice(None)) if across == -2 else (..., at)
                 scale = None if scales is None else scales[own][place]
                 self.watcher(given[place], (means[own][place], scale))
                 if self.watcher.masking:
-                    self.mask[place] = np.minimum(self.mask[place], self.watcher.mask)
+                    seen = self.mask[:, :real]
+                    seen[place] = np.minimum(seen[place], self.watcher.mask)
+        if self.watcher.masking:
+            self.mask[:, real:] = self.mask[:, real - 1 : real]
 
     def _chosen(self, length: int) -> list[int]:
         if self.watcher.masking:
@@ -100,6 +105,16 @@ class SliceWatcher:
 
     def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
         return self.watcher.verdict(warnings)
+
+
+def _before_edge(given: Block) -> int:
+    """Planes of (C_in, Z, Y, X) up to the last that was taken: beyond it the image is continued by its edge values,
+    which would look like saturation.
+    """
+    real = int(given.shape[1])
+    while real > 1 and np.array_equal(given[:, real - 1], given[:, real - 2]):
+        real -= 1
+    return real
 
 
 def watcher(
