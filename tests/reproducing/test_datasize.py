@@ -30,9 +30,8 @@ def test_small_sets_are_parts_of_larger_ones(found) -> None:  # type: ignore[no-
 
 def test_a_study_has_a_point_for_each_number_and_condition(found) -> None:  # type: ignore[no-untyped-def]
     heard: list[tuple[int, int]] = []
-    done = study(
-        found.recipe, found.patches, found.check, found.tests, [8, 2], 0.01, progress=lambda *n: heard.append(n)
-    )
+    given = found.recipe, found.patches, found.check, found.tests
+    done = study(*given, [8, 2], 0.01, progress=lambda *n: heard.append(n))
     assert done.counts == [2, 8]
     assert [point.patches for point in done.of("input")] == [2, 8]
     assert heard == [(0, 2), (1, 2), (2, 2)]

@@ -100,11 +100,22 @@ def chart(width: float, height: float, columns: int = 1, rows: int = 1, **layout
 
 def svg(figure: Any) -> str:
     """The chart as inline SVG with the reader's own font, and text in the page's colour."""
+    text = _drawn(figure)
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+
+
+def svg_file(figure: Any) -> str:
+    """The chart as a file of its own, dark on white."""
+    figure.patch.set_facecolor("white")
+    figure.patch.set_alpha(1)
+    return _drawn(figure).replace(INK, "#222222").replace("'DejaVu Sans'", "'DejaVu Sans', Arial, sans-serif")
+
+
+def _drawn(figure: Any) -> str:
     import matplotlib
 
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": ["DejaVu Sans"], "svg.hashsalt": "veriscope"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    return file.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope.errors import TrainingError
-from veriscope.judging.charts import INK, chart, svg
+from veriscope.judging.charts import INK, chart, svg_file
 from veriscope.judging.judge import RESTORATION, judge
 from veriscope.patches.npz import ArrayPatches, array_patches
 from veriscope.training.loop import train
@@ -105,7 +105,7 @@ def _plain(patches: Patches, count: int, seed: int) -> Iterator[tuple[Any, Any]]
 
 
 def plot(found: Study, title: str) -> str:
-    """SVG: NRMSE and SSIM against the number of patches, a line for each condition, dashed what the input is."""
+    """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition, dashed what the input is."""
     figure, axes = chart(9.0, 3.4, 2)
     for panel, name in zip(axes, FIGURES, strict=True):
         for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
@@ -121,4 +121,4 @@ def plot(found: Study, title: str) -> str:
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(top=1)
     axes[1].legend(frameon=False, labelcolor=INK, fontsize=9)
-    return svg(figure)
+    return svg_file(figure)
