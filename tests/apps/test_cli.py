@@ -142,9 +142,9 @@ def _heeding_ctrl_c() -> None:
 def test_an_interrupted_training_keeps_its_weights_and_goes_on(how: signal.Signals, desk: Path, veriscope: Any) -> None:
     words = ["train", "low", "high", "--out", "stopped", "--epochs", 400, *TINY, "--members", 1]
     process = type_in_a_process(words, desk)
-    told = desk / "stopped" / "recipe.json"
+    told = desk / "stopped" / "recipe.json"  # replaced as a whole, so never half there
     for _ in range(600):
-        if (told.exists() and '"members": 1' in told.read_text()) or process.poll() is not None:
+        if (told.exists() and json.loads(told.read_text())["members"] == 1) or process.poll() is not None:
             break
         time.sleep(0.1)
     process.send_signal(how)

@@ -310,7 +310,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout) < 600  # MB, with Python and its libraries
+    assert int(run.stdout) < 1000  # MB of 4,300, with Python and its libraries; 400 on an idle machine
 
 
 # OME-Zarr of others
