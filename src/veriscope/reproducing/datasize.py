@@ -105,7 +105,7 @@ def _plain(patches: Patches, count: int, seed: int) -> Iterator[tuple[Any, Any]]
 
 
 def plot(found: Study, title: str) -> str:
-    """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition; dashed: the input."""
+    """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition, dashed what the input is."""
     figure, axes = chart(9.0, 3.4, 2)
     for panel, name in zip(axes, FIGURES, strict=True):
         for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
