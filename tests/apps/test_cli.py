@@ -142,8 +142,9 @@ def _heeding_ctrl_c() -> None:
 def test_an_interrupted_training_keeps_its_weights_and_goes_on(how: signal.Signals, desk: Path, veriscope: Any) -> None:
     words = ["train", "low", "high", "--out", "stopped", "--epochs", 400, *TINY, "--members", 1]
     process = type_in_a_process(words, desk)
+    told = desk / "stopped" / "recipe.json"
     for _ in range(600):
-        if (desk / "stopped" / "member-0.safetensors").exists() or process.poll() is not None:
+        if (told.exists() and '"members": 1' in told.read_text()) or process.poll() is not None:
             break
         time.sleep(0.1)
     process.send_signal(how)

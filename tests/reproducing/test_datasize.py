@@ -28,6 +28,13 @@ def test_small_sets_are_parts_of_larger_ones(found) -> None:  # type: ignore[no-
         first(many, 6, seed=0)
 
 
+def test_patches_of_stacks_that_are_projected_are_kept_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = simulate("flywing", tmp_path_factory.mktemp("wing") / "set", scale="tiny")
+    wing = material("flywing", experiment("flywing"), folder, "tiny", seed=0)
+    few = first(wing.patches, 3, seed=0)
+    assert (few.low.shape, few.axes_out) == ((3, 1, 12, 32, 32), "YX")
+
+
 def test_a_study_has_a_point_for_each_number_and_condition(found) -> None:  # type: ignore[no-untyped-def]
     heard: list[tuple[int, int]] = []
     given = found.recipe, found.patches, found.check, found.tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from veriscope.reproducing.reproduce import Run, Voice
 
 SCALES = ("tiny", "small", "paper")
+MARK = "made-by-veriscope-reproduce.txt"  # only folders that hold it are gone on in, or replaced
 STUDY, PLOT = "data-size.json", "data-size.svg"
 STUDY_MINUTES = 2.0  # for each number of patches
 
@@ -89,17 +91,17 @@ def reproduce(
         raise VeriscopeError(f"--data {data} is no folder. Give the one that holds train_data and test_data.")
     counts = None if patches is None else _counts(patches)
 
-    from veriscope.reproducing.experiments import experiment as known
-    from veriscope.reproducing.reproduce import DATA, MODEL, Run
+    from veriscope.reproducing.experiments import experiment as known_experiment
+    from veriscope.reproducing.reproduce import Run
 
-    chosen = known(experiment)
+    known_experiment(experiment)
     folder = out or Path(experiment)
     run = Run(experiment, scale, seed, data, minutes, members, words.axes_of_pairs(axes), device)
     if dry_run:
         _show_plan(run, folder, counts)
         return
-    _refuse(folder, (DATA, MODEL), overwrite)
-    with files.no_empty_folder(folder):
+    with _tidy(folder):
+        _own(folder, overwrite)
         if counts is not None:
             _study(run, folder, counts, minutes or STUDY_MINUTES)
             return
@@ -116,13 +118,14 @@ def reproduce(
         report = folder / f"{condition}.html"
         if report.exists():
             console.show(f"Report: {report.resolve()}")
-    assert chosen
 
 
 def _counts(text: str) -> list[int]:
-    found = words.sizes("--patches", text)
-    assert found is not None
-    return sorted(set(found))
+    """``16,64,256``, in order."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise VeriscopeError(f"--patches {text} is not understood. Give whole numbers above 0, such as 16,64,256.")
+    return sorted({int(part) for part in parts})
 
 
 def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
@@ -143,16 +146,26 @@ def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
     console.facts("Plan (nothing is done)", told)
 
 
-def _refuse(folder: Path, ours: tuple[str, ...], overwrite: bool) -> None:
-    """Go on in a folder of ours; leave others alone."""
-    import shutil
-
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir() or not any((folder / name).exists() for name in (*ours, STUDY)):
+def _own(folder: Path, overwrite: bool) -> None:
+    """Make `folder`, or go on in it (or begin anew) where it is ours; leave others alone."""
+    begun = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if begun and not (folder / MARK).is_file():
         raise OutputError(f"{folder} exists and was not made by veriscope reproduce. Choose another --out.")
-    if overwrite:
+    if begun and overwrite:
         shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("veriscope reproduce goes on in this folder, or replaces it with --overwrite.\n")
+
+
+@contextmanager
+def _tidy(folder: Path) -> Iterator[None]:
+    """Where nothing came of it, not even the folder stays."""
+    with files.no_empty_folder(folder):
+        try:
+            yield
+        finally:
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == [MARK]:
+                (folder / MARK).unlink()
 
 
 def _voice() -> Voice:

@@ -75,6 +75,7 @@ def tubules(
     from veriscope.simulate.tubules import Tubules
 
     words.positive("--radius", radius)
+    words.positive("--pixel", pixel)
     step = pixel / 2
     structure = Tubules(step_um=step, kmax=min(step / (2 * pi * radius), 0.25))
     _simulate(

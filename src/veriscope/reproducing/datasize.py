@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,16 +96,15 @@ def first(patches: Patches | ArrayPatches, count: int, seed: int) -> ArrayPatche
             raise TrainingError(f"There are {len(patches)} patches only, not {count}. Ask for fewer.")
         order = np.random.default_rng(seed).permutation(len(patches))[:count]
         return ArrayPatches(patches.low[order], patches.high[order], patches.axes, patches.name)
-    low, high = zip(*_plain(patches, count, seed), strict=True)
-    return array_patches(np.stack(low), np.stack(high), "SC" + patches.axes)
-
-
-def _plain(patches: Patches, count: int, seed: int) -> Iterator[tuple[Any, Any]]:
-    return (patches.plain(index, seed) for index in range(count))
+    lows, highs = zip(*(patches.plain(index, seed) for index in range(count)), strict=True)
+    low, high = np.stack(lows), np.stack(highs)
+    if high.ndim < low.ndim:  # planes of stacks that are projected
+        high = high[:, :, None]
+    return array_patches(low, high, "SC" + patches.axes)
 
 
 def plot(found: Study, title: str) -> str:
-    """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition, dashed what the input is."""
+    """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition; dashed the input's."""
     figure, axes = chart(9.0, 3.4, 2)
     for panel, name in zip(axes, FIGURES, strict=True):
         for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
