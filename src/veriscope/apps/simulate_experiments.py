@@ -25,7 +25,9 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0,
         scale: Annotated[
             str,
-            typer.Option(metavar="|".join(SCALES), help="tiny to try, small for two cores, paper for its own sizes."),
+            typer.Option(
+                metavar="|".join(SCALES), help="tiny: to try. small: for two cores. paper: as large as in the paper."
+            ),
         ] = "small",
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
         dry_run: Annotated[
