@@ -26,7 +26,7 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         scale: Annotated[
             str,
             typer.Option(
-                metavar="|".join(SCALES), help="tiny: to try. small: for two cores. paper: as large as in the paper."
+                metavar="|".join(SCALES), help="tiny: to try. small: for two cores. paper: as large as there."
             ),
         ] = "small",
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
