@@ -42,7 +42,10 @@ def reproduce(
             help="tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",
         ),
     ] = "small",
-    minutes: Annotated[float | None, typer.Option(help="Time for training, instead of what the scale says.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time for training, instead of what the scale says; with --patches for each network."),
+    ] = None,
     members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
     data: Annotated[
         Path | None,

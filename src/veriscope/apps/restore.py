@@ -140,9 +140,10 @@ def restore(
 ) -> None:
     """Restore images of any size with a trained model.
 
-    Reads TIFF, OME-TIFF, ImageJ hyperstacks and OME-Zarr; writes OME-TIFF or OME-Zarr with axes, voxel size and time
-    step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result. For every
-    image it says whether it is like those of the training, so that you know how far to trust the result.
+    The model knows what it does: less noise, a surface as a flat image, a stack as sharp along Z as across, finer
+    pixels. Reads TIFF, OME-TIFF, ImageJ hyperstacks and OME-Zarr; writes OME-TIFF or OME-Zarr with axes, voxel size and
+    time step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result. For
+    every image it says whether it is like those of the training, so that you know how far to trust the result.
 
     Examples:
     veriscope restore new.tif --model model --out restored.ome.tif

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from veriscope.apps import console, files, words
-from veriscope.simulate.standins import SCALES, STANDINS, StandIn
+from veriscope.images.conditions import TRAINING
+from veriscope.simulate.standins import INPUT, SCALES, STANDINS, StandIn
 
 
 def commands() -> Iterator[tuple[str, Callable[..., None]]]:
@@ -23,7 +24,10 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for the images.")],
         seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0,
         scale: Annotated[
-            str, typer.Option(metavar="|".join(SCALES), help="tiny to try, small for two cores, paper as published.")
+            str,
+            typer.Option(
+                metavar="|".join(SCALES), help="tiny: to try. small: for two cores. paper: as large as there."
+            ),
         ] = "small",
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
         dry_run: Annotated[
@@ -36,12 +40,14 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
     light = f", at {len(stand.levels)} levels of light" if stand.levels else ""
     run.__doc__ = f"""{stand.about[0].upper()}{stand.about[1:]}.
 
-    Voxels of {voxel} um{light}. Writes train_data and test_data with a folder for each kind of image, ready for
-    `veriscope train` and `veriscope judge`, and beside them every drawn parameter.
+    Voxels of {voxel} um{light}. Writes train_data and test_data, with a folder for each kind of image (GT is the truth)
+    and one of parameters: all that chance decided.
 
     Examples:
     veriscope simulate {name} --out {name}
-    veriscope simulate {name} --out {name} --scale tiny --seed 1
+    veriscope simulate {name} --out tiny --scale tiny --seed 1
+    veriscope train {_material(stand, Path(name))} --out model
+    veriscope judge {name} --model model
     """
     return run
 
@@ -64,3 +70,12 @@ def _simulate(name: str, out: Path, seed: int, scale: str, overwrite: bool, dry_
     with files.no_empty_folder(out), console.bar(f"Simulating {name}") as progress:
         experiments.simulate(name, out, seed, scale, overwrite, progress)
     console.show(f"{name}: {counts[0]} fields for training and {counts[2]} for judging in {out}")
+    console.show(f"  veriscope train {_material(stand, out)} --out MODEL")
+    console.show(f"  veriscope judge {out} --model MODEL")
+
+
+def _material(stand: StandIn, out: Path) -> str:
+    """What veriscope train is told to learn from these images."""
+    if stand.subsample == 1:
+        return str(out)
+    return f"{out / TRAINING / INPUT} --task isotropic --psf {stand.optics.psf}"

@@ -120,8 +120,8 @@ def train(
         typer.Option(
             metavar="matched|random|fixed",
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
-            "values. random (the paper, presets, and projections): percentiles of each, drawn for each patch. fixed: 2 "
-            "and 99.8 of each.",
+            "values. random (usual for presets, projections, and where HIGH has other channels): percentiles of each, "
+            "drawn for each patch. fixed: 2 and 99.8 of each.",
             rich_help_panel=PATCHES,
         ),
     ] = None,
@@ -161,8 +161,9 @@ def train(
 ) -> None:
     """Train an ensemble of networks on pairs of images, and write it to a folder.
 
-    LOW and HIGH are folders whose files have the same names, or two files; the axis S in a file means samples. The best
-    weights so far are always on disk. Ctrl-C stops and keeps them; the same command with --resume goes on.
+    LOW and HIGH are folders whose files have the same names, or two files; the axis S in a file means samples. A
+    published data set, a folder with train_data in it, is LOW alone. The best weights so far are always on disk. Ctrl-C
+    stops and keeps them; the same command with --resume goes on.
 
     Examples:
     veriscope train low high --axes ZYX --out model --minutes 20
