@@ -65,7 +65,7 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "planaria": Experiment("restore", "ZYX", "planaria", NLM),
-    "tribolium": Experiment("restore", "ZYX", "tribolium", NLM),
+    "tribolium": Experiment("restore", "ZYX", "tribolium", NLM, foreground=None),  # half of a field is empty
     "flywing": Experiment("project", "ZYX", "flywing", NLM),
     "drosophila": Experiment("isotropic", "YX", "drosophila", isotropy=True),
     "retina": Experiment("isotropic", "YX", "retina", isotropy=True),
