@@ -26,7 +26,8 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         scale: Annotated[
             str,
             typer.Option(
-                metavar="|".join(SCALES), help="tiny: to try. small: for two cores. paper: as large as there."
+                metavar="|".join(SCALES),
+                help="tiny: to try. small: for two cores. paper: as large as the images of the paper.",
             ),
         ] = "small",
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
