@@ -56,6 +56,16 @@ def test_a_published_isotropic_file_needs_only_the_distance_of_planes(saved: Pat
     assert load("out").recipe.upsample == (5.0, 1.0, 1.0)
 
 
+def test_a_simulated_folder_is_trained_from_as_it_is(desk: Path, veriscope: Any) -> None:
+    assert veriscope("simulate", "drosophila", "--scale", "tiny", "--out", "d").code == 0
+    done = veriscope("train", "d", "--task", "isotropic", "--psf", "none", "--out", "iso", "--patch", "32,32", *QUICK)
+    assert done.code == 0, done.err
+    assert veriscope("simulate", "granules", "--fields", "4", "--size", "32,32", "--out", "g").code == 0
+    done = veriscope("train", "g", "--out", "granules", "--patch", "16,16", *QUICK)
+    assert done.code == 0, done.err
+    assert "4 (3 to train, 1 to check)" in done.out
+
+
 def test_two_channels_become_one(desk: Path, veriscope: Any) -> None:
     (desk / "two").mkdir()
     for path in (desk / "low").iterdir():

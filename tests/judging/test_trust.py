@@ -76,3 +76,20 @@ def test_it_reads_as_a_table(members: int) -> None:
 def test_a_constant_prediction_is_not_trusted() -> None:
     mean, scale, truth = field(5)
     assert measure(np.ones_like(mean), scale, truth) is None
+
+
+def test_the_views_of_a_network_count_as_one_network() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(40, 40))
+    means = truth + rng.normal(scale=[[[0.1]], [[0.2]], [[0.3]], [[0.4]]], size=(4, 40, 40))  # a, b from one side; a, b
+    scales = np.full(means.shape, 0.2)
+    seen = measure(means, scales, truth, views=2)
+    assert seen is not None
+    assert list(seen.reliability) == [1, 2]
+    both = measure(means[[0, 2]], scales[[0, 2]], truth)
+    assert both is not None
+    everything = measure(means, scales, truth)
+    assert everything is not None
+    assert seen.log_likelihood[2] == pytest.approx(everything.log_likelihood[4], rel=1e-6)
+    assert seen.reliability[2][0].ece == pytest.approx(everything.reliability[4][0].ece, rel=1e-5)
+    assert seen.log_likelihood[1] == pytest.approx(both.log_likelihood[2], rel=0.02)  # matched to the truth apart

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from veriscope.classical.tune import best_non_local_means
-from veriscope.errors import DataError, TrainingError
+from veriscope.errors import DataError, OutputError, TrainingError
 from veriscope.images.conditions import pooled, read_conditions
 from veriscope.networks.folder import load
 from veriscope.patches.npz import save_npz
@@ -58,14 +58,18 @@ def test_what_is_done_already_is_used_again(tmp_path: Path) -> None:
     again = reproduce(Run("ins1-granules", "tiny"), tmp_path, Voice(say=said.append))
     assert again.lines == first.lines
     assert not any("Simulating" in text for text in said)
+    assert "The networks are trained already" in said
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert (tmp_path / "model" / "member-0.safetensors").read_bytes() == weights
 
 
 def test_other_settings_are_not_mixed_with_what_is_there(tmp_path: Path) -> None:
     reproduce(Run("ins1-granules", "tiny"), tmp_path)
-    with pytest.raises(TrainingError, match="trained with other"):
+    with pytest.raises(OutputError, match=r"holds a run with another seed, which is left as it is\. Choose another"):
         reproduce(Run("ins1-granules", "tiny", seed=1), tmp_path)
+    with pytest.raises(TrainingError, match="trained with other"):
+        reproduce(Run("ins1-granules", "tiny", minutes=0.01), tmp_path)
+    assert json.loads((tmp_path / "data" / "parameters.json").read_text())["seed"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,9 @@ def test_data_that_do_not_fit_are_refused_in_words(tmp_path: Path, published: Pa
         experiment("fly")
     with pytest.raises(DataError, match="There is no folder"):
         reproduce(Run("planaria", "tiny", data=tmp_path / "nowhere"), tmp_path / "out")
+    wing = simulate("flywing", tmp_path / "wing", scale="tiny")
+    with pytest.raises(DataError, match="holds stacks with one plane for each: these are not the data of this"):
+        reproduce(Run("planaria", "tiny", data=wing), tmp_path / "out")
     shutil.copytree(published / "train_data", tmp_path / "half" / "train_data")
     (tmp_path / "half" / "test_data").mkdir()
     with pytest.raises(DataError, match=r"test_data' holds nothing to judge on\. Put the truths into a folder GT"):

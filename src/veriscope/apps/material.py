@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from veriscope.training.job import Source
 
 Sizes = Mapping[str, int]  # of an image along Z Y X
+LOW, HIGH = "low", "high"  # folders within one folder of pairs
+STACKS = "input"  # folder of stacks without a truth, as veriscope simulate writes it
 TASKS = ("restore", "project", "isotropic", "upsample")
 
 
@@ -118,7 +120,9 @@ def needs_high(low: Path) -> bool:
     """Whether LOW says nothing without HIGH: neither patches nor a folder that holds patches, or truths too."""
     from veriscope.images.conditions import TRAINING, holds_conditions, part
 
-    return not (low.suffix == ".npz" or (low / TRAINING).is_dir() or holds_conditions(part(low, TRAINING)))
+    if low.suffix == ".npz" or (low / TRAINING).is_dir() or holds_conditions(part(low, TRAINING)):
+        return False
+    return not ((low / LOW).is_dir() and (low / HIGH).is_dir())
 
 
 def read_material(
@@ -143,7 +147,11 @@ def read_material(
     if saved is not None:
         return _saved(task, saved, high, axes, degrading)
     if task == "isotropic":
-        return FromStacks(isotropic.read_stacks(low, axes, *degrading))
+        inside = conditions.part(low, conditions.TRAINING)
+        place = inside / STACKS if (inside / STACKS).is_dir() else inside
+        return FromStacks(isotropic.read_stacks(place, axes, *degrading))
+    if high is None and (low / LOW).is_dir() and (low / HIGH).is_dir():
+        return _pairs(task, low / LOW, low / HIGH, axes, factor)
     if high is None:
         found = conditions.read_conditions(conditions.part(low, conditions.TRAINING), words.axes_of_pairs(axes))
         console.note(f"all conditions are learned together: {', '.join(found)}.")

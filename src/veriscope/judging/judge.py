@@ -188,7 +188,7 @@ def judge(
         )
         rows += found
         kept += shown
-        trusts += _trusts(truth, restored)
+        trusts += _trusts(truth, restored, len(restored.means) // len(model))
         if undo:
             plane = _shown_plane(truth, restored)
         if progress is not None:
@@ -335,7 +335,7 @@ def _members(truth: Image, restored: Restoration, channel: int) -> Any:
         yield mean, scale
 
 
-def _trusts(truth: Image, restored: Restoration) -> Iterator[Trust]:
+def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     """Of every channel, for one time point after the other; nothing without scales."""
     if restored.scales is None:
         return
@@ -343,7 +343,7 @@ def _trusts(truth: Image, restored: Restoration) -> Iterator[Trust]:
     for channel in range(truth.size("C")):
         highs = (high for c, _, (high, _) in quality.volumes(truth, restored.mean) if c == channel)
         for high, (means, scales) in zip(highs, _members(truth, restored, channel), strict=True):
-            found = measure(means, scales, high)
+            found = measure(means, scales, high, views)
             if found is not None:
                 yield found
 

@@ -74,10 +74,11 @@ class Trust:
         return "\n".join(lines)
 
 
-def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any]) -> Trust | None:
+def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any], views: int = 1) -> Trust | None:
     """Trust in one volume: means and scales (M, *space), truth (*space), brought to the truth's range as for NRMSE.
 
-    None where the prediction is constant and cannot be compared.
+    `views` of each network are among the M, as of one that looks at xz and at yz slices: first one view by all
+    networks, then the next. They count as one network. None where the prediction is constant and cannot be compared.
     """
     y = quality.normalize_truth(truth)
     a, b = quality.affine_match(y, means.mean(0, dtype=np.float64))
@@ -87,15 +88,22 @@ def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any]) -> T
     y = y.ravel()[::every].astype(np.float32)
     mu = (a * means.reshape(len(means), -1)[:, ::every] + b).astype(np.float32)
     width = (abs(a) * scales.reshape(len(scales), -1)[:, ::every]).astype(np.float32)
-    counts = range(1, len(mu) + 1)
+    networks = len(mu) // views
+    of_one = np.arange(len(mu)).reshape(views, networks).T.ravel()  # all views of a network, then those of the next
+    mu, width = mu[of_one], width[of_one]
+    seen = {n: (mu[: n * views], width[: n * views]) for n in range(1, networks + 1)}
     histogram, _ = np.histogram(laplace.disagreement(mu, width), BINS, (0, 1))
     return Trust(
         pixels=y.size,
-        reliability={n: tuple(reliability(mu[:n], width[:n], y, eps) for eps in EPS) for n in counts},
-        log_likelihood={n: float(laplace.log_likelihood(mu[:n], width[:n], y).mean(dtype=np.float64)) for n in counts},
-        coverage={n: tuple(coverage(mu[:n], width[:n], y, level) for level in LEVELS) for n in counts},
+        reliability={n: tuple(reliability(*one, y, eps) for eps in EPS) for n, one in seen.items()},
+        log_likelihood={n: _likelihood(*one, y) for n, one in seen.items()},
+        coverage={n: tuple(coverage(*one, y, level) for level in LEVELS) for n, one in seen.items()},
         disagreement=histogram / y.size,
     )
+
+
+def _likelihood(mu: NDArray[Any], width: NDArray[Any], y: NDArray[Any]) -> float:
+    return float(laplace.log_likelihood(mu, width, y).mean(dtype=np.float64))
 
 
 def pool(parts: Sequence[Trust]) -> Trust:

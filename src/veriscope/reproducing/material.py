@@ -82,6 +82,11 @@ def _from_pairs(
 ) -> tuple[Recipe, Patches, Patches]:
     """All conditions together: one model restores them all."""
     pairs = pooled(read_conditions(part(folder, TRAINING), axes))
+    if pairs[0].projects != (chosen.task == "project"):
+        what = "stacks with one plane for each" if pairs[0].projects else "truths as deep as the images"
+        raise DataError(
+            f"'{folder}' holds {what}: these are not the data of this experiment. Choose the experiment they belong to."
+        )
     recipe = chosen.recipe(scale, pairs[0].low.size("C"), pairs[0].high.size("C"))
     training, checking, _ = pairs.split(check=CHECKED, test=0, seed=seed)
     cut: dict[str, Any] = {"shape": recipe.patch, "per_image": PER_IMAGE, "seed": seed}

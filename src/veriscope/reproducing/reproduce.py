@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from veriscope.classical.tune import best_non_local_means
-from veriscope.errors import VeriscopeWarning
+from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
@@ -21,6 +21,7 @@ from veriscope.judging.isotropy import isotropy
 from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
 from veriscope.judging.placing import place
 from veriscope.judging.report import write_report
+from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.experiments import Experiment, experiment
 from veriscope.reproducing.lines import TRIALS, smallest_distances
@@ -116,9 +117,16 @@ def data_of(run: Run, folder: Path, voice: Voice) -> Path:
     if run.data is not None:
         return run.data
     target = folder / DATA
-    if made_by(target) != json.loads(json.dumps(settings(run.name, run.seed, run.scale))):
+    there, wanted = made_by(target), json.loads(json.dumps(settings(run.name, run.seed, run.scale)))
+    if there is not None and there != wanted:
+        differing = [key for key in wanted if there.get(key) != wanted[key]]
+        raise OutputError(
+            f"'{folder}' holds a run with another {' and '.join(differing[:3])}, which is left as it is. Choose "
+            f"another folder (--out), or replace it (--overwrite)."
+        )
+    if there is None:
         with voice.step(f"Simulating {run.name} ({run.scale})") as progress:
-            simulate(run.name, target, run.seed, run.scale, overwrite=True, progress=progress)
+            simulate(run.name, target, run.seed, run.scale, progress=progress)
     return target
 
 
@@ -126,8 +134,11 @@ def _trained(run: Run, found: Material, folder: Path, voice: Voice) -> Ensemble:
     chosen = run.experiment
     minutes, epochs = chosen.length(run.scale, run.minutes)
     members = chosen.members_at(run.scale) if run.members is None else run.members
-    told = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epochs"
-    voice.say(f"Training {members} network{'s' if members > 1 else ''} for {told}")
+    told = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    if is_model(folder) and read_description(folder)["members"] >= members:
+        voice.say("The networks are trained already")
+    else:
+        voice.say(f"Training {members} network{'s' if members > 1 else ''} for {told}")
     with voice.training() as listener:
         return train(
             found.recipe,

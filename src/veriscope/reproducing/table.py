@@ -105,9 +105,9 @@ def _lines(outcome: Outcome) -> list[str]:
         columns.append(("ECE %", [_digits(None if line.ece is None else 100 * line.ece, 1) for line in lines]))
     papers = [figure(outcome.experiment, line.condition, line.method) for line in lines]
     for title, values in (
-        ("paper: NRMSE", [_digits(one.nrmse, 4) for one in papers]),
-        ("SSIM", [_digits(one.ssim, 3) for one in papers]),
-        ("Phi xz/yz", [_two(one.isotropy) for one in papers]),
+        ("paper NRMSE", [_digits(one.nrmse, 4) for one in papers]),
+        ("paper SSIM", [_digits(one.ssim, 3) for one in papers]),
+        ("paper Phi", [_two(one.isotropy) for one in papers]),
     ):
         if any(value != "-" for value in values):
             columns.append((title, values))
