@@ -28,12 +28,13 @@ def main(name: str, told: str | None) -> None:
     parser.add_argument("--record", action="store_true", help="write results/NAME-SCALE.txt too")
     given = parser.parse_args()
     began = time.monotonic()
+    again = given.out is not None and (given.out / "model").exists()
     run = Run(name, given.scale, given.seed, given.data, given.minutes, given.members, given.axes)
     with tempfile.TemporaryDirectory() as scratch:
         outcome = reproduce(run, given.out or scratch, Voice(say=lambda text: print(text, file=sys.stderr)))
     facts = ", ".join(f"{key} {value}" for key, value in outcome.facts.items() if value is not None)
     minutes = (time.monotonic() - began) / 60
-    text = f"{machine.header(name)}\n{facts}\n{minutes:.1f} minutes in all\n\n{outcome}\n"
+    text = f"{machine.header(name)}\n{facts}\n{minutes:.1f} minutes in all{', networks of an earlier run' if again else ''}\n\n{outcome}\n"
     print(text)
     if given.record:
         (HERE / "results" / f"{name}-{given.scale}.txt").write_text(text, encoding="utf-8")
