@@ -33,8 +33,8 @@ def main(name: str, told: str | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         outcome = reproduce(run, given.out or scratch, Voice(say=lambda text: print(text, file=sys.stderr)))
     facts = ", ".join(f"{key} {value}" for key, value in outcome.facts.items() if value is not None)
-    minutes = (time.monotonic() - began) / 60
-    text = f"{machine.header(name)}\n{facts}\n{minutes:.1f} minutes in all{', networks of an earlier run' if again else ''}\n\n{outcome}\n"
+    spent = f"{(time.monotonic() - began) / 60:.1f} minutes in all{', networks of an earlier run' if again else ''}"
+    text = f"{machine.header(name)}\n{facts}\n{spent}\n\n{outcome}\n"
     print(text)
     if given.record:
         (HERE / "results" / f"{name}-{given.scale}.txt").write_text(text, encoding="utf-8")
