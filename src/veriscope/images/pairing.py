@@ -40,9 +40,10 @@ class Pair:
         differing = [a for a in ax.ORDER if a not in free and self.low.size(a) != self.high.size(a)]
         if differing:
             sizes = ", ".join(f"{a} {self.low.size(a)} against {self.high.size(a)}" for a in differing)
+            only = ", or high a single plane, to which the stack is projected" if differing == ["Z"] else ""
             raise DataError(
                 f"Low and high image of pair '{self.name}' differ in size: low is {_shape(self.low)}, "
-                f"high is {_shape(self.high)} ({sizes}). Both must show the same place at the same size."
+                f"high is {_shape(self.high)} ({sizes}). Both must show the same place at the same size{only}."
             )
 
     @property
