@@ -194,9 +194,7 @@ def test_shares_that_leave_nothing_to_train_on_are_told(check, test):
 def test_a_truth_of_a_stack_has_as_many_planes_or_a_single_one():
     stack = image(12, 8, 9, axes="ZYX")
     assert Pair(stack, image(1, 8, 9, axes="ZYX")).projects
-    with pytest.raises(
-        DataError, match=r"\(Z 12 against 3\)\. Both must .* same size, or high a single plane"
-    ):
+    with pytest.raises(DataError, match=r"\(Z 12 against 3\)\. Both must .* same size, or high a single plane"):
         Pair(stack, image(3, 8, 9, axes="ZYX"))
     with pytest.raises(DataError, match=r"at the same size\.$"):
         Pair(stack, image(12, 8, 10, axes="ZYX"))
