@@ -41,7 +41,7 @@ def test_every_experiment_runs_from_images_to_table(name: str, tmp_path: Path) -
         for line in done.lines:
             assert line.nrmse is not None
             assert 0 < line.nrmse < 1
-            assert (line.isotropy is not None) == chosen.isotropy
+            assert (line.isotropy is not None) == chosen.isotropic
             assert (line.resolved_um is not None) == chosen.lines
         assert (tmp_path / "out" / f"{condition}.html").exists()
     assert load(tmp_path / "out" / "model").recipe.task == chosen.task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from veriscope.errors import DataError
@@ -27,13 +27,16 @@ class Experiment:
     axes: str  # of what the network is given
     preset: str  # of `Recipe.paper`
     rival: str | None = None  # what it has to beat beside its input
-    small: dict[str, Any] = field(default_factory=dict)  # changes to the usual recipe at the scale small
     minutes: float = 8.0  # of training at the scale small
     members: int = 2
     foreground: float | None = 0.4  # as in `cut_patches`
-    isotropy: bool = False  # Phi is measured
     lines: bool = False  # the resolution of two tubules is measured
     enhances: bool = False  # the truth is sharper than any microscope sees
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether Phi is measured, and stacks without a truth will do."""
+        return self.task == "isotropic"
 
     def recipe(self, scale: str, channels_in: int, channels_out: int) -> Recipe:
         """The network for images with so many channels, and its training."""
@@ -44,7 +47,7 @@ class Experiment:
         settings: dict[str, Any] = {"axes": self.axes, "task": self.task, **channels}
         if scale == "tiny":
             return Recipe(**settings, **_TINY, patch=(8, 32, 32)[-len(dims) :])
-        return Recipe(**settings, **{**_SMALL[dims], **self.small})
+        return Recipe(**settings, **_SMALL[dims])
 
     def length(self, scale: str, minutes: float | None) -> tuple[float | None, int | None]:
         """Minutes or epochs of training."""
@@ -67,9 +70,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "planaria": Experiment("restore", "ZYX", "planaria", NLM),
     "tribolium": Experiment("restore", "ZYX", "tribolium", NLM, foreground=None),  # half of a field is empty
     "flywing": Experiment("project", "ZYX", "flywing", NLM),
-    "drosophila": Experiment("isotropic", "YX", "drosophila", isotropy=True),
-    "retina": Experiment("isotropic", "YX", "retina", isotropy=True),
-    "liver": Experiment("isotropic", "YX", "liver", isotropy=True),
+    "drosophila": Experiment("isotropic", "YX", "drosophila"),
+    "retina": Experiment("isotropic", "YX", "retina"),
+    "liver": Experiment("isotropic", "YX", "liver"),
     "ins1-tubules": Experiment("restore", "YX", "ins1", lines=True, enhances=True, minutes=5.0),
     "ins1-granules": Experiment("restore", "YX", "ins1", enhances=True, minutes=5.0),
     "hela": Experiment("restore", "YX", "hela", lines=True, enhances=True, minutes=5.0),

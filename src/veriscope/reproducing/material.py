@@ -56,11 +56,10 @@ def material(
     if found is not None:
         patches, check = load_npz(found).split(CHECKED)
         recipe = chosen.recipe(scale, patches.channels_in, patches.channels_out)
-        if chosen.task == "isotropic":
+        if chosen.isotropic:
             recipe = recipe.change(upsample=(standin(name).subsample, 1.0, 1.0))
-        recipe = _fitted(recipe, patches.shape)
-        learned: tuple[Recipe, Any, Any] = recipe, patches, check
-    elif chosen.task == "isotropic":
+        learned: tuple[Recipe, Any, Any] = recipe.change(patch=patches.shape), patches, check
+    elif chosen.isotropic:
         learned = _from_stacks(name, chosen, folder, scale, seed, axes)
     else:
         learned = _from_pairs(chosen, folder, scale, seed, axes)
@@ -68,7 +67,7 @@ def material(
     tests = read_conditions(testing, axes, finer=learned[0].finer) if holds_conditions(testing) else {}
     unknown: tuple[Image, ...] = ()
     if not tests:
-        if not (chosen.isotropy and holds_images(testing)):
+        if not (chosen.isotropic and holds_images(testing)):
             raise DataError(
                 f"'{testing}' holds nothing to judge on. Put the truths into a folder GT and the images of each "
                 f"condition into one beside it."
@@ -103,11 +102,11 @@ def _from_stacks(
     stacks = [read_image(path, axes=_of_low(axes)) for path in list_images(inside)]
     stand = standin(name)
     z, x = (stacks[0].voxel(letter) for letter in "ZX")
-    known = z is not None and x is not None
-    factor = z / x if z is not None and x is not None else stand.subsample
-    pixel = x if known and x is not None else stand.voxel_size[-1]
+    if z is None or x is None:
+        z, x = stand.subsample * stand.voxel_size[-1], stand.voxel_size[-1]
+    factor = z / x
     recipe = chosen.recipe(scale, stacks[0].size("C"), stacks[0].size("C")).change(upsample=(factor, 1.0, 1.0))
-    kernel = stand.optics.on((pixel, pixel, pixel)).rotated(pixel)
+    kernel = stand.optics.on((x, x, x)).rotated(x)
     cut: dict[str, Any] = {"shape": recipe.patch, "per_image": PER_IMAGE, "seed": seed}
     cut |= {"foreground": chosen.foreground, "normalize": "shared"}
     halves = []
@@ -117,11 +116,6 @@ def _from_stacks(
             warnings.filterwarnings("ignore", "No position", VeriscopeWarning)  # some planes hold nothing
             halves.append(cut_patches(pairs, **cut))
     return recipe, halves[0], halves[1]
-
-
-def _fitted(recipe: Recipe, shape: tuple[int, ...]) -> Recipe:
-    """The recipe for patches that are cut already."""
-    return recipe.change(patch=shape[-len(recipe.patch) :])
 
 
 def _of_low(axes: str | tuple[str, str] | None) -> str | None:

@@ -180,7 +180,7 @@ def _flat(pair: Pair) -> Image:
 
 
 def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: Pairs) -> list[Line]:
-    phi = _isotropies(model, pairs, run.device) if run.experiment.isotropy else {}
+    phi = _isotropies(model, pairs, run.device) if run.experiment.isotropic else {}
     found = []
     for row in judged.overall:
         method = {RESTORATION: NETWORK, judged.methods[0]: INPUT}.get(row.method, row.method)

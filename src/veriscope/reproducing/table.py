@@ -73,21 +73,25 @@ class Outcome:
 def _behind(ours: Line, other: Line) -> list[str]:
     """The figures in which `other` is as good or better."""
     found = []
-    if _both(ours.nrmse, other.nrmse) and not ours.nrmse < other.nrmse:  # type: ignore[operator]
+    if _reaches(other.nrmse, ours.nrmse):
         found.append("NRMSE")
-    if _both(ours.ssim, other.ssim) and not ours.ssim > other.ssim:  # type: ignore[operator]
+    if _reaches(ours.ssim, other.ssim):
         found.append("SSIM")
-    if ours.isotropy is not None and other.isotropy is not None:
-        off = [sum(abs(1 - phi) for phi in line) for line in (ours.isotropy, other.isotropy)]
-        if not off[0] < off[1]:
-            found.append("Phi")
-    if _both(ours.resolved_um, other.resolved_um) and not ours.resolved_um < other.resolved_um:  # type: ignore[operator]
+    if _reaches(_off(other.isotropy), _off(ours.isotropy)):
+        found.append("Phi")
+    if _reaches(other.resolved_um, ours.resolved_um):
         found.append("resolution")
     return found
 
 
-def _both(*values: float | None) -> bool:
-    return all(value is not None for value in values)
+def _reaches(one: float | None, other: float | None) -> bool:
+    """Whether both are known and `one` is at most `other`."""
+    return one is not None and other is not None and one <= other
+
+
+def _off(phi: tuple[float, float] | None) -> float | None:
+    """How far from isotropic."""
+    return None if phi is None else sum(abs(1 - part) for part in phi)
 
 
 def _lines(outcome: Outcome) -> list[str]:

@@ -99,11 +99,7 @@ def denoised(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool
     """Volumes at every light level. Training truths have the noise of full light, those of tests (`exact`) none."""
     drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
     scene = stand.structure.apply(drawn["structure"])
-    light = np.asarray(scene.light)
-    if stand.optics.background is not None:
-        drawn["background"] = stand.optics.background.draw(rng, shape, stand.voxel_size)
-        light = light + np.asarray(stand.optics.background.apply(drawn["background"]).light)
-    seen = convolve(light, stand.optics.on(stand.voxel_size))
+    seen = blurred_light(stand, rng, drawn, np.asarray(scene.light))
     if stand.optics.depth is not None:
         seen = stand.optics.depth.apply(seen, _three(stand.voxel_size))
     images = _at_levels(stand, rng, drawn, scene.light, seen, seen, exact)
@@ -116,15 +112,9 @@ def projected(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: boo
     """Stacks of a curved epithelium at every light level, and the membranes in their own plane as truth."""
     drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
     scene = stand.structure.apply(drawn["structure"])
-    light = np.asarray(scene.light)
-    if stand.optics.background is not None:
-        drawn["background"] = stand.optics.background.draw(rng, shape, stand.voxel_size)
-        light = light + np.asarray(stand.optics.background.apply(drawn["background"]).light)
-    psf = stand.optics.on(stand.voxel_size)
-    images = _at_levels(
-        stand, rng, drawn, scene.light, convolve(light, psf), convolve(np.asarray(scene.target), psf), exact
-    )
-    images[TRUTH] = scene.target.with_array(np.asarray(images[TRUTH]))
+    seen = blurred_light(stand, rng, drawn, np.asarray(scene.light))
+    flat = convolve(np.asarray(scene.target), stand.optics.on(stand.voxel_size))
+    images = _at_levels(stand, rng, drawn, scene.light, seen, flat, exact)
     images[HEIGHT] = scene.height
     images[LABELS] = scene.labels
     return Taken(images, drawn)
@@ -160,7 +150,7 @@ def enhanced(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool
 
 
 def blurred_light(stand: StandIn, rng: np.random.Generator, drawn: Drawn, light: NDArray[Any]) -> Pixels:
-    """Light of a plane, with a background of its own that is noted in `drawn`, through the microscope."""
+    """Light of a volume or a plane, with a background of its own that is noted in `drawn`, through the microscope."""
     if stand.optics.background is not None:
         drawn["background"] = stand.optics.background.draw(rng, light.shape, stand.voxel_size)
         light = light + np.asarray(stand.optics.background.apply(drawn["background"]).light)
@@ -177,13 +167,12 @@ def _at_levels(
         name: like.with_array(to_integers(camera.apply(seen, drawn["camera"][name])))
         for name, camera in cameras.items()
     }
-    axes = like.axes[-truth.ndim :]
     if exact:
-        images[TRUTH] = Image(_expected(stand.camera, truth), axes)
+        full = _expected(stand.camera, truth)
     else:
         drawn["camera"][TRUTH] = stand.camera.draw(rng)
-        images[TRUTH] = Image(to_integers(stand.camera.apply(truth, drawn["camera"][TRUTH])), axes)
-    images[TRUTH] = Image(images[TRUTH].array, axes, like.voxel_size[-truth.ndim :] if like.voxel_size else None)
+        full = to_integers(stand.camera.apply(truth, drawn["camera"][TRUTH]))
+    images[TRUTH] = Image(full, like.axes[-truth.ndim :], stand.voxel_size[-truth.ndim :])
     return images
 
 
