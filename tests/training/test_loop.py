@@ -142,6 +142,13 @@ def test_a_time_budget_is_planned_and_kept(blobs: Any) -> None:
     assert told[-1].done == 1.0
 
 
+def test_a_budget_that_is_over_at_once_still_gives_checked_members(blobs: Any, tmp_path: Path) -> None:
+    """As on a busy machine: the steps that are timed for the plan take all the time there is."""
+    ensemble = vs.train(TINY, blobs(), blobs(), members=3, minutes=1e-6, folder=tmp_path / "model", progress=False)
+    assert [row["member"] for row in ensemble.facts["history"]] == [0, 1, 2]
+    assert len(vs.load(tmp_path / "model")) == 3
+
+
 @pytest.mark.parametrize("broken", ["patches", "check"])
 def test_nan_stops_with_advice(blobs: Any, broken: str) -> None:
     sources = {"patches": blobs(), "check": blobs()} | {broken: blobs(broken=True)}

@@ -89,6 +89,7 @@ class Member:
             state.seconds = time.monotonic() - started
             if state.plan is None and len(timed) > TIMED_STEPS:
                 state.plan = self._planned(float(np.median(timed[1:])) * (1 + CHECK_SHARE / 2))
+                ends = state.step >= state.plan.steps  # no time is left: what there is is checked and written
             if state.plan:
                 state.progress += (1 - state.progress) / max(state.plan.steps - state.step + 1, 1)
             if ends:
