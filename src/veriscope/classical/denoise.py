@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from veriscope import axes as axes_of
+from veriscope.classical.method import Method
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -83,3 +84,19 @@ def _each(image: Any, function: Any) -> Any:
     for place in np.ndindex(*outer):
         result[place] = function(moved[place])
     return image.with_array(axes_of.move(result, order, word))
+
+
+METHODS = (
+    Method(
+        "nlm",
+        "non-local means",
+        "restore",
+        non_local_means,
+        usual={"h": 1.3, "patch": 5, "distance": 3},
+        grid={"h": (0.6, 0.9, 1.3, 1.8, 2.5), "patch": (3, 5), "distance": (2, 3, 5)},
+        in_noise=frozenset({"h"}),
+        climbs="h",
+        source="Buades, Coll and Morel 2005",
+        library="scikit-image",
+    ),
+)
