@@ -229,6 +229,8 @@ def test_images_without_z_and_nan_are_refused(found: Project) -> None:
         stack[2, 3, 4] = bad
         with pytest.raises(DataError, match="NaN or infinite"):
             found(stack)
+    with pytest.raises(DataError, match="too large for 32 bit"):
+        found(np.linspace(0, 1e60, 320).reshape(5, 8, 8))
 
 
 @each_surface

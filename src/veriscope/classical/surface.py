@@ -63,7 +63,8 @@ def by_stack(
 ) -> Projected[Picture]:
     """`work` on every time point of an Image, or on an array Z Y X; it makes C Y X and a height Y X of C Z Y X.
 
-    Images are read time point by time point. Raises AxesError where there is no Z, DataError for NaN.
+    Images are read time point by time point. Raises AxesError where there is no Z, DataError for NaN and for
+    values that float32 cannot hold.
     """
     image: Image = _as_image(stack)
     if not 0 <= channel < image.size("C"):
@@ -80,7 +81,12 @@ def by_stack(
         volumes = moved.read(*place)
         if not np.isfinite(volumes).all():
             raise DataError("The stack holds NaN or infinite values. Mask or replace them first.")
-        flat[place], height[place] = work(volumes)
+        with np.errstate(over="ignore"):
+            flat[place], height[place] = work(volumes)
+        if not np.isfinite(flat[place]).all():
+            raise DataError(
+                "The stack holds values too large for 32 bit floating point. Divide them by a constant first."
+            )
     pictures: list[Any] = [flat[0], height]
     if stack is image:
         axes = image.axes.replace("Z", "")
