@@ -1,0 +1,164 @@
+"""veriscope project: the surface in stacks as flat images, without a network."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, files, words
+from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from veriscope.classical.surface import Projected
+    from veriscope.images.image import Image
+
+METHODS = ("premosa", "mincost", "sme", "max")
+SETTINGS = "Settings of methods"
+OF_METHOD = {"block": "premosa", "blur": "mincost"}  # by option
+
+
+def project(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="STACK...", help="Stacks: files, folders, or patterns such as 'day1/*.tif'.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one stack.")
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(METHODS),
+            help="PreMosa, minimum-cost surface, SME (smooth manifold extraction), or the maximum along Z.",
+        ),
+    ] = METHODS[0],
+    height: Annotated[
+        bool,
+        typer.Option("--height", help="Also write the plane of the surface, counted from 0: NAME.height.ome.tif."),
+    ] = False,
+    channel: Annotated[
+        int | None,
+        typer.Option(help="Find the surface in this channel, counted from 0, for all channels; the first if left out."),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TZYX, where they do not say so.")
+    ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS", help="Of premosa: width of its blocks, 20 if left out.", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    blur: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PIXELS", help="Of mincost: Gaussian before it looks, 2 if left out.", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
+) -> None:
+    """Flatten stacks to the surface in them, without a network.
+
+    For an epithelium or a wing in a stack. Unlike the maximum, the other methods leave out what lies above and below.
+    Time points are projected one by one; the pixels stay in their unit (float32). What a network makes of such stacks,
+    and how sure it is of it: veriscope train STACKS PLANES.
+
+    Examples:
+    veriscope project wing.tif --out flat.ome.tif --height
+    veriscope project 'day1/*.tif' --method mincost --out flat
+    veriscope project movie.ome.tif --method sme --channel 1 --axes TCZYX --out flat
+    """
+    settings = _settings(method, form, {"block": block, "blur": blur, "channel": channel})
+
+    from veriscope.images.reading import list_images, read_image
+
+    sources = list(dict.fromkeys(path for given in inputs for path in list_images(given)))
+    jobs = files.plan_outputs(sources, out, form, ["height"] if height else [], overwrite)
+    if dry_run:
+        rows = []
+        for job in jobs:
+            image = read_image(job.source, axes=axes)
+            results = ", ".join(path.name for path in job.outputs.values())
+            rows.append([str(job.source), f"{image.axes} {words.times(image.shape)}", results])
+        console.table("Plan (nothing is written)", ["input", "image", "results"], rows)
+        return
+    _project_all(jobs, method, settings, axes, overwrite)
+
+
+def _settings(method: str, form: str | None, given: dict[str, float | None]) -> dict[str, float]:
+    """What was said of the method; the rest is left to it."""
+    if method not in METHODS:
+        raise VeriscopeError(f"--method {method} is not known. Choose one of {', '.join(METHODS)}.")
+    if form not in (None, *files.FORMATS):
+        raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
+    settings = {option: value for option, value in given.items() if value is not None}
+    for option in settings:
+        if OF_METHOD.get(option, method) != method:
+            raise VeriscopeError(
+                f"--{option} is a setting of --method {OF_METHOD[option]}, not of {method}. Leave it out."
+            )
+    return settings
+
+
+def _project_all(
+    jobs: list[files.Job], method: str, settings: dict[str, float], axes: str | None, overwrite: bool
+) -> None:
+    """Project one after the other. A stack that cannot be used is reported and the others go on."""
+    from veriscope.classical.project import PROJECTIONS
+    from veriscope.images.reading import read_image
+
+    failed = []
+    for number, job in enumerate(jobs, start=1):
+        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+        try:
+            with files.existing(job.mean.parent), console.bar(title) as progress:
+                image = read_image(job.source, axes=axes)
+                _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
+        except (AxesError, DataError, ImageFormatError) as problem:
+            if len(jobs) == 1:
+                raise
+            failed.append(str(job.source))
+            console.fail(f"{job.source}: {problem}")
+            continue
+        console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+    if failed:
+        raise ImageFormatError(
+            f"{len(failed)} of {len(jobs)} stacks could not be projected: {', '.join(failed)}. The reasons stand "
+            f"above; the others are done."
+        )
+
+
+def _write(
+    image: Image,
+    job: files.Job,
+    flatten: Callable[[Image], Projected[Any]],
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Time point by time point, so that a movie does not have to fit in memory."""
+    from veriscope.images.writing import Writer, open_writer
+
+    times = image.size("T")
+    with ExitStack() as open_files:
+        writers: dict[str, Writer] = {}
+        for time in range(times):
+            span = slice(time, time + 1)
+            found = flatten(image.region(T=span) if "T" in image.axes else image)
+            for kind, picture in zip(("mean", "height"), found, strict=True):
+                if kind not in job.outputs:
+                    continue
+                if kind not in writers:
+                    shape = [times if letter == "T" else picture.size(letter) for letter in picture.axes]
+                    facts = (shape, picture.dtype, picture.axes, picture.voxel_size, picture.time_step, overwrite)
+                    writers[kind] = open_files.enter_context(open_writer(job.outputs[kind], *facts))
+                where = [span if letter == "T" else slice(None) for letter in picture.axes]
+                writers[kind].write(where, picture.array)
+            progress(time + 1, times)
