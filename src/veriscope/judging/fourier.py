@@ -24,6 +24,7 @@ CONE = 30.0  # degrees around the optical axis, or to either side of the plane a
 SMOOTHED = 3  # neighbouring rings that are averaged, by their number of frequencies
 FEWEST = 0.5  # rings are passed over whose threshold is above that
 LEAST = 8  # pixels along every axis
+WIDENED = 4.5  # frequencies that say the same: each has its mirror image, and the window joins neighbours (2 x 1.5^2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,10 @@ class Correlation:
     def resolution(self) -> float:
         """The period of the finest detail in which both agree, in `unit`: 1 / `crossing`.
 
-        The period of the finest ring where they agree throughout (`limited`).
+        Infinite where they agree in `nothing`; the period of the finest ring where they agree throughout (`limited`).
         """
+        if self.nothing:
+            return float("inf")
         found = self.crossing
         return 1 / (float(self.frequency[-1]) if found is None else found)
 
@@ -72,12 +75,17 @@ class Correlation:
 
     @property
     def nothing(self) -> bool:
-        """Whether the two do not even agree in the coarsest ring that tells anything."""
-        return bool(self.value[self.begin] < self.threshold[self.begin])
+        """Whether the agreement from the coarsest ring on, to any before the crossing, is what noise may have (3 sigma)."""
+        crossing = self.crossing
+        before = self.frequency < (np.inf if crossing is None else crossing)
+        if not before.any():
+            return True
+        agreement = np.cumsum((self.value * self.frequencies)[before])
+        return bool((agreement < 3 * np.sqrt(WIDENED * np.cumsum(self.frequencies[before]))).all())
 
     def __str__(self) -> str:
         if self.nothing:
-            return f"none: no agreement even over {self.resolution:.3g} {self.unit}"
+            return "none: both have no more in common than noise has by chance"
         least = "at least as fine as " if self.limited else ""
         return f"{least}{self.resolution:.3g} {self.unit}"
 
@@ -93,11 +101,11 @@ def ring_correlation(
 
     In every ring of frequencies, sum(F G*) / sqrt(sum |F|^2 sum |G|^2), of both images less their mean under a Hann
     window (a flatter one lets what is cut off at the borders pass for fine detail along Z). Rings are as wide as one
-    frequency of the longest side, in cycles per um, where voxels may be longer along Z; in cycles per pixel where the
-    voxel size is unknown. They end where the finest axis does, and the curve is smoothed over 3 rings. Of a stack,
-    "axial" takes only frequencies within 30 degrees of k_z, and ends where Z does; "lateral" those within 30 degrees
-    of the plane across it. All time points together, of one channel. Arrays are planes (Y X) or stacks (Z Y X), in
-    pixels.
+    frequency of the longer of Y and X (for "axial": of the shortest side), in cycles per um, where voxels may be
+    longer along Z; in cycles per pixel where the voxel size is unknown. They end where the finest axis does, and the
+    curve is smoothed over 3 rings. Of a stack, "axial" takes only frequencies within 30 degrees of k_z, and ends where
+    Z does; "lateral" those within 30 degrees of the plane across it. All time points together, of one channel. Arrays
+    are planes (Y X) or stacks (Z Y X), in pixels.
 
     The resolution is where the curve first falls below the threshold: 1/7 for two noisy acquisitions, each with half
     of the light of their sum; 1/2, which asks the same of one image against a truth without noise; or what noise of so
@@ -118,11 +126,11 @@ def ring_correlation(
     sizes, unit = _voxels(one, other, letters)
     shape = tuple(one.size(letter) for letter in letters)
     radius, allowed = _radii(shape, sizes, direction)
-    step = 1 / max(side * size for side, size in zip(shape, sizes, strict=True))
-    if direction == "axial":
-        finest = 1 / (2 * sizes[0])
+    steps = [1 / (side * size) for side, size in zip(shape, sizes, strict=True)]
+    if direction == "axial":  # a finer ring would hold a frequency or two
+        step, finest = max(steps), 1 / (2 * sizes[0])
     else:
-        finest = 1 / (2 * min(sizes if direction == "all" else sizes[1:]))
+        step, finest = min(steps[-2:]), 1 / (2 * min(sizes if direction == "all" else sizes[1:]))
     ring = np.floor(radius / step + 0.5 + 1e-9).astype(np.int64)
     count = max(1, int(finest / step + 1e-9))
     ring[~allowed | (ring < 1) | (ring > count)] = 0
