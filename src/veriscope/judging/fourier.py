@@ -75,7 +75,7 @@ class Correlation:
 
     @property
     def nothing(self) -> bool:
-        """Whether the agreement from the coarsest ring on, to any before the crossing, is what noise may have (3 sigma)."""
+        """Whether the agreement from the coarsest ring to any before the crossing is what noise may have (3 sigma)."""
         crossing = self.crossing
         before = self.frequency < (np.inf if crossing is None else crossing)
         if not before.any():
