@@ -80,8 +80,10 @@ class Correlation:
         before = self.frequency < (np.inf if crossing is None else crossing)
         if not before.any():
             return True
-        agreement = np.cumsum((self.value * self.frequencies)[before])
-        return bool((agreement < 3 * np.sqrt(WIDENED * np.cumsum(self.frequencies[before]))).all())
+        count = np.cumsum(self.frequencies[before])
+        mean = np.cumsum((self.value * self.frequencies)[before]) / count
+        sigmas = np.arctanh(mean.clip(-1, 1 - 1e-9)) * np.sqrt(np.maximum(count / WIDENED - 1, 0))  # Fisher 1915
+        return bool((sigmas < 3).all())
 
     def __str__(self) -> str:
         if self.nothing:
