@@ -66,6 +66,14 @@ def test_an_image_agrees_with_itself_down_to_the_pixel(shape: tuple[int, ...]) -
     assert_allclose(ring_correlation(pixels, -pixels).value, -1)
 
 
+def test_smoothing_both_images_changes_nothing() -> None:
+    """It takes signal and noise alike from every ring."""
+    pair = twice(white_up_to(0.25, (128, 128), 4), 0.7)
+    plain = ring_correlation(*pair)
+    smooth = ring_correlation(*(gaussian_filter(one, 1.0) for one in pair))
+    assert smooth.resolution == pytest.approx(plain.resolution, rel=0.03)
+
+
 def test_thresholds_that_know_the_noise_are_stricter_where_there_are_few_frequencies() -> None:
     pair = twice(white_up_to(0.25, (128, 128), 1), 0.5)
     by_name = {name: ring_correlation(*pair, criterion=name) for name in ("1/7", "1/2", "half-bit", "3-sigma")}
