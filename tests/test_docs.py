@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ def make_files(folder: Path) -> None:
     for name in ("new.tif", "day1/a.tif", "day1/b.tif", "day2/c.tif"):
         (folder / name).parent.mkdir(exist_ok=True)
         tifffile.imwrite(folder / name, picture((100, 90), len(name))[0])
+    seen = np.random.default_rng(0).poisson(picture((80, 80), 7)[1] / 20, (2, 80, 80))
+    for name, photons in zip(("once.tif", "again.tif"), seen, strict=True):
+        tifffile.imwrite(folder / name, (2 * photons + 100).astype(np.uint16))
     options: dict[str, Any] = {"imagej": True, "resolution": (10.0, 10.0)}
     movie = np.stack([picture((64, 64), n)[0] for n in range(3)])
     tifffile.imwrite(folder / "movie.tif", movie, metadata={"axes": "TYX", "unit": "um", "finterval": 5}, **options)
@@ -148,6 +152,8 @@ def test_what_a_page_shows_works(page: Path, place: Path) -> None:
     for snippet in snippets(page.read_text(encoding="utf-8")):
         where = f"{page.name}, line {snippet.line}"
         assert snippet.language in LANGUAGES, where
+        if "veriscope[srrf]" in snippet.code and find_spec("nanopyx") is None:
+            continue
         if snippet.language == "python":
             exec(compile(snippet.code, where, "exec"), names)
         elif snippet.language == "sh":

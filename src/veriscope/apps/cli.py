@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import console, cross, demo, info, judge, project, reproduce, restore, simulate, train
+from veriscope.apps import console, cross, demo, info, judge, project, reproduce, resolution, restore, simulate, train
 
 
 class Commands(TyperGroup):
@@ -68,16 +68,18 @@ def start(
         console.show(context.get_help())
 
 
-for command in (
+COMMANDS = (
     demo.demo,
     train.train,
     restore.restore,
-    project.project,
     judge.judge,
     cross.cross,
+    project.project,
+    resolution.resolution,
     info.info,
     reproduce.reproduce,
-):
+)
+for command in COMMANDS:
     console.command(app, command)
 app.add_typer(simulate.app, name="simulate")
 

@@ -1,0 +1,123 @@
+"""veriscope resolution: how fine the details are that an image shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import AxesError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.image import Image
+    from veriscope.judging.fourier import Correlation, Criterion
+
+CRITERIA = ("1/7", "1/2", "half-bit", "3-sigma")
+
+
+def resolution(
+    first: Annotated[Path, typer.Argument(metavar="IMAGE", help="A plane or a stack.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="SECOND", help="The same field taken once more, with noise of its own; or its truth."),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, where they do not say so.")
+    ] = None,
+    channel: Annotated[int, typer.Option(metavar="N", help="Which channel, counted from 0.")] = 0,
+    criterion: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(CRITERIA),
+            help="How much both must agree: 1/7 for two noisy images, 1/2 for one against its truth, or more than "
+            "noise alone would.",
+        ),
+    ] = "1/7",
+    split: Annotated[
+        bool, typer.Option("--split", help="Divide the photons of IMAGE between two, instead of a SECOND.")
+    ] = False,
+    gain: Annotated[float, typer.Option(metavar="G", help="With --split: grey values per photon.")] = 1.0,
+    offset: Annotated[float, typer.Option(metavar="O", help="With --split: grey value without light.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="With --split: of the coin that divides the photons.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it: curves, or spectra along kz, as .svg or .png.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the chart if it exists.")] = False,
+) -> None:
+    """Tell how fine the details are that an image shows.
+
+    With a SECOND image of the same field: the finest detail in which both agree, by Fourier ring correlation; of
+    stacks across and along the optical axis. In um where the files know their voxel size, else in pixels. With one
+    stack alone: how much of what it shows across it shows along Z as well (1: as sharp), from its power spectrum.
+
+    Examples:
+    veriscope resolution once.tif again.tif
+    veriscope resolution once.tif again.tif --plot curve.svg
+    veriscope resolution restored.tif truth.tif --criterion 1/2
+    veriscope resolution stack.tif --plot spectrum.png
+    """
+    if criterion not in CRITERIA:
+        raise VeriscopeError(f"--criterion {criterion} is not known. Choose {', '.join(CRITERIA[:-1])} or 3-sigma.")
+    if split and second is not None:
+        raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
+    words.positive("--gain", gain)
+    if seed < 0:
+        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
+    if plot is not None:
+        from veriscope.judging.fourier_charts import check_target
+
+        check_target(plot, overwrite, "--plot")
+
+    from veriscope.images.reading import read_image
+
+    image = read_image(first, axes=axes)
+    if second is None and not split:
+        figure = _alone(image, channel, drawn=plot is not None)
+    else:
+        from veriscope.judging import fourier
+
+        pair = fourier.split(image, seed, gain, offset) if second is None else (image, read_image(second, axes=axes))
+        figure = _agreement(*pair, channel, cast("Criterion", criterion), drawn=plot is not None)
+    if plot is not None:
+        from veriscope.judging.fourier_charts import write_chart
+
+        console.show(f"Chart: {write_chart(plot, figure, overwrite).resolve()}")
+
+
+def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, drawn: bool) -> Any:
+    from veriscope.judging.fourier import Direction, ring_correlation
+
+    wanted: dict[str, Direction] = {"resolution": "all"}
+    if first.size("Z") > 1:
+        wanted = {"lateral": "lateral", "axial": "axial"}
+    found: dict[str, Correlation] = {
+        name: ring_correlation(first, second, direction, criterion, channel) for name, direction in wanted.items()
+    }
+    console.facts("", {name: str(one) for name, one in found.items()})
+    if any(one.unit == "pixels" for one in found.values()):
+        console.note("the files do not both tell the size of their voxels, so resolution is told in pixels.")
+    if not drawn:
+        return None
+    from veriscope.judging.fourier_charts import correlation_chart
+
+    return correlation_chart(found)
+
+
+def _alone(image: Image, channel: int, drawn: bool) -> Any:
+    if not {"Z", "Y", "X"} <= set(image.axes):
+        raise AxesError(
+            f"Resolution is told from two images of the same field, but there is only {image.name or 'one'}. Give a "
+            f"second one, or --split with the --gain and --offset of the camera; one stack alone tells its isotropy, "
+            f"but this image has the axes {image.axes}."
+        )
+    from veriscope.judging.isotropy import isotropy
+
+    console.facts("", {"isotropy": str(isotropy(image, channel))})
+    if not drawn:
+        return None
+    from veriscope.judging.fourier_charts import section_chart
+    from veriscope.judging.spectra import section
+
+    return section_chart({"": [section(image, name, channel) for name in ("xz", "yz")]})
