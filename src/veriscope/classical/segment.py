@@ -134,20 +134,21 @@ def without_small(labels: NDArray[Any], min_size: int) -> NDArray[np.int32]:
     return renumbered
 
 
-def each(image: Picture, function: Callable[[NDArray[Any]], NDArray[np.int32]]) -> Picture:
-    """The labels that `function` finds in each plane or volume of an Image; an array is one."""
+def each(image: Picture, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: type = np.int32) -> Picture:
+    """What `function` makes of each plane or volume of an Image, in numbers of `dtype`; an array is one."""
+    like: Any = image
     word: str | None = getattr(image, "axes", None)
     pixels = checked(np.asarray(image))
     if word is None:
-        return cast("Picture", function(pixels))
+        like = function(pixels)
+        return cast("Picture", like)
     space = axes_of.spatial(word)
     order = "".join(letter for letter in word if letter not in space) + space
     moved = axes_of.move(pixels, word, order)
-    labels = np.empty(moved.shape, np.int32)
+    made: NDArray[Any] = np.empty(moved.shape, dtype)
     for place in np.ndindex(*moved.shape[: len(order) - len(space)]):
-        labels[place] = function(moved[place])
-    like: Any = image
-    return cast("Picture", like.with_array(axes_of.move(labels, order, word)))
+        made[place] = function(moved[place])
+    return cast("Picture", like.with_array(axes_of.move(made, order, word)))
 
 
 def checked(pixels: NDArray[Any]) -> NDArray[Any]:
