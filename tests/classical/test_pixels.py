@@ -115,7 +115,7 @@ def test_objects_that_touch_stay_apart_where_borders_were_learnt() -> None:
 
 def test_examples_from_objects() -> None:
     labels = np.array([[0, 0, 0, 5, 5, 5, 7, 7, 7]] * 3)
-    assert_array_equal(p.from_objects(labels)[1], [1, 1, 3, 3, 2, 3, 3, 2, 2])
+    assert_array_equal(p.from_objects(labels)[1], [1, 1, 1, 3, 2, 3, 3, 2, 2])
     assert_array_equal(p.from_objects(labels, border=False)[1], [1, 1, 1, 2, 2, 2, 2, 2, 2])
 
 

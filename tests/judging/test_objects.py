@@ -230,6 +230,39 @@ def naive_matching(truth: Any, found: Any, iou: float) -> tuple[int, float]:
     return best
 
 
+# -- against other programs -------------------------------------------------------------------------
+
+
+def overlapping_discs(seed: int) -> Any:
+    """Twelve discs, later ones over earlier ones, as large and as placed as the seed says."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((40, 40), int)
+    y, x = np.ogrid[:40, :40]
+    for label in range(1, 13):
+        (cy, cx), radius = rng.integers(0, 40, 2), rng.integers(2, 8)
+        labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = label
+    return labels
+
+
+def test_stardist_counts_the_same_pairs() -> None:
+    # stardist 0.9.2, stardist.matching.matching(truth, found, thresh=iou), tp of the pairs of images drawn below.
+    truth = np.stack([overlapping_discs(seed) for seed in range(6)])
+    rng = np.random.default_rng(99)
+    found = np.where(rng.random(truth.shape) < 0.7, np.roll(truth, 1, axis=2), truth[::-1])
+    for iou, pairs in STARDIST.items():
+        assert [len(o.matches(*both, iou).pairs) for both in zip(truth, found, strict=True)] == pairs
+
+
+STARDIST = {
+    0.1: [11, 12, 11, 12, 9, 9],
+    0.2: [8, 11, 8, 12, 9, 9],
+    0.3: [7, 8, 7, 10, 9, 7],
+    0.4: [4, 6, 7, 7, 6, 4],
+    0.5: [2, 1, 3, 3, 3, 3],
+    0.6: [0, 1, 0, 0, 0, 0],
+}
+
+
 # -- frames and channels ----------------------------------------------------------------------------
 
 
@@ -264,7 +297,8 @@ def test_inside_holds_for_every_frame() -> None:
     ("truth", "found", "says"),
     [
         (TRUTH, FOUND.T, "same shape.*5 x 8 and 8 x 5"),
-        (Image(TRUTH, "YX"), Image(FOUND[:, :6], "YX"), "same shape.*as STCYX"),
+        (Image(TRUTH, "YX"), Image(FOUND[:, :6], "YX"), "same shape.*as YX 5 x 8 and 5 x 6"),
+        (Image(TRUTH[None], "ZYX"), Image(np.stack([FOUND] * 2), "ZYX"), "same shape.*as ZYX 1 x 5 x 8 and 2 x 5 x 8"),
         (TRUTH.astype(float), FOUND, "truth must hold labels.*float64.*uint16"),
         (TRUTH, FOUND > 0, "segmentation is a mask of True and False.*skimage.measure.label"),
         (TRUTH - 1, FOUND, "0 or more, but the truth holds -1"),

@@ -165,7 +165,7 @@ def train_pixels(
 
 def from_objects(labels: Picture, border: bool = True) -> Picture:
     """Examples from a label image of objects (0 is background): everywhere 1 background, 2 object and, if wanted, 3
-    where an object meets the background or another one, one pixel deep on either side.
+    for the outermost pixels of an object, where it meets the background or another one.
     """
 
     def one(volume: NDArray[Any]) -> NDArray[np.int32]:
@@ -173,7 +173,7 @@ def from_objects(labels: Picture, border: bool = True) -> Picture:
 
         kinds = np.where(volume > 0, OBJECT, BACKGROUND).astype(np.int32)
         if border:
-            kinds[find_boundaries(volume, mode="thick")] = BORDER
+            kinds[find_boundaries(volume, mode="inner")] = BORDER
         return kinds
 
     return each(labels, one)

@@ -220,10 +220,14 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
     word = _axes(truth) or _axes(found)
     a, b = _numbered(truth, word, "truth"), _numbered(found, word, "segmentation")
     if a.shape != b.shape:
-        told = f" as {a.order}" if a.order else ""
+        told, sizes = "", (a.shape, b.shape)
+        if a.order is not None and b.order is not None:  # without the axes that neither has
+            kept = [k for k, pair in enumerate(zip(a.shape, b.shape, strict=True)) if pair != (1, 1)]
+            told = f" as {''.join(a.order[k] for k in kept)}"
+            sizes = tuple(a.shape[k] for k in kept), tuple(b.shape[k] for k in kept)
         raise DataError(
-            f"The true and the found labels must have the same shape, but they have{told} {_times(a.shape)} and "
-            f"{_times(b.shape)} pixels. Crop or resample one of them first."
+            f"The true and the found labels must have the same shape, but they have{told} {_times(sizes[0])} and "
+            f"{_times(sizes[1])} pixels. Crop or resample one of them first."
         )
     if inside is not None:
         mask = _mask(inside, a.shape)
