@@ -91,7 +91,7 @@ def test_images_with_axes() -> None:
 def test_smoothing_real_nuclei_in_noise_helps(shared_data: Path) -> None:
     image = tifffile.imread(shared_data / "seg_stardist" / "img2d.tif")[:256, :256].astype(float)
     truth = tifffile.imread(shared_data / "seg_stardist" / "mask2d.tif")[:256, :256]
-    noisy = np.random.default_rng(0).poisson(image / np.median(image) * 5)
+    noisy = np.random.default_rng(0).poisson(image / np.median(image))  # about one photon a pixel
     smooth = ndimage.gaussian_filter(noisy.astype(float), 2)
     curves = c.against_threshold({"noisy": noisy, "smooth": smooth}, truth, 25, min_size=20)
     for score, sign in (("seg", 1), ("average_precision", 1), ("error", -1)):

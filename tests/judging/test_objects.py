@@ -244,15 +244,30 @@ def overlapping_discs(seed: int) -> Any:
     return labels
 
 
-def test_stardist_counts_the_same_pairs() -> None:
-    # stardist 0.9.2, stardist.matching.matching(truth, found, thresh=iou), tp of the pairs of images drawn below.
+def pairs_of_discs() -> tuple[Any, Any]:
+    """Six images, and the same moved by a pixel and torn by pixels of other images."""
     truth = np.stack([overlapping_discs(seed) for seed in range(6)])
-    rng = np.random.default_rng(99)
-    found = np.where(rng.random(truth.shape) < 0.7, np.roll(truth, 1, axis=2), truth[::-1])
-    for iou, pairs in STARDIST.items():
-        assert [len(o.matches(*both, iou).pairs) for both in zip(truth, found, strict=True)] == pairs
+    torn = np.random.default_rng(99).random(truth.shape) < 0.7
+    return truth, np.where(torn, np.roll(truth, 1, axis=2), truth[::-1])
 
 
+def test_stardist_counts_the_same_pairs() -> None:
+    # stardist 0.9.2: stardist.matching.matching(truth, found, thresh=iou).tp
+    for iou, counts in STARDIST.items():
+        assert [len(o.matches(*both, iou).pairs) for both in zip(*pairs_of_discs(), strict=True)] == counts
+
+
+def test_the_cell_tracking_challenge_scores_the_same() -> None:
+    # py-ctcmetrics 1.3.3: metrics.technical.seg.seg of what utils.representations.match says of each image
+    truth, found = pairs_of_discs()
+    assert_allclose([o.seg(*both) for both in zip(truth, found, strict=True)], CTC, rtol=1e-9)
+    assert_allclose(o.seg(Image(truth, "TYX"), Image(found, "TYX")), 0.3305276210153715, rtol=1e-9)
+
+
+CTC = [
+    0.2930384526198599, 0.3141227060459781, 0.331576386157257,
+    0.4035122230938631, 0.37368751799584615, 0.26778839798999576,
+]  # fmt: skip
 STARDIST = {
     0.1: [11, 12, 11, 12, 9, 9],
     0.2: [8, 11, 8, 12, 9, 9],
