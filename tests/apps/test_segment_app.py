@@ -78,6 +78,29 @@ def test_movies_are_segmented_frame_by_frame_and_one_channel_can_be_picked(bench
     assert vs.read_image("found/two.ome.tif").axes == "YX"
 
 
+def test_axes_can_be_told_and_labels_need_no_channels(bench: Path, veriscope: Any) -> None:
+    plain = vs.read_image("two.tif").array
+    tifffile.imwrite("plain.tif", plain, metadata=None)
+    assert "does not say" in veriscope("segment", "plain.tif", "--out", "x.tif").err
+    words = ("--axes", "CYX", "--channel", 0, "--truth", "truth.tif", "--smooth", 1)
+    answer = veriscope("segment", "plain.tif", "--out", "x.tif", *words)
+    assert answer.code == 0, answer.err
+    assert "6 of 6" in answer.out
+
+
+def test_help_comes_with_examples(veriscope: Any) -> None:
+    answer = veriscope("segment", "--help")
+    assert answer.code == 0
+    assert "veriscope segment" in answer.out.split("Examples")[1]
+
+
+def test_the_rules_told_are_those_there_are(bench: Path, veriscope: Any) -> None:
+    told = veriscope("segment", "noisy.tif", "--out", "x.tif", "--threshold", "bright").err
+    for rule in segment.AUTOMATIC:
+        assert rule in told
+        assert veriscope("segment", "noisy.tif", "--out", f"{rule}.tif", "--threshold", rule).code == 0
+
+
 def test_many_objects_need_more_than_sixteen_bits(bench: Path, veriscope: Any) -> None:
     points = np.zeros((1030, 514), np.uint8)
     points[::2, ::2] = points[1::2, 1::2] = 1

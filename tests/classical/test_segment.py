@@ -135,6 +135,16 @@ def test_cells_are_what_membranes_enclose() -> None:
     assert s.cells(np.full((9, 9), 3.0)).max() == 0
 
 
+def test_real_membranes_enclose_the_cells_that_others_find(shared_data: Path) -> None:
+    # The labels are the automatic segmentation that comes with EpiTools, not drawn by hand: two watersheds compared.
+    image = tifffile.imread(shared_data / "epithelium" / "projected_epitools.tif").squeeze()
+    truth = tifffile.imread(shared_data / "epithelium" / "projected_segmented.tif").squeeze()
+    found = objects.scores(truth, s.cells(image))
+    assert found.truth == 94
+    assert found.seg > 0.9
+    assert found.error < 0.05
+
+
 # -- images -----------------------------------------------------------------------------------------
 
 

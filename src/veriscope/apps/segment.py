@@ -55,7 +55,7 @@ def segment(
         typer.Option(
             metavar="DEPTH",
             help="Find dark cells between bright membranes instead: how deep they are at least, in parts of the "
-            "image's range, such as 0.05.",
+            "image's range, such as 0.02.",
             rich_help_panel=OBJECTS,
         ),
     ] = None,
@@ -141,7 +141,7 @@ def segment(
     veriscope segment restored.tif --out labels.ome.tif --min-size 20 --split 1
     veriscope segment noisy.tif restored.tif --truth labels.tif --sweep 30 --plot curves.svg
     veriscope segment day2 --out found --train day1 --labels day1-labels --keep nuclei.safetensors
-    veriscope segment membranes.tif --out cells.ome.tif --smooth 2 --cells 0.05
+    veriscope segment membranes.tif --out cells.ome.tif --smooth 2 --cells 0.02
     """
     number, rule = _check_words(threshold, smooth, min_size, split, cells, trees, iou, form)
     _check_together(
@@ -223,7 +223,7 @@ def _check_words(
     if min_size < 0:
         raise VeriscopeError(f"--min-size {min_size} is not possible. Give a number of pixels, 0 or more.")
     words.positive("--split", split)
-    words.share("--cells", cells, 0.05)
+    words.share("--cells", cells, 0.02)
     words.positive("--trees", trees)
     if not 0 < iou <= 1:
         raise VeriscopeError(f"--iou {iou:g} is not possible. Give an overlap above 0 and at most 1, such as 0.5.")

@@ -42,9 +42,15 @@ class Reading:
         return image.region(C=self.channel) if "C" in image.axes else image
 
     def labels(self, path: Path) -> Image:
+        """A label image. It may lack an axis of its image, such as the channels."""
         from veriscope.images.reading import read_image
 
-        image = read_image(path, self.axes, lazy=False)
+        try:
+            image = read_image(path, self.axes, lazy=False)
+        except AxesError:
+            if self.axes is None:
+                raise
+            image = read_image(path, lazy=False)
         if image.dtype.kind not in "ui":
             raise DataError(
                 f"{path} is no label image: its pixels are {image.dtype}, but labels are whole numbers, 0 for the "

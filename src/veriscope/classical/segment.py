@@ -63,7 +63,7 @@ def components(
     return each(image, one)
 
 
-def cells(image: Picture, sigma: float = 2.0, h: float = 0.05, min_size: int = 0) -> Picture:
+def cells(image: Picture, sigma: float = 2.0, h: float = 0.02, min_size: int = 0) -> Picture:
     """The dark cells between bright membranes, such as an epithelium: a watershed that leaves no background.
 
     The image is smoothed by `sigma` pixels; every valley at least `h` deep, in parts of the image's range (percentiles
@@ -73,7 +73,7 @@ def cells(image: Picture, sigma: float = 2.0, h: float = 0.05, min_size: int = 0
     if not (np.isfinite(sigma) and sigma >= 0):
         raise DataError(f"sigma must be 0 pixels or more, but {sigma:g} was given. Try 2.")
     if not 0 < h < 1:
-        raise DataError(f"h must be between 0 and 1, in parts of the image's range, but {h:g} was given. Try 0.05.")
+        raise DataError(f"h must be between 0 and 1, in parts of the image's range, but {h:g} was given. Try 0.02.")
 
     def one(volume: NDArray[Any]) -> NDArray[np.int32]:
         from scipy import ndimage
