@@ -75,6 +75,10 @@ def test_movies_are_segmented_frame_by_frame_and_one_channel_can_be_picked(bench
     assert "at most 6 objects in a frame" in answer.out
     movie = vs.read_image("found/movie.ome.tif")
     assert (movie.axes, movie.time_step, movie.array.max()) == ("TYX", 2.0, 6)
+    soft = np.stack(
+        [ndimage.gaussian_filter(frame.astype(np.float32), 1) for frame in vs.read_image("movie.tif").array]
+    )
+    assert_array_equal(movie.array[1], segment.components(soft[1], segment.automatic(soft)))  # blurred in space only
     assert vs.read_image("found/two.ome.tif").axes == "YX"
 
 
