@@ -1,4 +1,4 @@
-"""A pixel classifier: what is object and what is background, learnt from examples, as in ilastik and Weka (SI 2.6).
+"""A pixel classifier: what is object and what is background, learnt from examples, as in ilastik and Weka.
 
 Every pixel is described by filters of several widths (scikit-image: intensity, edges, texture) and judged by a random
 forest (scikit-learn, 200 trees). Examples are strokes of a brush or whole label images.

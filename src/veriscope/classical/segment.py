@@ -1,4 +1,4 @@
-"""Segmentation as people did it before networks (SI 2.6): a threshold and connected components, or a watershed.
+"""Segmentation as people did it before networks: a threshold and connected components, or a watershed.
 
 Label images come out: int32, 0 is background, objects are numbered from 1 in every plane or volume. An Image goes in
 and comes out with its axes and voxel size; plain arrays (Y X or Z Y X) answer in kind. Channels and time points are

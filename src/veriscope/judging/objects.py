@@ -1,4 +1,4 @@
-"""How well segmented objects agree with the true ones: SEG, ERROR, Jaccard colouring, precision and recall (SI 2.6).
+"""How well segmented objects agree with the true ones: SEG, ERROR, Jaccard colouring, precision and recall.
 
 Label images hold whole numbers: 0 is background, every other number one object. Which numbers, and whether they are
 consecutive, does not matter. All scores come from one sparse table of the overlaps, so that thousands of objects in a
