@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import console, cross, demo, info, judge, project, reproduce, resolution, restore, simulate, train
+from veriscope.apps import (
+    console,
+    cross,
+    demo,
+    info,
+    judge,
+    project,
+    reproduce,
+    resolution,
+    restore,
+    segment,
+    simulate,
+    train,
+)
 
 
 class Commands(TyperGroup):
@@ -75,6 +88,7 @@ COMMANDS = (
     judge.judge,
     cross.cross,
     project.project,
+    segment.segment,
     resolution.resolution,
     info.info,
     reproduce.reproduce,
