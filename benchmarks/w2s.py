@@ -16,7 +16,8 @@ import machine
 import numpy as np
 
 import veriscope as vs
-from veriscope.classical.tune import best_non_local_means
+from veriscope.classical.denoise import NON_LOCAL_MEANS
+from veriscope.classical.tune import best
 from veriscope.images.pairing import Pairs
 from veriscope.judging.quality import SETTINGS, quality
 from veriscope.networks.recipe import Recipe
@@ -104,7 +105,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
         results = {"input": low, "network": restored}
         if not given.no_classical:
-            results["non-local means, tuned on the test image"] = best_non_local_means(low, high).image
+            results["non-local means, tuned on the test image"] = best(NON_LOCAL_MEANS, low, high).image
         for name, image in results.items():
             measured = quality(high, image)
             rows.setdefault(name, []).append((measured.nrmse, measured.psnr, measured.ssim))

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from veriscope.classical.tune import best_non_local_means
+from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.errors import DataError, OutputError, TrainingError
 from veriscope.images.conditions import pooled, read_conditions
 from veriscope.networks.folder import load
@@ -25,8 +25,8 @@ from veriscope.simulate.standins import STANDINS
 @pytest.fixture(autouse=True)
 def quick_rival(monkeypatch: pytest.MonkeyPatch) -> None:
     """Non-local means tuned over its strength only: the search over all settings has tests of its own."""
-    quick = partial(best_non_local_means, patches=(3,), distances=(2,))
-    monkeypatch.setattr(reproducing, "best_non_local_means", quick)
+    quick = replace(NON_LOCAL_MEANS, grid={**NON_LOCAL_MEANS.grid, "patch": (3,), "distance": (2,)})
+    monkeypatch.setattr(reproducing, "NON_LOCAL_MEANS", quick)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -188,13 +188,14 @@ def _fresh(out: Path) -> None:
 
 def _tune(task: Task) -> list[Tuned[Image]]:
     """The best that non-local means can do for each test."""
-    from veriscope.classical.tune import best_non_local_means
+    from veriscope.classical.denoise import NON_LOCAL_MEANS
+    from veriscope.classical.tune import best
 
     with console.bar("Tuning non-local means") as progress:
         found = []
         for number, pair in enumerate(task.tests):
             progress(number, len(task.tests))
-            found.append(best_non_local_means(pair.low.in_memory(), pair.high.in_memory()))
+            found.append(best(NON_LOCAL_MEANS, pair.low.in_memory(), pair.high.in_memory()))
     return found
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from veriscope import axes as axes_of
 from veriscope.classical.method import Method
+from veriscope.classical.volumes import each
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def non_local_means(image: Picture, h: float, patch: int = 5, distance: int = 3)
             f"The patch of non-local means and the distance searched are at least 1 pixel, but {patch} and {distance} "
             f"were given. Try 5 and 3."
         )
-    return cast("Picture", _each(image, lambda volume: _filter(volume, h, patch, distance)))
+    return cast("Picture", each(image, lambda volume: _filter(volume, h, patch, distance)))
 
 
 def _filter(volume: NDArray[Any], h: float, patch: int, distance: int) -> NDArray[np.float32]:
@@ -68,35 +68,17 @@ def noise_sigma(volume: NDArray[Any]) -> float:
     return float(np.median(np.abs(detail)) / 0.6745 or detail.std())
 
 
-def _each(image: Any, function: Any) -> Any:
-    """`function` applied to each plane or volume of an Image; an array is one."""
-    word = getattr(image, "axes", None)
-    pixels = np.asarray(image)
-    if not np.isfinite(pixels).all():
-        raise DataError("The image holds NaN or infinite values. Mask or replace them first.")
-    if word is None:
-        return function(pixels)
-    space = axes_of.spatial(word)
-    order = "".join(letter for letter in word if letter not in space) + space
-    moved = axes_of.move(pixels, word, order)
-    outer = moved.shape[: len(order) - len(space)]
-    result = np.empty(moved.shape, np.float32)
-    for place in np.ndindex(*outer):
-        result[place] = function(moved[place])
-    return image.with_array(axes_of.move(result, order, word))
-
-
-METHODS = (
-    Method(
-        "nlm",
-        "non-local means",
-        "restore",
-        non_local_means,
-        usual={"h": 1.3, "patch": 5, "distance": 3},
-        grid={"h": (0.6, 0.9, 1.3, 1.8, 2.5), "patch": (3, 5), "distance": (2, 3, 5)},
-        in_noise=frozenset({"h"}),
-        climbs="h",
-        source="Buades, Coll and Morel 2005",
-        library="scikit-image",
-    ),
+NON_LOCAL_MEANS = Method(
+    "nlm",
+    "non-local means",
+    "restore",
+    non_local_means,
+    usual={"h": 1.3, "patch": 5, "distance": 3},
+    grid={"h": (0.6, 0.9, 1.3, 1.8, 2.5), "patch": (3, 5), "distance": (2, 3, 5)},
+    in_noise=frozenset({"h"}),
+    climbs="h",
+    source="Buades, Coll and Morel 2005",
+    library="scikit-image",
 )
+
+METHODS = (NON_LOCAL_MEANS,)

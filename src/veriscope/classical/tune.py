@@ -1,36 +1,38 @@
-"""The best a classical filter can do: its parameters tuned on the test image itself, as the paper did (Supp. Table 1).
+"""The best a classical method can do: its parameters tuned on the test image itself, as the paper did (Supp. Table 1).
 
-That favours the filter, which sees the answer before it is judged; a network that still wins has won.
+That favours the method, which sees the answer before it is judged; a network that still wins has won. For images that
+have no truth, settings found on others carry over, counted in standard deviations of each image's own noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, product
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from veriscope import axes as axes_of
-from veriscope.classical.denoise import noise_sigma, non_local_means
+from veriscope.classical.denoise import noise_sigma
+from veriscope.classical.volumes import Frames, finite, join, run_on, split
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from veriscope.classical.method import Method
     from veriscope.images.image import Image
 
 Picture = TypeVar("Picture", "Image", "NDArray[Any]")
+Window = tuple[float, ...]  # one value for every parameter that does not climb
 
-PATCHES = (3, 5)  # pixels
-DISTANCES = (2, 3, 5)  # pixels
-STRENGTHS = (0.6, 0.9, 1.3, 1.8, 2.5)  # h in standard deviations of the noise; the search goes on beyond either end
-STEP = 1.35  # from one h to the next beyond the ends
+STEP = 1.35  # from one value of the climbing parameter to the next beyond the ends of its grid
 
-# Pixels of the two central regions, by dimension, that the search looks at: everything is tried on the small one, and
-# what comes within 3 % of the best there once more on the larger one. Images no larger than that are searched whole.
+# Pixels of the two central regions, by dimension of the truth, that the search looks at: everything is tried on the
+# small one, and what comes within 3 % of the best there once more on the larger one. Images no larger than that are
+# searched whole. Depth is restored from far away, so that methods for it are searched on the larger region only.
 SEARCH = {2: 1 << 18, 3: 30**3}
 CONFIRM = {2: 1 << 20, 3: 1 << 18}
 PROMISING, AT_MOST = 1.03, 3
@@ -38,131 +40,226 @@ PROMISING, AT_MOST = 1.03, 3
 
 @dataclass(frozen=True)
 class Settings:
-    """What non-local means was tuned to, for one channel."""
+    """What a method was tuned to, for one channel."""
 
-    h: float  # in the unit of the image
-    patch: int  # pixels
-    distance: int  # pixels
+    choice: Mapping[str, float]  # in the words of the method's grid
+    parameters: Mapping[str, float]  # as the method takes them, in the unit of the image
     sigma: float  # standard deviation of the noise as estimated, in the unit of the image
 
     def __str__(self) -> str:
-        return f"h {self.h:.3g} ({self.h / self.sigma:.2f} sigma), patch {self.patch}, distance {self.distance}"
+        def told(name: str, value: float) -> str:
+            chosen = self.choice[name]
+            return f"{name} {value:.3g}" + (f" ({chosen:.2f} sigma)" if value != chosen else "")
+
+        return ", ".join(told(name, value) for name, value in self.parameters.items()) or "nothing to set"
 
 
 class Tuned(NamedTuple, Generic[Picture]):
-    """The best denoised image, the settings that made it (one per channel), and its NRMSE (SI 2.2)."""
+    """The best image, the settings that made it (one per channel), and its NRMSE (SI 2.2)."""
 
     image: Picture
     settings: tuple[Settings, ...]
     nrmse: float
 
 
-def best_non_local_means(
-    low: Picture, truth: Picture, patches: Sequence[int] = PATCHES, distances: Sequence[int] = DISTANCES
-) -> Tuned[Picture]:
-    """Non-local means of `low` with the patch, distance and strength h that come closest to `truth` (NRMSE, SI 2.2).
+def best(method: Method, low: Picture, truth: Picture) -> Tuned[Picture]:
+    """`low` by `method` with the settings that come closest to `truth` (NRMSE, SI 2.2); see `find`."""
+    frames, clean = _matched(method, low, truth)
+    settings = _found(method, frames, clean)
+    made = _applied(method, frames, settings)
+    pairs = zip(chain.from_iterable(clean), chain.from_iterable(made), strict=True)
+    score = float(np.mean([_nrmse(np.asarray(one), np.asarray(other)) for one, other in pairs]))
+    return Tuned(join(made, low, flat=method.task == "restore"), settings, score)
 
-    For every patch and distance h runs from 0.6 to 2.5 times the noise, and further while that helps; the winner's h is
-    then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels first; what is within
-    3 % of the best there (three settings at most) is tried again on the central quarter million pixels (such as
-    64 x 64 x 64), and the winner is applied to everything. In 2D these regions are 512 x 512 and 1024 x 1024. Two
-    threads share the work; nothing depends on time or chance. Each channel gets settings of its own, found on its first
-    time point. Raises DataError for NaN, for images of different shape and for images without contrast.
+
+def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
+    """The settings of the method's grid that bring `low` closest to `truth`, for each channel on its first time point.
+
+    For every combination of the other parameters the one that climbs runs through its grid, and further while that
+    helps; the winner's is then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels
+    first; what is within 3 % of the best there (three settings at most) is tried again on the central quarter million
+    pixels (such as 64 x 64 x 64). In 2D these regions are 512 x 512 and 1024 x 1024. Methods of the tasks "project" and
+    "isotropic" see all of Z. Two threads share the work; nothing depends on time or chance.
+
+    Raises DataError for NaN, for images whose shapes do not match, for images without contrast, and where the method's
+    library is missing.
     """
-    noisy, clean = np.asarray(low), np.asarray(truth)
-    word: str | None = getattr(low, "axes", None)
-    if word is not None:  # channels and time points in front, each plane or volume behind
-        order = "TC" + axes_of.spatial(word)
-        noisy, clean = axes_of.move(noisy, word, order), axes_of.move(clean, getattr(truth, "axes", word), order)
-    else:
-        noisy, clean = noisy[None, None], clean[None, None]
-    if noisy.shape != clean.shape:
+    return _found(method, *_matched(method, low, truth))
+
+
+def usual(method: Method, low: Picture) -> tuple[Settings, ...]:
+    """The method's usual settings for each channel of `low`, as the noise of its first time point has them."""
+    return tuple(_settings(method, method.usual, noise_sigma(one)) for one in _frames(method, low)[0])
+
+
+def apply(method: Method, low: Picture, settings: Sequence[Settings]) -> Picture:
+    """`low` by `method`. Parameters that count noise follow the noise of each plane or volume, so that settings found
+    on another image, with as many channels, can be used. Where there is no noise at all, denoisers change nothing.
+    """
+    frames = _frames(method, low)
+    if len(settings) != len(frames[0]):
         raise DataError(
-            f"The noisy image and the truth must have the same shape to tune a filter, but they have "
-            f"{noisy.shape} and {clean.shape}. Crop or resample one of them first."
+            f"Each channel has settings of its own, but the image has {len(frames[0])} channels and {len(settings)} "
+            f"settings are given. Use those found on an image with the same channels."
         )
-    if not (np.isfinite(noisy).all() and np.isfinite(clean).all()):
-        raise DataError("The noisy image or the truth holds NaN or infinite values. Mask or replace them first.")
-    firsts = zip(noisy[0], clean[0], strict=True)
-    settings = tuple(_tune(one.squeeze(), other.squeeze(), patches, distances) for one, other in firsts)
-    smooth = np.empty(noisy.shape, np.float32)
-    for t, c in np.ndindex(*noisy.shape[:2]):
-        smooth[t, c] = non_local_means(noisy[t, c], settings[c].h, settings[c].patch, settings[c].distance)
-    score = float(np.mean([_nrmse(clean[place], smooth[place]) for place in np.ndindex(*noisy.shape[:2])]))
-    image: Any = low  # an Image keeps its voxel size and name
-    image = smooth[0, 0] if word is None else image.with_array(axes_of.move(smooth, order, word))
-    return Tuned(image, settings, score)
+    made: Picture = join(_applied(method, frames, settings), low, flat=method.task == "restore")
+    return made
 
 
-def _tune(low: NDArray[Any], truth: NDArray[Any], patches: Sequence[int], distances: Sequence[int]) -> Settings:
-    sigma = noise_sigma(low)
-    if sigma == 0 or low.ndim not in SEARCH:
+def _frames(method: Method, image: Any) -> Frames:
+    method.check()
+    finite(image)
+    return split(image, flat=method.task == "restore")
+
+
+def _matched(method: Method, low: Any, truth: Any) -> tuple[Frames, Frames]:
+    """Both images as frames, once they are known to fit each other."""
+    frames, clean = _frames(method, low), split(truth, flat=method.task != "isotropic")
+    if not np.isfinite(np.asarray(truth)).all():
+        raise DataError("The truth holds NaN or infinite values. Mask or replace them first.")
+    one, other = frames[0][0].shape, clean[0][0].shape
+    counts = [(len(many), len(many[0])) for many in (frames, clean)]
+    fits = {"restore": one == other, "project": one[1:] == other, "isotropic": one[1:] == other[1:]}[method.task]
+    if not (fits and counts[0] == counts[1]):
+        rule = {"restore": "", "project": ", but for Z", "isotropic": ", but for the length of Z"}[method.task]
         raise DataError(
-            f"Non-local means is tuned on 2D or 3D images with contrast, but this one has shape {low.shape} and "
-            f"{'no contrast' if sigma == 0 else f'{low.ndim} dimensions'}. Choose another region."
+            f"The low image and the truth must have the same shape{rule} to tune {method.title}, but they have "
+            f"{np.shape(low)} and {np.shape(truth)}. Crop or resample one of them first."
         )
+    if len(other) not in SEARCH:
+        raise DataError(
+            f"{method.title} is tuned on 2D or 3D images, but the truth has {len(other)} dimensions. "
+            f"Choose another region."
+        )
+    return frames, clean
 
-    def errors(patch: int, distance: int, pixels: int) -> _Errors:
-        part = _central(low.shape, pixels)
-        return _Errors(lambda h: _misfit(truth[part], non_local_means(low[part], h, patch, distance)))
 
-    def search(patch: int) -> None:
-        strengths = [sigma * strength for strength in STRENGTHS]
-        for distance in sorted(distances):
-            found[patch, distance] = errors(patch, distance, SEARCH[low.ndim]).climb(strengths, STEP)
-            strengths = [found[patch, distance][1]]  # the next distance wants about the same
+def _settings(method: Method, choice: Mapping[str, float], sigma: float) -> Settings:
+    return Settings(dict(choice), method.parameters(choice, sigma), sigma)
 
-    found: dict[tuple[int, int], tuple[float, float]] = {}  # (patch, distance): (error, h)
-    _at_once(search, patches)
-    best = min(error for error, _ in found.values())
-    promising = sorted((error, window) for window, (error, _) in found.items() if error <= PROMISING * best)[:AT_MOST]
-    larger = {window: errors(*window, CONFIRM[low.ndim]) for _, window in promising}
-    _at_once(lambda window: larger[window](found[window][1]), larger)
-    patch, distance = min(larger, key=lambda window: larger[window](found[window][1]))
-    _, h = larger[patch, distance].climb([found[patch, distance][1]], STEP**0.5)
-    return Settings(h, patch, distance, sigma)
+
+def _applied(method: Method, frames: Frames, settings: Sequence[Settings]) -> Frames:
+    def made(one: Any, chosen: Settings) -> Any:
+        sigma = noise_sigma(one) if method.in_noise else 0.0
+        if sigma == 0 and method.in_noise and method.task == "restore":
+            return one.with_array(np.asarray(one, np.float32)) if hasattr(one, "axes") else one.astype(np.float32)
+        return run_on(method.run, one, method.parameters(chosen.choice, sigma))
+
+    return [[made(one, chosen) for one, chosen in zip(row, settings, strict=True)] for row in frames]
+
+
+def _found(method: Method, frames: Frames, clean: Frames) -> tuple[Settings, ...]:
+    return tuple(_tune(method, one, other) for one, other in zip(frames[0], clean[0], strict=True))
+
+
+def _tune(method: Method, low: Any, truth: Any) -> Settings:
+    sigma, pixels = noise_sigma(low), np.asarray(low)
+    if pixels.min() == pixels.max() or (sigma == 0 and method.in_noise):
+        raise DataError(
+            f"{method.title} is tuned on images with contrast and noise, but this one, of shape {low.shape}, "
+            f"has no contrast between neighbours. Choose another region."
+        )
+    grid = {name: sorted(values) for name, values in method.grid.items()}
+    start = grid.pop(method.climbs, [])
+    known: dict[tuple[str, Window, float], float] = {}  # small images are seen whole twice, but tried once
+
+    def errors(window: Window, size: int) -> _Errors:
+        """What this window does to the central region of so many pixels, for every value that climbs."""
+        seen, part = _central(low.shape, truth.shape, size)
+
+        def error(value: float) -> float:
+            key = (str(part), window, value)
+            if key not in known:
+                parameters = method.parameters(_choice(method, window, value), sigma)
+                made = run_on(method.run, _cut(low, seen), parameters)
+                known[key] = _misfit(np.asarray(_cut(truth, part)), np.asarray(made))
+            return known[key]
+
+        return _Errors(error)
+
+    def search(windows: Iterable[Window]) -> None:
+        values = start or [0.0]
+        for window in windows:
+            found[window] = errors(window, small).climb(values, STEP if start else None)
+            values = [found[window][1]]  # the next window wants about the same
+
+    larger = CONFIRM[truth.ndim]
+    small = SEARCH[truth.ndim] if method.task != "isotropic" else larger
+    found: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)
+    first, *others = [*grid.values(), [0.0]]  # the first parameter's values have a thread each
+    _at_once(search, [[(value, *rest) for rest in product(*others)] for value in first])
+    least = min(error for error, _ in found.values())
+    promising = sorted((error, window) for window, (error, _) in found.items() if error <= PROMISING * least)[:AT_MOST]
+    again = {window: errors(window, larger) for _, window in promising}
+    _at_once(lambda window: again[window](found[window][1]), again)
+    window = min(again, key=lambda window: again[window](found[window][1]))
+    _, value = again[window].climb([found[window][1]], STEP**0.5 if start else None)
+    return _settings(method, _choice(method, window, value), sigma)
+
+
+def _choice(method: Method, window: Window, value: float) -> dict[str, float]:
+    """The window and the value that climbs by the names of the grid, in its order."""
+    values = iter(window)
+    return {name: value if name == method.climbs else next(values) for name in method.grid}
 
 
 class _Errors:
-    """Error as a function of h that remembers what it has been asked."""
+    """Error as a function of the value that climbs; remembers what it has been asked."""
 
     def __init__(self, function: Callable[[float], float]) -> None:
         self.function = function
         self.known: dict[float, float] = {}
 
-    def __call__(self, h: float) -> float:
-        if h not in self.known:
-            self.known[h] = self.function(h)
-        return self.known[h]
+    def __call__(self, value: float) -> float:
+        if value not in self.known:
+            self.known[value] = self.function(value)
+        return self.known[value]
 
-    def climb(self, start: Sequence[float], step: float) -> tuple[float, float]:
-        """(error, h) of the best h: those of `start`, and beyond its ends in steps for as long as that helps."""
+    def climb(self, start: Sequence[float], step: float | None) -> tuple[float, float]:
+        """(error, value) of the best: those of `start`, and beyond its ends in steps for as long as that helps."""
         _at_once(self, start)
         for _ in range(40):
-            best = min(sorted(self.known), key=lambda h: self.known[h])
-            beyond = [h for h, end in ((best / step, min(self.known)), (best * step, max(self.known))) if best == end]
+            best = min(sorted(self.known), key=lambda value: self.known[value])
+            ends = [] if step is None else [(best / step, min(self.known)), (best * step, max(self.known))]
+            beyond = [value for value, end in ends if best == end]
             if not beyond:
                 break
             _at_once(self, beyond)
-        best = min(sorted(self.known), key=lambda h: self.known[h])
+        best = min(sorted(self.known), key=lambda value: self.known[value])
         return self.known[best], best
 
 
 def _at_once(function: Callable[[Any], object], values: Iterable[Any]) -> None:
-    """Call `function` with every value, in two threads: the filter lets go of Python while it works."""
+    """Call `function` with every value, in two threads: the filters let go of Python while they work."""
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(function, values))
 
 
-def _central(shape: tuple[int, ...], pixels: int) -> tuple[slice, ...]:
-    """The central region of at most `pixels`, as near to a square or cube as the image allows."""
+def _cut(image: Any, part: tuple[slice, ...]) -> Any:
+    """A region of a plane or volume, as an image of the same kind."""
+    if hasattr(image, "axes"):
+        return image.region(**dict(zip(image.axes, part, strict=True)))
+    return image[part]
+
+
+def _central(low: tuple[int, ...], truth: tuple[int, ...], pixels: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The central region of both images with at most `pixels` of the truth, as near to a square or cube as they allow.
+
+    Where only one of them has Z, or where it has another length, all of it is taken.
+    """
+    same = len(low) == len(truth) and low[0] == truth[0]
+    fixed = () if same else truth[:-2]
+    shape = truth if same else truth[-2:]
     side = max(shape)
-    while side > 1 and prod(min(side, size) for size in shape) > pixels:
+    while side > 1 and prod(min(side, size) for size in shape) * prod(fixed) > pixels:
         side -= 1
     sizes = [min(side, size) for size in shape]
-    return tuple(
+    part = tuple(
         slice((whole - part) // 2, (whole - part) // 2 + part) for whole, part in zip(shape, sizes, strict=True)
     )
+    if same:
+        return part, part
+    return (slice(0, low[0]), *part), (*(slice(0, size) for size in fixed), *part)
 
 
 def _misfit(truth: NDArray[Any], image: NDArray[Any]) -> float:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from veriscope.classical.tune import best_non_local_means
+from veriscope.classical.denoise import NON_LOCAL_MEANS
+from veriscope.classical.tune import best
 from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
@@ -165,7 +166,7 @@ def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, voice: Voic
             for number, pair in enumerate(pairs):
                 if progress is not None:
                     progress(number, len(pairs))
-                tuned.append(best_non_local_means(_flat(pair), pair.high.in_memory()).image)
+                tuned.append(best(NON_LOCAL_MEANS, _flat(pair), pair.high.in_memory()).image)
         others = {rival: tuned}
     with voice.step(f"Restoring and judging {condition}") as progress:
         return judge(model, pairs, others=others, device=run.device, progress=progress)
