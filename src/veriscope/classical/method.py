@@ -22,7 +22,7 @@ class Method:
     `run(image, **parameters)` takes an Image or an array (Y X, Z Y X) and answers in kind, float32, in the same unit;
     methods of the task "project" take Z Y X and answer Y X. Values of `usual` and `grid` are given to `run` as they
     are, except those named in `in_noise`, which count standard deviations of the noise in the image at hand. Where
-    there is a method that goes `before`, `run` takes what that one makes, see `prepared`.
+    there is a method that goes `before`, `run` takes what that one makes.
     """
 
     name: str  # as the command line calls it, such as "nlm"
@@ -55,12 +55,6 @@ class Method:
     def steps(self) -> tuple[Method, ...]:
         """This method behind all those that go before it, the first one first."""
         return (*(() if self.before is None else self.before.steps), self)
-
-    def prepared(self, image: Any) -> Any:
-        """What `run` takes: `image` as the methods that go before this one make it."""
-        for step in self.steps[:-1]:
-            image = step.run(image, **step.usual)
-        return image
 
     @property
     def version(self) -> str:

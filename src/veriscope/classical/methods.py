@@ -37,7 +37,7 @@ def for_task(task: Task, psf: Any = None, factor: float | None = None) -> tuple[
 
 
 def from_words(words: str, task: Task, psf: Any = None, factor: float | None = None) -> Method:
-    """The method that `words` name: "nlm", "gat+nlm" (within Anscombe's transform), "premosa+nlm" (one after the other).
+    """The method that `words` name: "nlm", "gat+nlm" (within Anscombe's transform), "premosa+nlm" (one by one).
 
     Raises DataError, with what there is, for an unknown word and for one that belongs to another task.
     """
@@ -95,9 +95,7 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
     homes: tuple[Task, ...] = ("restore", "project", "isotropic")
     other = next((home for home in homes if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
-        raise DataError(
-            f"'{word}' {WORDS[other]}, but here is wanted what {WORDS[task]}. There are: {_names(known)}."
-        )
+        raise DataError(f"'{word}' {WORDS[other]}, but here is wanted what {WORDS[task]}. There are: {_names(known)}.")
     raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.")
 
 

@@ -47,9 +47,9 @@ AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the
 FAILURES = 3  # places of the largest relative error that are shown
 
 TIMING = (
-    f"Seconds of one call that processes a whole image in memory, without tuning, reading and writing, after one call on "
-    f"a piece of {WARM} x {WARM} pixels that is not counted; calls under {BRIEF:g} s are timed {TIMES} times and the "
-    f"median is taken. Throughput counts the voxels of the input. The network's time is that of all its members."
+    f"Seconds of one call that processes a whole image in memory, without tuning, reading and writing, after one "
+    f"call on a piece of {WARM} x {WARM} pixels that is not counted; calls under {BRIEF:g} s are timed {TIMES} times "
+    f"and the median is taken. Throughput counts the voxels of the input; the network's time is that of all members."
 )
 
 Progress = Callable[[float, float, str], object]  # seconds of work done and in all, as far as known, and what is done
@@ -349,19 +349,19 @@ class _Run:
         restored: Restoration | None = None
         if self.work.model is not None:
             self.report(f"{RESTORATION}: {name}")
-            restored, seconds = timed(lambda: self.restore(low))
+            answer, seconds = timed(lambda: self.restore(low))
             self.finished(RESTORATION, seconds)
-            whole[RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+            restored, whole[RESTORATION] = answer, Done(answer.mean, seconds, prod(low.shape))
             if self.kept is not None:
-                self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
+                self.kept.keep(RESTORATION, name, "", answer.mean, {"seconds": seconds})
         images = {label: done.image for label, done in whole.items()}
         given = {} if self.work.task == "project" or INTERPOLATED in images else {self._input: low}
         images = {**given, **images}
         regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
-        for side, made in limited.items():
-            inside = {label: cropped(image, side) for label, image in images.items()}
+        for limit, made in limited.items():
+            inside = {label: cropped(image, limit) for label, image in images.items()}
             own = {label: done.image for label, done in made.items()}
-            regions[side] = (_network_last({**inside, **own}), made)
+            regions[limit] = ({**inside, **own}, made)
         smallest = min((side for side in regions if side is not None), default=None)
         lines: list[Line] = []
         shown: list[Picture] = []
@@ -428,7 +428,7 @@ class _Run:
     def worst(
         self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Line], restored: Restoration | None
     ) -> Failure | None:
-        """The largest relative error of the network, or of the best method without one, beside the best of the others."""
+        """The largest relative error of the network, or of the best method without one, beside the best other."""
         errors: dict[str, list[float]] = {}
         for line in lines:
             if line.method in images and line.method not in (*INPUTS, RESTORATION):
@@ -461,7 +461,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 
 def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
-    """What `work` gives, or why it could not. Libraries of others raise anything; that must not cost the other results."""
+    """What `work` gives, or why it could not. Libraries of others raise anything; other results must not be lost."""
     try:
         return work(), ""
     except Exception as problem:

@@ -1,4 +1,4 @@
-"""What a comparison of methods found: a line for every image by every method, their means and spread, tables of them."""
+"""What a comparison of methods found: a line for every image by every method, means, spread, and tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from veriscope.judging.judge import FIGURES, RESTORATION
 from veriscope.judging.picture import INPUTS, Picture
 
 WHOLE = "whole images"
-HEAD = ("method", "NRMSE", "± SD", "PSNR", "± SD", "SSIM", "± SD", "Mvoxel/s", "network is faster", "network is closer")
+HEAD = ("method", "NRMSE", "± SD", "PSNR", "± SD", "SSIM", "± SD", "Mvoxel/s", "network’s speed", "network closer")
 Spread = tuple[float, float]  # mean and standard deviation over images
 
 
@@ -100,12 +100,19 @@ class Comparison:
         """What was judged: whole images, and the crop of every method that was limited to one."""
         return tuple(dict.fromkeys(line.region for line in self.lines))
 
-    def methods(self, region: str = WHOLE) -> tuple[str, ...]:
+    @property
+    def region(self) -> str:
+        """What was judged of every image by all methods that were not limited."""
+        return self.lines[0].region
+
+    def methods(self, region: str | None = None) -> tuple[str, ...]:
         """In order; the network, where there is one, last."""
+        region = region or self.region
         return tuple(dict.fromkeys(line.method for line in self.lines if line.region == region))
 
-    def of(self, method: str, region: str = WHOLE) -> Summary:
+    def of(self, method: str, region: str | None = None) -> Summary:
         """The means of one method, for example ``comparison.of("restoration").nrmse``: mean and standard deviation."""
+        region = region or self.region
         lines = [line for line in self.lines if (line.method, line.region) == (method, region)]
         if not lines:
             raise DataError(
@@ -114,11 +121,14 @@ class Comparison:
         network = {(line.image, line.channel): line.nrmse for line in self._network(region)}
         own, speed = self._speed(method), self._speed(RESTORATION)
         met = [line for line in lines if (line.image, line.channel) in network]
+        nrmse, psnr, ssim = (_spread([getattr(line, name) for line in lines]) for name in FIGURES)
         return Summary(
             method,
             region,
             len(lines),
-            *(_spread([getattr(line, name) for line in lines]) for name in FIGURES),
+            nrmse,
+            psnr,
+            ssim,
             _total(lines, "seconds"),
             _total(lines, "tuning"),
             own,
@@ -128,13 +138,13 @@ class Comparison:
             else sum(network[line.image, line.channel] < line.nrmse for line in met),
         )
 
-    def overall(self, region: str = WHOLE) -> tuple[Summary, ...]:
+    def overall(self, region: str | None = None) -> tuple[Summary, ...]:
         """One summary per method."""
         return tuple(self.of(method, region) for method in self.methods(region))
 
     @property
     def best_other(self) -> Summary | None:
-        """Of the methods that are neither input nor network, on whole images, the closest to the truth."""
+        """Of the methods that are neither input nor network, the closest to the truth."""
         others = [one for one in self.overall() if one.method not in (*INPUTS, RESTORATION)]
         return min(others, key=lambda one: one.nrmse[0], default=None)
 
@@ -149,7 +159,7 @@ class Comparison:
 
     # -- tables -------------------------------------------------------------------------------------
 
-    def rows(self, region: str = WHOLE) -> list[list[str]]:
+    def rows(self, region: str | None = None) -> list[list[str]]:
         """The means as text, the head first."""
         return [list(HEAD), *(_row(one) for one in self.overall(region))]
 
@@ -253,9 +263,7 @@ def _latex(title: str, rows: list[list[str]]) -> str:
 
     lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
     body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
-    return "\n".join(
-        [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", *body, r"\end{tabular}"]
-    )
+    return "\n".join([f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", *body, r"\end{tabular}"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

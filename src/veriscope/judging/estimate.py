@@ -108,7 +108,7 @@ def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float 
     if minutes is None or whole.total <= 60 * minutes:
         return whole
     largest = max(max(pair.low.size("Y"), pair.low.size("X")) for pair in pairs)
-    sides = [side for side in range(SMALLEST, largest, STEP)]
+    sides = list(range(SMALLEST, largest, STEP))
     fitting = [side for side in sides if at(side).total <= 60 * minutes]
     return at(max(fitting, default=SMALLEST)) if sides else whole
 
@@ -121,5 +121,3 @@ def _span(length: int, side: int, margin: int) -> slice:
 
 def _dimensions(image: Image) -> int:
     return 3 if image.size("Z") > 1 else 2
-
-

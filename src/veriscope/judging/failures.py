@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope import axes as axes_of
 from veriscope import laplace
 from veriscope.judging import quality
 from veriscope.judging.picture import as_shown
@@ -48,7 +47,8 @@ class Failure:
         return f"{plane}Y {self.place[-2]}, X {self.place[-1]}"
 
     def __str__(self) -> str:
-        return f"Largest relative error of {self.method}: {self.error:.0%} of the truth, in {self.image} ({self.where})."
+        error = f"Largest relative error of {self.method}: {self.error:.0%} of the truth"
+        return f"{error}, in {self.image} ({self.where})."
 
     def to_json(self) -> dict[str, Any]:
         return {"image": self.image, "method": self.method, "error": self.error, "place": list(self.place)}
@@ -79,7 +79,7 @@ def largest_relative_error(
     }
     high, made = volumes[method]
     rows, columns = (_around(at, size) for at, size in zip(place[-2:], errors.shape[-2:], strict=True))
-    window = (*place[:-2], rows, columns)
+    window: Any = (*place[:-2], rows, columns)
     scale = None
     if members:
         a, _ = quality.affine_match(quality.normalize_truth(high), np.asarray(made, np.float64))
@@ -87,12 +87,16 @@ def largest_relative_error(
         scale = (abs(a) * laplace.mixture_scale(means, scales)).astype(np.float32)
     planes = {label: as_shown(y, x, label)[window].astype(np.float32) for label, (y, x) in volumes.items()}
     planes["truth"] = quality.normalize_truth(high)[window].astype(np.float32)
-    label = name if truth.size("C") == 1 else f"{name}, channel {channel}"
-    order = axes_of.canonical(truth.spatial_axes)
     return Failure(
-        label, method, error, place[-len(order) :], planes, errors[window].astype(np.float32), scale,
+        name if truth.size("C") == 1 else f"{name}, channel {channel}",
+        method,
+        error,
+        place,
+        planes,
+        errors[window].astype(np.float32),
+        scale,
         (rows.start, columns.start),
-    )  # fmt: skip
+    )
 
 
 def relative_error(truth: Any, image: Any) -> NDArray[np.float64]:
