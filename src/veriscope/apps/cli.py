@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import console, cross, demo, info, judge, reproduce, restore, simulate, train
+from veriscope.apps import compare, console, cross, demo, info, judge, reproduce, restore, simulate, train
 
 
 class Commands(TyperGroup):
@@ -68,7 +68,16 @@ def start(
         console.show(context.get_help())
 
 
-for command in (demo.demo, train.train, restore.restore, judge.judge, cross.cross, info.info, reproduce.reproduce):
+for command in (
+    demo.demo,
+    train.train,
+    restore.restore,
+    judge.judge,
+    compare.compare,
+    cross.cross,
+    info.info,
+    reproduce.reproduce,
+):
     console.command(app, command)
 app.add_typer(simulate.app, name="simulate")
 

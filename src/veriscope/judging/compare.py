@@ -152,6 +152,11 @@ class Work:
             )
         return f"tuned on another image, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
 
+    @property
+    def region(self) -> str:
+        """What is judged of every image by methods that are not limited."""
+        return region_name(self.crop, WHOLE)
+
     def label(self, method: Method) -> str:
         """What tables call it: what stands for the input is named so."""
         return AS_INPUT.get(method.name, method.title)
@@ -373,7 +378,7 @@ class _Run:
                 restored if restored is None else _cut(restored, side),
                 pictures if side == smallest else 0,
             )
-            region = region_name(side, WHOLE if self.work.crop is None else region_name(self.work.crop, WHOLE))
+            region = region_name(side, self.work.region)
             lines += [_line(row, dones.get(row.method), region) for row in rows]
             shown += seen
         return lines, shown, self.worst(name, truth, images, lines, restored)
@@ -520,7 +525,7 @@ def _credit(one: Planned, work: Work) -> Credit:
         each([f"{step.library} {step.version}".strip() for step in steps]),
         each([step.licence for step in steps]),
         f"tried {tried}" if tried and work.tune else "nothing to tune" if not tried else "not tuned",
-        region_name(one.side, WHOLE),
+        region_name(one.side, work.region),
     )
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from veriscope.images.image import Image
 
 WINDOW = 7  # pixels along Y and X over which the error is averaged
-FLOOR = 0.1  # of the truth's range: where the truth is darker the error is taken relative to this
+FLOOR = 0.25  # of the truth's range: where the truth is darker the error is taken relative to this
 SIDE = 96  # pixels of the region shown
 
 EXPLAINED = (
     f"Relative error: truth and restoration are brought to one scale as for NRMSE; their absolute difference, averaged "
     f"over {WINDOW} x {WINDOW} pixels of a plane, is divided by the truth averaged over the same pixels, or by "
-    f"{FLOOR:g} of the truth's range where it is darker than that."
+    f"{FLOOR:g} of the truth's range where it is darker than that. Only windows that lie in the image count."
 )
 
 
@@ -70,7 +70,8 @@ def largest_relative_error(
     for channel, frame, (high, made) in quality.volumes(truth, images[method]):
         if frame == 0:
             errors = relative_error(high, made)
-            place = tuple(int(at) for at in np.unravel_index(int(np.argmax(errors)), errors.shape))
+            inner = _inside(errors)
+            place = tuple(int(at) for at in np.unravel_index(int(np.argmax(inner)), errors.shape))
             found.append((float(errors[place]), channel, place, errors))
     error, channel, place, errors = max(found, key=lambda one: one[0])
     volumes = {
@@ -108,6 +109,16 @@ def relative_error(truth: Any, image: Any) -> NDArray[np.float64]:
     wrong, bright = (uniform_filter(one, size, mode="nearest") for one in (np.abs(x - y), y))
     found: NDArray[np.float64] = wrong / np.maximum(bright, FLOOR)
     return found
+
+
+def _inside(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-1 where the window is cut by the border; as it is where the image is no larger than a window."""
+    edge = WINDOW // 2
+    if min(errors.shape[-2:]) <= 2 * edge:
+        return errors
+    inside = np.full_like(errors, -1.0)
+    inside[..., edge:-edge, edge:-edge] = errors[..., edge:-edge, edge:-edge]
+    return inside
 
 
 def _around(at: int, length: int) -> slice:

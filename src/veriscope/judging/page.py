@@ -74,12 +74,12 @@ def in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:
     return np.asarray(shown[((np.arange(height) + 0.5) * len(shown) / height).astype(int)])
 
 
-def gradient() -> str:
-    """The colours of predicted scales for a style sheet, dark to bright."""
+def gradient(colours: str = SCALE_MAP) -> str:
+    """The colours of a map for a style sheet, dark to bright."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return ", ".join(to_hex(colormaps[SCALE_MAP](share)) for share in np.linspace(0, 1, 9))
+    return ", ".join(to_hex(colormaps[colours](share)) for share in np.linspace(0, 1, 9))
 
 
 def scale_bar(width: int, pixel: float | None) -> tuple[float, str] | None:
