@@ -1,15 +1,19 @@
-"""Denoising as it was done before networks (SI, Supp. Table 1): for now non-local means.
+"""Denoising as it was done before networks (SI, Supp. Table 1): the filters a network has to beat.
 
-Same shape of call as `restore`: an image or an array goes in, the same kind comes out, float32, in the same unit.
+Same shape of call as `restore`: an image or an array (Y X, Z Y X) of any number type goes in, the same kind comes out,
+float32, in the same unit. Channels and time points are filtered one by one, stacks of one plane as planes, and what is
+the same everywhere stays as it is. NaN and infinite values raise DataError.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from veriscope.classical.method import Method
+from veriscope.classical.tiles import at_once, by_slabs
 from veriscope.classical.volumes import each
 from veriscope.errors import DataError
 
@@ -20,41 +24,143 @@ if TYPE_CHECKING:
 
 Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 
+SMALLEST_BLOCKS = 8  # pixels along every axis that BM3D and BM4D want
+LOOKED_UP = 400  # places in SimpleITK's table of the Gaussian over brightness, up to four standard deviations
+NON_COMMERCIAL = "free for non-commercial use"
+
+
+def low_pass(image: Picture, sigma: float) -> Picture:
+    """Gaussian filter, `sigma` in pixels along every axis (scipy). The image is continued by its mirror image."""
+    _positive("sigma of a low-pass filter", sigma, "1 pixel")
+    from scipy.ndimage import gaussian_filter
+
+    reach = int(4 * sigma + 0.5)  # where scipy cuts the Gaussian off
+
+    def smooth(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = gaussian_filter(pixels, sigma, mode="reflect", radius=reach)
+        return result
+
+    return _filtered(image, lambda pixels: by_slabs(pixels, reach, smooth))
+
+
+def median(image: Picture, size: int) -> Picture:
+    """The median of `size` x `size` (x `size`) pixels, `size` odd (scipy). Beyond its border the image is mirrored."""
+    if size < 1 or int(size) != size or size % 2 == 0:
+        raise DataError(f"The window of a median filter is an odd number of pixels wide, not {size}. Try 3.")
+    from scipy.ndimage import median_filter
+
+    def middle(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = median_filter(pixels, int(size), mode="reflect")
+        return result
+
+    return _filtered(image, lambda pixels: by_slabs(pixels, int(size) // 2, middle))
+
+
+def bilateral(image: Picture, sigma: float, tolerance: float) -> Picture:
+    """Gaussian filter, `sigma` in pixels, over pixels of similar brightness only (SimpleITK, in its own threads).
+
+    `tolerance` is the standard deviation of a second Gaussian, over differences of brightness in the unit of the image.
+    """
+    _positive("sigma of a bilateral filter", sigma, "1 pixel")
+    _positive("tolerance of a bilateral filter", tolerance, "twice noise_sigma")
+    import SimpleITK
+
+    def smooth(unit: NDArray[np.float32], span: float) -> NDArray[np.float32]:
+        picture = SimpleITK.GetImageFromArray(unit)
+        result: NDArray[np.float32] = SimpleITK.GetArrayFromImage(
+            SimpleITK.Bilateral(picture, float(sigma), tolerance / span, LOOKED_UP)
+        )
+        return result
+
+    return _in_unit(image, smooth)
+
 
 def non_local_means(image: Picture, h: float, patch: int = 5, distance: int = 3) -> Picture:
-    """Every pixel becomes the mean of those nearby whose surroundings look alike (scikit-image, fast mode); 2D or 3D.
+    """Every pixel becomes the mean of those nearby whose surroundings look alike (scikit-image, fast mode).
 
     `h` is how different surroundings may be, in the image's own unit; the standard deviation of the noise is a start
     (`noise_sigma`). `patch` is the odd width of the surroundings and `distance` how far to look, both in pixels along
-    every axis. Inside, the image is shifted and scaled to the range 0 to 1, and back: that changes nothing but the
-    rounding, as the filter commutes with it. Channels and time points are filtered one by one.
+    every axis. Large images are filtered in slabs, equal to the whole but for rounding.
     """
-    if not (np.isfinite(h) and h > 0):
-        raise DataError(f"The strength h of non-local means must be above 0, but {h} was given. Try noise_sigma.")
+    _positive("strength h of non-local means", h, "noise_sigma")
     if patch < 1 or distance < 1:
         raise DataError(
             f"The patch of non-local means and the distance searched are at least 1 pixel, but {patch} and {distance} "
             f"were given. Try 5 and 3."
         )
-    return cast("Picture", each(image, lambda volume: _filter(volume, h, patch, distance)))
-
-
-def _filter(volume: NDArray[Any], h: float, patch: int, distance: int) -> NDArray[np.float32]:
     from skimage.restoration import denoise_nl_means
 
-    low, high = float(volume.min()), float(volume.max())
-    if low == high:
-        return volume.astype(np.float32)
-    scaled = ((volume.astype(np.float64) - low) / (high - low)).astype(np.float32)
-    smooth = denoise_nl_means(
-        scaled.squeeze(), patch_size=patch, patch_distance=distance, h=h / (high - low), fast_mode=True
-    )
-    wide = smooth.reshape(volume.shape).astype(np.float64) * (high - low) + low
-    result: NDArray[np.float32] = wide.astype(np.float32)
-    return result
+    sizes = {"patch_size": int(patch), "patch_distance": int(distance)}
+
+    def smooth(unit: NDArray[np.float32], span: float) -> NDArray[np.float32]:
+        return by_slabs(
+            unit,
+            int(patch) // 2 + int(distance) + 1,
+            lambda pixels: denoise_nl_means(pixels, h=h / span, fast_mode=True, **sizes),
+        )
+
+    return _in_unit(image, smooth)
 
 
-def noise_sigma(volume: NDArray[Any]) -> float:
+def total_variation(image: Picture, weight: float) -> Picture:
+    """The image with the least variation among those about as close (Chambolle; scikit-image).
+
+    Half the sum of squared differences plus `weight`, in the unit of the image, times the sum of gradients is least.
+    Every pixel has a say in every other, so large images are not cut.
+    """
+    _positive("weight of total variation", weight, "noise_sigma")
+    from skimage.restoration import denoise_tv_chambolle
+
+    return _in_unit(image, lambda unit, span: denoise_tv_chambolle(unit, weight / span))
+
+
+def bm3d(image: Picture, sigma: float) -> Picture:
+    """Blocks that look alike, shrunk together (PyPI bm3d). `sigma` is the noise in the unit of the image.
+
+    A stack is denoised plane by plane, two at once. Raises DataError where the
+    package is not installed: it is free for non-commercial use only, so it comes with the extra `nonfree`.
+    """
+    _positive("sigma of BM3D", sigma, "noise_sigma")
+    BM3D.check()
+    from bm3d import BM3DProfile
+    from bm3d import bm3d as denoise
+
+    profile = _alone(BM3DProfile())
+
+    def smooth(unit: NDArray[np.float32], span: float) -> Any:
+        planes = unit.reshape(-1, *unit.shape[-2:])
+        result = np.empty(planes.shape)
+
+        def work(z: int) -> None:
+            result[z] = _mirrored(planes[z], lambda plane: denoise(plane, sigma / span, profile))
+
+        at_once(work, range(len(planes)))
+        return result.reshape(unit.shape)
+
+    return _in_unit(image, smooth)
+
+
+def bm4d(image: Picture, sigma: float) -> Picture:
+    """Cubes that look alike, shrunk together (PyPI bm4d), in a stack Z Y X. `sigma` as for `bm3d`, and the same extra.
+
+    Raises DataError for a plane.
+    """
+    _positive("sigma of BM4D", sigma, "noise_sigma")
+    BM4D.check()
+    from bm4d import BM4DProfile
+    from bm4d import bm4d as denoise
+
+    profile = _alone(BM4DProfile())
+
+    def smooth(unit: NDArray[np.float32], span: float) -> Any:
+        if unit.ndim != 3:
+            raise DataError("BM4D denoises stacks of several planes, but this image is one plane. Use BM3D instead.")
+        return _mirrored(unit, lambda pixels: denoise(pixels, sigma / span, profile))
+
+    return _in_unit(image, smooth)
+
+
+def noise_sigma(volume: Any) -> float:
     """The noise's standard deviation, from the finest diagonal differences: their median size / 0.6745.
 
     The same idea as scikit-image's estimate_sigma, with Haar wavelets. Where most pixels are equal (few photons) the
@@ -68,6 +174,92 @@ def noise_sigma(volume: NDArray[Any]) -> float:
     return float(np.median(np.abs(detail)) / 0.6745 or detail.std())
 
 
+def _positive(what: str, value: float, start: str) -> None:
+    if not (np.isfinite(value) and value > 0):
+        raise DataError(f"The {what} must be above 0, but {value} was given. Try {start}.")
+
+
+def _filtered(image: Picture, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Picture:
+    """`function` on every plane or volume as float32, where there is anything to filter."""
+
+    def one(volume: NDArray[Any]) -> NDArray[np.float32]:
+        pixels = volume.astype(np.float32)
+        if pixels.ndim not in (2, 3):
+            raise DataError(f"A denoiser takes planes (Y X) or stacks (Z Y X), but the shape given is {volume.shape}.")
+        if pixels.min() == pixels.max():
+            return pixels
+        flat = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+        return function(flat).reshape(pixels.shape)
+
+    return cast("Picture", each(image, one))
+
+
+def _in_unit(image: Picture, function: Callable[[NDArray[np.float32], float], Any]) -> Picture:
+    """`function(unit, span)` on every plane or volume shifted and scaled to the range 0 to 1, and back.
+
+    That changes nothing but the rounding, as the filters here commute with it; `span` is the range in the image's unit.
+    """
+
+    def one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        wide = pixels.astype(np.float64)
+        low, span = wide.min(), wide.max() - wide.min()
+        smooth = np.asarray(function(((wide - low) / span).astype(np.float32), float(span)), np.float64)
+        result: NDArray[np.float32] = (smooth * span + low).astype(np.float32)
+        return result
+
+    return _filtered(image, one)
+
+
+def _mirrored(pixels: NDArray[np.float32], function: Callable[[NDArray[np.float32]], Any]) -> Any:
+    """`function` of an image that is continued by its mirror image where it is too small for blocks."""
+    wide = np.pad(pixels, [(0, max(SMALLEST_BLOCKS - size, 0)) for size in pixels.shape], mode="symmetric")
+    return function(wide)[tuple(slice(size) for size in pixels.shape)]
+
+
+def _alone(profile: Any) -> Any:
+    """The profile of BM3D or BM4D for a single thread: with its own, repeated runs differ by rounding, and calls from
+    two threads of ours end the program (4.2.5: "Assertion `_threads.empty()' failed").
+    """
+    profile.num_threads = 1
+    return profile
+
+
+LOW_PASS = Method(
+    "lowpass",
+    "Gaussian low-pass",
+    "restore",
+    low_pass,
+    usual={"sigma": 1.0},
+    grid={"sigma": (0.5, 0.7, 1.0, 1.4, 2.0)},
+    climbs="sigma",
+    library="scipy",
+    speed=(15.0, 40.0),
+)
+MEDIAN = Method(
+    "median",
+    "median",
+    "restore",
+    median,
+    usual={"size": 3},
+    grid={"size": (3, 5, 7)},
+    source="Tukey 1977",
+    library="scipy",
+    speed=(12.0, 3.0),
+)
+BILATERAL = Method(
+    "bilateral",
+    "bilateral",
+    "restore",
+    bilateral,
+    usual={"sigma": 1.5, "tolerance": 2.0},
+    grid={"sigma": (1.0, 1.5, 2.0), "tolerance": (1.0, 2.0, 3.0, 5.0)},
+    in_noise=frozenset({"tolerance"}),
+    climbs="tolerance",
+    source="Tomasi and Manduchi 1998",
+    library="SimpleITK",
+    licence="Apache-2.0",
+    speed=(2.0, 0.25),
+)
 NON_LOCAL_MEANS = Method(
     "nlm",
     "non-local means",
@@ -79,6 +271,52 @@ NON_LOCAL_MEANS = Method(
     climbs="h",
     source="Buades, Coll and Morel 2005",
     library="scikit-image",
+    speed=(4.0, 0.4),
+)
+TOTAL_VARIATION = Method(
+    "tv",
+    "total variation",
+    "restore",
+    total_variation,
+    usual={"weight": 1.0},
+    grid={"weight": (0.25, 0.5, 1.0, 2.0, 4.0)},
+    in_noise=frozenset({"weight"}),
+    climbs="weight",
+    source="Chambolle 2004",
+    library="scikit-image",
+    speed=(2.0, 2.0),
+)
+BM3D = Method(
+    "bm3d",
+    "BM3D",
+    "restore",
+    bm3d,
+    usual={"sigma": 1.0},
+    grid={"sigma": (1.0, 1.5, 2.0, 3.0)},
+    in_noise=frozenset({"sigma"}),
+    climbs="sigma",
+    source="Dabov et al. 2007; Mäkinen, Azzari and Foi 2020",
+    library="bm3d",
+    licence=NON_COMMERCIAL,
+    extra="nonfree",
+    module="bm3d",
+    speed=(0.02, 0.02),
+)
+BM4D = Method(
+    "bm4d",
+    "BM4D",
+    "restore",
+    bm4d,
+    usual={"sigma": 1.0},
+    grid={"sigma": (1.0, 1.5, 2.0, 3.0)},
+    in_noise=frozenset({"sigma"}),
+    climbs="sigma",
+    source="Maggioni et al. 2013",
+    library="bm4d",
+    licence=NON_COMMERCIAL,
+    extra="nonfree",
+    module="bm4d",
+    speed=(0.01, 0.01),
 )
 
-METHODS = (NON_LOCAL_MEANS,)
+METHODS = (LOW_PASS, MEDIAN, BILATERAL, NON_LOCAL_MEANS, TOTAL_VARIATION, BM3D, BM4D)

@@ -7,7 +7,6 @@ have no truth, settings found on others carry over, counted in standard deviatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from veriscope.classical.denoise import noise_sigma
+from veriscope.classical.tiles import at_once
 from veriscope.classical.volumes import Frames, finite, join, run_on, split
 from veriscope.errors import DataError
 
@@ -36,6 +36,7 @@ STEP = 1.35  # from one value of the climbing parameter to the next beyond the e
 SEARCH = {2: 1 << 18, 3: 30**3}
 CONFIRM = {2: 1 << 20, 3: 1 << 18}
 PROMISING, AT_MOST = 1.03, 3
+SECONDS = (2, 10)  # about what one setting may take on the smaller and the larger region; slow methods see less of both
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
     For every combination of the other parameters the one that climbs runs through its grid, and further while that
     helps; the winner's is then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels
     first; what is within 3 % of the best there (three settings at most) is tried again on the central quarter million
-    pixels (such as 64 x 64 x 64). In 2D these regions are 512 x 512 and 1024 x 1024. Methods of the tasks "project" and
-    "isotropic" see all of Z. Two threads share the work; nothing depends on time or chance.
+    pixels (such as 64 x 64 x 64). In 2D these regions are 512 x 512 and 1024 x 1024; methods that are slow, by their
+    own `speed`, get smaller ones. Methods of the tasks "project" and "isotropic" see all of Z. Two threads share the work; nothing depends on time or chance.
 
     Raises DataError for NaN, for images whose shapes do not match, for images without contrast, and where the method's
     library is missing.
@@ -194,15 +195,17 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
             found[window] = errors(window, small).climb(values, STEP if start else None)
             values = [found[window][1]]  # the next window wants about the same
 
-    larger = CONFIRM[truth.ndim]
-    small = SEARCH[truth.ndim] if method.task != "isotropic" else larger
+    plan = zip((SEARCH, CONFIRM), SECONDS, strict=True)
+    small, larger = (min(size[truth.ndim], int(1e6 * method.speed[truth.ndim - 2] * most)) for size, most in plan)
+    if method.task == "isotropic":
+        small = larger
     found: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)
     first, *others = [*grid.values(), [0.0]]  # the first parameter's values have a thread each
-    _at_once(search, [[(value, *rest) for rest in product(*others)] for value in first])
+    at_once(search, [[(value, *rest) for rest in product(*others)] for value in first])
     least = min(error for error, _ in found.values())
     promising = sorted((error, window) for window, (error, _) in found.items() if error <= PROMISING * least)[:AT_MOST]
     again = {window: errors(window, larger) for _, window in promising}
-    _at_once(lambda window: again[window](found[window][1]), again)
+    at_once(lambda window: again[window](found[window][1]), again)
     window = min(again, key=lambda window: again[window](found[window][1]))
     _, value = again[window].climb([found[window][1]], STEP**0.5 if start else None)
     return _settings(method, _choice(method, window, value), sigma)
@@ -228,22 +231,16 @@ class _Errors:
 
     def climb(self, start: Sequence[float], step: float | None) -> tuple[float, float]:
         """(error, value) of the best: those of `start`, and beyond its ends in steps for as long as that helps."""
-        _at_once(self, start)
+        at_once(self, start)
         for _ in range(40):
             best = min(sorted(self.known), key=lambda value: self.known[value])
             ends = [] if step is None else [(best / step, min(self.known)), (best * step, max(self.known))]
             beyond = [value for value, end in ends if best == end]
             if not beyond:
                 break
-            _at_once(self, beyond)
+            at_once(self, beyond)
         best = min(sorted(self.known), key=lambda value: self.known[value])
         return self.known[best], best
-
-
-def _at_once(function: Callable[[Any], object], values: Iterable[Any]) -> None:
-    """Call `function` with every value, in two threads: the filters let go of Python while they work."""
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(function, values))
 
 
 def _cut(image: Any, part: tuple[slice, ...]) -> Any:
