@@ -95,7 +95,7 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
     homes: tuple[Task, ...] = ("restore", "project", "isotropic")
     other = next((home for home in homes if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
-        raise DataError(f"'{word}' {WORDS[other]}, but here is wanted what {WORDS[task]}. There are: {_names(known)}.")
+        raise DataError(f"'{word}' {WORDS[other]}, but what is wanted here {WORDS[task]}. There are: {_names(known)}.")
     raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.")
 
 

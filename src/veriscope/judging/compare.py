@@ -247,7 +247,7 @@ def _chosen(
     for method in chosen:
         if method.task != task:
             raise DataError(
-                f"'{method.name}' {methods_of.WORDS[method.task]}, but here is wanted what {methods_of.WORDS[task]}."
+                f"'{method.name}' {methods_of.WORDS[method.task]}, but what is wanted here {methods_of.WORDS[task]}."
             )
         if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
             raise DataError(f"Two methods would be called '{method.title}' in the tables. Give each its own title.")

@@ -82,8 +82,9 @@ def seconds(method: Method, image: Image, tuned: bool) -> float:
             places = image.size("C")
             each = voxels / places / image.size("T")
             tries = BEYOND + prod(len(values) for values in method.grid.values())
-            searched = tries * min(each, tune.SEARCH[dimensions]) + CONFIRMED * min(each, tune.CONFIRM[dimensions])
-            total += places * searched / speed
+            sizes = zip((tune.SEARCH, tune.CONFIRM), tune.SECONDS, strict=True)
+            small, large = (min(each, size[dimensions], speed * most) for size, most in sizes)
+            total += places * (tries * small + CONFIRMED * large) / speed
         if method.task == "project" and dimensions == 3:
             voxels, dimensions = voxels // image.size("Z"), 2
     return total
