@@ -144,6 +144,16 @@ def test_a_margin_around_the_crop_spares_it_the_border() -> None:
     assert_allclose(found.of("smooth", "central 64 x 64 px").nrmse[0], expected, rtol=1e-4)
 
 
+def test_crops_of_different_sizes_are_nested_and_the_smallest_holds_all() -> None:
+    medium = replace(DOUBLE, name="medium", title="medium", speed=(1.6e-4, 1.6e-4))
+    found = compare([pair(shape=(112, 128))], None, [SMOOTH, DOUBLE, medium], minutes=1.0)
+    assert found.regions == ("whole images", "central 96 x 96 px", "central 64 x 64 px")
+    assert set(found.methods(found.regions[1])) == {"input", "smooth", "medium"}
+    assert set(found.methods(found.regions[2])) == {"input", "smooth", "medium", "double"}
+    nrmse = [found.of(method, found.regions[2]).nrmse[0] for method in ("double", "medium")]
+    assert_allclose(*nrmse)
+
+
 def test_everything_can_be_cropped() -> None:
     one = pair()
     found = compare([one], model(), [SMOOTH], crop=32)
@@ -249,9 +259,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs() -> None:
     ):
         with pytest.raises(DataError, match=says):
             prepare(**given)  # type: ignore[arg-type]
+    wing = Pair(Image(np.zeros((3, 16, 16), np.float32), "ZYX"), Image(np.zeros((16, 16), np.float32), "YX"), "wing")
     with pytest.raises(ModelError, match="does not project"):
-        stack = Image(np.zeros((3, 16, 16), np.float32), "ZYX")
-        prepare([Pair(stack, Image(np.zeros((16, 16), np.float32), "YX"), "wing")], model(axes="ZYX"))
+        prepare([wing], model(axes="ZYX"))
 
 
 def test_brief_calls_are_timed_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,11 @@ class Work:
         """What is judged of every image by methods that are not limited."""
         return region_name(self.crop, WHOLE)
 
+    @property
+    def limits(self) -> list[int]:
+        """The crops of methods that are limited, the largest first."""
+        return sorted({one.side for one in self.planned if one.side is not None}, reverse=True)
+
     def label(self, method: Method) -> str:
         """What tables call it: what stands for the input is named so."""
         return AS_INPUT.get(method.name, method.title)
@@ -198,9 +203,10 @@ def prepare(
     planned = estimate.plan(chosen, pairs, tune and tune_on is None, minutes)
     for one in planned:
         if one.side is not None:
+            whole = in_words(sum(estimate.seconds(one.method, pair.low, tune and tune_on is None) for pair in pairs))
             notes.append(
-                f"{one.method.title} would take about {in_words(_whole_seconds(one.method, pairs, tune))} for whole "
-                f"images: it is limited to the {region_name(one.side, WHOLE)} of each, where all others are judged too."
+                f"{one.method.title} would take about {whole}, more than the {in_words(60 * (minutes or 0))} allowed: "
+                f"it is limited to the {region_name(one.side, WHOLE)} of each image, where all others are judged too."
             )
         elif one.total > SLOW:
             notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
@@ -253,10 +259,6 @@ def _chosen(
             raise DataError(f"Two methods would be called '{method.title}' in the tables. Give each its own title.")
         method.check()
     return tuple(chosen), []
-
-
-def _whole_seconds(method: Method, pairs: Sequence[Pair], tune: bool) -> float:
-    return sum(estimate.seconds(method, pair.low, tune) for pair in pairs)
 
 
 # -- running ----------------------------------------------------------------------------------------
@@ -363,11 +365,12 @@ class _Run:
         given = {} if self.work.task == "project" or INTERPOLATED in images else {self._input: low}
         images = {**given, **images}
         regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
-        for limit, made in limited.items():
-            inside = {label: cropped(image, limit) for label, image in images.items()}
-            own = {label: done.image for label, done in made.items()}
-            regions[limit] = ({**inside, **own}, made)
-        smallest = min((side for side in regions if side is not None), default=None)
+        everything = images
+        for limit in self.work.limits:
+            made = limited.get(limit, {})
+            everything = {**everything, **{label: done.image for label, done in made.items()}}
+            regions[limit] = ({label: cropped(image, limit) for label, image in everything.items()}, made)
+        smallest = min(self.work.limits, default=None)
         lines: list[Line] = []
         shown: list[Picture] = []
         for side, (those, dones) in regions.items():

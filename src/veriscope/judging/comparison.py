@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """What was judged: whole images, and the crop of every method that was limited to one."""
+        """What was judged: whole images, and ever smaller crops of methods that were limited; the last one by all."""
         return tuple(dict.fromkeys(line.region for line in self.lines))
 
     @property
@@ -144,8 +144,8 @@ class Comparison:
 
     @property
     def best_other(self) -> Summary | None:
-        """Of the methods that are neither input nor network, the closest to the truth."""
-        others = [one for one in self.overall() if one.method not in (*INPUTS, RESTORATION)]
+        """Of the methods that are neither input nor network, the closest to the truth in the region common to all."""
+        others = [one for one in self.overall(self.regions[-1]) if one.method not in (*INPUTS, RESTORATION)]
         return min(others, key=lambda one: one.nrmse[0], default=None)
 
     def _network(self, region: str) -> list[Line]:

@@ -101,12 +101,14 @@ def headline(comparison: Comparison) -> str:
     if RESTORATION not in comparison.methods():
         if other is None:
             return f"Figures for {many}."
+        where = _where(other, comparison)
         return (
-            f"On {many}, {other.method} comes closest to the truth: NRMSE {_percent(other.nrmse[0])}, "
+            f"On {many}{where}, {other.method} comes closest to the truth: NRMSE {_percent(other.nrmse[0])}, "
             f"SSIM {other.ssim[0]:.2f}."
         )
-    own = comparison.of(RESTORATION)
-    text = f"On {many}, restoration has a mean NRMSE of {_percent(own.nrmse[0])} and an SSIM of {own.ssim[0]:.2f}"
+    own = comparison.of(RESTORATION, None if other is None else other.region)
+    text = f"On {many}{_where(own, comparison)}, restoration has a mean NRMSE of {_percent(own.nrmse[0])} and an SSIM "
+    text += f"of {own.ssim[0]:.2f}"
     if other is None:
         return f"{text}."
     text += f"; the best other method, {other.method}, {_percent(other.nrmse[0])} and {other.ssim[0]:.2f}"
@@ -115,8 +117,13 @@ def headline(comparison: Comparison) -> str:
     if other.times is not None:
         faster = other.times >= 1
         times = other.times if faster else 1 / other.times
-        text += f", and {times:.2g} times as {'fast' if faster else 'slow'} per voxel on this machine"
+        words = f"{times:.2g}" if times < 99.5 else f"{times:,.0f}"
+        text += f", and {words} times as {'fast' if faster else 'slow'} per voxel on this machine"
     return f"{text}."
+
+
+def _where(one: Summary, comparison: Comparison) -> str:
+    return "" if one.region == comparison.region else f" ({one.region})"
 
 
 def _percent(value: float) -> str:
@@ -237,7 +244,7 @@ def _shown(picture: Picture, comparison: Comparison, markup: Any) -> dict[str, A
         panels.append(
             {
                 "label": method,
-                "note": f"NRMSE {line.nrmse:.3f}, SSIM {line.ssim:.3f}" if line else "",
+                "notes": [f"NRMSE {line.nrmse:.3f}", f"SSIM {line.ssim:.3f}"] if line else [],
                 "png": png(plane, "gray", 0, 1, stretch),
                 "inset": png(plane[square], "gray", 0, 1, stretch),
                 "overlay": markup(_overlay(plane.shape, square, stretch, None if panels else picture.pixel[2])),
