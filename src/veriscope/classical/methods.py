@@ -18,6 +18,7 @@ WORDS: dict[Task, str] = {
 }
 BEST_PROJECTIONS = ("premosa", "max")  # what is denoised after projecting (SI, Supp. Fig. 10), the first there is
 DENOISER = "nlm"
+INTERPOLATION = "cubic"  # needs no PSF
 ANSCOMBE = "gat"  # in front of a denoiser: the noise is made alike everywhere first
 
 
@@ -96,7 +97,8 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
     other = next((home for home in homes if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
         raise DataError(f"'{word}' {WORDS[other]}, but what is wanted here {WORDS[task]}. There are: {_names(known)}.")
-    raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.")
+    more = " More come with a PSF (--psf)." if task == "isotropic" else ""
+    raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.{more}")
 
 
 def _named(name: str, methods: Sequence[Method]) -> Method:
@@ -104,7 +106,7 @@ def _named(name: str, methods: Sequence[Method]) -> Method:
 
 
 def _names(methods: Sequence[Method]) -> str:
-    return ", ".join(method.name for method in methods) or "none without a PSF"
+    return ", ".join(method.name for method in methods) or "none"
 
 
 def _with_anscombe(method: Method) -> Method:
@@ -116,5 +118,5 @@ def _with_anscombe(method: Method) -> Method:
 def _deconvolving(psf: Any, factor: float | None) -> tuple[Method, ...]:
     if util.find_spec("veriscope.classical.deconvolve") is None:
         return ()
-    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor)
-    return made
+    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor or 1.0)
+    return made if psf is not None else tuple(method for method in made if method.name == INTERPOLATION)

@@ -534,7 +534,8 @@ def _credit(one: Planned, work: Work) -> Credit:
 
 def _purpose(method: Method) -> str:
     """The first sentence of what the function says of itself, where it says anything."""
-    text = " ".join((method.run.__doc__ or "").split("\n\n")[0].split()).replace("`", "")
+    function = getattr(method.run, "func", method.run)  # of a partial one
+    text = " ".join((function.__doc__ or "").split("\n\n")[0].split()).replace("`", "")
     return text.split(". ")[0].rstrip(".")
 
 
