@@ -107,9 +107,9 @@ def test_the_headline_tells_who_is_ahead_by_how_much() -> None:
 
 
 def test_a_report_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
-    target = tmp_path / "compare.html"
-    write_comparison(target, comparison())
+    target, short = tmp_path / "compare.html", Comparison(comparison().lines[:3])
+    write_comparison(target, short)
     with pytest.raises(OutputError, match="exists already"):
-        write_comparison(target, comparison())
-    write_comparison(target, comparison(), overwrite=True)
+        write_comparison(target, short)
+    write_comparison(target, short, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["compare.html"]

@@ -43,7 +43,7 @@ SLOW = 60.0  # seconds: what is expected to take longer is told before it starts
 MARGIN = 8  # pixels around a crop that a method limited to it is given too
 WARM = 64  # pixels: side of the piece on which everything runs once before it is timed
 BRIEF, TIMES = 0.5, 3  # what takes less seconds is timed so often, and the median counts
-AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the input
+AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the input; the latter are made in reading
 FAILURES = 3  # places of the largest relative error that are shown
 
 TIMING = (
@@ -193,6 +193,7 @@ def prepare(
     for pair in (*pairs, *(() if tune_on is None else (tune_on,))):
         check_pair(pair, task == "project")
         _check_channels(pair, pairs[0], model)
+        _check_axes(pair, model)
     if crop is not None:
         estimate.check_side(crop, pairs)
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
@@ -237,6 +238,20 @@ def _check_channels(pair: Pair, first: Pair, model: Ensemble | None) -> None:
             f"Pair '{pair.name}' has {low} channels, but the model takes {model.recipe.channels_in}. Choose another "
             f"model, or the channels that it was trained on."
         )
+
+
+def _check_axes(pair: Pair, model: Ensemble | None) -> None:
+    """Raise what `restore` would raise in the middle of the work."""
+    if model is not None:
+        from veriscope.restoring.frames import frames
+        from veriscope.restoring.isotropic import in_space
+
+        frames(pair.low, in_space(_on_grid(model)).recipe)
+
+
+def _on_grid(model: Ensemble) -> Ensemble:
+    """The model for images that are on the fine grid already, as pairs are."""
+    return replace(model, recipe=model.recipe.change(upsample=()))
 
 
 def _chosen(
@@ -335,10 +350,9 @@ class _Run:
 
         model = self.work.model
         assert model is not None
-        on_grid = replace(model, recipe=model.recipe.change(upsample=()))  # pairs are on the fine grid already
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)
-            return restore(low, on_grid, **self.how, lazy=False)
+            return restore(low, _on_grid(model), **self.how, lazy=False)
 
     def image(self, number: int, pictures: int) -> tuple[list[Line], list[Picture], Failure | None]:
         """One image by everything: its lines, at most so many pictures, and its largest relative error."""
@@ -356,11 +370,16 @@ class _Run:
         restored: Restoration | None = None
         if self.work.model is not None:
             self.report(f"{RESTORATION}: {name}")
-            answer, seconds = timed(lambda: self.restore(low))
-            self.finished(RESTORATION, seconds)
-            restored, whole[RESTORATION] = answer, Done(answer.mean, seconds, prod(low.shape))
-            if self.kept is not None:
-                self.kept.keep(RESTORATION, name, "", answer.mean, {"seconds": seconds})
+            start = time.perf_counter()
+            answer, problem = _attempt(lambda: timed(lambda: self.restore(low)))
+            self.finished(RESTORATION, time.perf_counter() - start)
+            if answer is None:
+                self.say(f"{RESTORATION} failed on {name}: {problem}")
+            else:
+                restored, seconds = answer
+                whole[RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+                if self.kept is not None:
+                    self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
         images = {label: done.image for label, done in whole.items()}
         given = {} if self.work.task == "project" or INTERPOLATED in images else {self._input: low}
         images = {**given, **images}
@@ -502,7 +521,7 @@ def _cut(restored: Restoration, side: int | None) -> Restoration:
 
 def _line(row: Row, done: Done | None, region: str) -> Line:
     line = Line(row.image, row.method, row.nrmse, row.psnr, row.ssim, row.channel, row.coverage, region)
-    if done is None:
+    if done is None or row.method == INTERPOLATED:
         return line
     settings = done.settings[row.channel or 0] if done.settings else ""
     return replace(line, seconds=done.seconds, voxels=done.voxels, tuning=done.tuning, settings=settings)
