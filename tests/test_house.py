@@ -134,6 +134,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_veriscope_is_light_and_silent() -> None:
     assert loaded_by("import veriscope") == set()
+    assert loaded_by("import veriscope as vs; vs.classical.denoise.median") == set()
     done = subprocess.run([sys.executable, "-c", "import veriscope"], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
 

@@ -39,9 +39,11 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "save",
     "load",
     "VeriscopeError",
+    "classical",
 ]
 
 if TYPE_CHECKING:
+    from veriscope import classical
     from veriscope.errors import VeriscopeError
     from veriscope.images.image import Image
     from veriscope.images.pairing import read_pairs
@@ -57,10 +59,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'veriscope' has no attribute '{name}'")
     from importlib import import_module
 
+    if name == "classical":  # a room of its own, for vs.classical.denoise.median(...)
+        return import_module("veriscope.classical")
+    if name not in _HOME:
+        raise AttributeError(f"module 'veriscope' has no attribute '{name}'")
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value  # the next look-up does not come here again
     return value

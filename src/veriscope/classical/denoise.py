@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 
-SMALLEST_BLOCKS = 8  # pixels along every axis that BM3D and BM4D want
+SMALLEST = {2: 16, 3: 8}  # pixels along every axis; bm3d 4.0.3 ends the program on planes of 8 x 8
 LOOKED_UP = 400  # places in SimpleITK's table of the Gaussian over brightness, up to four standard deviations
 NON_COMMERCIAL = "free for non-commercial use"
 
@@ -212,7 +212,7 @@ def _in_unit(image: Picture, function: Callable[[NDArray[np.float32], float], An
 
 def _mirrored(pixels: NDArray[np.float32], function: Callable[[NDArray[np.float32]], Any]) -> Any:
     """`function` of an image that is continued by its mirror image where it is too small for blocks."""
-    wide = np.pad(pixels, [(0, max(SMALLEST_BLOCKS - size, 0)) for size in pixels.shape], mode="symmetric")
+    wide = np.pad(pixels, [(0, max(SMALLEST[pixels.ndim] - size, 0)) for size in pixels.shape], mode="symmetric")
     return function(wide)[tuple(slice(size) for size in pixels.shape)]
 
 

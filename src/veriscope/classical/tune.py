@@ -81,7 +81,8 @@ def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
     helps; the winner's is then refined to about 8 %. 3D is slow, so the search looks at the central 30 x 30 x 30 pixels
     first; what is within 3 % of the best there (three settings at most) is tried again on the central quarter million
     pixels (such as 64 x 64 x 64). In 2D these regions are 512 x 512 and 1024 x 1024; methods that are slow, by their
-    own `speed`, get smaller ones. Methods of the tasks "project" and "isotropic" see all of Z. Two threads share the work; nothing depends on time or chance.
+    own `speed`, get smaller ones. Methods of the tasks "project" and "isotropic" see all of Z. Two threads share the
+    work; nothing depends on time or chance.
 
     Raises DataError for NaN, for images whose shapes do not match, for images without contrast, and where the method's
     library is missing.
@@ -196,7 +197,8 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
             values = [found[window][1]]  # the next window wants about the same
 
     plan = zip((SEARCH, CONFIRM), SECONDS, strict=True)
-    small, larger = (min(size[truth.ndim], int(1e6 * method.speed[truth.ndim - 2] * most)) for size, most in plan)
+    speed = 1e6 * method.speed[low.ndim - 2] * min(prod(truth.shape) / prod(low.shape), 1)  # pixels of the truth
+    small, larger = (min(size[truth.ndim], int(speed * most)) for size, most in plan)
     if method.task == "isotropic":
         small = larger
     found: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)

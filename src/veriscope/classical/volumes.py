@@ -25,7 +25,7 @@ def each(image: Any, function: Callable[[NDArray[Any]], NDArray[np.float32]]) ->
     pixels = finite(image)
     if word is None:
         return function(pixels)
-    space = axes_of.spatial(axes_of.canonical(word))
+    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
     order = "".join(letter for letter in word if letter not in space) + space
     moved = axes_of.move(pixels, word, order)
     outer = moved.shape[: len(order) - len(space)]
@@ -53,7 +53,7 @@ def split(image: Any, flat: bool = True) -> Frames:
     if word is None:
         pixels = np.asarray(image)
         return [[pixels[0] if flat and pixels.ndim == 3 and len(pixels) == 1 else pixels]]
-    space = axes_of.spatial(axes_of.canonical(word))
+    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
     if flat and image.size("Z") == 1:
         space = space.replace("Z", "")
     moved = image.in_memory().moved(f"TC{space}")

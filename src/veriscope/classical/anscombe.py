@@ -1,0 +1,167 @@
+"""Few photons: noise that grows with brightness, made the same everywhere, and back (generalised Anscombe transform).
+
+image = gain * Poisson(photons) + Normal(0, read_noise^2) + offset, as in `veriscope.simulate.camera`. Denoisers expect
+noise of one strength; transformed images have it, with a standard deviation of 1, down to about one photon per pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope.classical.volumes import each, finite
+from veriscope.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from veriscope.classical.method import Method
+
+BLOCK = 8  # pixels along Y and X over which brightness and noise are compared
+BINS = 24  # of brightness, with equally many blocks
+DARK = 0.01  # share of the blocks that is taken for darkness where no offset is given
+LEAST = 0.01  # variance may grow no slower than this many standard deviations of the noise; see estimate
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a camera's noise grows with brightness: the variance is gain * (mean - offset) + read_noise^2."""
+
+    gain: float  # grey values per photon
+    offset: float  # grey value of darkness
+    read_noise: float  # standard deviation in darkness, grey values
+
+    def __post_init__(self) -> None:
+        values = (self.gain, self.offset, self.read_noise)
+        if not all(isfinite(value) for value in values) or self.gain <= 0 or self.read_noise < 0:
+            raise DataError(
+                f"Noise has a gain above 0 and a read_noise of at least 0, all finite. Given: {self}. "
+                f"Try estimate(image)."
+            )
+
+    def forward(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """The image (any shape) in a unit in which the noise has the standard deviation 1, whatever the brightness.
+
+        2 / gain * sqrt(gain * (image - offset) + 3/8 gain^2 + read_noise^2); values below the root's range give 0.
+        """
+        light = (np.asarray(image, dtype=np.float64) - self.offset) / self.gain
+        inside = light + 3 / 8 + (self.read_noise / self.gain) ** 2
+        result: NDArray[np.float32] = (2 * np.sqrt(np.maximum(inside, 0))).astype(np.float32)
+        return result
+
+    def inverse(self, mean: NDArray[Any]) -> NDArray[np.float32]:
+        """The brightness whose transformed image has this mean; of a denoised image, therefore, without bias.
+
+        The closed form of the exact unbiased inverse (Mäkitalo and Foi 2011, 2013): D^2/4 - 1/8 - (read_noise/gain)^2 +
+        sqrt(3/2)/4 D^-1 - 11/8 D^-2 + 5/8 sqrt(3/2) D^-3 photons. Squaring alone would be too dark by a quarter of a
+        photon. No brightness is below the offset.
+        """
+        root = sqrt(3 / 2)
+        d = np.maximum(np.asarray(mean, dtype=np.float64), root)  # its value without any light
+        photons = d**2 / 4 - 1 / 8 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3
+        photons -= (self.read_noise / self.gain) ** 2
+        result: NDArray[np.float32] = (self.gain * np.maximum(photons, 0) + self.offset).astype(np.float32)
+        return result
+
+
+def estimate(image: Any, offset: float | None = None) -> Noise:
+    """The noise of an image, from the image alone: the variance in small blocks against their mean, fitted by a line.
+
+    The variance is that of the finest diagonal differences in blocks of 8 x 8 pixels, of which the median is taken
+    among blocks of similar brightness: most of them must be without fine structure. All planes, channels and time
+    points count as one camera's. Without `offset`, in grey values, the darkest hundredth of the blocks is taken for
+    darkness; if some light falls there, read_noise holds its noise, and the transform is the same. Where the variance
+    does not grow with brightness, the gain is a small one, for which the transform is almost linear. Raises DataError
+    for images without noise, or too small (less than 8 such blocks).
+    """
+    pixels = finite(image)
+    word = getattr(image, "axes", None)
+    if word is not None:
+        order = "".join(letter for letter in word if letter not in "YX") + "YX"
+        pixels = np.asarray(image.moved(order))
+    planes = pixels.reshape(-1, *pixels.shape[-2:]) if pixels.ndim > 1 else pixels[None, None]
+    if min(planes.shape[1:]) >= BLOCK:
+        variances, black, white = _blocks(planes.astype(np.float64))
+    else:
+        variances = black = white = np.empty(0)
+    if len(variances) < 8 or not variances.any():
+        raise DataError(
+            f"Noise is estimated from at least 8 blocks of {BLOCK} x {BLOCK} pixels with noise, but the image, of "
+            f"shape {np.shape(image)}, has {np.count_nonzero(variances)}. Give the camera's gain, offset and "
+            f"read_noise."
+        )
+    gain, intercept = _line(*_bins(variances, black, white))
+    least = LEAST * sqrt(float(np.median(variances[variances > 0])))
+    if gain < least:
+        gain, intercept = least, float(np.median(variances)) - least * float(np.median(white))
+    dark = float(np.quantile((black + white) / 2, DARK)) if offset is None else float(offset)
+    return Noise(gain, dark, sqrt(max(intercept + gain * dark, 0.0)))
+
+
+def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
+    """The method on transformed images, such as "gat+nlm". Parameters that count noise then count the 1 that it is.
+
+    Without `noise` every plane or volume is asked for its own. Parts of an image, on which methods are tuned, tell it
+    less well: give that of the whole image or, better, of the camera.
+    """
+
+    def run(image: Any, **parameters: float) -> Any:
+        def one(volume: NDArray[Any]) -> NDArray[np.float32]:
+            if volume.min() == volume.max():
+                return volume.astype(np.float32)
+            known = estimate(volume) if noise is None else noise
+            return known.inverse(method.run(known.forward(volume), **parameters))
+
+        return each(image, one)
+
+    return replace(
+        method,
+        name=f"gat+{method.name}",
+        title=f"Anscombe, {method.title}",
+        run=run,
+        in_noise=frozenset(),
+        source=f"Mäkitalo and Foi 2013{'; ' * bool(method.source)}{method.source}",
+    )
+
+
+def _blocks(planes: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """The noise's variance in every block of the planes (plane, Y, X), and the means of its black and white squares."""
+    rows, columns = (size // BLOCK for size in planes.shape[1:])
+    cut = planes[:, : rows * BLOCK, : columns * BLOCK].reshape(len(planes), rows, BLOCK, columns, BLOCK)
+    blocks = cut.swapaxes(2, 3).reshape(-1, BLOCK, BLOCK)
+    fine = (blocks[:, 1:, 1:] - blocks[:, 1:, :-1] - blocks[:, :-1, 1:] + blocks[:, :-1, :-1]) / 2
+    black = np.indices((BLOCK, BLOCK)).sum(axis=0) % 2 == 0
+    return (fine**2).mean(axis=(1, 2)), blocks[:, black].mean(axis=1), blocks[:, ~black].mean(axis=1)
+
+
+def _bins(
+    variances: NDArray[np.float64], black: NDArray[np.float64], white: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Brightness and median variance of blocks of similar brightness.
+
+    They are sorted by one half of their pixels and measured by the other: the noise of their own means would make the
+    line less steep.
+    """
+    parts = np.array_split(np.argsort(black, kind="stable"), min(BINS, len(black) // 2))
+    # The median of chi^2 lies below its mean. Neighbouring differences share pixels, which leaves about one in 2.25.
+    freedom = (BLOCK - 1) ** 2 / 2.25
+    typical = (1 - 2 / (9 * freedom)) ** 3
+    middles = [(white[part].mean(), np.median(variances[part]) / typical) for part in parts]
+    levels, noise = np.transpose(middles)
+    return levels, noise
+
+
+def _line(levels: NDArray[np.float64], noise: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of the line through the bins, outliers counting little; errors grow with the variance."""
+    from scipy.optimize import least_squares
+
+    spread = noise + 1e-3 * noise.max()
+    start = np.polyfit(levels, noise, 1, w=1 / spread) if np.ptp(levels) > 0 else np.array([0.0, noise.mean()])
+    scale = np.maximum(np.abs(start), 1e-12)
+    fitted = least_squares(
+        lambda line: (line[0] * levels + line[1] - noise) / spread, start, x_scale=scale, loss="soft_l1", f_scale=0.1
+    )
+    return float(fitted.x[0]), float(fitted.x[1])
