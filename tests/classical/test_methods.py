@@ -93,3 +93,13 @@ def test_what_is_not_installed_is_told_apart_also_within_a_chain() -> None:
     assert able == (MAX,)
     assert set(missing) == {"far", "far+nlm"}
     assert "pip install 'veriscope[far]'" in missing["far+nlm"]
+
+
+def test_anscombe_goes_around_a_denoiser_also_behind_a_projection() -> None:
+    assert (from_words("gat+nlm", "restore").name, from_words("gat+nlm", "restore").before) == ("gat+nlm", None)
+    both = from_words("max+gat+nlm", "project")
+    assert [step.name for step in both.steps] == ["max", "max+gat+nlm"]
+    low, _ = stack()
+    assert np.isfinite(np.asarray(tune.apply(both, low, tune.usual(both, low)))).all()
+    with pytest.raises(DataError, match="no method 'nothing'"):
+        from_words("gat+nothing", "restore")

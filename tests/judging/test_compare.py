@@ -184,6 +184,12 @@ def test_a_missing_library_is_refused_when_asked_for_and_left_out_by_default(mon
     assert any(note.startswith("far is left out: ") and "pip install" in note for note in found.notes)
 
 
+def test_by_default_what_is_not_for_these_images_stays_away() -> None:
+    planned = [one.method.name for one in prepare([pair()]).planned]
+    assert "nlm" in planned
+    assert "bm4d" not in planned
+
+
 def test_stacks_that_are_projected_have_the_maximum_as_input() -> None:
     rng = np.random.default_rng(0)
     high = (gaussian_filter(rng.normal(size=(48, 48)), 2) * 1000 + 500).astype(np.float32)
@@ -252,6 +258,10 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs() -> None:
         ({"pairs": [pair()], "methods": [DOUBLE, DOUBLE]}, "Two methods would be called 'double'"),
         ({"pairs": [pair()], "methods": [replace(DOUBLE, title="restoration")]}, "would be called 'restoration'"),
         ({"pairs": [pair()], "methods": [replace(DOUBLE, task="project")]}, "projects stacks to planes, but"),
+        (
+            {"pairs": [pair()], "methods": [replace(DOUBLE, dimensions=(3,))]},
+            "works on stacks, but these images are pl",
+        ),
         ({"pairs": [pair()], "tune_on": channels, "methods": [SMOOTH]}, "has 2 channels, but 'field' has 1"),
         ({"pairs": [channels], "model": model(), "methods": [SMOOTH]}, "the model takes 1"),
         ({"pairs": [pair()], "crop": 100, "methods": [SMOOTH]}, "72 x 80 pixels, less than the crop of 100"),

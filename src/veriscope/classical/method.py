@@ -39,6 +39,7 @@ class Method:
     extra: str = ""  # of ours, that installs it
     module: str = ""  # that must be importable
     speed: tuple[float, float] = (1.0, 1.0)  # about so many Mvoxel/s in 2D and in 3D on two cores, to plan with
+    dimensions: tuple[int, ...] = (2, 3)  # of the planes and volumes it takes
     before: Method | None = None  # runs first, as usual; its library and licence are its own
 
     def check(self) -> None:

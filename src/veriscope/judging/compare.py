@@ -198,7 +198,8 @@ def prepare(
         estimate.check_side(crop, pairs)
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
     factor = None if model is None else model.recipe.finer.get("Z")
-    chosen, notes = _chosen(methods, task, psf, factor)
+    dimensions = 3 if pairs[0].low.size("Z") > 1 else 2
+    chosen, notes = _chosen(methods, task, dimensions, psf, factor)
     if task == "project" and not any(method.name == "max" for method in chosen):
         chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
     planned = estimate.plan(chosen, pairs, tune and tune_on is None, minutes)
@@ -255,11 +256,12 @@ def _on_grid(model: Ensemble) -> Ensemble:
 
 
 def _chosen(
-    methods: str | Sequence[Method | str] | None, task: Task, psf: Any, factor: float | None
+    methods: str | Sequence[Method | str] | None, task: Task, dimensions: int, psf: Any, factor: float | None
 ) -> tuple[tuple[Method, ...], list[str]]:
     """The methods that were asked for, all of which must be able to run; by default those that can, with notes."""
     if methods is None:
-        able, missing = methods_of.installed(methods_of.for_task(task, psf, factor))
+        fitting = [one for one in methods_of.for_task(task, psf, factor) if dimensions in one.steps[0].dimensions]
+        able, missing = methods_of.installed(fitting)
         return able, [f"{name} is left out: {why}" for name, why in missing.items()]
     chosen: list[Method] = []
     for one in [methods] if isinstance(methods, str) else methods:
@@ -269,6 +271,12 @@ def _chosen(
         if method.task != task:
             raise DataError(
                 f"'{method.name}' {methods_of.WORDS[method.task]}, but what is wanted here {methods_of.WORDS[task]}."
+            )
+        if dimensions not in method.steps[0].dimensions:
+            kinds = {2: "planes", 3: "stacks"}
+            raise DataError(
+                f"{method.title} works on {' and '.join(kinds[n] for n in method.steps[0].dimensions)}, but these images "
+                f"are {kinds[dimensions]}. Leave it out."
             )
         if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
             raise DataError(f"Two methods would be called '{method.title}' in the tables. Give each its own title.")

@@ -161,7 +161,8 @@ class Comparison:
 
     def rows(self, region: str | None = None) -> list[list[str]]:
         """The means as text, the head first."""
-        return [list(HEAD), *(_row(one) for one in self.overall(region))]
+        shown = len(HEAD) if RESTORATION in self.methods(region) else len(HEAD) - 2
+        return [list(HEAD[:shown]), *(_row(one)[:shown] for one in self.overall(region))]
 
     def table(self, form: str = "text") -> str:
         """To copy: the means as "text", "markdown" or "latex"; every line, with its settings, as "csv" or "tsv"."""
@@ -196,7 +197,8 @@ class Comparison:
             parts.append(textwrap.fill(f"Parameters: {self.tuned}", 100))
         if self.failures:
             parts.append(textwrap.fill(str(self.failures[0]), 100))
-        return "\n\n".join([*parts, *self.notes, textwrap.fill(self.settings, 100)])
+        notes = ["\n".join(self.notes)] if self.notes else []
+        return "\n\n".join([*parts, *notes, textwrap.fill(self.settings, 100)])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; what is not finite becomes None."""
