@@ -71,9 +71,9 @@ def test_what_is_kept_is_there_and_the_same_command_goes_on(desk: Path, veriscop
 
 
 def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from veriscope.judging import compare as comparing
+    from veriscope.judging import timing
 
-    real, seen = comparing.judge_one, []
+    real, seen = timing.judge_one, []
 
     def once(*words: Any) -> Any:
         seen.append(words)
@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
             raise KeyboardInterrupt
         return real(*words)
 
-    monkeypatch.setattr(comparing, "judge_one", once)
+    monkeypatch.setattr(timing, "judge_one", once)
     words = ("compare", "low", "high", *QUICK, "--report", "all.html")
     done = veriscope(*words, "--out", "kept")
     assert done.code == 130
@@ -121,12 +121,12 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
 def test_bad_input_is_refused_in_plain_words_before_the_work(
     desk: Path, veriscope: Any, words: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veriscope.judging import compare as comparing
+    from veriscope.judging import timing
 
     def never(*_: Any) -> Any:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(comparing, "timed", never)
+    monkeypatch.setattr(timing, "timed", never)
     (desk / "there.html").write_text("mine")
     (desk / "other").mkdir()
     tifffile.imwrite(desk / "other" / "else.tif", np.zeros((8, 8), np.uint16))

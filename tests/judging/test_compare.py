@@ -20,11 +20,12 @@ from veriscope.classical.method import Method
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.judging import compare as comparing
-from veriscope.judging import quality
-from veriscope.judging.compare import compare, prepare, timed
+from veriscope.judging import quality, timing, work
+from veriscope.judging.compare import compare
 from veriscope.judging.comparison import Comparison, Line
 from veriscope.judging.judge import judge
+from veriscope.judging.timing import timed
+from veriscope.judging.work import prepare
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
@@ -55,7 +56,7 @@ def model(**choices: Any) -> Ensemble:
 
 @pytest.fixture(autouse=True)
 def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "TIMES", 1)
+    monkeypatch.setattr(timing, "TIMES", 1)
 
 
 def test_lines_are_what_quality_says_of_the_tuned_method_and_judge_of_the_network() -> None:
@@ -178,7 +179,7 @@ def test_a_missing_library_is_refused_when_asked_for_and_left_out_by_default(mon
     absent = replace(SMOOTH, name="far", title="far", module="no_such_module", extra="far", library="far-away")
     with pytest.raises(DataError, match=r"far needs the package far-away"):
         compare([pair()], None, [absent])
-    monkeypatch.setattr(comparing.methods_of, "for_task", lambda *_: (absent, SMOOTH))
+    monkeypatch.setattr(work.methods_of, "for_task", lambda *_: (absent, SMOOTH))
     found = compare([pair()], None)
     assert found.methods() == ("input", "smooth")
     assert any(note.startswith("far is left out: ") and "pip install" in note for note in found.notes)
@@ -260,7 +261,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs() -> None:
         ({"pairs": [pair()], "methods": [replace(DOUBLE, task="project")]}, "projects stacks to planes, but"),
         (
             {"pairs": [pair()], "methods": [replace(DOUBLE, dimensions=(3,))]},
-            "works on stacks, but these images are pl",
+            "works on stacks, but these are planes",
         ),
         ({"pairs": [pair()], "tune_on": channels, "methods": [SMOOTH]}, "has 2 channels, but 'field' has 1"),
         ({"pairs": [channels], "model": model(), "methods": [SMOOTH]}, "the model takes 1"),
@@ -275,7 +276,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs() -> None:
 
 
 def test_brief_calls_are_timed_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "TIMES", 3)
+    monkeypatch.setattr(timing, "TIMES", 3)
     calls: list[int] = []
     result, seconds = timed(lambda: calls.append(1) or "made")
     assert (result, len(calls)) == ("made", 3)

@@ -13,7 +13,7 @@ from veriscope.errors import OutputError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair, Pairs
-    from veriscope.judging.compare import Work
+    from veriscope.judging.work import Work
     from veriscope.networks.model import Ensemble
 
 TABLES = {".csv": "csv", ".tsv": "tsv", ".md": "markdown", ".tex": "latex"}
@@ -107,7 +107,7 @@ def compare(
     check_target("--table", table, TABLES, overwrite)
 
     from veriscope.judging.compare import compare as compare_all
-    from veriscope.judging.compare import prepare
+    from veriscope.judging.work import prepare
     from veriscope.networks.folder import load
 
     ensemble = None if model is None else load(model)
