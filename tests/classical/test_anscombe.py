@@ -116,3 +116,5 @@ def test_bad_input_is_refused() -> None:
     for image in (np.ones((64, 64)), np.random.default_rng(0).random((10, 10)), np.arange(5)):
         with pytest.raises(DataError, match="at least 8 blocks"):
             estimate(image)
+    with pytest.raises(DataError, match="for denoisers, but non-local means"):
+        with_anscombe(replace(NON_LOCAL_MEANS, task="project"))

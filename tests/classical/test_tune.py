@@ -55,7 +55,7 @@ def planted(size: int, weight: float) -> Method:
     def run(image: Any, weight_: float, size_: int) -> Any:
         off = abs(np.log(weight_ / weight)) + abs(size_ - size)
         rows = np.arange(image.shape[0])[:, None] / image.shape[0]
-        return (image.mean(axis=0) + off * np.sin(20 * rows)).astype(np.float32)
+        return (image.mean(axis=0) + 0.03 * off * np.sin(20 * rows)).astype(np.float32)
 
     return Method(
         "fake",
@@ -77,6 +77,12 @@ def test_a_planted_optimum_is_found_even_outside_the_grid(weight: float, size: i
     assert found.settings[0].choice["size_"] == size
     assert abs(np.log(found.settings[0].choice["weight_"] / weight)) < np.log(1.35) / 2 + 0.1
     assert found.settings[0].parameters == found.settings[0].choice
+
+
+def test_the_search_ends_where_more_changes_nothing() -> None:
+    asked = tune._Errors(lambda h: 1 + 1e-6 / h)  # less and less, for ever
+    asked.climb([1.0, 2.0], 1.35)
+    assert len(asked.known) == 2 + tune.PATIENCE
 
 
 def test_without_a_parameter_that_climbs_the_grid_is_all_there_is() -> None:

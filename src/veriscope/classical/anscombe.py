@@ -105,8 +105,10 @@ def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
     """The method on transformed images, such as "gat+nlm". Parameters that count noise then count the 1 that it is.
 
     Without `noise` every plane or volume is asked for its own. Parts of an image, on which methods are tuned, tell it
-    less well: give that of the whole image or, better, of the camera.
+    less well: give that of the whole image or, better, of the camera. Raises DataError for methods that do not denoise.
     """
+    if method.task != "restore":
+        raise DataError(f"The Anscombe transform is for denoisers, but {method.title} does another task. Use it alone.")
 
     def run(image: Any, **parameters: float) -> Any:
         def one(volume: NDArray[Any]) -> NDArray[np.float32]:

@@ -36,6 +36,7 @@ STEP = 1.35  # from one value of the climbing parameter to the next beyond the e
 SEARCH = {2: 1 << 18, 3: 30**3}
 CONFIRM = {2: 1 << 20, 3: 1 << 18}
 PROMISING, AT_MOST = 1.03, 3
+HELPS, PATIENCE = 1e-3, 3  # beyond the ends of the grid the search ends after so many steps that each gain less
 SECONDS = (2, 10)  # about what one setting may take on the smaller and the larger region; slow methods see less of both
 
 
@@ -234,15 +235,20 @@ class _Errors:
     def climb(self, start: Sequence[float], step: float | None) -> tuple[float, float]:
         """(error, value) of the best: those of `start`, and beyond its ends in steps for as long as that helps."""
         at_once(self, start)
-        for _ in range(40):
-            best = min(sorted(self.known), key=lambda value: self.known[value])
-            ends = [] if step is None else [(best / step, min(self.known)), (best * step, max(self.known))]
+        error, best = self._best()
+        patience = PATIENCE
+        while step is not None and patience:
+            ends = [(best / step, min(self.known)), (best * step, max(self.known))]
             beyond = [value for value, end in ends if best == end]
             if not beyond:
                 break
             at_once(self, beyond)
-        best = min(sorted(self.known), key=lambda value: self.known[value])
-        return self.known[best], best
+            before, (error, best) = error, self._best()
+            patience = PATIENCE if error < before * (1 - HELPS) else patience - 1
+        return error, best
+
+    def _best(self) -> tuple[float, float]:
+        return min((error, value) for value, error in self.known.items())
 
 
 def _cut(image: Any, part: tuple[slice, ...]) -> Any:
