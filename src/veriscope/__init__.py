@@ -19,6 +19,7 @@ _HOME = {
     "train": "veriscope.training.loop",
     "restore": "veriscope.restoring.restore",
     "judge": "veriscope.judging.judge",
+    "compare": "veriscope.judging.compare",
     "save": "veriscope.networks.folder",
     "load": "veriscope.networks.folder",
     "VeriscopeError": "veriscope.errors",
@@ -34,6 +35,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "train",
     "restore",
     "judge",
+    "compare",
     "save",
     "load",
     "VeriscopeError",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from veriscope.images.pairing import read_pairs
     from veriscope.images.reading import read_image
     from veriscope.images.writing import save_image
+    from veriscope.judging.compare import compare
     from veriscope.judging.judge import judge
     from veriscope.networks.folder import load, save
     from veriscope.networks.recipe import Recipe

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from veriscope.apps import (
+    compare,
     console,
     cross,
     demo,
@@ -86,6 +87,7 @@ COMMANDS = (
     train.train,
     restore.restore,
     judge.judge,
+    compare.compare,
     cross.cross,
     project.project,
     segment.segment,

@@ -93,6 +93,19 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
+@contextmanager
+def clock(title: str) -> Iterator[Callable[[float, float, str], None]]:
+    """A progress bar on stderr for steps of unlike length; call what it gives with seconds done, in all, and words."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TextColumn("left:")
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total, words: shown.update(
+            task, completed=done, total=total, description=f"{title}, {words}"
+        )
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     note(str(message))
 

@@ -316,6 +316,7 @@ BM4D = Method(
     licence=NON_COMMERCIAL,
     extra="nonfree",
     module="bm4d",
+    dimensions=(3,),
     speed=(0.01, 0.01),
 )
 

@@ -21,7 +21,8 @@ class Method:
 
     `run(image, **parameters)` takes an Image or an array (Y X, Z Y X) and answers in kind, float32, in the same unit;
     methods of the task "project" take Z Y X and answer Y X. Values of `usual` and `grid` are given to `run` as they
-    are, except those named in `in_noise`, which count standard deviations of the noise in the image at hand.
+    are, except those named in `in_noise`, which count standard deviations of the noise in the image at hand. Where
+    there is a method that goes `before`, `run` takes what that one makes.
     """
 
     name: str  # as the command line calls it, such as "nlm"
@@ -38,14 +39,23 @@ class Method:
     extra: str = ""  # of ours, that installs it
     module: str = ""  # that must be importable
     speed: tuple[float, float] = (1.0, 1.0)  # about so many Mvoxel/s in 2D and in 3D on two cores, to plan with
+    dimensions: tuple[int, ...] = (2, 3)  # of the planes and volumes it takes
+    before: Method | None = None  # runs first, as usual; its library and licence are its own
 
     def check(self) -> None:
         """Raise DataError, with what to install, where the library is missing."""
+        if self.before is not None:
+            self.before.check()
         if self.module and util.find_spec(self.module) is None:
             raise DataError(
                 f"{self.title} needs the package {self.library} ({self.licence}), which is not installed. "
                 f"Install it with: pip install 'veriscope[{self.extra}]', or leave this method out."
             )
+
+    @property
+    def steps(self) -> tuple[Method, ...]:
+        """This method behind all those that go before it, the first one first."""
+        return (*(() if self.before is None else self.before.steps), self)
 
     @property
     def version(self) -> str:

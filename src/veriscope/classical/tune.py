@@ -7,7 +7,7 @@ have no truth, settings found on others carry over, counted in standard deviatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -66,6 +66,7 @@ class Tuned(NamedTuple, Generic[Picture]):
 
 def best(method: Method, low: Picture, truth: Picture) -> Tuned[Picture]:
     """`low` by `method` with the settings that come closest to `truth` (NRMSE, SI 2.2); see `find`."""
+    method, low = _alone(method, low)
     frames, clean = _matched(method, low, truth)
     settings = _found(method, frames, clean)
     made = _applied(method, frames, settings)
@@ -87,11 +88,13 @@ def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
     Raises DataError for NaN, for images whose shapes do not match, for images without contrast, and where the method's
     library is missing.
     """
+    method, low = _alone(method, low)
     return _found(method, *_matched(method, low, truth))
 
 
 def usual(method: Method, low: Picture) -> tuple[Settings, ...]:
     """The method's usual settings for each channel of `low`, as the noise of its first time point has them."""
+    method, low = _alone(method, low)
     return tuple(_settings(method, method.usual, noise_sigma(one)) for one in _frames(method, low)[0])
 
 
@@ -99,6 +102,7 @@ def apply(method: Method, low: Picture, settings: Sequence[Settings]) -> Picture
     """`low` by `method`. Parameters that count noise follow the noise of each plane or volume, so that settings found
     on another image, with as many channels, can be used. Where there is no noise at all, denoisers change nothing.
     """
+    method, low = _alone(method, low)
     frames = _frames(method, low)
     if len(settings) != len(frames[0]):
         raise DataError(
@@ -107,6 +111,13 @@ def apply(method: Method, low: Picture, settings: Sequence[Settings]) -> Picture
         )
     made: Picture = join(_applied(method, frames, settings), low, flat=method.task == "restore")
     return made
+
+
+def _alone(method: Method, low: Any) -> tuple[Method, Any]:
+    """The method without the one that goes before it, as usual, and what that one makes of `low`."""
+    if method.before is None:
+        return method, low
+    return replace(method, before=None, task="restore"), apply(method.before, low, usual(method.before, low))
 
 
 def _frames(method: Method, image: Any) -> Frames:

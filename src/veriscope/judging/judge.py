@@ -166,7 +166,7 @@ def judge(
     as_given = INTERPOLATED if model.recipe.finer else INPUT
     on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     for number, pair in enumerate(pairs):
-        _check_pair(pair, model.recipe.projects)
+        check_pair(pair, model.recipe.projects)
         truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
         given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
@@ -179,7 +179,7 @@ def judge(
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
-        found, shown = _compare(
+        found, shown = judge_one(
             pair.name or f"image {number + 1}",
             truth,
             {**given, **made, RESTORATION: restored.mean},
@@ -197,7 +197,7 @@ def judge(
         tuple(rows),
         tuple(kept),
         tuple(model.facts.get("history", ())),
-        _facts(model, pairs, normalize, calibrated),
+        facts_of(model, pairs, normalize, calibrated),
         trust=pool(trusts) if trusts else None,
         plane=plane,
         verdicts=verdicts,
@@ -214,7 +214,7 @@ def judge_images(
     rows: list[Row] = []
     kept: list[Picture] = []
     for name, truth, methods in images:
-        found, shown = _compare(name, truth, methods, None, pictures - len(kept))
+        found, shown = judge_one(name, truth, methods, None, pictures - len(kept))
         rows += found
         kept += shown
     if not rows:
@@ -251,7 +251,7 @@ def table(judgement: Judgement) -> str:
 # -- one image --------------------------------------------------------------------------------------
 
 
-def _compare(
+def judge_one(
     name: str, truth: Image, methods: Mapping[str, Image], restored: Restoration | None, pictures: int
 ) -> tuple[list[Row], list[Picture]]:
     """Rows of all methods for one image, and pictures of its first time point, one per channel, at most so many."""
@@ -283,7 +283,7 @@ def _compare(
                     axes_of.canonical(truth.spatial_axes),
                     {method: image for method, (_, image) in firsts.items()},
                     next(high for high, _ in firsts.values()),
-                    None if restored is None else next(_members(truth, restored, channel), None),
+                    None if restored is None else next(members_of(truth, restored, channel), None),
                     {axis: truth.voxel(axis) for axis in "ZYX"},
                     BAND,
                 )
@@ -291,7 +291,7 @@ def _compare(
     return rows, shown
 
 
-def _check_pair(pair: Pair, projects: bool) -> None:
+def check_pair(pair: Pair, projects: bool) -> None:
     """Whether the model makes of low what high is."""
     if pair.projects == projects:
         return
@@ -324,7 +324,7 @@ def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
     return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
 
 
-def _members(truth: Image, restored: Restoration, channel: int) -> Any:
+def members_of(truth: Image, restored: Restoration, channel: int) -> Any:
     """Means and scales (M, *space) of one channel, for one time point after the other; nothing without scales."""
     if restored.scales is None:
         return
@@ -342,7 +342,7 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     truth = truth.in_memory()
     for channel in range(truth.size("C")):
         highs = (high for c, _, (high, _) in quality.volumes(truth, restored.mean) if c == channel)
-        for high, (means, scales) in zip(highs, _members(truth, restored, channel), strict=True):
+        for high, (means, scales) in zip(highs, members_of(truth, restored, channel), strict=True):
             found = measure(means, scales, high, views)
             if found is not None:
                 yield found
@@ -352,7 +352,7 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
     """Share of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
     pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
     shares = []
-    for (high, mean), (means, scales) in zip(pairs, _members(truth, restored, channel), strict=True):
+    for (high, mean), (means, scales) in zip(pairs, members_of(truth, restored, channel), strict=True):
         y = quality.normalize_truth(high)
         a, b = quality.affine_match(y, np.asarray(mean, np.float64))
         if a == 0:
@@ -364,7 +364,7 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 # -- what is needed to repeat it --------------------------------------------------------------------
 
 
-def _facts(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
+def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
     training = {key: value for key, value in model.facts.get("training", {}).items() if key != "recipe"}
     data = training.pop("data", None)
     return {

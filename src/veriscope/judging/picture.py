@@ -65,7 +65,7 @@ def picture(
         moved = np.transpose(array, order)
         return moved if moved.ndim == 3 else moved[None]
 
-    matched = {method: as_stack(_matched(truth, image, method)) for method, image in images.items()}
+    matched = {method: as_stack(as_shown(truth, image, method)) for method, image in images.items()}
     clean = as_stack(quality.normalize_truth(truth))
     depth = clean.shape[0]
     z = telling_plane(clean)
@@ -114,7 +114,8 @@ def telling_plane(stack: Any) -> int:
     return int(np.argmax(stack.std(axis=(1, 2))))
 
 
-def _matched(truth: Any, image: Any, method: str) -> Any:
+def as_shown(truth: Any, image: Any, method: str) -> Any:
+    """`image` in parts of the truth's range as pictures show it: matched to it, what is an input stretched further."""
     y, x = quality.matched(truth, image)
     if method not in INPUTS:
         return x

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
-import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +18,18 @@ from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
 from veriscope.judging.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
 from veriscope.judging.movie import grey, webp
-from veriscope.judging.picture import INPUT, INPUTS, Picture
+from veriscope.judging.page import (
+    COLOURS,
+    SCALE_MAP,
+    gradient,
+    in_proportion,
+    in_words,
+    png,
+    role_of,
+    scale_bar,
+    style_sheet,
+)
+from veriscope.judging.picture import INPUTS, Picture
 from veriscope.judging.placing import place
 from veriscope.judging.trust import LEVELS, Trust
 
@@ -28,9 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-# Okabe and Ito's colours, told apart by colour-blind eyes; names are those of the page's style.
-COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
-SCALE_MAP = "cividis"
 SAMPLES = 12  # drawn from the prediction, in a loop
 MARK = "#56b4e9"  # of the line in the panels
 
@@ -79,6 +85,7 @@ def render(
     everything = {**(facts or {}), **judgement.facts}
     return page.render(
         title=title,
+        style=Markup(style_sheet()),
         intro=intro,
         headline=_headline(judgement),
         groups=_groups(judgement),
@@ -99,7 +106,7 @@ def render(
             }
             for name, found in judgement.verdicts.items()
         ],
-        facts={heading: _told(group) for heading, group in everything.items()},
+        facts={heading: in_words(group) for heading, group in everything.items()},
         json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
         version=versions()["veriscope"],
         date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
@@ -143,7 +150,7 @@ def _groups(judgement: Judgement) -> list[dict[str, Any]]:
         texts = [
             {
                 "method": row.method,
-                "colour": _role(row.method),
+                "colour": role_of(row.method),
                 "coverage": "" if row.coverage is None else f"{row.coverage:.1%}".replace("%", " %"),
                 "figures": [
                     {"text": form.format(getattr(row, key)), "best": getattr(row, key) == best[key] and len(rows) > 1}
@@ -154,27 +161,6 @@ def _groups(judgement: Judgement) -> list[dict[str, Any]]:
         ]
         shown.append({"name": name, "rows": texts})
     return shown
-
-
-def _role(method: str) -> str:
-    if method in INPUTS:
-        return INPUT
-    return method if method in (RESTORATION, "truth") else "classical"
-
-
-def _told(group: Mapping[str, Any]) -> dict[str, str]:
-    return {name.replace("_", " "): _words(value) for name, value in group.items() if value is not None}
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_words(one)}" for name, one in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        shown = [_words(one) for one in value[:12]]
-        return ", ".join(shown) + (f", … ({len(value)} in all)" if len(value) > 12 else "")
-    return str(value)
 
 
 # -- pictures ---------------------------------------------------------------------------------------
@@ -190,13 +176,13 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any, moving: bool) ->
         panel = {
             "label": method,
             "note": f"SSIM {rows[method].ssim:.3f}" if method in rows else "",
-            "png": _png(plane, "gray", 0, 1, stretch),
+            "png": png(plane, "gray", 0, 1, stretch),
             "overlay": markup(_overlay(plane.shape, picture, stretch, ruler=not panels)),
         }
         if picture.cuts:
             cut = picture.cuts[method]
             deep = cut.shape[0] * ((pixel_z / pixel_x) if pixel_z and pixel_x else 1.0)
-            panel |= {"cut": _png(cut, "gray", 0, 1), "cut_aspect": f"{cut.shape[1]} / {deep:.2f}"}
+            panel |= {"cut": png(cut, "gray", 0, 1), "cut_aspect": f"{cut.shape[1]} / {deep:.2f}"}
         panels.append(panel)
     for label, unit, shown in (
         ("predicted scale", "% of the truth’s range", picture.scale),
@@ -207,9 +193,9 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any, moving: bool) ->
             panels.append(
                 {
                     "label": label,
-                    "png": _png(shown, SCALE_MAP, 0, top, stretch),
+                    "png": png(shown, SCALE_MAP, 0, top, stretch),
                     "overlay": markup(_overlay(shown.shape, picture, stretch)),
-                    "gradient": _gradient(),
+                    "gradient": gradient(),
                     "unit": unit,
                     "low": "0",
                     "high": f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}",
@@ -229,10 +215,10 @@ def _shown(picture: Picture, judgement: Judgement, markup: Any, moving: bool) ->
 def _samples(members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> dict[str, Any]:
     """A loop of images drawn from the prediction, and the first of them for readers who want nothing to move."""
     drawn = [laplace.sample(*members, seed) for seed in range(SAMPLES)]
-    loop = webp(np.stack([_in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
+    loop = webp(np.stack([in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
     return {
         "webp": base64.b64encode(loop).decode("ascii"),
-        "png": _png(drawn[0], "gray", 0, 1, stretch),
+        "png": png(drawn[0], "gray", 0, 1, stretch),
         "count": SAMPLES,
     }
 
@@ -256,7 +242,7 @@ def _caption(picture: Picture) -> str:
             "predictions do not overlap)."
         )
     parts.append("The line between the two ticks is the one drawn below.")
-    bar = _ruler(picture)
+    bar = scale_bar(next(iter(picture.planes.values())).shape[1], picture.pixel[2])
     parts.append(f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.")
     return " ".join(parts)
 
@@ -273,47 +259,6 @@ def _profile_caption(picture: Picture) -> str:
     ).replace("%", " %")
 
 
-def _png(plane: NDArray[Any], colours: str, low: float, high: float, stretch: float = 1.0) -> str:
-    """Base64 of a PNG, one pixel per pixel; rows are repeated where pixels are taller than wide."""
-    from matplotlib import colormaps
-    from PIL import Image as Pillow
-
-    if colours == "gray":
-        shown = grey(plane, low, high)
-    else:
-        share = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
-        shown = np.rint(255 * colormaps[colours](share)[..., :3]).astype(np.uint8)
-    file = io.BytesIO()
-    Pillow.fromarray(_in_proportion(shown, stretch)).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:
-    """(Y, X, ...) with rows repeated where pixels are `stretch` times as tall as wide."""
-    if abs(stretch - 1) <= 0.01:
-        return shown
-    height = max(1, round(len(shown) * stretch))
-    return np.asarray(shown[((np.arange(height) + 0.5) * len(shown) / height).astype(int)])
-
-
-def _gradient() -> str:
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return ", ".join(to_hex(colormaps[SCALE_MAP](share)) for share in np.linspace(0, 1, 9))
-
-
-def _ruler(picture: Picture) -> tuple[float, str] | None:
-    """Length in pixels of a round length in um, about a quarter of the width."""
-    pixel = picture.pixel[2]
-    if not pixel:
-        return None
-    width = next(iter(picture.planes.values())).shape[1] * pixel
-    power = 10.0 ** math.floor(math.log10(width / 4))
-    length = max(step * power for step in (1, 2, 5) if step * power <= width / 4)
-    return length / pixel, f"{length:g} µm"
-
-
 def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bool = False) -> str:
     """Where the line runs, and a scale bar, drawn over a panel in its pixels."""
     height, width = shape[0] * stretch, shape[1]
@@ -326,7 +271,7 @@ def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bo
         f'fill="none" stroke-dasharray="{dashes}"/>'
         f'<path d="{ends}" stroke="{MARK}" stroke-width="{unit:.3f}" fill="none"/>'
     )
-    bar = _ruler(picture) if ruler else None
+    bar = scale_bar(next(iter(picture.planes.values())).shape[1], picture.pixel[2]) if ruler else None
     if bar is not None:
         length, text = bar
         left, bottom = width - 4 * unit - length, height - 4 * unit
@@ -374,7 +319,7 @@ def _profile(picture: Picture) -> str:
         axes.fill_between(x, low, high, color=COLOURS["restoration"], alpha=0.25, linewidth=0, label=label)
     widths = {"input": 0.8, "classical": 1.2, "restoration": 1.8, "truth": 1.6}
     for method, values in picture.profiles.items():
-        role = _role(method)
+        role = role_of(method)
         style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
         alpha = 0.55 if role == "input" else 1.0
         axes.plot(x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=method)

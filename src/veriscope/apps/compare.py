@@ -1,0 +1,228 @@
+"""veriscope compare: a model beside what people used before, on the same images."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import OutputError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pair, Pairs
+    from veriscope.judging.work import Work
+    from veriscope.networks.model import Ensemble
+
+TABLES = {".csv": "csv", ".tsv": "tsv", ".md": "markdown", ".tex": "latex"}
+REPORTS = {".html": "", ".htm": ""}
+
+
+def compare(
+    low: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LOW",
+            help="Folder of images with little light, or one file; or, without HIGH, a folder with GT and a folder for "
+            "each condition in it.",
+        ),
+    ],
+    high: Annotated[
+        Path | None,
+        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote; none: methods alone."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
+        ),
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Search each method's parameters, or take the usual ones.")
+    ] = True,
+    tune_on: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Tune on this other pair, not on every test image as the paper did."),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(metavar="SIZE", help="Compare in the central square of so many pixels only.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(help="A method that would take longer for all images is limited to a central square.")
+    ] = 10.0,
+    psf: Annotated[
+        str | None,
+        typer.Option(metavar="PSF", help="For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with all of it, such as compare.html.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Means as .md or .tex, or every image as .csv or .tsv.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep every method's images; the same command goes on there.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
+    ] = False,
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
+    ] = None,
+    normalize: Annotated[
+        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
+    ] = "image",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the report and the table if they exist.")
+    ] = False,
+    tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+) -> None:
+    """Compare a model with the methods people used before: how close to the truth, and how fast.
+
+    Every method processes every image on this machine, in this run. As in the paper, the parameters of each method are
+    tuned on the test image itself, which favours it; --tune-on takes another image for that. A method that fails leaves
+    the others.
+
+    Examples:
+    veriscope compare test/low test/high --model model --report compare.html
+    veriscope compare test_data --model model --methods nlm,tv --crop 256 --table table.tex
+    veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
+    """
+    tile_shape = words.sizes("--tile", tile)
+    way = words.way_to_normalize(normalize)
+    words.positive("--minutes", minutes)
+    words.positive("--crop", crop)
+    if tune_on is not None and not tune:
+        raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
+    check_target("--report", report, REPORTS, overwrite)
+    check_target("--table", table, TABLES, overwrite)
+
+    from veriscope.judging.compare import compare as compare_all
+    from veriscope.judging.work import prepare
+    from veriscope.networks.folder import load
+
+    ensemble = None if model is None else load(model)
+    pairs = _read(low, high, words.axes_of_pairs(axes), ensemble)
+    other = None if tune_on is None else _other(tune_on, words.axes_of_pairs(axes), ensemble)
+    spread = None if psf is None else _psf(psf, pairs[0])
+    what: dict[str, Any] = {
+        "methods": methods, "tune": tune, "tune_on": other, "crop": crop, "minutes": minutes, "psf": spread
+    }  # fmt: skip
+    if dry_run:
+        _show_plan(prepare(pairs, ensemble, **what))
+        return
+    try:
+        with console.clock("Comparing") as progress:
+            compared = compare_all(
+                pairs,
+                ensemble,
+                **what,
+                out=out,
+                tile=tile_shape,
+                memory=memory,
+                device=device,
+                normalize=way,
+                progress=progress,
+                tell=console.note,
+            )
+    except KeyboardInterrupt:
+        if out is None:
+            raise
+        raise console.Stopped(f"what was finished is kept in {out}; the same command goes on there.") from None
+    console.show(str(compared))
+    if table is not None:
+        from veriscope.judging.placing import place
+
+        place(compared.table(TABLES[table.suffix.lower()]).encode(), table, "table")
+        console.show(f"Table: {table.resolve()}")
+    if report is not None:
+        from veriscope.judging.comparison_report import write_comparison
+
+        given = {
+            "--model": model, "--methods": methods, "--tune-on": tune_on, "--crop": crop, "--minutes": minutes,
+            "--psf": psf, "--axes": axes, "--normalize": normalize, "--tile": tile, "--memory": memory,
+            "--device": device, "--report": report,
+        }  # fmt: skip
+        command = _command([low, *([high] if high else [])], given, [] if tune else ["--no-tune"])
+        write_comparison(report, compared, command=command, overwrite=overwrite)
+        console.show(f"Report: {report.resolve()}")
+
+
+def check_target(option: str, target: Path | None, suffixes: dict[str, str], overwrite: bool) -> None:
+    """Raise OutputError where a file cannot be written in the end: known before the long work."""
+    if target is None:
+        return
+    if target.suffix.lower() not in suffixes:
+        raise OutputError(f"{option} {target} is none of the files that are written: {', '.join(suffixes)}. Rename it.")
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise OutputError(f"{target} exists already. Choose another {option}, or replace it with --overwrite.")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"There is no folder {target.absolute().parent} for {option}. Make it, or choose another.")
+
+
+def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pairs:
+    from veriscope.images import conditions
+    from veriscope.images.pairing import read_pairs
+
+    finer = {} if model is None else model.recipe.finer
+    if high is not None:
+        return read_pairs(low, high, axes=axes, finer=finer)
+    place = conditions.part(low, conditions.TESTING)
+    return conditions.pooled(conditions.read_conditions(place, axes=axes, finer=finer))
+
+
+def _other(tune_on: str, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pair:
+    parts = tune_on.split(",")
+    if len(parts) != 2 or not all(parts):
+        raise VeriscopeError(f"--tune-on {tune_on} is not understood. Give two files or folders as LOW,HIGH.")
+    pairs = _read(Path(parts[0]), Path(parts[1]), axes, model)
+    if len(pairs) > 1:
+        console.note(f"--tune-on holds {len(pairs)} pairs: parameters are tuned on the first, {pairs[0].name}.")
+    return pairs[0]
+
+
+def _psf(text: str, pair: Pair) -> Any:
+    """The PSF on the voxels of the images."""
+    from veriscope.simulate.psf import from_words
+
+    if pair.high.voxel_size is None:
+        raise VeriscopeError(f"--psf {text} needs the voxel size of the images, which is unknown. Write it into them.")
+    return from_words(text, pair.high.voxel_size)
+
+
+def _show_plan(work: Work) -> None:
+    from veriscope.judging.estimate import in_words, region_name
+
+    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in work.pairs)
+    console.facts(
+        "Would compare", {"images": f"{len(work.pairs)}, {', '.join(shapes)}", "parameters": work.tuned_words}
+    )
+    rows = [
+        [one.method.name, one.method.title, region_name(one.side, work.region), in_words(one.total)]
+        for one in work.planned
+    ]
+    if work.model is not None:
+        count = len(work.model)
+        rows.append(["", f"restoration, {count} network{'s' if count > 1 else ''}", work.region, "told by the first"])
+    console.table("", ["method", "is", "run on", "about"], rows)
+    for note in work.notes:
+        console.note(note)
+
+
+def _command(places: list[Path], given: dict[str, Any], flags: list[str]) -> str:
+    """What to type to get the same again."""
+    defaults = {"--minutes": 10.0, "--normalize": "image"}
+    parts = ["veriscope", "compare", *map(str, places)]
+    for option, value in given.items():
+        if value is not None and value != defaults.get(option):
+            parts += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*parts, *flags])

@@ -1,0 +1,122 @@
+"""From words to methods: "nlm", "max", and several one after the other, "max+nlm"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module, util
+from typing import Any
+
+from veriscope.classical import denoise, project
+from veriscope.classical.method import Method, Task
+from veriscope.errors import DataError
+
+WORDS: dict[Task, str] = {
+    "restore": "denoises images",
+    "project": "projects stacks to planes",
+    "isotropic": "makes stacks isotropic",
+}
+BEST_PROJECTIONS = ("premosa", "max")  # what is denoised after projecting (SI, Supp. Fig. 10), the first there is
+DENOISER = "nlm"
+INTERPOLATION = "cubic"  # needs no PSF
+ANSCOMBE = "gat"  # in front of a denoiser: the noise is made alike everywhere first
+
+
+def for_task(task: Task, psf: Any = None, factor: float | None = None) -> tuple[Method, ...]:
+    """Every method for a task, whether its library is installed or not (`Method.check` tells).
+
+    Projections come with one that is denoised afterwards, as in the paper. `psf` and `factor`, how much finer Z has
+    become, are what methods for isotropic stacks need to know of the images; without a PSF some are missing.
+    """
+    if task == "restore":
+        return denoise.METHODS
+    if task == "project":
+        known = {method.name: method for method in project.METHODS}
+        first = next(known[name] for name in BEST_PROJECTIONS if name in known)
+        return (*project.METHODS, chain(first, _named(DENOISER, denoise.METHODS)))
+    return _deconvolving(psf, factor)
+
+
+def from_words(words: str, task: Task, psf: Any = None, factor: float | None = None) -> Method:
+    """The method that `words` name: "nlm", "gat+nlm" (within Anscombe's transform), "premosa+nlm" (one by one).
+
+    Raises DataError, with what there is, for an unknown word and for one that belongs to another task.
+    """
+    parts = [part.strip().lower() for part in words.split("+")]
+    known = for_task(task, psf, factor)
+    if len(parts) == 1 or "+".join(parts) in {method.name for method in known}:
+        return _known("+".join(parts), task, known)
+    if parts[0] == ANSCOMBE and task == "restore":
+        return _with_anscombe(from_words("+".join(parts[1:]), "restore"))
+    if task == "restore":
+        raise DataError(
+            f"'{words}' names several methods that denoise images, but one is enough. Choose one of them, "
+            f"or {ANSCOMBE}+{DENOISER}."
+        )
+    first, then = _known(parts[0], task, known), from_words("+".join(parts[1:]), "restore")
+    return chain(first, then)
+
+
+def several(words: str, task: Task, psf: Any = None, factor: float | None = None) -> tuple[Method, ...]:
+    """The methods of a list such as "nlm,tv", each once."""
+    names = list(dict.fromkeys(part.strip() for part in words.split(",") if part.strip()))
+    if not names:
+        raise DataError(f"'{words}' names no method. There are: {_names(for_task(task, psf, factor))}.")
+    return tuple(from_words(name, task, psf, factor) for name in names)
+
+
+def installed(methods: Sequence[Method]) -> tuple[tuple[Method, ...], dict[str, str]]:
+    """Those of `methods` that can run, and for the names of the others what is missing."""
+    able, missing = [], {}
+    for method in methods:
+        try:
+            method.check()
+        except DataError as problem:
+            missing[method.name] = str(problem)
+        else:
+            able.append(method)
+    return tuple(able), missing
+
+
+def chain(first: Method, then: Method) -> Method:
+    """`then` on what `first` makes. It is tuned as `then`, and credited as both."""
+    return replace(
+        then,
+        name=f"{first.name}+{then.name}",
+        title=f"{first.title}, {then.title}",
+        task=first.task,
+        before=first if then.before is None else chain(first, then.before),
+    )
+
+
+def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
+    for method in known:
+        if method.name == word:
+            return method
+    homes: tuple[Task, ...] = ("restore", "project", "isotropic")
+    other = next((home for home in homes if home != task and word in {m.name for m in for_task(home)}), None)
+    if other is not None:
+        raise DataError(f"'{word}' {WORDS[other]}, but what is wanted here {WORDS[task]}. There are: {_names(known)}.")
+    more = " More come with a PSF (--psf)." if task == "isotropic" else ""
+    raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.{more}")
+
+
+def _named(name: str, methods: Sequence[Method]) -> Method:
+    return next(method for method in methods if method.name == name)
+
+
+def _names(methods: Sequence[Method]) -> str:
+    return ", ".join(method.name for method in methods) or "none"
+
+
+def _with_anscombe(method: Method) -> Method:
+    from veriscope.classical.anscombe import with_anscombe
+
+    return with_anscombe(method)
+
+
+def _deconvolving(psf: Any, factor: float | None) -> tuple[Method, ...]:
+    if util.find_spec("veriscope.classical.deconvolve") is None:
+        return ()
+    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor or 1.0)
+    return made if psf is not None else tuple(method for method in made if method.name == INTERPOLATION)

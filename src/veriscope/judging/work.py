@@ -1,0 +1,180 @@
+"""What a comparison will do, settled and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from veriscope.classical import methods as methods_of
+from veriscope.classical.method import Method, Task
+from veriscope.errors import DataError
+from veriscope.images.pairing import Pair
+from veriscope.judging import estimate
+from veriscope.judging.comparison import WHOLE
+from veriscope.judging.estimate import Planned, cropped, in_words, region_name
+from veriscope.judging.judge import RESTORATION, check_pair
+from veriscope.judging.picture import INPUTS, INTERPOLATED, MAXIMUM
+
+if TYPE_CHECKING:
+    from veriscope.networks.model import Ensemble
+
+MINUTES = 10.0  # a method may take for all images before it is limited to a crop
+SLOW = 60.0  # seconds: what is expected to take longer is told before it starts
+AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the input; the latter are made in reading
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a comparison will do: settled before anything runs."""
+
+    task: Task
+    pairs: tuple[Pair, ...]
+    model: Ensemble | None
+    planned: tuple[Planned, ...]
+    tune: bool
+    tune_on: Pair | None
+    crop: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def tuned_words(self) -> str:
+        if not self.tune:
+            return "the usual ones of each method; nothing was tuned."
+        if self.tune_on is None:
+            return (
+                "tuned on each test image itself, towards its truth (NRMSE), as the paper did: that favours these "
+                "methods. The network has not seen the truth."
+            )
+        return f"tuned on another image, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
+
+    @property
+    def region(self) -> str:
+        """What is judged of every image by methods that are not limited."""
+        return region_name(self.crop, WHOLE)
+
+    @property
+    def limits(self) -> list[int]:
+        """The crops of methods that are limited, the largest first."""
+        return sorted({one.side for one in self.planned if one.side is not None}, reverse=True)
+
+    def label(self, method: Method) -> str:
+        """What tables call it: what stands for the input is named so."""
+        return AS_INPUT.get(method.name, method.title)
+
+    @property
+    def seconds(self) -> dict[str, tuple[float, ...]]:
+        """About how long every method takes for every image."""
+        known = {self.label(one.method): one.seconds for one in self.planned}
+        if self.model is not None:
+            members = len(self.model)
+            known[RESTORATION] = tuple(estimate.network_seconds(pair, members) for pair in self.pairs)
+        return known
+
+
+def prepare(
+    pairs: Sequence[Pair],
+    model: Ensemble | None = None,
+    methods: str | Sequence[Method | str] | None = None,
+    tune: bool = True,
+    tune_on: Pair | None = None,
+    crop: int | None = None,
+    minutes: float | None = MINUTES,
+    psf: Any = None,
+) -> Work:
+    """Check everything that `compare` was given, and say how long it may take. Raises as `compare`."""
+    if not pairs:
+        raise DataError("There is nothing to compare: no pairs were given. Give at least one low and one high image.")
+    task = _task(pairs, model)
+    for pair in (*pairs, *(() if tune_on is None else (tune_on,))):
+        check_pair(pair, task == "project")
+        _check_channels(pair, pairs[0], model)
+        _check_axes(pair, model)
+    if crop is not None:
+        estimate.check_side(crop, pairs)
+        pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
+    factor = None if model is None else model.recipe.finer.get("Z")
+    dimensions = 3 if pairs[0].low.size("Z") > 1 else 2
+    chosen, notes = _chosen(methods, task, dimensions, psf, factor)
+    if task == "project" and not any(method.name == "max" for method in chosen):
+        chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
+    planned = estimate.plan(chosen, pairs, tune and tune_on is None, minutes)
+    for one in planned:
+        if one.side is not None:
+            whole = in_words(sum(estimate.seconds(one.method, pair.low, tune and tune_on is None) for pair in pairs))
+            notes.append(
+                f"{one.method.title} would take about {whole}, more than the {in_words(60 * (minutes or 0))} allowed: "
+                f"it is limited to the {region_name(one.side, WHOLE)} of each image, where all others are judged too."
+            )
+        elif one.total > SLOW:
+            notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
+    return Work(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes))
+
+
+def _task(pairs: Sequence[Pair], model: Ensemble | None) -> Task:
+    if model is None:
+        return "project" if pairs[0].projects else "restore"
+    tasks: dict[str, Task] = {"project": "project", "isotropic": "isotropic"}
+    return tasks.get(model.recipe.task, "isotropic" if "Z" in model.recipe.finer else "restore")
+
+
+def _check_channels(pair: Pair, first: Pair, model: Ensemble | None) -> None:
+    low, high = pair.low.size("C"), pair.high.size("C")
+    if low != high:
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels in low and {high} in high, but methods without a network make as "
+            f"many channels as they are given. Give the channels that belong together."
+        )
+    if low != first.low.size("C"):
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels, but '{first.name}' has {first.low.size('C')}. Images that are "
+            f"compared, and the one that parameters are tuned on, have the same channels."
+        )
+    if model is not None and low != model.recipe.channels_in:
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels, but the model takes {model.recipe.channels_in}. Choose another "
+            f"model, or the channels that it was trained on."
+        )
+
+
+def _check_axes(pair: Pair, model: Ensemble | None) -> None:
+    """Raise what `restore` would raise in the middle of the work."""
+    if model is not None:
+        from veriscope.restoring.frames import frames
+        from veriscope.restoring.isotropic import in_space
+
+        frames(pair.low, in_space(on_grid(model)).recipe)
+
+
+def on_grid(model: Ensemble) -> Ensemble:
+    """The model for images that are on the fine grid already, as pairs are."""
+    return replace(model, recipe=model.recipe.change(upsample=()))
+
+
+def _chosen(
+    methods: str | Sequence[Method | str] | None, task: Task, dimensions: int, psf: Any, factor: float | None
+) -> tuple[tuple[Method, ...], list[str]]:
+    """The methods that were asked for, all of which must be able to run; by default those that can, with notes."""
+    if methods is None:
+        fitting = [one for one in methods_of.for_task(task, psf, factor) if dimensions in one.steps[0].dimensions]
+        able, missing = methods_of.installed(fitting)
+        return able, [f"{name} is left out: {why}" for name, why in missing.items()]
+    chosen: list[Method] = []
+    for one in [methods] if isinstance(methods, str) else methods:
+        chosen += methods_of.several(one, task, psf, factor) if isinstance(one, str) else (one,)
+    titles = [method.title for method in chosen]
+    for method in chosen:
+        if method.task != task:
+            raise DataError(
+                f"'{method.name}' {methods_of.WORDS[method.task]}, but what is wanted here {methods_of.WORDS[task]}."
+            )
+        if dimensions not in method.steps[0].dimensions:
+            kinds = {2: "planes", 3: "stacks"}
+            raise DataError(
+                f"{method.title} works on {' and '.join(kinds[n] for n in method.steps[0].dimensions)}, but these are "
+                f"{kinds[dimensions]}. Leave it out."
+            )
+        if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
+            raise DataError(f"Two methods would be called '{method.title}' in the tables. Give each its own title.")
+        method.check()
+    return tuple(chosen), []
