@@ -301,8 +301,9 @@ def drosophila(given: argparse.Namespace, kept: Kept, say: Say) -> None:
         curves[method] = np.mean([curve(*pair, above) for pair in zip(images, labels, strict=True)], axis=0)
     best_of_curves("threshold alone", curves, say)
     panels = [
-        ("drosophila", "threshold, part of the range", score, fractions(THRESHOLDS), {m: c[k] for m, c in curves.items()})
-        for k, score in enumerate(("SEG", "ERROR"))
+        ("drosophila", "threshold, part of the range", score, fractions(THRESHOLDS),
+         {method: found[position] for method, found in curves.items()})
+        for position, score in enumerate(("SEG", "ERROR"))
     ]  # fmt: skip
     picture(given.pictures / "segmentation-drosophila.png", panels, 2)
 
@@ -415,10 +416,8 @@ def over_time(given: argparse.Namespace, kept: Kept, say: Say) -> None:
 
 def frame_of(make: Callable[[Image, Image], Any], images: Mapping[str, Image], t: int) -> Any:
     """One frame by itself: percentiles and settings of its own, as the light changes."""
-    low, truth = (
-        Image(np.asarray(images[kind])[t], "ZYX"[-(images[kind].axes != "TYX") - 2 :]) for kind in (INPUT, TRUTH)
-    )
-    return make(low, truth)  # fmt: skip
+    low = Image(np.asarray(images[INPUT])[t], "ZYX", images[INPUT].voxel_size)
+    return make(low, Image(np.asarray(images[TRUTH])[t], "YX", images[TRUTH].voxel_size))
 
 
 # -- real nuclei ------------------------------------------------------------------------------------
@@ -492,9 +491,8 @@ def trained_on(high: Image, length: int, given: argparse.Namespace) -> Ensemble:
         "shape": recipe.patch, "per_image": 16, "seed": given.seed, "foreground": None, "normalize": "matched"
     }  # fmt: skip
     patches, check = vs.cut_patches(learned, **how), vs.cut_patches(checked, **how)
-    return vs.train(
-        recipe, patches, check, members=1, minutes=given.real_minutes, seed=given.seed, progress=False
-    )  # fmt: skip
+    how = {"members": 1, "minutes": given.real_minutes, "seed": given.seed}
+    return vs.train(recipe, patches, check, **how, progress=False)
 
 
 def smoothed(low: Image, truth: Image) -> Array:
