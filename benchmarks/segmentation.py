@@ -346,7 +346,7 @@ def flywing(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     for number, condition in enumerate(standin("flywing").conditions):
         lows = read(folder, condition)
         say(f"{condition}, light 1/{1 / standin('flywing').levels[number]:.0f}\n{HEAD}")
-        for method, make in projections(model, clean=condition == "condition_3").items():
+        for method, make in projections(model, condition == "condition_3", given.projections).items():
             key = f"flywing/{condition}-{method}"
             images = [
                 kept(f"{key}-{n}", partial(make, low, truth))
@@ -359,10 +359,10 @@ def flywing(given: argparse.Namespace, kept: Kept, say: Say) -> None:
             say(row(method, labels, [net(image, **settings) for image in images], settings))
 
 
-def projections(model: Ensemble, clean: bool) -> dict[str, Callable[[Image, Image], Any]]:
-    """Every classical projection there is, raw and denoised at its best; the network; the clean truth."""
+def projections(model: Ensemble, clean: bool, names: Sequence[str]) -> dict[str, Callable[[Image, Image], Any]]:
+    """The classical projections of these names, raw and denoised at its best; the network; the clean truth."""
     found: dict[str, Callable[[Image, Image], Any]] = {}
-    for method in project.METHODS:
+    for method in (one for one in project.METHODS if one.name in names):
         found[method.title] = lambda low, truth, method=method: method.run(np.asarray(low))
         found[f"{method.title} + {NLM}"] = lambda low, truth, method=method: (
             best_non_local_means(method.run(np.asarray(low)), np.asarray(truth)).image
@@ -394,7 +394,7 @@ def over_time(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     say(f"  {'true outlines, tracked':28} {'':17} {truth}")
     say(f"{'':30} {'SEG':>6} {'first':>6} {'last':>6}")
     seg_of, still, recall = {}, {}, {}
-    for method, make in projections(model, clean=True).items():
+    for method, make in projections(model, True, given.projections).items():
         images = [kept(f"movie/{method}-{t}", partial(frame_of, make, taken, t)) for t in range(FRAMES)]
         others = [kept(f"movie/{method}-fresh-{t}", partial(frame_of, make, other, t)) for t in chosen_on]
         others_labels = [np.asarray(other[LABELS])[t].astype(np.int64) for t in chosen_on]
@@ -513,6 +513,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=8, help="of training for each experiment that is missing")
     parser.add_argument("--real-minutes", type=float, default=3, help="of training for the real nuclei")
+    parser.add_argument(
+        "--projections", nargs="+", default=["max", "premosa"], help="classical ones, as far as this version has them"
+    )
     parser.add_argument("--keep", type=Path, help="folder for restored images, which are used again")
     parser.add_argument("--pictures", type=Path, default=RESULTS)
     parser.add_argument("--seed", type=int, default=0)
