@@ -70,21 +70,32 @@ def above(image: Array, threshold: float, sigma: float = 0.0, spacing: float = 1
 
 
 class Valleys:
-    """Objects above a threshold, those that touch parted along the valleys between summits that rise at least `h`."""
+    """Objects parted along the valleys between summits that rise at least `h`, each bright as far as `threshold` says
+    in parts of its own summit's height, as nuclei differ in brightness. Those lower than `floor` are background. All
+    are heights above the image's darkest, `h` and `floor` in parts of its range.
+    """
 
     def __init__(self, spacing: float = 1.0) -> None:
         self.spacing = spacing
-        self.last: dict[int, tuple[Array, tuple[float, float], Array, Array]] = {}  # valleys know no threshold
+        self.last: dict[int, tuple[Array, tuple[float, float], tuple[Array, Array, Array]]] = {}
 
-    def __call__(self, image: Array, sigma: float, h: float, threshold: float) -> Array:
+    def __call__(self, image: Array, sigma: float, h: float, floor: float, threshold: float) -> Array:
         known = self.last.get(id(image))
         if known is None or known[0] is not image or known[1] != (sigma, h):
             if len(self.last) > 8:
                 self.last.clear()
-            smooth = blurred(image, sigma, self.spacing)
-            known = self.last[id(image)] = image, (sigma, h), smooth, cells(-smooth, 0.0, h)
-        _, _, smooth, parted = known
-        return without_small(np.where(smooth > at(smooth, threshold), parted, 0), SMALLEST[image.ndim])
+            known = self.last[id(image)] = image, (sigma, h), self._parted(image, sigma, h)
+        parted, summit, share = known[2]
+        return without_small(np.where((share > threshold) & (summit > floor)[parted], parted, 0), SMALLEST[image.ndim])
+
+    def _parted(self, image: Array, sigma: float, h: float) -> tuple[Array, Array, Array]:
+        """What no threshold changes: regions, their summits, and each pixel's part of its summit."""
+        smooth = blurred(image, sigma, self.spacing)
+        low, high = span(smooth)
+        parted, height = cells(-smooth, 0.0, h), (smooth - low) / (high - low)
+        summit = np.zeros(int(parted.max()) + 1, np.float32)
+        np.maximum.at(summit, parted.ravel(), height.ravel())
+        return parted, summit, height / np.maximum(summit, 1e-6)[parted]
 
 
 def net(image: Array, sigma: float, h: float) -> Array:
@@ -103,9 +114,9 @@ def at(image: Array, threshold: float) -> float:
     return low + threshold * (high - low)
 
 
-LEVELS_TRIED = tuple(np.arange(0.08, 0.7, 0.06))
-BLOBS = {"sigma": (0.0, 0.7, 1.0, 1.5, 2.5), "h": (0.01, 0.03, 0.1), "threshold": LEVELS_TRIED}
-NUCLEI = {"sigma": (0.0, 1.0, 2.0, 3.0, 4.5), "h": (0.01, 0.03, 0.1), "threshold": LEVELS_TRIED}
+SUMMITS = {"h": (0.01, 0.03, 0.1), "floor": (0.05, 0.1, 0.2, 0.3), "threshold": (0.3, 0.4, 0.5, 0.6, 0.7)}
+BLOBS = {"sigma": (0.0, 0.7, 1.0, 1.5, 2.5), **SUMMITS}
+NUCLEI = {"sigma": (0.0, 1.0, 2.0, 3.0, 4.5), **SUMMITS}
 CELLS = {"sigma": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0), "h": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)}
 
 
