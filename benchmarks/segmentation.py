@@ -56,7 +56,14 @@ NETWORK, NLM, CLEAN = "network", "non-local means", "clean truth"
 FRESH = 1000  # number of the field that settings are chosen on
 SMALLEST = {2: 20, 3: 10}  # pixels of an object
 THRESHOLDS = 40
-COLOURS = {INPUT: "#888888", NLM: "#e69f00", NETWORK: "#0072b2", CLEAN: "#000000"}
+COLOURS = {
+    INPUT: "#888888",
+    "cubic": "#888888",
+    NLM: "#e69f00",
+    "Gaussian": "#009e73",
+    NETWORK: "#0072b2",
+    CLEAN: "#000000",
+}
 Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
 Settings = dict[str, float]
