@@ -134,7 +134,7 @@ def test_simulate_alone_shows_its_commands(veriscope: Any) -> None:
 
 ON = "simulate camera --on good/cell0.ome.tif --photons 10 --out out "
 REFUSED = [
-    ("simulate movie", "No such command 'movie'"),
+    ("simulate worms", "No such command 'worms'"),
     ("simulate camera --photons 10 --out out", "--on"),
     ("simulate camera --on good --out out", "--photons"),
     (ON.replace("10", "0"), "photons and gain above 0"),

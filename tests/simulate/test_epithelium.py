@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,9 +34,7 @@ def test_the_target_is_what_lies_at_the_height() -> None:
     target = np.asarray(sheet.target)
     assert np.corrcoef(at_height(sheet).ravel(), target.ravel())[0, 1] > 0.99
     for shift in (-5, 5):
-        moved = Sheet(
-            sheet.light, sheet.target, sheet.height.with_array(np.asarray(sheet.height) + shift), sheet.labels
-        )
+        moved = replace(sheet, height=sheet.height.with_array(np.asarray(sheet.height) + shift))
         assert at_height(moved).mean() < 0.5 * target.mean()
 
 
@@ -112,3 +112,32 @@ def test_the_sheet_is_as_thin_as_asked() -> None:
     middle = np.average(z, weights=profile)
     assert middle == pytest.approx(19.5, abs=0.01)
     assert np.sqrt(np.average((z - middle) ** 2, weights=profile)) == pytest.approx(1.5, rel=0.02)
+
+
+def test_labels_tell_which_of_the_drawn_cells_they_are() -> None:
+    drawn, sheet = made(Epithelium())
+    labels = np.asarray(sheet.labels)
+    assert len(sheet.cells) == labels.max()
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    whole = np.setdiff1d(labels, border)
+    assert len(whole) > 10
+    for label in whole:
+        place = np.argwhere(labels == label).mean(0) * VOXEL[1]
+        assert np.hypot(*(np.array(drawn["cell"])[sheet.cells[label - 1]] - place)) < 2.5  # um
+
+
+def test_one_landscape_turns_into_another() -> None:
+    epithelium = Epithelium()
+    drawn = epithelium.draw(np.random.default_rng(0), SHAPE, VOXEL)
+    start, nearly, other, last = (
+        np.asarray(epithelium.apply({**drawn, **more}).height)
+        for more in (
+            {},
+            {"turn": 0.02, "surface_next": 5},
+            {"turn": np.pi / 2, "surface_next": 5},
+            {"surface": 5},
+        )
+    )
+    assert 0 < np.abs(nearly - start).max() < 0.5
+    np.testing.assert_allclose(other, last, atol=1e-4)
+    assert np.abs(last - start).max() > 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from veriscope.apps import console, simulate_camera, simulate_experiments, simulate_structures
+from veriscope.apps import console, simulate_camera, simulate_experiments, simulate_movie, simulate_structures
 
 app = typer.Typer(
     help="Make images whose truth is known, to train with and to judge by.",
@@ -21,7 +21,9 @@ def start(context: typer.Context) -> None:
         console.show(context.get_help())
 
 
-for command in (simulate_camera.camera, simulate_structures.tubules, simulate_structures.granules):
+for command in (
+    simulate_camera.camera, simulate_structures.tubules, simulate_structures.granules, simulate_movie.movie
+):  # fmt: skip
     console.command(app, command)
 for name, command in simulate_experiments.commands():
     console.command(app, command, name)

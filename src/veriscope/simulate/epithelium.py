@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, hypot, sqrt
+from math import ceil, cos, hypot, sin, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Sheet:
     target: Image  # YX, float32: the sheet laid flat, in the light it has at its height
     height: Image  # YX, float32: where it lies, in planes (not rounded)
     labels: Image  # YX, uint16 or uint32: cells, from 1; every pixel belongs to one
+    cells: NDArray[np.intp]  # which of the drawn cells label 1, 2, ... is
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,16 @@ class Epithelium:
 
     # What chance decides
 
-    def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
+    def draw(
+        self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float], around_um: float = 0.0
+    ) -> Drawn:
         """Middle and light of every cell, height of the surface (um), place and light of every lump of debris.
 
-        `shape` and `voxel_size` are those of the stack (ZYX). Raises DataError for a field that does not fit, or that
-        would hold millions of cells.
+        `shape` and `voxel_size` are those of the stack (ZYX); `around_um` is how far around it there are cells that may
+        come to be seen. Raises DataError for a field that does not fit, or that would hold millions of cells.
         """
         field = Field.of(shape, voxel_size, ("ZYX",), "Epithelia")
-        middles = self._middles(rng, field)
+        middles = self._middles(rng, field, around_um)
         deep = (field.shape[0] - 1) * field.voxel_size[0]
         level = float(rng.uniform(*self.depth)) * deep
         lumps = self._debris(rng, field)
@@ -97,10 +100,10 @@ class Epithelium:
             **lumps,
         }
 
-    def _middles(self, rng: np.random.Generator, field: Field) -> NDArray[np.float64]:
+    def _middles(self, rng: np.random.Generator, field: Field, around_um: float) -> NDArray[np.float64]:
         """Middles of cells (YX, um) in and around the field."""
         low, high = field.low[1:], field.high[1:]
-        reach = hypot(*(high - low)) / 2 + 3 * self.cell_um
+        reach = hypot(*(high - low)) / 2 + 3 * self.cell_um + 1.5 * around_um
         rows = ceil(reach / (self.cell_um * sqrt(0.75)))
         columns = ceil(reach / self.cell_um) + 1
         if (2 * rows + 1) * (2 * columns + 1) > MOST:
@@ -114,7 +117,7 @@ class Epithelium:
         angle = rng.uniform(0, 2 * np.pi)
         turned = honeycomb @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         turned += (low + high) / 2
-        beyond = 2.5 * self.cell_um
+        beyond = 2.5 * self.cell_um + around_um
         near: NDArray[np.float64] = turned[np.all((turned > low - beyond) & (turned < high + beyond), axis=1)]
         return near
 
@@ -141,9 +144,9 @@ class Epithelium:
         """The sheet that was drawn, in its stack and laid flat. Same in, same out."""
         field = Field.drawn(drawn)
         flat = Field(field.shape[1:], field.voxel_size[1:])
-        surface = perlin(drawn["surface"], flat.shape, self.relief_scale_um / np.array(flat.voxel_size))
+        surface = self._hills(flat, drawn)
         surface = np.float32(drawn["level"]) + np.float32(drawn["relief"]) * np.tanh(2 * surface)  # never beyond
-        membranes, cytoplasm, cells = self._cells(flat, drawn)
+        membranes, cytoplasm, labels, cells = self._cells(flat, drawn)
         light = np.empty(field.shape, dtype=np.float32)
         for plane in range(field.shape[0]):
             below = np.float32(plane * field.voxel_size[0]) - surface
@@ -157,11 +160,25 @@ class Epithelium:
             field.image(light),
             flat.image(membranes + cytoplasm),
             flat.image(np.clip(height, 0, field.shape[0] - 1)),
-            flat.image(cells),
+            flat.image(labels),
+            cells,
         )
 
-    def _cells(self, flat: Field, drawn: Drawn) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.integer]]:
-        """Light of the membranes and of the cytoplasm, and the cell of every pixel; the sheet laid flat.
+    def _hills(self, flat: Field, drawn: Drawn) -> NDArray[np.float32]:
+        """Where the surface rises and falls, about -0.6 to 0.6. Where a "turn" (radian) was drawn it has gone from one
+        landscape so far towards another, whose seed is "surface_next"; both are as hilly as all between them.
+        """
+        scale = self.relief_scale_um / np.array(flat.voxel_size)
+        hills = perlin(drawn["surface"], flat.shape, scale)
+        turn = drawn.get("turn", 0.0)
+        if not turn:
+            return hills
+        return np.float32(cos(turn)) * hills + np.float32(sin(turn)) * perlin(drawn["surface_next"], flat.shape, scale)
+
+    def _cells(
+        self, flat: Field, drawn: Drawn
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.integer], NDArray[np.intp]]:
+        """Light of the membranes and of the cytoplasm, label of every pixel, drawn cell of every label; laid flat.
 
         A pixel is a membrane's where its two nearest middles are almost equally near, and a corner's where three are.
         """
@@ -192,8 +209,8 @@ class Epithelium:
         grain = 1 + 0.5 * perlin(seed + 4, flat.shape, 0.2 * self.cell_um / voxel)
         cytoplasm = self.cytoplasm * (0.6 + 0.8 * own[first]) * grain * uneven
         seen, numbers = np.unique(first, return_inverse=True)
-        cells = (numbers.reshape(first.shape) + 1).astype(label_type(len(seen)))
-        return (membranes * uneven).astype(np.float32), np.maximum(cytoplasm, 0).astype(np.float32), cells
+        labels = (numbers.reshape(first.shape) + 1).astype(label_type(len(seen)))
+        return (membranes * uneven).astype(np.float32), np.maximum(cytoplasm, 0).astype(np.float32), labels, seen
 
     def _add_debris(self, light: NDArray[np.float32], field: Field, surface: NDArray[np.float32], drawn: Drawn) -> None:
         """Add the lumps above the surface to the stack, as far as they are inside."""

@@ -23,7 +23,9 @@ import numpy as np
 
 from veriscope.errors import DataError, OutputError
 from veriscope.images.conditions import TESTING, TRAINING
+from veriscope.images.image import Image
 from veriscope.images.writing import save_image
+from veriscope.simulate.movie import WingMovie, movie
 from veriscope.simulate.standins import INPUT, SCALES, STANDINS, TRUTH, StandIn, Taken
 
 SETTINGS, DRAWN = "parameters.json", "parameters"
@@ -107,6 +109,30 @@ def simulate_pairs(
     return _all_or_nothing(Path(folder), seed, overwrite, write)
 
 
+def simulate_movie(
+    wing: WingMovie,
+    folder: str | Path,
+    shape: Sequence[int],
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a movie to a new `folder`: low, high, labels and height, each one file, and all that chance decided.
+
+    Its stacks have `shape` voxels (Z Y X). Otherwise as `simulate`.
+    """
+
+    def write(beside: Path) -> None:
+        taken = movie(wing, tuple(shape), seed, progress)
+        for kind, image in taken.images.items():
+            _save(beside / f"{OWN.get(kind, kind)}.ome.tif", image)
+        _write_json(beside / "drawn.json", taken.drawn)
+        told = {"experiment": "movie", "seed": seed, "veriscope": _version(), "shape": list(shape)}
+        _write_json(beside / SETTINGS, {**told, **wing.told()})
+
+    return _all_or_nothing(Path(folder), seed, overwrite, write)
+
+
 def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[Path], None]) -> Path:
     """`write` into a folder beside `target`, which then takes its place."""
     if seed < 0:
@@ -174,12 +200,15 @@ def _write(part: Path, name: str, taken: Taken, folders: Mapping[str, str] | Non
     for named, image in taken.images.items():
         kind = (folders or {}).get(named, named)
         (part / kind).mkdir(parents=True, exist_ok=True)
-        mark = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
-        save_image(
-            part / kind / f"{name}.ome.tif", image, uuid=str(mark)
-        )  # the mark of an OME-TIFF is random otherwise
+        _save(part / kind / f"{name}.ome.tif", image)
     (part / DRAWN).mkdir(parents=True, exist_ok=True)
     _write_json(part / DRAWN / f"{name}.json", taken.drawn)
+
+
+def _save(path: Path, image: Image) -> None:
+    """As `save_image`; the mark of an OME-TIFF, random otherwise, is made from what it holds."""
+    mark = uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
+    save_image(path, image, uuid=str(mark))
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

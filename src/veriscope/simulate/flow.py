@@ -1,0 +1,70 @@
+"""How a sheet of cells moves: as a whole it drifts, turns and is sheared, and every cell is jostled a little (ours).
+
+Nothing is created or torn: area is kept, neighbours stay neighbours unless shear or jostling parts them slowly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.simulate.scene import Drawn
+from veriscope.simulate.settings import Range, check_number, check_range
+
+KEPT = 0.9  # of a cell's displacement by jostling, from one frame to the next: it never strays far
+
+Places = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Motion from one frame to the next; lengths in um, angles in radian."""
+
+    drift_um: Range = (0.2, 0.6)  # of the whole sheet, in some direction
+    shear: Range = (0.002, 0.008)  # how much longer it becomes along some direction, and shorter across
+    rotation: Range = (0.0, 0.006)  # either way
+    jostle_um: float = 0.15  # standard deviation of each cell's own step; in the long run it is within 2.3 times that
+
+    def __post_init__(self) -> None:
+        check_range("The drift in um per frame", self.drift_um, 0)
+        check_range("The shear per frame", self.shear, 0, 0.5)
+        check_range("The rotation per frame", self.rotation, 0, 1)
+        check_number("The jostling of cells in um per frame", self.jostle_um, 0)
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """Drift (Y X), the two parts of the shear, the rotation, all per frame, and the seed of the jostling."""
+        drift, shear, rotation = (rng.uniform(*ends) for ends in (self.drift_um, self.shear, self.rotation))
+        way, along = rng.uniform(0, 2 * np.pi, 2)
+        return {
+            "drift": [round(float(drift * part), 6) for part in (np.sin(way), np.cos(way))],
+            "shear": [round(float(shear * part), 6) for part in (np.sin(along), np.cos(along))],
+            "rotation": round(float(rotation * rng.choice((-1, 1))), 6),
+            "jostle": int(rng.integers(2**63)),
+        }
+
+    def apply(self, drawn: Drawn, places: Places, middle: Places, frame: int) -> Places:
+        """Where cells that were at `places` (count, YX) in frame 0 are in `frame`; the sheet turns about `middle`."""
+        moved: Places = (places - middle) @ _stretched(drawn, frame).T + middle + frame * np.array(drawn["drift"])
+        rng = np.random.default_rng(drawn["jostle"])
+        own = np.zeros_like(places)
+        for _ in range(frame):
+            own = KEPT * own + rng.normal(0, self.jostle_um, places.shape)
+        return moved + own
+
+    def farthest(self, drawn: Drawn, reach: float, frames: int) -> float:
+        """How far (um) something within `reach` of the middle can have come from within so many frames."""
+        last = max(frames - 1, 0)
+        stretch = float(np.linalg.norm(np.linalg.inv(_stretched(drawn, last)) - np.eye(2), 2))
+        drift = last * float(np.hypot(*drawn["drift"]))
+        return drift + stretch * (reach + drift) + 10 * self.jostle_um
+
+
+def _stretched(drawn: Drawn, frames: int) -> Places:
+    """What shear and rotation have made of a square after so many frames; its area is 1."""
+    from scipy.linalg import expm
+
+    (cross, along), turn = drawn["shear"], drawn["rotation"]
+    made: Places = expm(frames * np.array([[along, cross - turn], [cross + turn, -along]]))
+    return made
