@@ -13,7 +13,6 @@ ours: its images are real, ours are simulated, so the order of methods can be co
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -38,7 +37,7 @@ from veriscope.simulate.experiments import standin
 
 DENOISERS_3D = "lowpass,median,bilateral,nlm,tv,bm4d,gat+nlm"
 METHODS = {
-    "w2s": "lowpass,median,bilateral,nlm,tv,bm3d,gat+nlm,gat+bm3d",
+    "w2s": "lowpass,median,bilateral,nlm,tv,bm3d,gat+nlm",
     "planaria": DENOISERS_3D,
     "tribolium": DENOISERS_3D,
     "flywing": "max,sme,mincost,premosa,max+nlm,sme+nlm,mincost+nlm,premosa+nlm",
@@ -70,8 +69,8 @@ def run(name: str, given: argparse.Namespace) -> None:
         model, conditions = on_w2s(given.models / name / "model", given.data, given.minutes)
     else:
         model, conditions = on_standin(name, given.models / name, given.minutes)
-    history = model.facts["training"]
-    print(f"network: {len(model)} members for {model.recipe.axes}; {json.dumps(history, default=str)}")
+    training = model.facts["training"]
+    print(f"network: {len(model)} members, {training['minutes']} minutes of training in all, loss {training['loss']}")
     found: dict[str, Comparison] = {}
     for condition, pairs in conditions.items():
         begin = time.monotonic()
