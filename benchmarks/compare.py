@@ -19,9 +19,6 @@ from pathlib import Path
 
 import machine
 import numpy as np
-from veriscope.judging.compare import compare
-from veriscope.judging.comparison import WHOLE, Comparison
-from veriscope.judging.comparison_report import write_comparison
 from w2s import CHECKED, DATA, split
 
 import veriscope as vs
@@ -29,6 +26,9 @@ from veriscope.classical import deconvolve
 from veriscope.classical.method import Method
 from veriscope.images.conditions import part, read_conditions
 from veriscope.images.pairing import Pairs
+from veriscope.judging.compare import compare
+from veriscope.judging.comparison import WHOLE, Comparison
+from veriscope.judging.comparison_report import write_comparison
 from veriscope.judging.isotropy import isotropy
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.paper import figure
