@@ -31,7 +31,7 @@ from veriscope.judging.comparison import WHOLE, Comparison
 from veriscope.judging.comparison_report import write_comparison
 from veriscope.judging.isotropy import isotropy
 from veriscope.networks.model import Ensemble
-from veriscope.reproducing.paper import figure
+from veriscope.reproducing.paper import NLM, figure
 from veriscope.reproducing.reproduce import Run, reproduce
 from veriscope.simulate.experiments import standin
 
@@ -43,9 +43,9 @@ METHODS = {
     "flywing": "max,sme,mincost,premosa,max+nlm,sme+nlm,mincost+nlm,premosa+nlm",
     "drosophila": "cubic,rl,rl-raw",
 }
-# Of the paper's tables: what is called there as here, and what stands there for something of ours.
-ALIKE = {"maximum": "input", "input, interpolated": "input", "restoration": "network"}
-RIVALS = {"flywing": "PreMosa, non-local means"}
+# What the paper's tables call our methods: its flywing input is that of PreMosa, ours for the network is the stack.
+ALIKE = {"input": "input", "input, interpolated": "input", "restoration": "network", "non-local means": NLM}
+ALIKE |= {"PreMosa": "input", "PreMosa, non-local means": NLM}
 CROP = {"planaria": 96, "tribolium": 96}  # pixels along Y and X: BM4D manages about 10,000 voxels a second
 
 
@@ -97,7 +97,7 @@ def run(name: str, given: argparse.Namespace) -> None:
             target = given.reports / f"{name}-{condition}.html"
             write_comparison(target, compared, title=f"{name}, {condition.replace('_', ' ')}", overwrite=True)
     print("\n" + beside_the_paper(name, found))
-    print(f"\n{compared.tuned}\n{compared.settings}\n", flush=True)
+    print(f"\nParameters: {compared.tuned}\n\n{compared.settings}\n", flush=True)
 
 
 def methods(name: str, pairs: Pairs) -> str | list[Method]:
@@ -143,16 +143,15 @@ def isotropies(pairs: Pairs, kept: Path) -> str:
 
 def beside_the_paper(name: str, found: dict[str, Comparison]) -> str:
     """NRMSE and SSIM of every method in every condition as the paper's tables have them, its figures beside ours."""
-    lines = [f"{'condition':14}{'method':30}{'NRMSE':>8}{'SSIM':>7}{'paper: NRMSE':>14}{'SSIM':>7}"]
+    rows = [("condition", "method", "NRMSE", "SSIM", "paper: NRMSE", "SSIM")]
     for condition, compared in found.items():
-        region = compared.regions[0] if compared.regions else WHOLE
-        for one in compared.overall(region):
-            told = figure(name, condition, ALIKE.get(one.method, one.method))
-            if one.method == RIVALS.get(name):
-                told = figure(name, condition, "non-local means")
-            nrmse = "-" if told.nrmse is None else f"{told.nrmse:.4f}"
-            ssim = "-" if told.ssim is None else f"{told.ssim:.3f}"
-            lines.append(f"{condition:14}{one.method:30}{one.nrmse[0]:8.4f}{one.ssim[0]:7.3f}{nrmse:>14}{ssim:>7}")
+        for one in compared.overall(compared.regions[0] if compared.regions else WHOLE):
+            told = figure(name, condition, ALIKE.get(one.method, ""))
+            nrmse, ssim = ("-" if value is None else f"{value:.{n}f}" for value, n in ((told.nrmse, 4), (told.ssim, 3)))
+            rows.append((condition, one.method, f"{one.nrmse[0]:.4f}", f"{one.ssim[0]:.3f}", nrmse, ssim))
+    widths = [max(len(row[at]) for row in rows) + 2 for at in range(len(rows[0]))]
+    lines = [row[0].ljust(widths[0]) + row[1].ljust(widths[1]) for row in rows]
+    lines = [line + "".join(map(str.rjust, row[2:], widths[2:])) for line, row in zip(lines, rows, strict=True)]
     return "\n".join(lines)
 
 
