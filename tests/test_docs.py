@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import label
 
 import veriscope as vs
 
@@ -66,7 +67,10 @@ def make_files(folder: Path) -> None:
                 tifffile.imwrite(folder / place / kind / f"field{number}.tif", array)
     for name in ("new.tif", "day1/a.tif", "day1/b.tif", "day2/c.tif"):
         (folder / name).parent.mkdir(exist_ok=True)
-        tifffile.imwrite(folder / name, picture((100, 90), len(name))[0])
+        noisy, truth = picture((100, 90), len(name))
+        tifffile.imwrite(folder / name, noisy)
+        if name == "new.tif":
+            tifffile.imwrite(folder / "labels.tif", label(truth > 1000)[0].astype(np.uint16))
     seen = np.random.default_rng(0).poisson(picture((80, 80), 7)[1] / 20, (2, 80, 80))
     for name, photons in zip(("once.tif", "again.tif"), seen, strict=True):
         tifffile.imwrite(folder / name, (2 * photons + 100).astype(np.uint16))
