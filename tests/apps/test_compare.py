@@ -48,7 +48,7 @@ def test_parameters_may_come_from_another_pair(desk: Path, veriscope: Any) -> No
     words = ("--tune-on", "low/cell0.tif,high/cell0.tif")
     done = veriscope("compare", "low/cell1.tif", "high/cell1.tif", *QUICK, *words)
     assert done.code == 0, done.err
-    assert "tuned on another image, cell0" in done.out.replace("\n", " ")
+    assert "tuned on one image for all, cell0" in done.out.replace("\n", " ")
 
 
 def test_a_folder_with_conditions_is_compared_too(desk: Path, veriscope: Any) -> None:
@@ -114,6 +114,8 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
         (("low", "high", *QUICK, "--table", "all.xls"), "--table all.xls is none of the files"),
         (("low", "high", *QUICK, "--report", "there.html"), "there.html exists already"),
         (("low", "high", *QUICK, "--report", "nowhere/all.html"), "There is no folder"),
+        (("low", "high", *QUICK, "--background", "100"), "Give --psf too"),
+        (("low", "high", *QUICK, "--psf", "gaussian:na=1.1", "--background", "-1"), "grey value of at least 0, not -1"),
         (("low", "high", *QUICK, "--out", "low"), "files that no comparison wrote"),
         (("low", "high", *QUICK, "--psf", "gaussian:na=1.1"), "voxel size of the images, which is unknown"),
     ],

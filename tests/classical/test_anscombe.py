@@ -10,9 +10,10 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
+from veriscope.classical import anscombe, tune
 from veriscope.classical.anscombe import Noise, estimate, with_anscombe
-from veriscope.classical.denoise import BM3D, NON_LOCAL_MEANS
-from veriscope.classical.tune import best
+from veriscope.classical.denoise import BM3D, NON_LOCAL_MEANS, TOTAL_VARIATION
+from veriscope.classical.tune import best, find
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging.quality import nrmse
@@ -118,3 +119,18 @@ def test_bad_input_is_refused() -> None:
             estimate(image)
     with pytest.raises(DataError, match="for denoisers, but non-local means"):
         with_anscombe(replace(NON_LOCAL_MEANS, task="project"))
+
+
+def test_tuning_on_a_part_takes_the_noise_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def watched(image: Any) -> Noise:
+        asked.append(np.shape(image))
+        return estimate(image)
+
+    monkeypatch.setattr(anscombe, "estimate", watched)
+    monkeypatch.setattr(tune, "SEARCH", {2: 32 * 32})
+    light = spots((96, 96))
+    low = seen(light, CAMERAS[1], 50)
+    find(with_anscombe(TOTAL_VARIATION), low, light)
+    assert asked == [(96, 96)]

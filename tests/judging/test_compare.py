@@ -16,10 +16,12 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from veriscope.classical import tune
-from veriscope.classical.method import Method
+from veriscope.classical.method import Method, Task
+from veriscope.classical.methods import for_task, from_words
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
+from veriscope.judging import compare as comparing
 from veriscope.judging import quality, timing, work
 from veriscope.judging.compare import compare
 from veriscope.judging.comparison import Comparison, Line
@@ -29,6 +31,7 @@ from veriscope.judging.work import prepare
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
+from veriscope.simulate.psf import gaussian
 
 
 def smooth(image: Any, sigma: float) -> Any:
@@ -115,7 +118,7 @@ def test_settings_from_another_image_are_those_found_there() -> None:
     line = next(line for line in found.lines if line.method == "smooth")
     (expected,) = tune.find(SMOOTH, other.low, other.high)
     assert line.settings == str(expected)
-    assert "tuned on another image, other" in str(found)
+    assert "tuned on one image for all, other" in str(found)
 
 
 def test_a_slow_method_runs_on_a_crop_where_all_others_are_judged_again() -> None:
@@ -217,8 +220,8 @@ def test_what_was_kept_is_not_made_again_unless_something_changed(tmp_path: Path
     assert len(calls) == made + warm_up
     line, same = (next(x for x in found.lines if x.method == "smooth") for found in (first, again))
     assert line == same
-    assert (tmp_path / "kept/smooth/a_b.ome.tif").exists()
-    assert (tmp_path / "kept/restoration/a_b.ome.tif").exists()
+    assert (tmp_path / "kept/smooth/a/b.ome.tif").exists()
+    assert (tmp_path / "kept/restoration/a/b.ome.tif").exists()
     assert json.loads((tmp_path / "kept/comparison.json").read_text())["overall"]
     calls.clear()
     compare([pair(2, "a/b")], model(), [method], out=tmp_path / "kept")  # another image of the same name
@@ -306,3 +309,56 @@ def test_everything_is_plain_json() -> None:
     assert plain["overall"][0]["nrmse"][1] is None  # one image has no spread
     assert plain["methods"][0]["does"] == "Blurs"
     assert plain["largest_relative_errors"][0]["method"] == "restoration"
+
+
+def test_each_condition_has_means_of_its_own_and_a_picture() -> None:
+    names = [f"{condition}/{field}" for condition in ("dim", "dimmer") for field in "ab"]
+    found = compare([pair(seed, name) for seed, name in enumerate(names)], None, [SMOOTH], pictures=2)
+    assert found.conditions == {"dim": ("dim/a", "dim/b"), "dimmer": ("dimmer/a", "dimmer/b")}
+    part = found.only(found.conditions["dimmer"])
+    own = [line.nrmse for line in found.lines if line.image in names[2:] and line.method == "smooth"]
+    assert_allclose(part.of("smooth").nrmse, (np.mean(own), np.std(own, ddof=1)))
+    assert "Mean and spread over 2 images, whole images, dimmer\n" in str(found)
+    assert_allclose(found.to_json()["conditions"]["dimmer"][1]["nrmse"], part.of("smooth").nrmse)
+    assert [one.name.split("/")[0] for one in found.pictures] == ["dim", "dimmer"]
+    assert compare([pair(1, "dim/a"), pair(2, "b")], None, [SMOOTH]).conditions == {}
+
+
+@pytest.mark.parametrize(("which", "wrong"), [("low", np.nan), ("high", np.inf), ("high", None)])
+def test_an_image_that_cannot_be_judged_is_named_before_anything_runs(which: str, wrong: float | None) -> None:
+    def never(image: Any) -> Any:
+        raise AssertionError
+
+    image = getattr(pair(), which)
+    pixels = np.full(image.shape, 7, np.float32) if wrong is None else np.asarray(image).copy()
+    if wrong is not None:
+        pixels[2, 2] = wrong
+    pairs = [pair(1, "fine"), replace(pair(2, "bad"), **{which: image.with_array(pixels)})]
+    told: list[str] = []
+    with pytest.raises(DataError, match="'bad'"):
+        compare(pairs, None, [Method("never", "never", "restore", never)], tell=told.append)
+    assert told == []
+    if wrong is not None:  # what is not compared does no harm
+        assert compare(pairs, None, [SMOOTH], crop=16).methods() == ("input", "smooth")
+
+
+def test_what_was_deconvolved_with_another_psf_or_background_is_made_again(tmp_path: Path) -> None:
+    calls: list[float] = []
+    method = Method("count", "count", "restore", lambda image: calls.append(1) or np.asarray(image, np.float32))
+    psf = gaussian(na=1.1, wavelength=0.5, index=1.33, voxel_size=(0.3, 0.1, 0.1))
+    other = gaussian(na=0.8, wavelength=0.5, index=1.33, voxel_size=(0.3, 0.1, 0.1))
+    made = []
+    for choice in ({"psf": psf}, {"psf": psf}, {"psf": other}, {"psf": other, "background": 9.0}):
+        calls.clear()
+        compare([pair()], None, [method], out=tmp_path / "kept", **choice)  # type: ignore[arg-type]
+        made.append(len(calls) > 1)  # the first is the warm-up
+    assert made == [True, False, True, True]
+
+
+def test_every_method_of_ours_says_what_it_does() -> None:
+    psf = gaussian(na=1.1, wavelength=0.5, index=1.33, voxel_size=(0.1, 0.1, 0.1))
+    tasks: tuple[Task, ...] = ("restore", "project", "isotropic")
+    for method in [method for task in tasks for method in for_task(task, psf, 3.0)] + [
+        from_words("gat+nlm", "restore")
+    ]:
+        assert len(comparing._purpose(method)) > 20, method.name

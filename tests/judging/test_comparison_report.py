@@ -10,7 +10,7 @@ import pytest
 
 from veriscope.errors import OutputError
 from veriscope.judging.comparison import Comparison, Credit, Line
-from veriscope.judging.comparison_report import headline, render, write_comparison
+from veriscope.judging.comparison_report import _busiest, headline, render, write_comparison
 from veriscope.judging.failures import Failure
 from veriscope.judging.picture import picture
 
@@ -113,3 +113,34 @@ def test_a_report_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
         write_comparison(target, short)
     write_comparison(target, short, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["compare.html"]
+
+
+def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
+    truth = np.random.default_rng(0).random((20, 24, 28))
+    for method, sections in (("input, interpolated", 3), ("input", 0)):
+        shown = picture("a", "ZYX", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
+        lines = tuple(Line("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
+        page = render(Comparison(lines, pictures=(shown,)))
+        assert page.count('alt="section of') == sections
+        assert ("section along X and Z" in page) == bool(sections)
+
+
+def test_conditions_have_tables_of_their_own() -> None:
+    lines = [
+        Line(f"{condition}/{field}", "input", error, 20.0, 0.5)
+        for condition, error in (("C1", 0.3), ("C2", 0.1))
+        for field in "ab"
+    ]
+    page = render(Comparison(tuple(lines)))
+    assert "C1: Mean and spread over 2 images" in page
+    assert page.index("0.2000") < page.index("C1: Mean") < page.index("0.3000") < page.index("C2: Mean")
+
+
+def test_the_detail_enlarged_is_where_the_fine_structure_lies() -> None:
+    plane = np.zeros((120, 120))
+    plane[:, :50] = 1.0  # a large bright edge
+    for row in range(62, 118, 6):
+        plane[row : row + 3, 62:118] = 0.8
+    rows, columns = _busiest(plane)
+    assert rows.start >= 60
+    assert columns.start >= 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,9 @@ def compare(
         str | None,
         typer.Option(metavar="PSF", help="For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead."),
     ] = None,
+    background: Annotated[
+        float, typer.Option(metavar="GREY", help="Of --psf: grey value without light, such as the camera's offset.")
+    ] = 0.0,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with all of it, such as compare.html.")
     ] = None,
@@ -101,6 +105,12 @@ def compare(
     way = words.way_to_normalize(normalize)
     words.positive("--minutes", minutes)
     words.positive("--crop", crop)
+    if background and psf is None:
+        raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
+    if not 0 <= background < inf:
+        raise VeriscopeError(
+            f"--background is a grey value of at least 0, not {background:g}. Give the camera's offset."
+        )
     if tune_on is not None and not tune:
         raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
     check_target("--report", report, REPORTS, overwrite)
@@ -115,7 +125,8 @@ def compare(
     other = None if tune_on is None else _other(tune_on, words.axes_of_pairs(axes), ensemble)
     spread = None if psf is None else _psf(psf, pairs[0])
     what: dict[str, Any] = {
-        "methods": methods, "tune": tune, "tune_on": other, "crop": crop, "minutes": minutes, "psf": spread
+        "methods": methods, "tune": tune, "tune_on": other, "crop": crop, "minutes": minutes, "psf": spread,
+        "background": background,
     }  # fmt: skip
     if dry_run:
         _show_plan(prepare(pairs, ensemble, **what))
@@ -149,8 +160,8 @@ def compare(
 
         given = {
             "--model": model, "--methods": methods, "--tune-on": tune_on, "--crop": crop, "--minutes": minutes,
-            "--psf": psf, "--axes": axes, "--normalize": normalize, "--tile": tile, "--memory": memory,
-            "--device": device, "--report": report,
+            "--psf": psf, "--background": background, "--axes": axes, "--normalize": normalize, "--tile": tile,
+            "--memory": memory, "--device": device, "--report": report,
         }  # fmt: skip
         command = _command([low, *([high] if high else [])], given, [] if tune else ["--no-tune"])
         write_comparison(report, compared, command=command, overwrite=overwrite)
@@ -220,7 +231,7 @@ def _show_plan(work: Work) -> None:
 
 def _command(places: list[Path], given: dict[str, Any], flags: list[str]) -> str:
     """What to type to get the same again."""
-    defaults = {"--minutes": 10.0, "--normalize": "image"}
+    defaults = {"--minutes": 10.0, "--normalize": "image", "--background": 0.0}
     parts = ["veriscope", "compare", *map(str, places)]
     for option, value in given.items():
         if value is not None and value != defaults.get(option):

@@ -104,13 +104,15 @@ def estimate(image: Any, offset: float | None = None) -> Noise:
 def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
     """The method on transformed images, such as "gat+nlm". Parameters that count noise then count the 1 that it is.
 
-    Without `noise` every plane or volume is asked for its own. Parts of an image, on which methods are tuned, tell it
-    less well: give that of the whole image or, better, of the camera. Raises DataError for methods that do not denoise.
+    Without `noise` every plane or volume is asked for its own, also where the method is tuned on a part of it. Better
+    is that of the camera. Raises DataError for methods that do not denoise.
     """
     if method.task != "restore":
         raise DataError(f"The Anscombe transform is for denoisers, but {method.title} does another task. Use it alone.")
 
     def run(image: Any, **parameters: float) -> Any:
+        """Noise made alike everywhere (generalised Anscombe transform), denoised, and back without bias."""
+
         def one(volume: NDArray[Any]) -> NDArray[np.float32]:
             if volume.min() == volume.max():
                 return volume.astype(np.float32)
@@ -125,6 +127,7 @@ def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
         title=f"Anscombe, {method.title}",
         run=run,
         in_noise=frozenset(),
+        fit=(lambda image: with_anscombe(method, estimate(image))) if noise is None else None,
         source=f"Mäkitalo and Foi 2013{'; ' * bool(method.source)}{method.source}",
     )
 

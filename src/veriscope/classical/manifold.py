@@ -20,7 +20,7 @@ NEAREST = 1e-4  # planes: no smaller step is worth taking
 
 
 def find_surface(stack: NDArray[np.float32]) -> Heights:
-    """The plane of the surface (Y X) in `stack` (Z Y X); METHODS, section 5.
+    """The plane of the surface (Y X) in `stack` (Z Y X), which is scaled to 0 .. 1.
 
     Columns are sorted into background, uncertain and foreground by how they vary along Z. Then every pixel pays for the
     distance from its brightest plane, if it is sure of it, and for standing out from its eight neighbours; all move

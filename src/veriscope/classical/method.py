@@ -41,6 +41,7 @@ class Method:
     speed: tuple[float, float] = (1.0, 1.0)  # about so many Mvoxel/s in 2D and in 3D on two cores, to plan with
     dimensions: tuple[int, ...] = (2, 3)  # of the planes and volumes it takes
     before: Method | None = None  # runs first, as usual; its library and licence are its own
+    fit: Callable[[Any], Method] | None = None  # what it learns from all of a plane or volume before it sees parts
 
     def check(self) -> None:
         """Raise DataError, with what to install, where the library is missing."""

@@ -22,11 +22,12 @@ INTERPOLATION = "cubic"  # needs no PSF
 ANSCOMBE = "gat"  # in front of a denoiser: the noise is made alike everywhere first
 
 
-def for_task(task: Task, psf: Any = None, factor: float | None = None) -> tuple[Method, ...]:
+def for_task(task: Task, psf: Any = None, factor: float | None = None, background: float = 0.0) -> tuple[Method, ...]:
     """Every method for a task, whether its library is installed or not (`Method.check` tells).
 
-    Projections come with one that is denoised afterwards, as in the paper. `psf` and `factor`, how much finer Z has
-    become, are what methods for isotropic stacks need to know of the images; without a PSF some are missing.
+    Projections come with one that is denoised afterwards, as in the paper. `psf`, `factor`, how much finer Z has
+    become, and `background`, the grey value of pixels without light, are what methods for isotropic stacks need to know
+    of the images; without a PSF some are missing.
     """
     if task == "restore":
         return denoise.METHODS
@@ -34,16 +35,16 @@ def for_task(task: Task, psf: Any = None, factor: float | None = None) -> tuple[
         known = {method.name: method for method in project.METHODS}
         first = next(known[name] for name in BEST_PROJECTIONS if name in known)
         return (*project.METHODS, chain(first, _named(DENOISER, denoise.METHODS)))
-    return _deconvolving(psf, factor)
+    return _deconvolving(psf, factor, background)
 
 
-def from_words(words: str, task: Task, psf: Any = None, factor: float | None = None) -> Method:
+def from_words(words: str, task: Task, psf: Any = None, factor: float | None = None, background: float = 0.0) -> Method:
     """The method that `words` name: "nlm", "gat+nlm" (within Anscombe's transform), "premosa+nlm" (one by one).
 
     Raises DataError, with what there is, for an unknown word and for one that belongs to another task.
     """
     parts = [part.strip().lower() for part in words.split("+")]
-    known = for_task(task, psf, factor)
+    known = for_task(task, psf, factor, background)
     if len(parts) == 1 or "+".join(parts) in {method.name for method in known}:
         return _known("+".join(parts), task, known)
     if parts[0] == ANSCOMBE and task == "restore":
@@ -57,12 +58,14 @@ def from_words(words: str, task: Task, psf: Any = None, factor: float | None = N
     return chain(first, then)
 
 
-def several(words: str, task: Task, psf: Any = None, factor: float | None = None) -> tuple[Method, ...]:
+def several(
+    words: str, task: Task, psf: Any = None, factor: float | None = None, background: float = 0.0
+) -> tuple[Method, ...]:
     """The methods of a list such as "nlm,tv", each once."""
     names = list(dict.fromkeys(part.strip() for part in words.split(",") if part.strip()))
     if not names:
         raise DataError(f"'{words}' names no method. There are: {_names(for_task(task, psf, factor))}.")
-    return tuple(from_words(name, task, psf, factor) for name in names)
+    return tuple(from_words(name, task, psf, factor, background) for name in names)
 
 
 def installed(methods: Sequence[Method]) -> tuple[tuple[Method, ...], dict[str, str]]:
@@ -115,8 +118,8 @@ def _with_anscombe(method: Method) -> Method:
     return with_anscombe(method)
 
 
-def _deconvolving(psf: Any, factor: float | None) -> tuple[Method, ...]:
+def _deconvolving(psf: Any, factor: float | None, background: float) -> tuple[Method, ...]:
     if util.find_spec("veriscope.classical.deconvolve") is None:
         return ()
-    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor or 1.0)
+    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor or 1.0, background)
     return made if psf is not None else tuple(method for method in made if method.name == INTERPOLATION)

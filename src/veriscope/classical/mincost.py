@@ -21,7 +21,7 @@ ENDLESS = 2**30  # capacity of an arc that must not be cut; those that may be cu
 
 
 def find_surface(stack: NDArray[np.float32], blur: float, step: int, bend: int) -> Heights:
-    """The plane of the surface (Y X) in `stack` (Z Y X); METHODS, section 5.
+    """The plane of the surface (Y X) in `stack` (Z Y X), which is scaled to 0 .. 1.
 
     The cost of a voxel is its brightness after a Gaussian of `blur` pixels (half as many planes), negative. It is
     averaged over `step` x `step` pixels, and next to each other such columns differ by at most `bend` planes.

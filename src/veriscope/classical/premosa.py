@@ -15,7 +15,7 @@ ROUGH = ((4, 0.1), (2, 0.1), (1, 0.1))  # radii of the medians in cells, and how
 
 
 def find_surface(stack: NDArray[np.float32], block: int, brightest: int, reach: int) -> Heights:
-    """The plane of the surface (Y X) in `stack` (Z Y X); METHODS, section 5.
+    """The plane of the surface (Y X) in `stack` (Z Y X), which is scaled to 0 .. 1.
 
     In each block (about `block` pixels wide) the `brightest` pixels of the maximum vote for their plane. Blocks become
     four cells, outliers among them the median of their surroundings. Then each cell climbs to the plane where it

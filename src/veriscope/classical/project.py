@@ -8,6 +8,7 @@ Factor and offset of the grey values change no height. Raises AxesError where th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +107,11 @@ PROJECTIONS: dict[str, Callable[..., Projected[Any]]] = {
 
 
 def _image_of(project: Callable[..., Projected[Any]]) -> Callable[..., Any]:
-    return lambda stack, **parameters: project(stack, **parameters).image
+    @wraps(project)  # reports show what it says of itself
+    def flat(stack: Any, **parameters: Any) -> Any:
+        return project(stack, **parameters).image
+
+    return flat
 
 
 METHODS = (  # speeds: benchmarks/projections.py

@@ -173,6 +173,8 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
             f"{method.title} is tuned on images with contrast and noise, but this one, of shape {low.shape}, "
             f"has no contrast between neighbours. Choose another region."
         )
+    if method.fit is not None:
+        method = method.fit(low)
     grid = {name: sorted(values) for name, values in method.grid.items()}
     start = grid.pop(method.climbs, [])
     known: dict[tuple[str, Window, float], float] = {}  # small images are seen whole twice, but tried once

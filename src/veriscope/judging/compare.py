@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from veriscope.classical.method import Method
 from veriscope.images.pairing import Pair
 from veriscope.judging.comparison import Comparison, Credit, Line
@@ -20,7 +22,7 @@ from veriscope.judging.kept import Kept
 from veriscope.judging.machine import machine
 from veriscope.judging.picture import Picture
 from veriscope.judging.timing import Progress, Run
-from veriscope.judging.work import MINUTES, Work, prepare
+from veriscope.judging.work import MINUTES, Work, check_pixels, prepare
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -40,6 +42,7 @@ def compare(
     crop: int | None = None,
     minutes: float | None = MINUTES,
     psf: Any = None,
+    background: float = 0.0,
     out: str | Path | None = None,
     pictures: int = 3,
     tile: Pixels = None,
@@ -64,13 +67,15 @@ def compare(
 
     `out` is a folder that keeps every method's images; what is there already from the same images and settings is not
     made again. `tell(words)` hears of what is slow, limited, missing or failed: one method that fails leaves the
-    others. `progress(done, total, what)` hears seconds. `psf` is needed by methods that deconvolve isotropic stacks.
+    others. `progress(done, total, what)` hears seconds. `psf` is needed by methods that deconvolve isotropic stacks;
+    `background` tells them the grey value of pixels without light, such as the offset of the camera.
 
     Raises DataError for unknown methods and for pairs that cannot be compared, ModelError for a model of another task.
 
     >>> print(compare(pairs, model, "lowpass,nlm"))  # doctest: +SKIP
     """
-    work = prepare(list(pairs), model, methods, tune, tune_on, crop, minutes, psf)
+    work = prepare(list(pairs), model, methods, tune, tune_on, crop, minutes, psf, background)
+    check_pixels(work)
     run = Run(work, {"tile": tile, "memory": memory, "device": device, "normalize": normalize}, progress, tell)
     if out is not None:
         run.kept = Kept(Path(out))
@@ -82,8 +87,9 @@ def compare(
     lines: list[Line] = []
     shown: list[Picture] = []
     failures: list[Failure] = []
+    pictured = set(np.linspace(0, len(work.pairs) - 1, pictures).round().astype(int))  # conditions follow each other
     for number in range(len(work.pairs)):
-        found, seen, failure = run.image(number, pictures - len(shown))
+        found, seen, failure = run.image(number, pictures - len(shown) if number in pictured else 0)
         lines += found
         shown += seen
         failures += [] if failure is None else [failure]
@@ -142,5 +148,5 @@ def _facts(work: Work, normalize: Any) -> dict[str, dict[str, Any]]:
     else:
         shapes = dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in work.pairs)
         facts, compared = {}, {"images": [pair.name for pair in work.pairs], "shape": ", ".join(shapes)}
-    crop = region_name(work.crop, "none")
-    return {"Compared": {**compared, "crop": crop}, "Machine": machine(), **facts, "Versions": versions()}
+    compared = {**compared, "crop": region_name(work.crop, "none"), "background": work.background or None}
+    return {"Compared": compared, "Machine": machine(), **facts, "Versions": versions()}

@@ -6,8 +6,8 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,18 @@ class Comparison:
         """What was judged of every image by all methods that were not limited."""
         return self.lines[0].region
 
+    @property
+    def conditions(self) -> dict[str, tuple[str, ...]]:
+        """The images of each condition, where they are called CONDITION/IMAGE and there are several; else empty."""
+        found: dict[str, list[str]] = {}
+        for image in self.images:
+            found.setdefault(image.partition("/")[0] if "/" in image else "", []).append(image)
+        return {} if "" in found or len(found) < 2 else {name: tuple(images) for name, images in found.items()}
+
+    def only(self, images: Collection[str]) -> Comparison:
+        """The figures of some of the images, such as those of one condition."""
+        return replace(self, lines=tuple(line for line in self.lines if line.image in images))
+
     def methods(self, region: str | None = None) -> tuple[str, ...]:
         """In order; the network, where there is one, last."""
         region = region or self.region
@@ -173,13 +185,21 @@ class Comparison:
             raise DataError(f"A table is text, markdown, latex, csv or tsv, not '{form}'. Choose one of them.")
         parts = []
         for region in self.regions:
-            title = f"{self._counted(region)}, {region}"
-            parts.append(makers[form](title, self.rows(region)))
+            for name, part in {
+                "": self,
+                **{name: self.only(images) for name, images in self.conditions.items()},
+            }.items():
+                if any(line.region == region for line in part.lines):
+                    title = f"{part.counted(region)}, {region}" + f", {name}" * bool(name)
+                    parts.append(makers[form](title, part.rows(region)))
         return "\n\n".join(parts)
 
-    def _counted(self, region: str) -> str:
-        images = len({line.image for line in self.lines if line.region == region})
-        return f"Mean and spread over {images} images" if images > 1 else "1 image"
+    def counted(self, region: str) -> str:
+        """Over what the means of a region are taken: "Mean and spread over 3 images"."""
+        lines = [line for line in self.lines if line.region == region]
+        images, channels = len({line.image for line in lines}), len({line.channel for line in lines})
+        words = f"{images} image{'s' * (images > 1)}" + f", each with {channels} channels" * (channels > 1)
+        return f"Mean and spread over {words}" if images * channels > 1 else words
 
     def _every_line(self, mark: str) -> str:
         text = io.StringIO()
@@ -205,6 +225,10 @@ class Comparison:
         return {
             "lines": [_plain({**asdict(line), "mvoxels_per_second": line.speed}) for line in self.lines],
             "overall": [_plain(asdict(one)) for region in self.regions for one in self.overall(region)],
+            "conditions": {
+                name: [_plain(asdict(one)) for region in part.regions for one in part.overall(region)]
+                for name, part in ((name, self.only(images)) for name, images in self.conditions.items())
+            },
             "methods": [asdict(one) for one in self.credits],
             "largest_relative_errors": [one.to_json() for one in self.failures],
             "notes": list(self.notes),

@@ -18,7 +18,7 @@ from veriscope.judging.estimate import in_words as time_in_words
 from veriscope.judging.failures import EXPLAINED, WINDOW, Failure
 from veriscope.judging.judge import FIGURES, RESTORATION, versions
 from veriscope.judging.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
-from veriscope.judging.picture import Picture
+from veriscope.judging.picture import INTERPOLATED, Picture
 from veriscope.judging.placing import place
 from veriscope.judging.timing import TIMING
 
@@ -64,7 +64,7 @@ def render(comparison: Comparison, title: str = "Methods compared", command: str
         style=Markup(style_sheet()),
         headline=headline(comparison),
         notes=comparison.notes,
-        blocks=[_block(comparison, region, Markup) for region in comparison.regions],
+        blocks=_blocks(comparison, Markup),
         networks=comparison.networks,
         channels=any(line.channel is not None for line in comparison.lines),
         settings=comparison.settings,
@@ -83,7 +83,8 @@ def render(comparison: Comparison, title: str = "Methods compared", command: str
         window=WINDOW,
         credits=comparison.credits,
         restoration=RESTORATION,
-        network=f"{_counted(comparison.networks, 'network')}, {network.get('parameters per member', 0):,} weights each",
+        network=f"Content-aware restoration: {_counted(comparison.networks, 'network')}, "
+        f"{network.get('parameters per member', 0):,} weights each",
         region=comparison.region,
         found=[_found(line) for line in run.values()],
         command=command,
@@ -141,13 +142,25 @@ def _has_channels(comparison: Comparison) -> bool:
 # -- figures ----------------------------------------------------------------------------------------
 
 
+def _blocks(comparison: Comparison, markup: Any) -> list[dict[str, Any]]:
+    """The means of every region with their bars, and those of each condition in it."""
+    blocks = []
+    for region in comparison.regions:
+        blocks.append(_block(comparison, region, markup))
+        for name, images in comparison.conditions.items():
+            part = comparison.only(images)
+            if any(line.region == region for line in part.lines):
+                shown = _block(part, region, markup)
+                blocks.append({**shown, "title": f"{name}: {shown['title']}", "chart": "", "caption": ""})
+    return blocks
+
+
 def _block(comparison: Comparison, region: str, markup: Any) -> dict[str, Any]:
     """The means of one region, and their bars."""
     overall = comparison.overall(region)
     best = {name: (min if name == "nrmse" else max)(getattr(one, name)[0] for one in overall) for name in FIGURES}
-    images = len({line.image for line in comparison.lines if line.region == region})
     limited = [one.method for one in comparison.credits if one.region == region and region != comparison.region]
-    title = f"{'Mean of ' if images > 1 else ''}{_counted(images, 'image')}, {region}"
+    title = f"{comparison.counted(region)}, {region}"
     return {
         "title": title
         + (f", to which {' and '.join(limited)} {'is' if len(limited) == 1 else 'are'} limited" * bool(limited)),
@@ -248,6 +261,7 @@ def _shown(picture: Picture, comparison: Comparison, markup: Any) -> dict[str, A
                 "png": png(plane, "gray", 0, 1, stretch),
                 "inset": png(plane[square], "gray", 0, 1, stretch),
                 "overlay": markup(_overlay(plane.shape, square, stretch, None if panels else picture.pixel[2])),
+                "section": _section(picture, method),
             }
         )
     bar = scale_bar(picture.planes["truth"].shape[1], picture.pixel[2])
@@ -255,8 +269,20 @@ def _shown(picture: Picture, comparison: Comparison, markup: Any) -> dict[str, A
         "name": picture.name,
         "where": picture.where if smallest == comparison.region else f"{smallest}, {picture.where}".strip(", "),
         "panels": panels,
-        "caption": f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.",
+        "caption": (f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.")
+        + " The lowest row is a section along X and Z, the middle of the depth." * bool(_section(picture, "truth")),
     }
+
+
+def _section(picture: Picture, method: str) -> str:
+    """Of stacks whose Z was made finer, what planes do not show: at most as deep as it is wide; else nothing."""
+    if INTERPOLATED not in picture.planes or method not in picture.cuts:
+        return ""
+    cut, (pixel_z, _, pixel_x) = picture.cuts[method], picture.pixel
+    stretch = pixel_z / pixel_x if pixel_z and pixel_x else 1.0
+    depth = min(len(cut), max(1, round(cut.shape[1] / stretch)))
+    first = (len(cut) - depth) // 2
+    return png(cut[first : first + depth], "gray", 0, 1, stretch)
 
 
 def _failed(failure: Failure, markup: Any) -> dict[str, Any]:
@@ -283,7 +309,11 @@ def _failed(failure: Failure, markup: Any) -> dict[str, Any]:
 
 
 def _busiest(plane: Any) -> tuple[slice, slice]:
-    """The square whose brightness varies most, on a coarse grid."""
+    """The square with most detail, on a coarse grid: one of small structures, not the edge of a large bright one."""
+    from scipy.ndimage import gaussian_filter
+
+    shown = np.clip(plane, 0, 1)
+    detail = gaussian_filter(shown, 1) - gaussian_filter(shown, 4)
     side = max(min(16, *plane.shape), max(plane.shape) // INSET)
     height, width = (min(side, size) for size in plane.shape)
     corners = [
@@ -291,7 +321,7 @@ def _busiest(plane: Any) -> tuple[slice, slice]:
         for top in range(0, plane.shape[0] - height + 1, max(1, height // 4))
         for left in range(0, plane.shape[1] - width + 1, max(1, width // 4))
     ]
-    top, left = max(corners, key=lambda at: float(plane[at[0] : at[0] + height, at[1] : at[1] + width].std()))
+    top, left = max(corners, key=lambda at: float(detail[at[0] : at[0] + height, at[1] : at[1] + width].std()))
     return slice(top, top + height), slice(left, left + width)
 
 

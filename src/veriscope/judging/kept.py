@@ -23,7 +23,9 @@ FIGURES = "comparison.json"  # marks the folder as one of ours
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of results: METHOD/IMAGE.ome.tif, and beside each image a .json that says how it was made."""
+    """A folder of results: METHOD/IMAGE.ome.tif, or METHOD/CONDITION/IMAGE.ome.tif, and beside each image a .json that
+    says how it was made.
+    """
 
     folder: Path
 
@@ -63,8 +65,8 @@ class Kept:
         place((text + "\n").encode(), note, "result")
 
     def _files(self, method: str, image: str) -> tuple[Path, Path]:
-        name = "_".join(part for part in image.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-        folder = self.folder / method
+        *folders, name = (part for part in image.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+        folder = self.folder.joinpath(method, *folders)
         return folder / f"{name}.ome.tif", folder / f"{name}.json"
 
 
@@ -72,9 +74,9 @@ def fingerprint(*parts: Any) -> str:
     """The same for the same images and words, another for others."""
     digest = hashlib.sha256()
     for part in parts:
-        if hasattr(part, "axes"):
+        if hasattr(part, "axes") or isinstance(part, np.ndarray):
             pixels = np.ascontiguousarray(np.asarray(part))
-            digest.update(f"{part.axes} {pixels.shape} {pixels.dtype}".encode())
+            digest.update(f"{getattr(part, 'axes', '')} {pixels.shape} {pixels.dtype}".encode())
             digest.update(pixels.data)
         else:
             digest.update(repr(part).encode())

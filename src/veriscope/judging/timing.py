@@ -182,7 +182,8 @@ class Run:
         key = ""
         if self.kept is not None:
             way = (method.name, method.version, dict(method.grid), dict(method.usual), self.work.tune)
-            key = fingerprint(given, goal, way, self.elsewhere.get(method.name), one.side, machine())
+            optics = (getattr(self.work.psf, "kernel", self.work.psf), self.work.background)
+            key = fingerprint(given, goal, way, self.elsewhere.get(method.name), one.side, machine(), *optics)
             found = self.kept.find(method.name, name, key)
             if found is not None:
                 self.finished(label, 0.0, measured=False)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from veriscope.classical import methods as methods_of
 from veriscope.classical.method import Method, Task
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
-from veriscope.judging import estimate
+from veriscope.judging import estimate, quality
 from veriscope.judging.comparison import WHOLE
 from veriscope.judging.estimate import Planned, cropped, in_words, region_name
 from veriscope.judging.judge import RESTORATION, check_pair
@@ -36,6 +38,8 @@ class Work:
     tune_on: Pair | None
     crop: int | None
     notes: tuple[str, ...]
+    psf: Any = None
+    background: float = 0.0
 
     @property
     def tuned_words(self) -> str:
@@ -46,7 +50,7 @@ class Work:
                 "tuned on each test image itself, towards its truth (NRMSE), as the paper did: that favours these "
                 "methods. The network has not seen the truth."
             )
-        return f"tuned on another image, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
+        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
 
     @property
     def region(self) -> str:
@@ -81,6 +85,7 @@ def prepare(
     crop: int | None = None,
     minutes: float | None = MINUTES,
     psf: Any = None,
+    background: float = 0.0,
 ) -> Work:
     """Check everything that `compare` was given, and say how long it may take. Raises as `compare`."""
     if not pairs:
@@ -95,7 +100,7 @@ def prepare(
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
     factor = None if model is None else model.recipe.finer.get("Z")
     dimensions = 3 if pairs[0].low.size("Z") > 1 else 2
-    chosen, notes = _chosen(methods, task, dimensions, psf, factor)
+    chosen, notes = _chosen(methods, task, dimensions, psf, factor, background)
     if task == "project" and not any(method.name == "max" for method in chosen):
         chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
     planned = estimate.plan(chosen, pairs, tune and tune_on is None, minutes)
@@ -108,7 +113,7 @@ def prepare(
             )
         elif one.total > SLOW:
             notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
-    return Work(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes))
+    return Work(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
 
 
 def _task(pairs: Sequence[Pair], model: Ensemble | None) -> Task:
@@ -151,17 +156,44 @@ def on_grid(model: Ensemble) -> Ensemble:
     return replace(model, recipe=model.recipe.change(upsample=()))
 
 
+def check_pixels(work: Work) -> None:
+    """Raise DataError, with the image's name, where nothing can be compared: NaN, or a truth without contrast.
+
+    Every image is read for that once, so that the last of many does not end what has taken hours.
+    """
+    for pair in (*work.pairs, *(() if work.tune_on is None else (work.tune_on,))):
+        low = np.asarray(pair.low.in_memory())
+        wrong = low.size - np.count_nonzero(np.isfinite(low))
+        if wrong:
+            raise DataError(
+                f"The low image of pair '{pair.name}' holds {wrong} NaN or infinite values of {low.size}. Replace "
+                f"them, or leave this pair out."
+            )
+        try:
+            for _, _, (truth, _) in quality.volumes(pair.high, pair.high):
+                quality.normalize_truth(truth)
+        except DataError as problem:
+            raise DataError(f"Pair '{pair.name}': {problem}") from None
+
+
 def _chosen(
-    methods: str | Sequence[Method | str] | None, task: Task, dimensions: int, psf: Any, factor: float | None
+    methods: str | Sequence[Method | str] | None,
+    task: Task,
+    dimensions: int,
+    psf: Any,
+    factor: float | None,
+    background: float,
 ) -> tuple[tuple[Method, ...], list[str]]:
     """The methods that were asked for, all of which must be able to run; by default those that can, with notes."""
     if methods is None:
-        fitting = [one for one in methods_of.for_task(task, psf, factor) if dimensions in one.steps[0].dimensions]
+        fitting = [
+            one for one in methods_of.for_task(task, psf, factor, background) if dimensions in one.steps[0].dimensions
+        ]
         able, missing = methods_of.installed(fitting)
         return able, [f"{name} is left out: {why}" for name, why in missing.items()]
     chosen: list[Method] = []
     for one in [methods] if isinstance(methods, str) else methods:
-        chosen += methods_of.several(one, task, psf, factor) if isinstance(one, str) else (one,)
+        chosen += methods_of.several(one, task, psf, factor, background) if isinstance(one, str) else (one,)
     titles = [method.title for method in chosen]
     for method in chosen:
         if method.task != task:

@@ -161,7 +161,7 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
     if "Z" not in given and depth > 1 and not planes:
         raise ModelError(
             f"This model restores planes (YX), but the image is a stack of {depth} planes (axes {image.axes}). "
-            f"Restore it plane by plane (planes=True, --planes), or train a model with axes ZYX."
+            f"Restore it plane by plane (planes=True, veriscope restore --planes), or train a model with axes ZYX."
         )
     if "Z" in given and "Z" not in image.axes:
         raise ModelError(
