@@ -206,7 +206,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif --truth truth.tif --plot x.svg", "--plot needs --sweep"),
         ("noisy.tif --truth truth.tif --sweep 0", "--sweep 0 is not possible"),
         ("noisy.tif --truth truth.tif --sweep 3 --threshold 5", "--sweep and --threshold contradict"),
-        ("noisy.tif --truth truth.tif --sweep 3 --plot x.png", "--plot x.png is written as .svg"),
+        ("noisy.tif --truth truth.tif --sweep 3 --plot x.pdf", "--plot x.pdf is written as .svg or .png"),
         ("noisy.tif --truth truth.tif --table absent/x.csv", "There is no folder"),
         ("noisy.tif --out x.tif --train day", "--train needs --labels"),
         ("noisy.tif --out x.tif --train day --labels truth.tif", "no labels for a.tif"),

@@ -119,6 +119,12 @@ def test_examples_from_objects() -> None:
     assert_array_equal(p.from_objects(labels, border=False)[1], [1, 1, 1, 2, 2, 2, 2, 2, 2])
 
 
+@pytest.mark.parametrize("labels", [np.full((4, 4), -1), np.ones((4, 4)), np.ones((4, 4), bool)])
+def test_what_is_no_label_image_makes_no_examples(labels: Any) -> None:
+    with pytest.raises(DataError, match="The example"):
+        p.from_objects(labels)
+
+
 def test_the_same_seed_learns_the_same() -> None:
     image, truth = textured(0)
     made = [p.train_pixels([image], [p.from_objects(truth)], seed=s, at_most=200, **SMALL) for s in (3, 3, 4)]

@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image
+from veriscope.judging.charts import write_chart
 from veriscope.judging.fourier import ring_correlation
-from veriscope.judging.fourier_charts import correlation_chart, section_chart, spectrum_chart, write_chart
+from veriscope.judging.fourier_charts import correlation_chart, section_chart, spectrum_chart
 from veriscope.judging.spectra import radial_spectrum, section
 
 VOXEL = (0.4, 0.1, 0.1)

@@ -66,9 +66,10 @@ def resolution(
     if seed < 0:
         raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if plot is not None:
-        from veriscope.judging.fourier_charts import check_target
+        from veriscope.judging.charts import KINDS
+        from veriscope.judging.placing import check_target
 
-        check_target(plot, overwrite, "--plot")
+        check_target(plot, KINDS, overwrite, "--plot")
 
     from veriscope.images.reading import read_image
 
@@ -81,7 +82,7 @@ def resolution(
         pair = fourier.split(image, seed, gain, offset) if second is None else (image, read_image(second, axes=axes))
         figure = _agreement(*pair, channel, cast("Criterion", criterion), drawn=plot is not None)
     if plot is not None:
-        from veriscope.judging.fourier_charts import write_chart
+        from veriscope.judging.charts import write_chart
 
         console.show(f"Chart: {write_chart(plot, figure, overwrite).resolve()}")
 

@@ -15,7 +15,6 @@ from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 OBJECTS = "What is an object"
 LEARN = "Learning from examples"
 COMPARE = "Comparing with the truth"
-TABLES = (".csv",)
 
 
 def segment(
@@ -113,7 +112,7 @@ def segment(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the sweep, as .svg.", rich_help_panel=COMPARE)
+        Path | None, typer.Option(metavar="FILE", help="Draw the sweep, as .svg or .png.", rich_help_panel=COMPARE)
     ] = None,
     table: Annotated[
         Path | None,
@@ -154,9 +153,7 @@ def segment(
     )  # fmt: skip
     if sweep is not None:
         words.positive("--sweep", sweep)
-    _check_target("--plot", plot, (".svg",), overwrite)
-    _check_target("--table", table, TABLES, overwrite)
-    _check_target("--keep", keep, (".safetensors",), overwrite)
+    _check_targets(plot, table, keep, overwrite)
 
     from veriscope.images.reading import list_images
 
@@ -190,7 +187,7 @@ def segment(
         heading, *rows = curves.rows()
         console.table(f"At the threshold of the best SEG; AP (average precision) at IoU {iou:g}", heading, rows)
         if plot is not None:
-            work.place_picture(curves, plot)
+            work.draw(curves, plot, overwrite)
         if table is not None:
             work.place_table(curves.all_rows(), table)
         if not targets:
@@ -271,15 +268,14 @@ def _check_together(given: Mapping[str, Any]) -> None:
             raise VeriscopeError(f"{option} and {other} contradict each other. Leave one of them out.")
 
 
-def _check_target(option: str, path: Path | None, suffixes: Sequence[str], overwrite: bool) -> None:
-    if path is None:
-        return
-    if path.suffix.lower() not in suffixes:
-        raise OutputError(f"{option} {path} is written as {' or '.join(suffixes)}. Give it a name with this suffix.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another {option}, or replace it with --overwrite.")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {path.absolute().parent} for {option}. Make it, or choose another.")
+def _check_targets(plot: Path | None, table: Path | None, keep: Path | None, overwrite: bool) -> None:
+    from veriscope.judging.charts import KINDS
+    from veriscope.judging.placing import check_target
+
+    files_wanted = {"--plot": (plot, KINDS), "--table": (table, (".csv",)), "--keep": (keep, (".safetensors",))}
+    for option, (path, suffixes) in files_wanted.items():
+        if path is not None:
+            check_target(path, suffixes, overwrite, option)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

@@ -201,21 +201,18 @@ def segment_all(
     return rows
 
 
-def place_picture(curves: Curves, target: Path) -> None:
-    from veriscope.judging.curves import picture
+def draw(curves: Curves, target: Path, overwrite: bool) -> None:
+    from veriscope.judging.charts import write_chart
+    from veriscope.judging.curves import threshold_chart
 
-    _place(picture(curves), target, "plot")
+    console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
 
 
 def place_table(rows: Sequence[Sequence[str]], target: Path) -> None:
-    _place(words.csv(rows), target, "table")
-
-
-def _place(text: str, target: Path, what: str) -> None:
     from veriscope.judging.placing import place
 
-    place(text.encode(), target, what)
-    console.show(f"{what.capitalize()}: {target.resolve()}")
+    place(words.csv(rows).encode(), target, "table")
+    console.show(f"Table: {target.resolve()}")
 
 
 def _write(source: Path, labels: Image, painted: Image | None, targets: Targets, overwrite: bool) -> None:
