@@ -88,7 +88,7 @@ def test_charts_are_written_whole_as_svg_and_png(tmp_path: Path) -> None:
         write_chart(made, section_chart(rows))
     with pytest.raises(OutputError, match=r"written as \.svg or \.png"):
         write_chart(tmp_path / "curve.pdf", section_chart(rows))
-    with pytest.raises(OutputError, match="no folder"):
+    with pytest.raises(OutputError, match="there is no folder"):
         write_chart(tmp_path / "nowhere" / "curve.svg", section_chart(rows))
     with pytest.raises(DataError, match="nothing to draw"):
         correlation_chart({})

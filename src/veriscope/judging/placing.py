@@ -37,17 +37,13 @@ def place(data: bytes, target: Path, what: str) -> None:
 
 def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False, option: str = "") -> None:
     """Raise OutputError where a file, which the user named with `option`, cannot be written: known before long work."""
+    given, other = f"{option} {target}".strip(), option or "name"
     if target.suffix.lower() not in suffixes:
-        raise OutputError(
-            f"{option} {target}".strip() + f" is written as {' or '.join(suffixes)}. Give it a name with this suffix."
-        )
+        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name with this suffix.")
     if target.is_dir() or (target.exists() and not overwrite):
-        raise OutputError(
-            f"{target} exists already. Choose another {option or 'name'}, or replace it with --overwrite."
-        )
+        raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
     if not target.absolute().parent.is_dir():
-        purpose = f" for {option}" if option else ""
-        raise OutputError(f"There is no folder {target.absolute().parent}{purpose}. Make it, or choose another.")
+        raise OutputError(f"{given} cannot be written: there is no folder {target.absolute().parent}. Make it first.")
 
 
 def _umask() -> int:
