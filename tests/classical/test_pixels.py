@@ -65,6 +65,15 @@ def test_a_value_on_the_threshold_goes_left() -> None:
     assert_array_equal(drawn.probability(asked), [[1, 0], [0, 1], [1, 0]])
 
 
+def test_thresholds_between_neighbouring_numbers_part_them() -> None:
+    low = np.nextafter(np.float32(1024), np.float32(2000))  # its mantissa is odd: halfway up is rounded to `high`
+    high = np.nextafter(low, np.float32(2000))
+    features = np.repeat(np.array([[low], [high]], np.float32), 10, axis=0)
+    forest = f.grow(features, np.repeat([0, 1], 10), trees=5)
+    told = forest.probability(np.array([[low], [high]], np.float32)).argmax(axis=1)
+    assert_array_equal(told, [0, 1])
+
+
 def test_many_samples_in_blocks_and_threads_are_the_same_samples(classifier: p.PixelClassifier) -> None:
     samples = np.random.default_rng(0).normal(size=(f.BLOCK + 50, 16)).astype(np.float32)
     whole = classifier.forest.probability(samples, workers=2)

@@ -137,7 +137,7 @@ def threshold_chart(curves: Curves) -> Any:
         panel.set_ylim(-0.02, 1.02)
         panel.set_xlim(0, 1)
         panel.set_xlabel("threshold, of the image’s range")
-    axes[0].legend(loc="upper right", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
+    axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
     return figure
 
 
