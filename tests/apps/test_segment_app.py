@@ -198,6 +198,11 @@ def test_objects_of_a_movie_keep_their_numbers_where_that_is_asked(bench: Path, 
     row = next(csv.DictReader(Path("scores.csv").read_text().splitlines()))
     assert (row["tracks_cells"], row["tracks_frames"], row["tracks_recall"]) == ("6", "3", "1")
     assert "3.0 of 3.0" in answer.out
+    assert "one by one" not in answer.err
+    turned = (truth + np.array([0, 2, 4]).reshape(3, 1, 1)) % 6 + 1
+    vs.save_image("shuffled.tif", vs.Image(np.where(truth > 0, turned, 0).astype(np.uint8), "TYX"))
+    shuffled = veriscope("segment", "moving.tif", "--threshold", 20, "--truth", "shuffled.tif", "--track")
+    assert "shuffled.tif a number is seldom at the same place" in shuffled.err
     assert veriscope("segment", "moving.tif", *words, "--overwrite").code == 0
     assert "tracks_cells" not in Path("scores.csv").read_text()
 

@@ -41,4 +41,10 @@ def test_whole_numbers_from_0_are_labels_however_large(kind: Any) -> None:
     ],
 )
 def test_a_mask_has_one_number_in_several_pieces(rows: Any, pieces: int) -> None:
-    assert labels.pieces_of_one(np.array(rows)) == pieces
+    assert labels.pieces_of_one(np.array(rows), 2) == pieces
+
+
+def test_one_cell_that_jumps_is_no_mask() -> None:
+    movie = np.array([[[1, 0, 0, 0]], [[0, 0, 0, 1]]])
+    assert labels.pieces_of_one(movie, 2) == 1
+    assert labels.pieces_of_one(movie, 3) == 2

@@ -287,13 +287,15 @@ def _check_together(given: Mapping[str, Any]) -> None:
 
 
 def _check_targets(plot: Path | None, table: Path | None, keep: Path | None, overwrite: bool) -> None:
-    from veriscope.judging.charts import KINDS
     from veriscope.judging.placing import check_target
 
-    files_wanted = {"--plot": (plot, KINDS), "--table": (table, (".csv",)), "--keep": (keep, (".safetensors",))}
-    for option, (path, suffixes) in files_wanted.items():
+    if plot is not None:
+        from veriscope.judging.charts import KINDS
+
+        check_target(plot, KINDS, overwrite, "--plot")
+    for option, path, suffix in (("--table", table, ".csv"), ("--keep", keep, ".safetensors")):
         if path is not None:
-            check_target(path, suffixes, overwrite, option)
+            check_target(path, (suffix,), overwrite, option)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from veriscope.classical.pixels import PixelClassifier
     from veriscope.images.image import Image
     from veriscope.judging.curves import Curves
+    from veriscope.judging.tracking import Followed
 
 Targets = Mapping[str, Path]  # "mean", the labels, and "jaccard"
 
@@ -47,7 +48,8 @@ class Reading:
         from veriscope.images.labels import pieces_of_one
 
         image = self.numbers(path)
-        pieces = 1 if path in self.told else pieces_of_one(image.array)
+        space = image.spatial_axes
+        pieces = 1 if path in self.told else pieces_of_one(image.moved("STC" + space).array, len(space))
         if pieces > 1:
             self.told.add(path)
             console.note(
@@ -198,7 +200,7 @@ def segment_all(
     """Segment one after the other, write, and score where there is a truth. Those that cannot be used are reported,
     and the others go on. What was scored, and which failed.
     """
-    from veriscope.judging import objects, tracking
+    from veriscope.judging import objects
 
     outcomes: list[Outcome] = []
     failed: list[Path] = []
@@ -209,7 +211,8 @@ def segment_all(
                 truth = reading.labels(true[source]) if source in true else None
                 if truth is not None:
                     scores = objects.scores(truth, labels, iou)
-                    outcomes.append(Outcome(name, scores, tracking.followed(truth, labels) if way.track else None))
+                    followed = _followed(truth, labels, true[source]) if way.track else None
+                    outcomes.append(Outcome(name, scores, followed))
                 if source in targets:
                     painted = None if truth is None else objects.jaccard_image(truth, labels)
                     _write(source, labels, painted, targets[source], way.track, overwrite)
@@ -243,6 +246,18 @@ def place_table(rows: Sequence[Sequence[str]], target: Path) -> None:
 
     place(words.csv(rows).encode(), target, "table")
     console.show(f"Table: {target.resolve()}")
+
+
+def _followed(truth: Image, labels: Image, path: Path) -> Followed:
+    """How far the cells of `truth` were followed; a note where its numbers seem to start anew in every frame."""
+    from veriscope.judging.tracking import followed, track
+
+    if followed(truth, track(truth)).recall < 0.5:
+        console.note(
+            f"in {path} a number is seldom at the same place in the next frame. Are its frames numbered one by one? "
+            f"Then how far its cells were followed means nothing: give labels in which a cell keeps its number."
+        )
+    return followed(truth, labels)
 
 
 def _write(

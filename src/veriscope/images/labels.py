@@ -28,14 +28,16 @@ def check(labels: NDArray[Any], name: str) -> None:
         raise DataError(f"{name} holds {int(labels.min())}, but labels are 0 or more. Use 0 for the background.")
 
 
-def pieces_of_one(labels: NDArray[Any]) -> int:
-    """How many separate pieces there are where all pixels but the background have one number.
+def pieces_of_one(labels: NDArray[Any], dimensions: int) -> int:
+    """How many separate pieces a frame holds, at most, where all pixels but the background have one number.
 
-    1 where there are several numbers: then it is no mask that was taken for labels.
+    Space is the last `dimensions` axes. 1 where there are several numbers: then it is no mask taken for labels.
     """
     from scipy import ndimage
 
     foreground = labels[labels > 0]
     if not foreground.size or int(foreground.min()) != int(foreground.max()):
         return 1
-    return int(ndimage.label(labels > 0, np.ones((3,) * labels.ndim))[1])
+    join = np.ones((3,) * dimensions)
+    frames = (labels > 0).reshape(-1, *labels.shape[-dimensions:])
+    return max(1, *(int(ndimage.label(frame, join)[1]) for frame in frames))
