@@ -48,7 +48,7 @@ def test_two_planes_tell_one_number_in_pixels_where_nothing_else_is_known(here: 
     assert words[0] == "resolution"
     assert words[2] == "pixels"
     assert 2.5 < float(words[1]) < 6
-    assert "do not both tell the size of their voxels" in found.err
+    assert "size of the voxels is not known" in found.err
     stricter = veriscope("resolution", "once.tif", "again.tif", "--axes", "YX", "--criterion", "1/2")
     assert float(stricter.out.split()[1]) > float(words[1])
 
@@ -76,6 +76,27 @@ def test_photons_of_one_plane_can_be_divided(here: Path, veriscope: Any) -> None
     assert 2.5 < float(found.out.split()[1]) < 8
 
 
+def test_the_size_of_voxels_can_be_told(here: Path, veriscope: Any) -> None:
+    words = ("resolution", "once.tif", "again.tif", "--axes", "YX")
+    pixels, um = veriscope(*words), veriscope(*words, "--voxel-size", "0.5,0.5")
+    assert um.err == ""
+    assert um.out.split()[2] == "um"
+    assert float(um.out.split()[1]) == pytest.approx(float(pixels.out.split()[1]) / 2, rel=0.01)
+    tifffile.imwrite("unknown.tif", vs.read_image("stack-once.tif").array, metadata=None)
+    alone = ("resolution", "unknown.tif", "--axes", "ZYX")
+    assert "--voxel-size" in veriscope(*alone).err
+    told = veriscope(*alone, "--voxel-size", "0.3,0.1,0.1")
+    assert told.out == veriscope("resolution", "stack-once.tif").out
+
+
+def test_what_agrees_in_every_detail_is_doubted(here: Path, veriscope: Any) -> None:
+    assert "Are they two acquisitions?" in veriscope("resolution", "once.tif", "once.tif", "--axes", "YX").err
+    doubted = veriscope("resolution", "once.tif", "--axes", "YX", "--split", "--gain", "0.05")
+    assert "check --gain and --offset" in doubted.err
+    for words in (("again.tif",), ("--split",)):
+        assert "every detail" not in veriscope("resolution", "once.tif", "--axes", "YX", *words).err
+
+
 def test_images_of_other_things_have_nothing_in_common(here: Path, veriscope: Any) -> None:
     found = veriscope("resolution", "noise.tif", "once.tif", "--axes", "YX")
     assert found.code == 0
@@ -94,8 +115,16 @@ def test_images_of_other_things_have_nothing_in_common(here: Path, veriscope: An
         (["once.tif", "--split", "--axes", "YX", "--offset", "1e6"], "no photons to divide"),
         (["once.tif", "--split", "--seed", "-1"], "--seed -1 is not possible"),
         (["once.tif", "again.tif", "--axes", "YX", "--channel", "3"], "no channel 3"),
-        (["once.tif", "again.tif", "--plot", "curve.pdf"], "--plot curve.pdf is a chart, which is written as .svg"),
-        (["once.tif", "again.tif", "--plot", "no/curve.svg"], "--plot no/curve.svg cannot be written"),
+        (["once.tif", "again.tif", "--voxel-size", "0.1,no"], "--voxel-size 0.1,no is not a size in um"),
+        (
+            ["once.tif", "again.tif", "--axes", "YX", "--voxel-size", "1,1,1"],
+            "3 numbers, but once.tif has the axes YX",
+        ),
+        (["once.tif", "again.tif", "--plot", "curve.pdf"], "--plot curve.pdf is written as .svg or .png"),
+        (
+            ["once.tif", "again.tif", "--plot", "no/curve.svg"],
+            "--plot no/curve.svg cannot be written: there is no folder",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_leaves_no_file(

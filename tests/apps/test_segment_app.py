@@ -132,8 +132,9 @@ def test_scores_are_those_of_python(bench: Path, veriscope: Any) -> None:
     expected = objects.scores(squares(), segment.components(soft, segment.automatic(soft)), iou=0.7)
     rows = list(csv.DictReader(Path("scores.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == ["a.tif", "b.tif"]
-    assert rows[0]["SEG"] == f"{expected.seg:.3f}"
-    assert rows[0]["AP"] == f"{expected.average_precision:.3f}"
+    assert rows[0]["seg"] == f"{expected.seg:.6g}"
+    assert rows[0]["average_precision"] == f"{expected.average_precision:.6g}"
+    assert (rows[0]["truth"], rows[0]["found"]) == (str(expected.truth), str(expected.found))
     assert f"{expected.seg:.3f}" in answer.out
     assert not list(bench.glob("**/*.ome.tif"))  # nothing was asked to be written
 
@@ -151,6 +152,68 @@ def test_a_sweep_compares_images_of_one_field_and_draws_it(bench: Path, veriscop
     ET.parse("curves.svg")
     assert "smooth.tif" in answer.out
     assert answer.out.index("Plot:") < answer.out.index("best/noisy.ome.tif")
+
+
+def test_scores_of_the_others_are_told_where_one_image_fails(bench: Path, veriscope: Any) -> None:
+    tifffile.imwrite("day/aa.tif", np.full(squares().shape, 7, np.uint16))
+    tifffile.imwrite("labels/aa.tif", squares())
+    answer = veriscope("segment", "day", "--truth", "labels", "--smooth", 1, "--table", "scores.csv")
+    assert answer.code == 2
+    assert "day/aa.tif: The image is constant (7)" in answer.err
+    assert "1 of 3 images" in answer.err
+    assert [row["image"] for row in csv.DictReader(Path("scores.csv").read_text().splitlines())] == ["a.tif", "b.tif"]
+    assert "b.tif" in answer.out
+
+
+def test_a_mask_as_truth_is_noticed_and_the_way_out_works(bench: Path, veriscope: Any) -> None:
+    tifffile.imwrite("mask.tif", np.where(squares() > 0, 255, 0).astype(np.uint8))
+    answer = veriscope("segment", "noisy.tif", "smooth.tif", "--truth", "mask.tif", "--smooth", 1)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("mask.tif is a mask rather than a label image: its 6 pieces") == 1
+    way_out = answer.err.split("To number them: veriscope ")[1].split()
+    assert veriscope(*way_out).code == 0
+    assert_array_equal(tifffile.imread("numbered.tif"), squares())
+    assert "mask" not in veriscope("segment", "noisy.tif", "--truth", "numbered.tif", "--smooth", 1).err
+
+
+def test_a_problem_names_its_file_once(bench: Path, veriscope: Any) -> None:
+    tifffile.imwrite("plain.tif", np.zeros((5, 9, 9), np.uint8), metadata=None)
+    assert veriscope("segment", "plain.tif", "--out", "x.tif").err.count("plain.tif") == 1
+
+
+# -- following --------------------------------------------------------------------------------------
+
+
+def test_objects_of_a_movie_keep_their_numbers_where_that_is_asked(bench: Path, veriscope: Any) -> None:
+    truth = np.stack([np.roll(squares(), 2 * frame, axis=1) for frame in range(3)])
+    vs.save_image("moving.tif", vs.Image((40 * (truth > 0)).astype(np.uint8), "TYX", (0.5, 0.5), 2.0))
+    vs.save_image("cells.tif", vs.Image(truth, "TYX"))
+    words = ("--threshold", 20, "--truth", "cells.tif", "--table", "scores.csv")
+    answer = veriscope("segment", "moving.tif", "--out", "tracks.ome.tif", "--track", *words)
+    assert answer.code == 0, answer.err
+    assert "6 tracks through 3 frames" in answer.out
+    found = vs.read_image("tracks.ome.tif")
+    assert (found.axes, found.voxel_size, found.time_step) == ("TYX", (0.5, 0.5), 2.0)
+    assert_array_equal(found, truth)
+    row = next(csv.DictReader(Path("scores.csv").read_text().splitlines()))
+    assert (row["tracks_cells"], row["tracks_frames"], row["tracks_recall"]) == ("6", "3", "1")
+    assert "3.0 of 3.0" in answer.out
+    assert "one by one" not in answer.err
+    turned = (truth + np.array([0, 2, 4]).reshape(3, 1, 1)) % 6 + 1
+    vs.save_image("shuffled.tif", vs.Image(np.where(truth > 0, turned, 0).astype(np.uint8), "TYX"))
+    shuffled = veriscope("segment", "moving.tif", "--threshold", 20, "--truth", "shuffled.tif", "--track")
+    assert "shuffled.tif a number is seldom at the same place" in shuffled.err
+    assert veriscope("segment", "moving.tif", *words, "--overwrite").code == 0
+    assert "tracks_cells" not in Path("scores.csv").read_text()
+
+
+def test_a_sweep_can_be_tracked_at_its_best(bench: Path, veriscope: Any) -> None:
+    vs.save_image("cells.tif", vs.Image(np.stack([squares(), squares()[::-1]]), "TYX"))
+    words = ("--truth", "cells.tif", "--sweep", 5, "--smooth", 1, "--out", "best", "--track")
+    answer = veriscope("segment", "movie.tif", *words)
+    assert answer.code == 0, answer.err
+    assert "through 2 frames" in answer.out
+    assert "Followed from frame to frame" in answer.out
 
 
 # -- learning ---------------------------------------------------------------------------------------
@@ -206,8 +269,15 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif --truth truth.tif --plot x.svg", "--plot needs --sweep"),
         ("noisy.tif --truth truth.tif --sweep 0", "--sweep 0 is not possible"),
         ("noisy.tif --truth truth.tif --sweep 3 --threshold 5", "--sweep and --threshold contradict"),
-        ("noisy.tif --truth truth.tif --sweep 3 --plot x.png", "--plot x.png is written as .svg"),
-        ("noisy.tif --truth truth.tif --table absent/x.csv", "There is no folder"),
+        ("noisy.tif --truth truth.tif --sweep 3 --plot x.pdf", "--plot x.pdf is written as .svg or .png"),
+        (
+            "noisy.tif --truth truth.tif --table absent/x.csv",
+            "--table absent/x.csv cannot be written: there is no folder",
+        ),
+        ("noisy.tif --out x.tif --track", "--track follows objects from frame to frame of a movie"),
+        ("two.tif --out x.tif --track", "CYX. Leave it out, or choose a --channel"),
+        ("movie.tif --truth truth.tif --sweep 3 --track", "--track with --sweep needs --out"),
+        ("noisy.tif --out x.tif --train noisy.tif --labels negative.tif", "negative.tif holds -3"),
         ("noisy.tif --out x.tif --train day", "--train needs --labels"),
         ("noisy.tif --out x.tif --train day --labels truth.tif", "no labels for a.tif"),
         ("noisy.tif --out x.tif --train noisy.tif --labels movie.tif", "must have the shape of their image"),
@@ -220,6 +290,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
 )
 def test_what_makes_no_sense_is_refused_and_leaves_nothing(bench: Path, veriscope: Any, words: str, says: str) -> None:
     tifffile.imwrite("constant.tif", np.full((20, 20), 7, np.uint8))
+    tifffile.imwrite("negative.tif", np.full(squares().shape, -3, np.int16))
     tifffile.imwrite("empty.tif", np.zeros(squares().shape, np.uint8))
     before = {path: path.stat().st_mtime_ns for path in bench.glob("**/*")}
     answer = veriscope("segment", *words.split())

@@ -65,6 +65,15 @@ def test_a_value_on_the_threshold_goes_left() -> None:
     assert_array_equal(drawn.probability(asked), [[1, 0], [0, 1], [1, 0]])
 
 
+def test_thresholds_between_neighbouring_numbers_part_them() -> None:
+    low = np.nextafter(np.float32(1024), np.float32(2000))  # its mantissa is odd: halfway up is rounded to `high`
+    high = np.nextafter(low, np.float32(2000))
+    features = np.repeat(np.array([[low], [high]], np.float32), 10, axis=0)
+    forest = f.grow(features, np.repeat([0, 1], 10), trees=5)
+    told = forest.probability(np.array([[low], [high]], np.float32)).argmax(axis=1)
+    assert_array_equal(told, [0, 1])
+
+
 def test_many_samples_in_blocks_and_threads_are_the_same_samples(classifier: p.PixelClassifier) -> None:
     samples = np.random.default_rng(0).normal(size=(f.BLOCK + 50, 16)).astype(np.float32)
     whole = classifier.forest.probability(samples, workers=2)
@@ -117,6 +126,12 @@ def test_examples_from_objects() -> None:
     labels = np.array([[0, 0, 0, 5, 5, 5, 7, 7, 7]] * 3)
     assert_array_equal(p.from_objects(labels)[1], [1, 1, 1, 3, 2, 3, 3, 2, 2])
     assert_array_equal(p.from_objects(labels, border=False)[1], [1, 1, 1, 2, 2, 2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("labels", [np.full((4, 4), -1), np.ones((4, 4)), np.ones((4, 4), bool)])
+def test_what_is_no_label_image_makes_no_examples(labels: Any) -> None:
+    with pytest.raises(DataError, match="The example"):
+        p.from_objects(labels)
 
 
 def test_the_same_seed_learns_the_same() -> None:

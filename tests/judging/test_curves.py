@@ -17,6 +17,7 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.judging import curves as c
 from veriscope.judging import objects
+from veriscope.judging.charts import write_chart
 
 
 def field() -> tuple[Any, Any]:
@@ -76,8 +77,9 @@ def test_the_table_names_every_image_with_its_best() -> None:
     assert len(curves.all_rows()) == 1 + 2 * 9
 
 
-def test_the_picture_is_an_svg_with_a_line_for_each() -> None:
-    text = c.picture(c.against_threshold({"noisy": NOISY, "clean <1>": CLEAN}, TRUTH, 9))
+def test_the_chart_has_a_line_for_each(tmp_path: Path) -> None:
+    figure = c.threshold_chart(c.against_threshold({"noisy": NOISY, "clean <1>": CLEAN}, TRUTH, 9))
+    text = write_chart(tmp_path / "curves.svg", figure).read_text()
     ET.fromstring(text)
     for word in ("SEG", "ERROR", "average precision", "noisy", "clean &lt;1&gt;", "range"):
         assert word in text
@@ -105,7 +107,7 @@ def test_smoothing_real_nuclei_in_noise_helps(shared_data: Path) -> None:
         ({}, TRUTH, "no images"),
         ({"x": CLEAN[:4]}, TRUTH, "same shape"),
         ({"x": CLEAN}, TRUTH * 0, "no objects.*x to find"),
-        ({"x": CLEAN}, TRUTH.astype(float), "must hold labels"),
+        ({"x": CLEAN}, TRUTH.astype(float), "The truth is no label image"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(images: Any, truth: Any, says: str) -> None:

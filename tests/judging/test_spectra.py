@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image
+from veriscope.judging.charts import write_chart
 from veriscope.judging.fourier import ring_correlation
-from veriscope.judging.fourier_charts import correlation_chart, section_chart, spectrum_chart, write_chart
+from veriscope.judging.fourier_charts import correlation_chart, section_chart, spectrum_chart
 from veriscope.judging.spectra import radial_spectrum, section
 
 VOXEL = (0.4, 0.1, 0.1)
@@ -87,7 +88,7 @@ def test_charts_are_written_whole_as_svg_and_png(tmp_path: Path) -> None:
         write_chart(made, section_chart(rows))
     with pytest.raises(OutputError, match=r"written as \.svg or \.png"):
         write_chart(tmp_path / "curve.pdf", section_chart(rows))
-    with pytest.raises(OutputError, match="no folder"):
+    with pytest.raises(OutputError, match="there is no folder"):
         write_chart(tmp_path / "nowhere" / "curve.svg", section_chart(rows))
     with pytest.raises(DataError, match="nothing to draw"):
         correlation_chart({})

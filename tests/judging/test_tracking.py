@@ -58,6 +58,8 @@ def test_an_image_keeps_what_it_is_and_its_axes_decide() -> None:
     image = vs.Image(np.moveaxis(labels, 0, 2), "YXT", (0.5, 0.25), time_step=3.0)
     found = track(image)
     assert (found.axes, found.voxel_size, found.time_step) == (image.axes, (0.5, 0.25), 3.0)
+    one_channel = track(vs.Image(labels[:, None], "TCYX"))
+    np.testing.assert_array_equal(one_channel.array[:, 0], track(labels))
     np.testing.assert_array_equal(np.asarray(found.moved("TYX")), track(labels))
 
 
@@ -187,11 +189,12 @@ def test_simulated_cells_are_followed_by_their_true_outlines() -> None:
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
-        (np.zeros((4, 4), np.uint8), "T Y X or T Z Y X, but the labels have the shape"),
-        (np.zeros((2, 4, 4)), "whole numbers from 0, which is the background, but the labels hold float64"),
-        (np.full((2, 4, 4), -1), "hold int64 from -1"),
-        (np.zeros((0, 4, 4), np.uint8), "from nothing"),
-        (vs.Image(np.zeros((4, 4), np.uint8), "YX"), "have the axes YX"),
+        (np.zeros((4, 4), np.uint8), r"The movie has the shape \(4, 4\), but a movie of labels is T Y X or T Z Y X"),
+        (np.zeros((2, 4, 4)), "The movie is no label image: its pixels are float64"),
+        (np.full((2, 4, 4), -1), "The movie holds -1, but labels are 0 or more"),
+        (np.zeros((0, 4, 4), np.uint8), "The movie has no pixels"),
+        (np.zeros((2, 4, 4), bool), "mask of True and False"),
+        (vs.Image(np.zeros((4, 4), np.uint8), "YX"), "has the axes YX"),
         (vs.Image(np.zeros((2, 2, 4, 4), np.uint8), "TCYX"), "Choose one channel"),
     ],
 )

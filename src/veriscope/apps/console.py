@@ -72,7 +72,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout; numbers to the right, words to the left."""
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    if title:
+        show(title, "bold")  # not as the table's own, which is wrapped to its width
+    made = Table(box=None, pad_edge=False)
     for index, name in enumerate(columns):
         right = index > 0 and all(row[index][:1].isdigit() or row[index][:1] in "-." for row in rows)
         made.add_column(name, justify="right" if right else "left", overflow="fold")

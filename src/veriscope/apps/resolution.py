@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.judging.fourier import Correlation, Criterion
 
+# Lenses end before pixels do, mostly: what agrees in every detail shares more than what was seen.
+SPLIT_IS_NOT = (
+    "both halves agree in every detail that pixels can hold. That is seldom what was seen, but noise that is not of "
+    "photons: check --gain and --offset, and that the image is raw; or take the field twice."
+)
+SAME = (
+    "both images agree in every detail that pixels can hold. Are they two acquisitions? The same image twice, copies "
+    "of it, or a pattern of the camera agree in this way."
+)
 CRITERIA = ("1/7", "1/2", "half-bit", "3-sigma")
 
 
@@ -25,6 +34,10 @@ def resolution(
     ] = None,
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, where they do not say so.")
+    ] = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(metavar="UM", help="Size of the voxels, Z,Y,X or Y,X, in place of that of the files."),
     ] = None,
     channel: Annotated[int, typer.Option(metavar="N", help="Which channel, counted from 0.")] = 0,
     criterion: Annotated[
@@ -49,12 +62,13 @@ def resolution(
     """Tell how fine the details are that an image shows.
 
     With a SECOND image of the same field: the finest detail in which both agree, by Fourier ring correlation; of
-    stacks across and along the optical axis. In um where the files know their voxel size, else in pixels. With one
+    stacks across and along the optical axis. In um where the voxel size is known, else in pixels. With one
     stack alone: how much of what it shows across it shows along Z as well (1: as sharp), from its power spectrum.
 
     Examples:
     veriscope resolution once.tif again.tif
     veriscope resolution once.tif again.tif --plot curve.svg
+    veriscope resolution once.tif again.tif --axes ZYX --voxel-size 0.3,0.1,0.1
     veriscope resolution restored.tif truth.tif --criterion 1/2
     veriscope resolution stack.tif --plot spectrum.png
     """
@@ -66,27 +80,42 @@ def resolution(
     if seed < 0:
         raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if plot is not None:
-        from veriscope.judging.fourier_charts import check_target
+        from veriscope.judging.charts import KINDS
+        from veriscope.judging.placing import check_target
 
-        check_target(plot, overwrite, "--plot")
+        check_target(plot, KINDS, overwrite, "--plot")
 
-    from veriscope.images.reading import read_image
-
-    image = read_image(first, axes=axes)
+    sizes = words.lengths("--voxel-size", voxel_size)
+    image = _read(first, axes, sizes)
     if second is None and not split:
         figure = _alone(image, channel, drawn=plot is not None)
     else:
         from veriscope.judging import fourier
 
-        pair = fourier.split(image, seed, gain, offset) if second is None else (image, read_image(second, axes=axes))
-        figure = _agreement(*pair, channel, cast("Criterion", criterion), drawn=plot is not None)
+        pair = fourier.split(image, seed, gain, offset) if second is None else (image, _read(second, axes, sizes))
+        figure = _agreement(*pair, channel, cast("Criterion", criterion), split, drawn=plot is not None)
     if plot is not None:
-        from veriscope.judging.fourier_charts import write_chart
+        from veriscope.judging.charts import write_chart
 
         console.show(f"Chart: {write_chart(plot, figure, overwrite).resolve()}")
 
 
-def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, drawn: bool) -> Any:
+def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Image:
+    from veriscope.images.image import Image
+    from veriscope.images.reading import read_image
+
+    image = read_image(path, axes=axes)
+    if sizes is None:
+        return image
+    if len(sizes) != len(image.spatial_axes):
+        raise AxesError(
+            f"--voxel-size {','.join(f'{size:g}' for size in sizes)} has {len(sizes)} numbers, but {path} has the axes "
+            f"{image.spatial_axes}. Give one for each of these."
+        )
+    return Image(image.array, image.axes, sizes, image.time_step, image.name)
+
+
+def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool, drawn: bool) -> Any:
     from veriscope.judging.fourier import Direction, ring_correlation
 
     wanted: dict[str, Direction] = {"resolution": "all"}
@@ -97,7 +126,9 @@ def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, 
     }
     console.facts("", {name: str(one) for name, one in found.items()})
     if any(one.unit == "pixels" for one in found.values()):
-        console.note("the files do not both tell the size of their voxels, so resolution is told in pixels.")
+        console.note("the size of the voxels is not known, so resolution is told in pixels. Give it with --voxel-size.")
+    if any(one.limited and not one.nothing for one in found.values()):
+        console.note(SPLIT_IS_NOT if split else SAME)
     if not drawn:
         return None
     from veriscope.judging.fourier_charts import correlation_chart

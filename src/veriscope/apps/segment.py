@@ -10,12 +10,12 @@ import typer
 
 from veriscope.apps import console, files, words
 from veriscope.apps import segment_files as work
+from veriscope.apps import segment_scores as telling
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 
 OBJECTS = "What is an object"
 LEARN = "Learning from examples"
 COMPARE = "Comparing with the truth"
-TABLES = (".csv",)
 
 
 def segment(
@@ -59,6 +59,15 @@ def segment(
             rich_help_panel=OBJECTS,
         ),
     ] = None,
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track",
+            help="In a movie, give an object the same number in all frames: it is followed by its overlap from frame "
+            "to frame.",
+            rich_help_panel=OBJECTS,
+        ),
+    ] = False,
     train: Annotated[
         str | None,
         typer.Option(metavar="IMAGES", help="Images to learn from what an object is.", rich_help_panel=LEARN),
@@ -113,7 +122,7 @@ def segment(
         ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the sweep, as .svg.", rich_help_panel=COMPARE)
+        Path | None, typer.Option(metavar="FILE", help="Draw the sweep, as .svg or .png.", rich_help_panel=COMPARE)
     ] = None,
     table: Annotated[
         Path | None,
@@ -135,13 +144,15 @@ def segment(
     By threshold and connected components, by a pixel classifier that learns from examples, or, for membranes, by a
     watershed. Stacks are segmented in 3D, time points and channels one by one. Label images hold a number for every
     object and 0 for the background, and open in Fiji and napari. With --truth it prints SEG, ERROR, precision, recall
-    and average precision; several images of one field, such as a noisy and a restored one, can be compared.
+    and average precision; several images of one field, such as a noisy and a restored one, can be compared. With
+    --track an object of a movie keeps its number, and --truth tells how far it was followed.
 
     Examples:
     veriscope segment restored.tif --out labels.ome.tif --min-size 20 --split 1
     veriscope segment noisy.tif restored.tif --truth labels.tif --sweep 30 --plot curves.svg
     veriscope segment day2 --out found --train day1 --labels day1-labels --keep nuclei.safetensors
     veriscope segment membranes.tif --out cells.ome.tif --smooth 2 --cells 0.02
+    veriscope segment movie.tif --out tracks.ome.tif --smooth 2 --cells 0.02 --track
     """
     number, rule = _check_words(threshold, smooth, min_size, split, cells, trees, iou, form)
     _check_together(
@@ -149,14 +160,12 @@ def segment(
             "--out": out, "--threshold": threshold, "--truth": truth, "--sweep": sweep, "--plot": plot,
             "--table": table, "--jaccard": jaccard, "--train": train, "--labels": labels, "--strokes": strokes,
             "--keep": keep, "--classifier": classifier, "--cells": cells, "--split": split, "--fill": fill,
-            "--smooth": smooth or None,
+            "--smooth": smooth or None, "--track": track,
         }
     )  # fmt: skip
     if sweep is not None:
         words.positive("--sweep", sweep)
-    _check_target("--plot", plot, (".svg",), overwrite)
-    _check_target("--table", table, TABLES, overwrite)
-    _check_target("--keep", keep, (".safetensors",), overwrite)
+    _check_targets(plot, table, keep, overwrite)
 
     from veriscope.images.reading import list_images
 
@@ -182,7 +191,7 @@ def segment(
         learnt = work.learn(pairs, reading, strokes, trees)
         if keep is not None:
             console.show(f"Classifier: {learnt.save(keep, overwrite).resolve()}")
-    way = work.Way(number, rule, smooth, min_size, fill, split, cells, learnt)
+    way = work.Way(number, rule, smooth, min_size, fill, split, cells, learnt, track)
     names = dict(zip(sources, words.short_names([str(source) for source in sources]), strict=True))
     levels: dict[Path, float] = {}
     if sweep is not None:
@@ -190,18 +199,22 @@ def segment(
         heading, *rows = curves.rows()
         console.table(f"At the threshold of the best SEG; AP (average precision) at IoU {iou:g}", heading, rows)
         if plot is not None:
-            work.place_picture(curves, plot)
+            work.draw(curves, plot, overwrite)
         if table is not None:
             work.place_table(curves.all_rows(), table)
         if not targets:
             return
     if targets or (true and sweep is None):
-        rows = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
-        if rows and sweep is None:
-            heading = ["image", "objects", "SEG", "ERROR", "precision", "recall", "AP"]
-            console.table(f"Precision, recall and AP at IoU {iou:g}", heading, rows)
-            if table is not None:
-                work.place_table([heading, *rows], table)
+        outcomes, failed = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
+        if outcomes and sweep is None:
+            title = f"Precision, recall and AP (average precision) at IoU {iou:g}"
+            console.table(title, telling.SCORED, [one.row() for one in outcomes])
+        if outcomes and track:
+            title = "Followed from frame to frame; recall and precision of links between frames"
+            console.table(title, telling.FOLLOWED, [one.followed_row() for one in outcomes])
+        if outcomes and sweep is None and table is not None:
+            work.place_table(telling.table_of(outcomes), table)
+        work.refuse(failed, len(names))
 
 
 def _check_words(
@@ -255,6 +268,8 @@ def _check_together(given: Mapping[str, Any]) -> None:
     for option, other in needs.items():
         if has(option) and not has(other):
             raise VeriscopeError(f"{option} needs {other} as well. See: veriscope segment --help")
+    if has("--track") and has("--sweep") and not has("--out"):
+        raise VeriscopeError("--track with --sweep needs --out as well: the labels of the best threshold are tracked.")
     if has("--jaccard") and not has("--truth"):
         raise VeriscopeError("--jaccard needs --truth as well. See: veriscope segment --help")
     excluded = [
@@ -271,15 +286,16 @@ def _check_together(given: Mapping[str, Any]) -> None:
             raise VeriscopeError(f"{option} and {other} contradict each other. Leave one of them out.")
 
 
-def _check_target(option: str, path: Path | None, suffixes: Sequence[str], overwrite: bool) -> None:
-    if path is None:
-        return
-    if path.suffix.lower() not in suffixes:
-        raise OutputError(f"{option} {path} is written as {' or '.join(suffixes)}. Give it a name with this suffix.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another {option}, or replace it with --overwrite.")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {path.absolute().parent} for {option}. Make it, or choose another.")
+def _check_targets(plot: Path | None, table: Path | None, keep: Path | None, overwrite: bool) -> None:
+    from veriscope.judging.placing import check_target
+
+    if plot is not None:
+        from veriscope.judging.charts import KINDS
+
+        check_target(plot, KINDS, overwrite, "--plot")
+    for option, path, suffix in (("--table", table, ".csv"), ("--keep", keep, ".safetensors")):
+        if path is not None:
+            check_target(path, (suffix,), overwrite, option)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veriscope.apps import console, files, words
+from veriscope.apps.segment_scores import Outcome
 from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
     from veriscope.classical.pixels import PixelClassifier
     from veriscope.images.image import Image
     from veriscope.judging.curves import Curves
-    from veriscope.judging.objects import Scores
+    from veriscope.judging.tracking import Followed
 
 Targets = Mapping[str, Path]  # "mean", the labels, and "jaccard"
 
@@ -26,6 +27,7 @@ class Reading:
 
     axes: str | None
     channel: int | None
+    told: set[Path] = field(default_factory=set)  # label images of which was said that they look like masks
 
     def image(self, source: Path) -> Image:
         from veriscope.images.reading import read_image
@@ -42,7 +44,23 @@ class Reading:
         return image.region(C=self.channel) if "C" in image.axes else image
 
     def labels(self, path: Path) -> Image:
-        """A label image. It may lack an axis of its image, such as the channels."""
+        """A label image; a note where all of its objects have the same number."""
+        from veriscope.images.labels import pieces_of_one
+
+        image = self.numbers(path)
+        space = image.spatial_axes
+        pieces = 1 if path in self.told else pieces_of_one(image.moved("STC" + space).array, len(space))
+        if pieces > 1:
+            self.told.add(path)
+            console.note(
+                f"{path} is a mask rather than a label image: its {pieces} pieces have one number and count as one "
+                f"object. To number them: veriscope segment {path} --threshold 0.5 --out numbered.tif"
+            )
+        return image
+
+    def numbers(self, path: Path) -> Image:
+        """An image of whole numbers: labels or strokes. It may lack an axis of its image, such as the channels."""
+        from veriscope.images.labels import check
         from veriscope.images.reading import read_image
 
         try:
@@ -51,11 +69,7 @@ class Reading:
             if self.axes is None:
                 raise
             image = read_image(path, lazy=False)
-        if image.dtype.kind not in "ui":
-            raise DataError(
-                f"{path} is no label image: its pixels are {image.dtype}, but labels are whole numbers, 0 for the "
-                f"background and one for each object. Save it as uint16 or uint32."
-            )
+        check(image.array, str(path))
         return image
 
 
@@ -71,6 +85,7 @@ class Way:
     split: float | None
     cells: float | None
     learnt: PixelClassifier | None
+    track: bool = False  # one number for each object throughout a movie
 
     def __post_init__(self) -> None:
         if self.learnt is not None and self.rule:
@@ -86,6 +101,18 @@ class Way:
 
     def find(self, image: Image, level: float | None = None) -> Image:
         """The labels of an image; by the threshold `level` where one is given."""
+        if not self.track:
+            return self._found(image, level)
+        from veriscope.judging.tracking import track
+
+        if image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1:
+            raise DataError(
+                f"--track follows objects from frame to frame of a movie of one channel, but the image has "
+                f"{words.times(image.shape)} pixels as {image.axes}. Leave it out, or choose a --channel."
+            )
+        return track(self._found(image, level))
+
+    def _found(self, image: Image, level: float | None) -> Image:
         from veriscope.classical import segment
 
         if self.learnt is not None:
@@ -120,7 +147,7 @@ def learn(pairs: Mapping[Path, Path], reading: Reading, strokes: bool, trees: in
 
     images, examples = [], []
     for source, told in pairs.items():
-        image, labels = reading.image(source), reading.labels(told)
+        image, labels = reading.image(source), reading.numbers(told) if strokes else reading.labels(told)
         if image.shape != labels.shape:
             raise DataError(
                 f"{told} has {words.times(labels.shape)} pixels, but its image {source} has "
@@ -149,7 +176,7 @@ def swept(
             try:
                 one = curves.against_threshold({name: image}, truth, sweep, iou=iou, progress=told, **way.options)
             except DataError as problem:
-                raise DataError(f"{source}: {problem}") from problem
+                raise _about(source, problem) from problem
             found.append(one)
     together = curves.Curves(
         found[0].fractions,
@@ -169,13 +196,13 @@ def segment_all(
     levels: Mapping[Path, float],
     iou: float,
     overwrite: bool,
-) -> list[list[str]]:
+) -> tuple[list[Outcome], list[Path]]:
     """Segment one after the other, write, and score where there is a truth. Those that cannot be used are reported,
-    and the others go on. A row of scores for each.
+    and the others go on. What was scored, and which failed.
     """
     from veriscope.judging import objects
 
-    rows: list[list[str]] = []
+    outcomes: list[Outcome] = []
     failed: list[Path] = []
     with console.bar("Segmenting") as progress:
         for number, (source, name) in enumerate(names.items(), start=1):
@@ -183,42 +210,59 @@ def segment_all(
                 labels = way.find(reading.image(source), levels.get(source))
                 truth = reading.labels(true[source]) if source in true else None
                 if truth is not None:
-                    rows.append([name, *_row(objects.scores(truth, labels, iou))])
+                    scores = objects.scores(truth, labels, iou)
+                    followed = _followed(truth, labels, true[source]) if way.track else None
+                    outcomes.append(Outcome(name, scores, followed))
                 if source in targets:
                     painted = None if truth is None else objects.jaccard_image(truth, labels)
-                    _write(source, labels, painted, targets[source], overwrite)
+                    _write(source, labels, painted, targets[source], way.track, overwrite)
             except (AxesError, DataError, ImageFormatError) as problem:
                 if len(names) == 1:
-                    raise type(problem)(f"{source}: {problem}") from problem
+                    raise _about(source, problem) from problem
                 failed.append(source)
-                console.fail(f"{source}: {problem}")
+                console.fail(str(_about(source, problem)))
             progress(number, len(names))
+    return outcomes, failed
+
+
+def refuse(failed: Sequence[Path], of: int) -> None:
+    """Raise ImageFormatError where some images could not be segmented."""
     if failed:
         raise ImageFormatError(
-            f"{len(failed)} of {len(names)} images could not be segmented: {', '.join(map(str, failed))}. "
+            f"{len(failed)} of {of} images could not be segmented: {', '.join(map(str, failed))}. "
             f"The reasons stand above; the others are done."
         )
-    return rows
 
 
-def place_picture(curves: Curves, target: Path) -> None:
-    from veriscope.judging.curves import picture
+def draw(curves: Curves, target: Path, overwrite: bool) -> None:
+    from veriscope.judging.charts import write_chart
+    from veriscope.judging.curves import threshold_chart
 
-    _place(picture(curves), target, "plot")
+    console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
 
 
 def place_table(rows: Sequence[Sequence[str]], target: Path) -> None:
-    _place(words.csv(rows), target, "table")
-
-
-def _place(text: str, target: Path, what: str) -> None:
     from veriscope.judging.placing import place
 
-    place(text.encode(), target, what)
-    console.show(f"{what.capitalize()}: {target.resolve()}")
+    place(words.csv(rows).encode(), target, "table")
+    console.show(f"Table: {target.resolve()}")
 
 
-def _write(source: Path, labels: Image, painted: Image | None, targets: Targets, overwrite: bool) -> None:
+def _followed(truth: Image, labels: Image, path: Path) -> Followed:
+    """How far the cells of `truth` were followed; a note where its numbers seem to start anew in every frame."""
+    from veriscope.judging.tracking import followed, track
+
+    if followed(truth, track(truth)).recall < 0.5:
+        console.note(
+            f"in {path} a number is seldom at the same place in the next frame. Are its frames numbered one by one? "
+            f"Then how far its cells were followed means nothing: give labels in which a cell keeps its number."
+        )
+    return followed(truth, labels)
+
+
+def _write(
+    source: Path, labels: Image, painted: Image | None, targets: Targets, tracked: bool, overwrite: bool
+) -> None:
     from veriscope.images.writing import save_image
 
     most = int(labels.array.max())
@@ -229,12 +273,15 @@ def _write(source: Path, labels: Image, painted: Image | None, targets: Targets,
         save_image(targets["mean"], small, overwrite)
         if "jaccard" in targets and painted is not None:
             save_image(targets["jaccard"], painted, overwrite)
-    several = any(labels.size(letter) > 1 for letter in "STC")
-    count = f"at most {most:,} objects in a frame" if several else f"{most:,} object{'s' * (most != 1)}"
+    several = [word for letter, word in (("S", "sample"), ("T", "frame"), ("C", "channel")) if labels.size(letter) > 1]
+    ending = "s" * (most != 1)
+    count = f"at most {most:,} objects in a {' or '.join(several)}" if several else f"{most:,} object{ending}"
+    if tracked:
+        count = f"{most:,} track{ending} through {labels.size('T')} frames"
     console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")
 
 
-def _row(found: Scores) -> list[str]:
-    shares = [found.seg, found.error, found.precision, found.recall, found.average_precision]
-    told = ["-" if share != share else f"{share:.3f}" for share in shares]
-    return [f"{found.found} of {found.truth}", *told]
+def _about(source: Path, problem: VeriscopeError) -> VeriscopeError:
+    """The problem with `source` named, unless it names it already."""
+    told = str(problem)
+    return problem if str(source) in told else type(problem)(f"{source}: {told}")

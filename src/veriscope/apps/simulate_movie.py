@@ -35,6 +35,7 @@ def movie(
     Examples:
     veriscope simulate movie --out wing --frames 20 --bleach 8
     veriscope restore wing/low.ome.tif --model flywing-model --out wing-flat.ome.tif
+    veriscope segment wing-flat.ome.tif --smooth 2 --cells 0.02 --track --truth wing/labels.ome.tif
     """
     from veriscope.simulate import experiments
     from veriscope.simulate.flow import Flow
@@ -52,3 +53,8 @@ def movie(
         experiments.simulate_movie(wing, out, shape, seed, overwrite, progress)
     console.show(f"{frames} frames of {words.times(shape)} voxels in {out}")
     console.show(f"  veriscope restore {out / 'low.ome.tif'} --model MODEL --out {out}-flat.ome.tif")
+    console.show(f"  veriscope project {out / 'low.ome.tif'} --out {out}-maximum.ome.tif")
+    console.show(
+        f"  veriscope segment {out}-flat.ome.tif {out}-maximum.ome.tif --smooth 2 --cells 0.02 --track "
+        f"--truth {out / 'labels.ome.tif'}"
+    )

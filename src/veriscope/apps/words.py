@@ -28,6 +28,19 @@ def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
     return found
 
 
+def lengths(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Lengths in um: "0.1" or "0.3,0.1,0.1"."""
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(isfinite(length) and length > 0 for length in found):
+        raise VeriscopeError(f"{option} {text} is not a size in um. Give positive numbers such as 0.3,0.1,0.1.")
+    return found
+
+
 def positive(option: str, value: float | None) -> None:
     if value is not None and not (isfinite(value) and value > 0):
         raise VeriscopeError(f"{option} {value:g} is not possible. Give a number above 0.")

@@ -19,6 +19,7 @@ from veriscope import axes as axes_of
 from veriscope.classical.forest import Forest, from_arrays, grow
 from veriscope.classical.segment import each, without_small
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.images.labels import check as check_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -166,7 +167,9 @@ def train_pixels(
 def from_objects(labels: Picture, border: bool = True) -> Picture:
     """Examples from a label image of objects (0 is background): everywhere 1 background, 2 object and, if wanted, 3
     for the outermost pixels of an object, where it meets the background or another one.
+    Raises DataError unless they are whole numbers from 0.
     """
+    check_labels(np.asarray(labels), "The example")
 
     def one(volume: NDArray[Any]) -> NDArray[np.int32]:
         from skimage.segmentation import find_boundaries

@@ -1,18 +1,21 @@
-"""Charts of a report, drawn as SVG in the page's own font and colours."""
+"""Charts: of a report, as SVG in the page's own font and colours, and as files of their own."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from veriscope.calibration import EPS
+from veriscope.judging.placing import check_target, place
 from veriscope.judging.trust import BINS, Trust
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
+KINDS = (".svg", ".png")  # files of charts
 FEWEST = 1e-4  # share of pixels below which a bin says nothing
 
 
@@ -105,11 +108,29 @@ def svg(figure: Any) -> str:
     return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
 
 
+def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:
+    """Write a chart on white as .svg or .png. It appears under its name only when it is complete; raises OutputError
+    for other names, for a file that is there already, and where it cannot be written.
+    """
+    target = Path(path)
+    check_target(target, KINDS, overwrite)
+    place(svg_file(figure).encode() if target.suffix.lower() == ".svg" else _png(figure), target, "chart")
+    return target
+
+
 def svg_file(figure: Any) -> str:
     """The chart as a file of its own, dark on white."""
     figure.patch.set_facecolor("white")
     figure.patch.set_alpha(1)
     return _drawn(figure).replace(INK, "#222222").replace("'DejaVu Sans'", "'DejaVu Sans', Arial, sans-serif")
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.patch.set_facecolor("white")
+    figure.patch.set_alpha(1)
+    figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _drawn(figure: Any) -> str:

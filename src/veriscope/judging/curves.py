@@ -15,7 +15,7 @@ import numpy as np
 from veriscope.classical import segment as segmenting
 from veriscope.errors import DataError
 from veriscope.judging import objects
-from veriscope.judging.charts import INK, MEMBERS, chart, svg_file
+from veriscope.judging.charts import INK, MEMBERS, chart
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -122,8 +122,8 @@ def against_threshold(
     return Curves(segmenting.fractions(thresholds), levels, scores, iou)
 
 
-def picture(curves: Curves) -> str:
-    """The curves as an SVG file: SEG, ERROR and average precision against the threshold, a line for each image."""
+def threshold_chart(curves: Curves) -> Any:
+    """SEG, ERROR and average precision against the threshold, a line for each image and a point at its best."""
     figure, axes = chart(11.0, 3.4, len(SHOWN), sharex=True)
     for panel, score in zip(axes, SHOWN, strict=True):
         for number, name in enumerate(curves.scores):
@@ -137,8 +137,8 @@ def picture(curves: Curves) -> str:
         panel.set_ylim(-0.02, 1.02)
         panel.set_xlim(0, 1)
         panel.set_xlabel("threshold, of the image’s range")
-    axes[0].legend(loc="upper right", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
-    return svg_file(figure)
+    axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
+    return figure
 
 
 def _row(best: Best) -> list[str]:

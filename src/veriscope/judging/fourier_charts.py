@@ -1,20 +1,18 @@
-"""Charts of frequencies, and their files: ring correlations, power along rings, sections with k_z (Supp. Fig. 14)."""
+"""Charts of frequencies: ring correlations, power along rings, sections with k_z (Supp. Fig. 14)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import DataError, OutputError
-from veriscope.judging.charts import INK, MEMBERS, chart, svg_file
+from veriscope.errors import DataError
+from veriscope.judging.charts import INK, MEMBERS, chart
 from veriscope.judging.fourier import Correlation
 from veriscope.judging.spectra import Section, Spectrum
 
-KINDS = (".svg", ".png")
 DARKEST = -60.0  # dB shown in sections
 
 
@@ -79,35 +77,6 @@ def section_chart(sections: Mapping[str, Sequence[Section]]) -> Any:
     bar.set_label("power, dB", color=INK)
     bar.ax.tick_params(colors=INK, labelsize=8)
     return figure
-
-
-def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:
-    """Write a chart as .svg or .png. It appears under its name only when it is complete."""
-    target = Path(path)
-    check_target(target, overwrite)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        if target.suffix.lower() == ".svg":
-            part.write_text(svg_file(figure), encoding="utf-8")
-        else:
-            figure.patch.set_facecolor("white")
-            figure.patch.set_alpha(1)
-            figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
-
-
-def check_target(path: Path, overwrite: bool, option: str = "") -> None:
-    """Raise OutputError where a chart cannot be written to `path`, which the user gave with `option`."""
-    given = f"{option} {path}".strip()
-    if path.suffix.lower() not in KINDS:
-        raise OutputError(f"{given} is a chart, which is written as .svg or .png. Give it such a name.")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another name, or replace it with --overwrite.")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OutputError(f"{given} cannot be written: there is no folder {path.absolute().parent}, or it is one.")
 
 
 def _colours(count: int) -> list[str]:

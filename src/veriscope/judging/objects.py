@@ -15,6 +15,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.labels import check as check_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -218,7 +219,7 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
     from scipy.sparse import coo_array
 
     word = _axes(truth) or _axes(found)
-    a, b = _numbered(truth, word, "truth"), _numbered(found, word, "segmentation")
+    a, b = _numbered(truth, word, "The truth"), _numbered(found, word, "The segmentation")
     if a.shape != b.shape:
         told, sizes = "", (a.shape, b.shape)
         if a.order is not None and b.order is not None:  # without the axes that neither has
@@ -245,7 +246,7 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
 
 def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
     given = np.asarray(labels)
-    _check(given, name)
+    check_labels(given, name)
     order, frames = None, 1
     if word is not None:
         order = axes_of.canonical(str(word) + "".join(letter for letter in "STC" if letter not in word))
@@ -266,23 +267,6 @@ def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
         everywhere = _Numbers(number, np.tile(present, frames), given.shape, order)
         return everywhere.only(number > 0, everywhere.sizes() > 0)
     return _Numbers(number, present, given.shape, order)
-
-
-def _check(given: NDArray[Any], name: str) -> None:
-    if given.dtype.kind == "b":
-        raise DataError(
-            f"The {name} is a mask of True and False, which does not say which pixels belong to the same object. "
-            f"Number its connected components first, with skimage.measure.label."
-        )
-    if given.dtype.kind not in "ui":
-        raise DataError(
-            f"The {name} must hold labels, whole numbers with 0 for the background, but its type is {given.dtype}. "
-            f"Is it a label image? Then save it as uint16 or uint32."
-        )
-    if given.size == 0:
-        raise DataError(f"The {name} has no pixels. Give a label image.")
-    if int(given.min()) < 0:
-        raise DataError(f"Labels are 0 or more, but the {name} holds {int(given.min())}. Use 0 for the background.")
 
 
 def _mask(inside: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:

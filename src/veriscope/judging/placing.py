@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from veriscope.errors import OutputError
@@ -32,6 +33,17 @@ def place(data: bytes, target: Path, what: str) -> None:
             f"The {what} {target} cannot be written: {problem.strerror or problem}. "
             f"Choose a folder that exists, may be written to, and has room for {len(data) / 1e6:.1f} MB."
         ) from problem
+
+
+def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False, option: str = "") -> None:
+    """Raise OutputError where a file, which the user named with `option`, cannot be written: known before long work."""
+    given, other = f"{option} {target}".strip(), option or "name"
+    if target.suffix.lower() not in suffixes:
+        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name with this suffix.")
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"{given} cannot be written: there is no folder {target.absolute().parent}. Make it first.")
 
 
 def _umask() -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.labels import check as check_labels
 from veriscope.judging.objects import Overlaps, overlaps
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def track(labels: Labels) -> Labels:
     is new when it comes back. Answers in kind, uint16 (uint32 beyond 65,535 tracks). Raises DataError for labels that
     are no whole numbers from 0, and where there is no time.
     """
-    frames, order = _movie(labels, "labels")
+    frames, order = _movie(labels, "The movie")
     tracked = np.zeros(frames.shape, np.int64)
     present = _numbers(frames[0])
     tracks = np.arange(1, len(present) + 1)
@@ -103,7 +104,7 @@ def links(table: Overlaps) -> NDArray[np.bool_]:
 
 def tracks(labels: Any) -> Tracks:
     """When each number of a movie, such as `track` gives it, is first and last seen, and in how many frames."""
-    frames, _ = _movie(labels, "labels")
+    frames, _ = _movie(labels, "The movie")
     seen = [(number, at) for at, frame in enumerate(frames) for number in _numbers(frame).tolist()]
     pairs = np.array(seen, np.int64).reshape(-1, 2)
     numbers, owner, length = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
@@ -118,7 +119,7 @@ def followed(truth: Any, found: Any) -> Followed:
 
     Raises DataError as `track`, and for movies of different shape.
     """
-    (true, _), (ours, _) = _movie(truth, "truth"), _movie(found, "tracks")
+    (true, _), (ours, _) = _movie(truth, "The truth"), _movie(found, "The segmentation")
     if true.shape != ours.shape:
         raise DataError(
             f"True and found tracks must have the same shape, but they have {true.shape} and {ours.shape} as T and "
@@ -221,19 +222,16 @@ def _movie(labels: Any, name: str) -> tuple[NDArray[Any], str | None]:
     order = None
     if word is not None:
         order = "T" + axes_of.spatial(word)
-        if "T" not in word or set(word) != set(order):
+        several = [letter for letter, size in zip(word, frames.shape, strict=True) if letter in "SC" and size > 1]
+        if "T" not in word or several:
             raise DataError(
-                f"Tracks are made of labels with time and space, such as TYX or TZYX, but the {name} have the axes "
-                f"{word}. Choose one channel and sample, and give all frames together."
+                f"{name} has the axes {word}, but tracks are made of labels with time and space, such as TYX or TZYX. "
+                f"Choose one channel and sample, and give all frames together."
             )
         frames = axes_of.move(frames, word, order)
     elif frames.ndim not in (3, 4):
         raise DataError(
-            f"A movie of labels is T Y X or T Z Y X, but the {name} have the shape {frames.shape}. Stack the frames."
+            f"{name} has the shape {frames.shape}, but a movie of labels is T Y X or T Z Y X. Stack the frames."
         )
-    if frames.dtype.kind not in "ui" or frames.size == 0 or int(frames.min()) < 0:
-        raise DataError(
-            f"Labels are whole numbers from 0, which is the background, but the {name} hold {frames.dtype} from "
-            f"{frames.min() if frames.size else 'nothing'}. Segment the movie first."
-        )
+    check_labels(frames, name)
     return frames, order
