@@ -102,6 +102,7 @@ def test_channels_share_the_time_of_their_image_and_have_their_own_settings() ->
     assert [line.channel for line in lines] == [0, 1]
     assert lines[0].seconds == lines[1].seconds
     assert found.of("smooth").seconds == lines[0].seconds
+    assert str(found).startswith("Mean and spread over 1 image with 2 channels, whole images\n")
 
 
 def test_without_tuning_the_usual_parameters_are_taken_and_nothing_looks_at_the_truth() -> None:
@@ -137,6 +138,13 @@ def test_a_slow_method_runs_on_a_crop_where_all_others_are_judged_again() -> Non
     assert_allclose(found.of("smooth", "central 64 x 64 px").nrmse[0], expected, rtol=1e-6)
     assert set(found.pictures[0].planes) == {"input", "smooth", "double", "restoration", "truth"}
     assert found.pictures[0].scale is not None
+
+
+def test_where_all_methods_are_limited_the_largest_error_is_that_in_the_crop() -> None:
+    found = compare([pair(shape=(112, 128))], None, [DOUBLE], minutes=1.0)
+    (failure,) = found.failures
+    assert failure.method == "double"
+    assert max(failure.place) < 64
 
 
 def test_a_margin_around_the_crop_spares_it_the_border() -> None:
