@@ -363,6 +363,12 @@ def test_what_was_deconvolved_with_another_psf_or_background_is_made_again(tmp_p
     assert made == [True, False, True, True]
 
 
+def test_a_psf_that_no_method_needs_is_told() -> None:
+    psf = gaussian(na=1.1, wavelength=0.5, index=1.33, voxel_size=(0.1, 0.1, 0.1))
+    assert any("PSF is not used" in note for note in prepare([pair()], None, "lowpass", psf=psf).notes)
+    assert prepare([pair()], None, "lowpass").notes == ()
+
+
 def test_every_method_of_ours_says_what_it_does() -> None:
     psf = gaussian(na=1.1, wavelength=0.5, index=1.33, voxel_size=(0.1, 0.1, 0.1))
     tasks: tuple[Task, ...] = ("restore", "project", "isotropic")
