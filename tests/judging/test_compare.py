@@ -102,6 +102,7 @@ def test_channels_share_the_time_of_their_image_and_have_their_own_settings() ->
     assert [line.channel for line in lines] == [0, 1]
     assert lines[0].seconds == lines[1].seconds
     assert found.of("smooth").seconds == lines[0].seconds
+    assert str(found).startswith("Mean and spread over 1 image with 2 channels, whole images\n")
 
 
 def test_without_tuning_the_usual_parameters_are_taken_and_nothing_looks_at_the_truth() -> None:
@@ -137,6 +138,13 @@ def test_a_slow_method_runs_on_a_crop_where_all_others_are_judged_again() -> Non
     assert_allclose(found.of("smooth", "central 64 x 64 px").nrmse[0], expected, rtol=1e-6)
     assert set(found.pictures[0].planes) == {"input", "smooth", "double", "restoration", "truth"}
     assert found.pictures[0].scale is not None
+
+
+def test_where_all_methods_are_limited_the_largest_error_is_that_in_the_crop() -> None:
+    found = compare([pair(shape=(112, 128))], None, [DOUBLE], minutes=1.0)
+    (failure,) = found.failures
+    assert failure.method == "double"
+    assert max(failure.place) < 64
 
 
 def test_a_margin_around_the_crop_spares_it_the_border() -> None:
@@ -353,6 +361,12 @@ def test_what_was_deconvolved_with_another_psf_or_background_is_made_again(tmp_p
         compare([pair()], None, [method], out=tmp_path / "kept", **choice)  # type: ignore[arg-type]
         made.append(len(calls) > 1)  # the first is the warm-up
     assert made == [True, False, True, True]
+
+
+def test_a_psf_that_no_method_needs_is_told() -> None:
+    psf = gaussian(na=1.1, wavelength=0.5, index=1.33, voxel_size=(0.1, 0.1, 0.1))
+    assert any("PSF is not used" in note for note in prepare([pair()], None, "lowpass", psf=psf).notes)
+    assert prepare([pair()], None, "lowpass").notes == ()
 
 
 def test_every_method_of_ours_says_what_it_does() -> None:

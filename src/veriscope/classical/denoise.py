@@ -233,7 +233,7 @@ LOW_PASS = Method(
     grid={"sigma": (0.5, 0.7, 1.0, 1.4, 2.0)},
     climbs="sigma",
     library="scipy",
-    speed=(15.0, 40.0),
+    speed=(50.0, 50.0),
 )
 MEDIAN = Method(
     "median",
@@ -284,7 +284,7 @@ TOTAL_VARIATION = Method(
     climbs="weight",
     source="Chambolle 2004",
     library="scikit-image",
-    speed=(2.0, 2.0),
+    speed=(4.0, 5.0),
 )
 BM3D = Method(
     "bm3d",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 
@@ -108,9 +109,7 @@ def _frames(movie: Any) -> NDArray[np.float32]:
             f"SRRF learns from how light fluctuates: at least 2 frames of {LEAST} x {LEAST} pixels, not "
             f"{' x '.join(map(str, frames.shape))} (T Y X). Give a longer or larger movie."
         )
-    if not np.isfinite(frames).all():
-        raise DataError("The movie holds NaN or infinite values. Replace them first.")
-    return frames
+    return np.asarray(finite(frames, "movie"))
 
 
 def _check(frames: NDArray[Any], magnification: int, radius: float, combine: str, choices: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ def by_stack(
     flat = np.empty((*places, image.size("C"), *moved.shape[-2:]), np.float32)
     height = np.empty((*places, *moved.shape[-2:]), np.float32)
     for place in np.ndindex(*places):
-        volumes = moved.read(*place)
-        if not np.isfinite(volumes).all():
-            raise DataError("The stack holds NaN or infinite values. Mask or replace them first.")
+        volumes = finite(moved.read(*place), "stack")
         with np.errstate(over="ignore"):
             flat[place], height[place] = work(volumes)
         if not np.isfinite(flat[place]).all():

@@ -129,8 +129,7 @@ def _frames(method: Method, image: Any) -> Frames:
 def _matched(method: Method, low: Any, truth: Any) -> tuple[Frames, Frames]:
     """Both images as frames, once they are known to fit each other."""
     frames, clean = _frames(method, low), split(truth, flat=method.task != "isotropic")
-    if not np.isfinite(np.asarray(truth)).all():
-        raise DataError("The truth holds NaN or infinite values. Mask or replace them first.")
+    finite(truth, "truth")
     one, other = frames[0][0].shape, clean[0][0].shape
     counts = [(len(many), len(many[0])) for many in (frames, clean)]
     fits = {"restore": one == other, "project": one[1:] == other, "isotropic": one[1:] == other[1:]}[method.task]

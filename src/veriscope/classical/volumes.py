@@ -35,13 +35,15 @@ def each(image: Any, function: Callable[[NDArray[Any]], NDArray[np.float32]]) ->
     return image.with_array(axes_of.move(result, order, word))
 
 
-def finite(image: Any) -> NDArray[Any]:
-    """The pixels of an image or array. Raises DataError where there are none, and for NaN and infinite values."""
+def finite(image: Any, what: str = "image") -> NDArray[Any]:
+    """The pixels of an image or array, called `what` in messages. Raises DataError where there are none, and for NaN
+    and infinite values.
+    """
     pixels = np.asarray(image)
     if pixels.size == 0:
-        raise DataError(f"The image has no pixels: its shape is {pixels.shape}. Check how it was made.")
+        raise DataError(f"The {what} has no pixels: its shape is {pixels.shape}. Check how it was made.")
     if not np.isfinite(pixels).all():
-        raise DataError("The image holds NaN or infinite values. Mask or replace them first.")
+        raise DataError(f"The {what} holds NaN or infinite values. Mask or replace them first.")
     return pixels
 
 

@@ -198,7 +198,8 @@ class Comparison:
         """Over what the means of a region are taken: "Mean and spread over 3 images"."""
         lines = [line for line in self.lines if line.region == region]
         images, channels = len({line.image for line in lines}), len({line.channel for line in lines})
-        words = f"{images} image{'s' * (images > 1)}" + f", each with {channels} channels" * (channels > 1)
+        words = f"{images} images, each" if images > 1 else "1 image"
+        words = f"{words} with {channels} channels" if channels > 1 else words.removesuffix(", each")
         return f"Mean and spread over {words}" if images * channels > 1 else words
 
     def _every_line(self, mark: str) -> str:

@@ -168,6 +168,8 @@ class Run:
             region = region_name(side, self.work.region)
             lines += [_line(row, dones.get(row.method), region) for row in rows]
             shown += seen
+        if not set(images) - set(INPUTS):  # all methods were limited
+            truth, images = cropped(truth, smallest), regions[smallest][0]
         return lines, shown, self.worst(name, truth, images, lines, restored)
 
     @property

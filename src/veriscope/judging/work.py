@@ -103,6 +103,8 @@ def prepare(
     chosen, notes = _chosen(methods, task, dimensions, psf, factor, background)
     if task == "project" and not any(method.name == "max" for method in chosen):
         chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
+    if psf is not None and task != "isotropic":
+        notes.append("The PSF is not used: methods that deconvolve are for models that make stacks isotropic.")
     planned = estimate.plan(chosen, pairs, tune and tune_on is None, minutes)
     for one in planned:
         if one.side is not None:
