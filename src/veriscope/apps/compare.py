@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import OutputError, VeriscopeError
+from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair, Pairs
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
 
 TABLES = {".csv": "csv", ".tsv": "tsv", ".md": "markdown", ".tex": "latex"}
-REPORTS = {".html": "", ".htm": ""}
+REPORTS = (".html", ".htm")
 
 
 def compare(
@@ -113,8 +113,13 @@ def compare(
         )
     if tune_on is not None and not tune:
         raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
-    check_target("--report", report, REPORTS, overwrite)
-    check_target("--table", table, TABLES, overwrite)
+
+    from veriscope.judging.placing import check_target
+
+    if report is not None:
+        check_target(report, REPORTS, overwrite, "--report")
+    if table is not None:
+        check_target(table, tuple(TABLES), overwrite, "--table")
 
     from veriscope.judging.compare import compare as compare_all
     from veriscope.judging.work import prepare
@@ -166,18 +171,6 @@ def compare(
         command = _command([low, *([high] if high else [])], given, [] if tune else ["--no-tune"])
         write_comparison(report, compared, command=command, overwrite=overwrite)
         console.show(f"Report: {report.resolve()}")
-
-
-def check_target(option: str, target: Path | None, suffixes: dict[str, str], overwrite: bool) -> None:
-    """Raise OutputError where a file cannot be written in the end: known before the long work."""
-    if target is None:
-        return
-    if target.suffix.lower() not in suffixes:
-        raise OutputError(f"{option} {target} is none of the files that are written: {', '.join(suffixes)}. Rename it.")
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise OutputError(f"{target} exists already. Choose another {option}, or replace it with --overwrite.")
-    if not target.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {target.absolute().parent} for {option}. Make it, or choose another.")
 
 
 def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pairs:
