@@ -306,7 +306,7 @@ def flywing(given: argparse.Namespace, kept: Kept, say: Say) -> None:
         reached = trial.run(condition, projections(model, clean=condition == stand.conditions[-1]), say)
         first = first or reached
         for method, one in reached.items():
-            by_light.setdefault(method, []).append([np.mean([s.seg for s in one.scores]), _merged(one.scores)])
+            by_light.setdefault(method, []).append([_mean(one.scores, score) for score in ("seg", "error")])
     every = {method: np.array(line * (3 if len(line) == 1 else 1)) for method, line in by_light.items()}
     lines = [
         showing.Lines(
@@ -321,8 +321,8 @@ def flywing(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     showing.save(given.pictures / "segmentation-flywing.png", pictures, lines, 2, COLOURS)
 
 
-def _merged(reached: Sequence[Scores]) -> float:
-    return float(np.mean([one.error for one in reached]))
+def _mean(reached: Sequence[Scores], score: str) -> float:
+    return float(np.mean([getattr(one, score) for one in reached]))
 
 
 def projections(model: Ensemble, clean: bool) -> dict[str, Make]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from veriscope.judging.objects import overlaps
 
 Array = np.ndarray[Any, Any]
 RIGHT, WRONG, MISSED = "#35c5f0", "#ff4fa3", "#ffd23f"  # outlines, on grey
 LEGEND = "blue: found; pink: found, but no true one; yellow: missed"
-NONE = PIL.Image.Dither.NONE
 LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#888888")
 
 
@@ -84,11 +81,8 @@ def save(path: Path, found: Sequence[Found], lines: Sequence[Lines], columns: in
         axes.set_visible(False)
     handles, names = made[0].get_legend_handles_labels()
     bottom.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False, fontsize=9)
-    drawing = BytesIO()
-    figure.savefig(drawing, format="png", dpi=110)
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = PIL.Image.open(drawing).convert("RGB").quantize(256, PIL.Image.Quantize.MAXCOVERAGE, dither=NONE)
-    small.save(path, optimize=True)
+    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
 
 
 def _outlined(axes: Any, one: Found) -> None:
@@ -103,6 +97,6 @@ def _outlined(axes: Any, one: Found) -> None:
     for labels, colour in ((missed, MISSED), (wrong, WRONG), (right, RIGHT)):
         edge = find_boundaries(np.kron(labels, np.ones((fine, fine), int)), mode="inner")
         coloured[edge] = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    axes.imshow(coloured, interpolation="antialiased")
+    axes.imshow(coloured, interpolation="nearest")
     axes.set_title(one.title, fontsize=10)
     axes.set_axis_off()
