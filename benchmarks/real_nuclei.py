@@ -107,7 +107,7 @@ def made(truth: Image, photons: float, seed: int, draws: int, make: Make) -> lis
 def trained(parts: Parts, epochs: int) -> Ensemble:
     """A small network for all levels of light, from eight draws of noise at each.
 
-    Half as many channels as usual make four times as many steps in the same time, which is what one image needs.
+    Half as many channels as usual make twice as many steps in the same time (experiments/LOG.md).
     """
     learned = [_seen(parts.learn, photons, 1 + n) for photons in LEVELS for n in range(8)]
     checked = [_seen(parts.check, photons, 100 + n) for photons in LEVELS for n in range(4)]
