@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 Settings = dict[str, float]
 Segment = Callable[..., Array]  # (image, **settings) -> labels
 
-SUMMITS = {"h": (0.02, 0.1), "floor": (0.02, 0.05, 0.1, 0.2), "threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)}
+SUMMITS = {"h": (0.02, 0.1), "floor": (0.02, 0.05, 0.1, 0.2, 0.3, 0.4), "threshold": (0.3, 0.4, 0.5, 0.6, 0.7)}
 BLOBS = {"sigma": (0.0, 1.0, 1.5, 2.5), **SUMMITS}
 NUCLEI = {"sigma": (0.0, 1.0, 2.0, 3.0, 4.5), **SUMMITS}
 CELLS = {"sigma": (0.0, 0.7, 1.0, 1.5, 2.0, 3.0), "h": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)}
