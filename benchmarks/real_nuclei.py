@@ -31,12 +31,16 @@ Make = Callable[[Image, Image], Any]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """One image: its left half to learn from, but for the last quarter of that to check by, its right half to test."""
+    """One image: its left half to learn from, but for the last quarter of that to check by, its right half to test.
+
+    How to segment is chosen on the whole left half: the nuclei of its last quarter are too few.
+    """
 
     learn: Image
     check: Image
+    left: Image
     test: Image
-    check_labels: Array
+    left_labels: Array
     test_labels: Array
 
     @classmethod
@@ -45,8 +49,9 @@ class Parts:
         left, right = slice(middle - GAP // 2), slice(middle + GAP // 2, None)
         rows = slice(cut - GAP // 2), slice(cut + GAP // 2, None)
         pixels, labels = image.astype(np.float32), mask.astype(np.int64)
-        parts = [Image(pixels[where], "YX") for where in ((rows[0], left), (rows[1], left), (slice(None), right))]
-        return cls(*parts, labels[rows[1], left], labels[:, right])
+        where = ((rows[0], left), (rows[1], left), (slice(None), left), (slice(None), right))
+        parts = [Image(pixels[one], "YX") for one in where]
+        return cls(*parts, labels[:, left], labels[:, right])
 
 
 def part(
@@ -59,10 +64,11 @@ def part(
     folder = given.data / "seg_stardist"
     parts = Parts.of(*(np.asarray(vs.read_image(folder / f"{name}2d.tif", axes="YX")) for name in ("img", "mask")))
     say(
-        f"\nOne image of nuclei (DSB2018), parts {GAP} pixels apart. Learned from {_size(parts.learn)}; "
-        f"{_size(parts.check)} tell which weights are kept and how to segment (by ERROR, {DRAWS} draws of noise that "
-        f"no network has seen, {_count(parts.check_labels)} nuclei);\ntested on {_size(parts.test)} "
-        f"({_count(parts.test_labels)} nuclei), {DRAWS} draws of noise: the spread is that of noise, not of nuclei."
+        f"\nOne image of nuclei (DSB2018), parts {GAP} pixels apart. Learned from {_size(parts.learn)}, "
+        f"{_size(parts.check)} beside it tell which weights are kept; how to segment is chosen by ERROR on the half that "
+        f"holds both ({_count(parts.left_labels)} nuclei),\nwith {DRAWS} draws of noise that no network has seen. Tested "
+        f"on the other half, {_size(parts.test)} ({_count(parts.test_labels)} nuclei), with {DRAWS} draws: the spread is "
+        f"that of noise, not of nuclei."
     )
     ways: dict[str, Make] = {"input": lambda low, truth: low, "Gaussian": smoothed, "non-local means": denoised}
     begin = time.monotonic()
@@ -77,8 +83,8 @@ def part(
         say(f"\n{photons:g} photons where it is brightest\n{HEAD} {TOLD:>13}")
         for method, make in ways.items():
             draws = 1 if method == "clean truth" else DRAWS
-            there = made(parts.check, photons, 200, draws, make)
-            settings = chosen(touching, NUCLEI, [(one, parts.check_labels) for one in there], "error")
+            there = made(parts.left, photons, 200, draws, make)
+            settings = chosen(touching, NUCLEI, [(one, parts.left_labels) for one in there], "error")
             here = made(parts.test, photons, 300, draws, make)
             found = [touching(one, **settings) for one in here]
             reached = [scores(parts.test_labels, one) for one in found]
