@@ -65,10 +65,10 @@ def part(
     parts = Parts.of(*(np.asarray(vs.read_image(folder / f"{name}2d.tif", axes="YX")) for name in ("img", "mask")))
     say(
         f"\nOne image of nuclei (DSB2018), parts {GAP} pixels apart. Learned from {_size(parts.learn)}, "
-        f"{_size(parts.check)} beside it tell which weights are kept; how to segment is chosen by ERROR on the half that "
-        f"holds both ({_count(parts.left_labels)} nuclei),\nwith {DRAWS} draws of noise that no network has seen. Tested "
-        f"on the other half, {_size(parts.test)} ({_count(parts.test_labels)} nuclei), with {DRAWS} draws: the spread is "
-        f"that of noise, not of nuclei."
+        f"{_size(parts.check)} beside it tell which weights are kept.\nHow to segment is chosen by ERROR on the half that "
+        f"holds both ({_count(parts.left_labels)} nuclei), with {DRAWS} draws of noise that no network has seen.\n"
+        f"Tested on the other half, {_size(parts.test)} ({_count(parts.test_labels)} nuclei), with {DRAWS} draws: "
+        f"the spread is that of noise, not of nuclei."
     )
     ways: dict[str, Make] = {"input": lambda low, truth: low, "Gaussian": smoothed, "non-local means": denoised}
     begin = time.monotonic()
