@@ -25,6 +25,7 @@ from veriscope.simulate.photograph import low_light
 LEVELS = (5.0, 15.0, 50.0)  # photons where the image is brightest
 GAP = 32  # pixels between what is learned, checked, and tested
 DRAWS = 5  # of noise, for each level: to choose settings on, and as many others to score
+SHOWN = 256  # rows
 TOLD = "NRMSE"
 Make = Callable[[Image, Image], Any]
 
@@ -65,8 +66,8 @@ def part(
     parts = Parts.of(*(np.asarray(vs.read_image(folder / f"{name}2d.tif", axes="YX")) for name in ("img", "mask")))
     say(
         f"\nOne image of nuclei (DSB2018), parts {GAP} pixels apart. Learned from {_size(parts.learn)}, "
-        f"{_size(parts.check)} beside it tell which weights are kept.\nHow to segment is chosen by ERROR on the half that "
-        f"holds both ({_count(parts.left_labels)} nuclei), with {DRAWS} draws of noise that no network has seen.\n"
+        f"{_size(parts.check)} beside it tell which weights are kept.\nHow to segment is chosen by ERROR on the half "
+        f"that holds both ({_count(parts.left_labels)} nuclei), with {DRAWS} draws of noise that no network has seen.\n"
         f"Tested on the other half, {_size(parts.test)} ({_count(parts.test_labels)} nuclei), with {DRAWS} draws: "
         f"the spread is that of noise, not of nuclei."
     )
@@ -94,7 +95,8 @@ def part(
             for line, values in zip(lines.values(), figures, strict=True):
                 line.setdefault(method, []).append(float(np.mean(values)))
             if photons == LEVELS[0]:
-                pictures.append(showing.Found(method, here[0], parts.test_labels, found[0]))
+                seen = (here[0], parts.test_labels, found[0])
+                pictures.append(showing.Found(method, *(one[:SHOWN] for one in seen)))
     panels = [
         showing.Lines(
             f"real nuclei: {name}", "photons where it is brightest", name, np.array(LEVELS),

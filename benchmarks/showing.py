@@ -14,6 +14,7 @@ from veriscope.judging.objects import overlaps
 Array = np.ndarray[Any, Any]
 RIGHT, WRONG, MISSED = "#35c5f0", "#ff4fa3", "#ffd23f"  # outlines, on grey
 LEGEND = "blue: found; pink: found, but no true one; yellow: missed"
+DPI = 100
 LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#888888")
 
 
@@ -65,7 +66,7 @@ def save(path: Path, found: Sequence[Found], lines: Sequence[Lines], columns: in
     FigureCanvasAgg(figure)
     top, bottom = figure.subfigures(2, 1, height_ratios=[above, below])
     for axes, one in zip(top.subplots(1, len(found), squeeze=False, width_ratios=ratios)[0], found, strict=True):
-        _outlined(axes, one)
+        _outlined(axes, one, fine=max(1, round(DPI * wide / sum(one.flat(one.image).shape[1] for one in found))))
     top.suptitle(LEGEND, fontsize=9)
     made = np.ravel(bottom.subplots(rows, columns, squeeze=False))
     for axes, panel in zip(made, lines, strict=False):
@@ -82,15 +83,15 @@ def save(path: Path, found: Sequence[Found], lines: Sequence[Lines], columns: in
     handles, names = made[0].get_legend_handles_labels()
     bottom.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=DPI, pil_kwargs={"optimize": True})
 
 
-def _outlined(axes: Any, one: Found) -> None:
+def _outlined(axes: Any, one: Found, fine: int) -> None:
+    """With so many pixels of the figure for each of the image, about, so that outlines are thin."""
     from skimage.segmentation import find_boundaries
 
     grey = one.flat(one.image).astype(np.float64)
     low, high = np.percentile(one.image, (1, 99.8))
-    fine = 3  # pixels of the figure for each of the image, so that outlines are thin
     shown = np.kron(np.clip((grey - low) / (high - low), 0, 1) ** 0.7, np.ones((fine, fine)))
     coloured = np.repeat(shown[..., None], 3, axis=2)
     right, wrong, missed = one.masks()
