@@ -80,8 +80,10 @@ def save(path: Path, found: Sequence[Found], lines: Sequence[Lines], columns: in
             axes.spines[side].set_visible(False)
     for axes in made[len(lines) :]:
         axes.set_visible(False)
-    handles, names = made[0].get_legend_handles_labels()
-    bottom.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False, fontsize=9)
+    drawn = {line.get_label(): line for axes in made[: len(lines)] for line in axes.get_lines()}
+    bottom.legend(
+        drawn.values(), drawn.keys(), loc="outside lower center", ncols=min(len(drawn), 4), frameon=False, fontsize=9
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, pil_kwargs={"optimize": True})
 
