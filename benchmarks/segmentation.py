@@ -8,9 +8,10 @@ are kept in --keep, so that an interrupted run goes on where it stopped.
 
 Three sets of simulated fields that have nothing in common: the networks were trained on those of seed 0; how to
 segment (smoothing, threshold, depth of the watershed) is chosen for each method by itself, from the same settings, on
-fields of seed --choose; all figures are of fields of seed --test, by which nothing is chosen. Nuclei are chosen by ERROR, as SEG does not mind invented ones, cells by SEG. Non-local means is tuned on every
-test image itself, by its truth. "clean truth" segments the true image in the same way: what this segmentation can do
-at best. The best of a curve against the threshold sees the answer, as the paper's does.
+fields of seed --choose; all figures are of fields of seed --test, by which nothing is chosen. Nuclei are chosen by
+ERROR, as SEG does not mind invented ones, cells by SEG. Non-local means is tuned on every test image itself, by its
+truth. "clean truth" segments the true image in the same way: what this segmentation can do at best. The best of a curve
+against the threshold sees the answer, as the paper's does.
 """
 
 from __future__ import annotations
