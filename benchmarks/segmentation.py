@@ -6,13 +6,12 @@ DIR holds one folder for each experiment as `veriscope reproduce NAME --scale sm
 missing is made (--minutes of training each). Every part can be run by itself and writes its own file; restored images
 are kept in --keep, so that an interrupted run goes on where it stopped.
 
-Fair to all: non-local means and Gaussian are tuned on the test image itself, by its truth. How to segment (smoothing,
-threshold, depth of the watershed) is chosen for each method by itself, from the same settings, on other images that
-are not trained on (real nuclei: on the half that is, with new noise): for nuclei by ERROR, as SEG does not mind
-invented ones, for cells by SEG. "clean truth" segments the true image in the same way: what this segmentation can do
-at best. The best of a curve sees the answer, as the paper's does.
-
-On one busy core: tribolium 9 minutes, drosophila 15, flywing 4, movie 5, real 5 (and --real-minutes more).
+Three sets of simulated fields that have nothing in common: the networks were trained on those of seed 0; how to
+segment (smoothing, threshold, depth of the watershed) is chosen for each method by itself, from the same settings, on
+fields of seed --choose; all figures are of fields of seed --test, by which nothing is chosen. Nuclei are chosen by
+ERROR, as SEG does not mind invented ones, cells by SEG. Non-local means is tuned on every test image itself, by its
+truth. "clean truth" segments the true image in the same way: what this segmentation can do at best. The best of a curve
+against the threshold sees the answer, as the paper's does.
 """
 
 from __future__ import annotations
@@ -20,134 +19,65 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import machine
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import real_nuclei
+import showing
+from finding import (
+    BLOBS,
+    CELLS,
+    HEAD,
+    THRESHOLDS,
+    Array,
+    Segment,
+    Settings,
+    Valleys,
+    against_thresholds,
+    best_of,
+    chosen,
+    net,
+    row,
+)
 
 import veriscope as vs
-from veriscope.classical import project
-from veriscope.classical.segment import cells, components, fractions, span, without_small
-from veriscope.classical.tune import best_non_local_means
+from veriscope.classical import methods as classical
+from veriscope.classical import tune
+from veriscope.classical.deconvolve import methods as deconvolutions
+from veriscope.classical.denoise import NON_LOCAL_MEANS
+from veriscope.classical.segment import fractions
 from veriscope.errors import VeriscopeWarning
-from veriscope.images.conditions import TESTING
 from veriscope.images.image import Image
-from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
-from veriscope.judging.objects import scores
-from veriscope.judging.quality import quality
+from veriscope.judging.objects import Scores, scores
 from veriscope.judging.tracking import followed, track
 from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
 from veriscope.reproducing.reproduce import Run, Voice, reproduce
-from veriscope.simulate.experiments import field, standin
+from veriscope.simulate.experiments import standin
 from veriscope.simulate.movie import WingMovie, movie
-from veriscope.simulate.photograph import low_light
 from veriscope.simulate.standins import INPUT, LABELS, TRUTH
 
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-NETWORK, NLM, CLEAN = "network", "non-local means", "clean truth"
-FRESH = 1000  # number of the field that settings are chosen on
-SMALLEST = {2: 20, 3: 10}  # pixels of an object
-THRESHOLDS = 40
+NETWORK, NLM, CLEAN, CUBIC = "network", NON_LOCAL_MEANS.title, "clean truth", "cubic interpolation"
 COLOURS = {
     INPUT: "#888888",
-    "cubic": "#888888",
+    CUBIC: "#888888",
+    "maximum": "#888888",
     NLM: "#e69f00",
+    "Richardson-Lucy": "#e69f00",
     "Gaussian": "#009e73",
     NETWORK: "#0072b2",
     CLEAN: "#000000",
 }
-Array = np.ndarray[Any, Any]
 Say = Callable[[str], None]
-Settings = dict[str, float]
-Segment = Callable[..., Array]  # (image, **settings) -> labels
-
-
-# -- how everything is segmented --------------------------------------------------------------------
-
-
-def above(image: Array, threshold: float, sigma: float = 0.0, spacing: float = 1.0) -> Array:
-    """A threshold, in parts of the image's range, and connected components; `spacing` of planes in pixels."""
-    smooth = blurred(image, sigma, spacing)
-    return components(smooth, at(smooth, threshold), SMALLEST[image.ndim])
-
-
-class Valleys:
-    """Objects parted along the valleys between summits that rise at least `h`, each bright as far as `threshold` says
-    in parts of its own summit's height, as nuclei differ in brightness. Those lower than `floor` are background. All
-    are heights above the image's darkest, `h` and `floor` in parts of its range.
-    """
-
-    def __init__(self, spacing: float = 1.0) -> None:
-        self.spacing = spacing
-        self.last: dict[int, tuple[Array, tuple[float, float], tuple[Array, Array, Array]]] = {}
-
-    def __call__(self, image: Array, sigma: float, h: float, floor: float, threshold: float) -> Array:
-        known = self.last.get(id(image))
-        if known is None or known[0] is not image or known[1] != (sigma, h):
-            if len(self.last) > 8:
-                self.last.clear()
-            known = self.last[id(image)] = image, (sigma, h), self._parted(image, sigma, h)
-        parted, summit, share = known[2]
-        return without_small(np.where((share > threshold) & (summit > floor)[parted], parted, 0), SMALLEST[image.ndim])
-
-    def _parted(self, image: Array, sigma: float, h: float) -> tuple[Array, Array, Array]:
-        """What no threshold changes: regions, their summits, and each pixel's part of its summit."""
-        smooth = blurred(image, sigma, self.spacing)
-        low, high = span(smooth)
-        parted, height = cells(-smooth, 0.0, h), (smooth - low) / (high - low)
-        summit = np.zeros(int(parted.max()) + 1, np.float32)
-        np.maximum.at(summit, parted.ravel(), height.ravel())
-        return parted, summit, height / np.maximum(summit, 1e-6)[parted]
-
-
-def net(image: Array, sigma: float, h: float) -> Array:
-    """Dark cells between membranes."""
-    return cells(image, sigma, h, SMALLEST[image.ndim])
-
-
-def blurred(image: Array, sigma: float, spacing: float) -> Array:
-    image = np.asarray(image, np.float32)
-    sigmas = (sigma / spacing, sigma, sigma)[-image.ndim :]
-    return gaussian_filter(image, sigmas) if sigma else image
-
-
-def at(image: Array, threshold: float) -> float:
-    low, high = span(image)
-    return low + threshold * (high - low)
-
-
-SUMMITS = {"h": (0.01, 0.03, 0.1), "floor": (0.05, 0.1, 0.2, 0.3), "threshold": (0.3, 0.4, 0.5, 0.6, 0.7)}
-BLOBS = {"sigma": (0.0, 0.7, 1.0, 1.5, 2.5), **SUMMITS}
-NUCLEI = {"sigma": (0.0, 1.0, 2.0, 3.0, 4.5), **SUMMITS}
-CELLS = {"sigma": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0), "h": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)}
-
-
-def chosen(
-    segment: Segment, grid: Mapping[str, Sequence[float]], pairs: Iterable[tuple[Array, Array]], by: str = "seg"
-) -> Settings:
-    """The settings of the grid that are best (mean over `pairs` of image and labels)."""
-    pairs = list(pairs)
-    sign = -1 if by == "error" else 1
-    found = []
-    for values in product(*grid.values()):
-        settings = dict(zip(grid, map(float, values), strict=True))
-        reached = [getattr(scores(labels, segment(image, **settings)), by) for image, labels in pairs]
-        found.append((sign * float(np.mean(reached)), settings))
-    return max(found, key=lambda one: one[0])[1]
-
-
-def curve(image: Array, labels: Array, segment: Segment) -> Array:
-    """SEG and ERROR (rows) at every threshold."""
-    found = [scores(labels, segment(image, float(part))) for part in fractions(THRESHOLDS)]
-    return np.array([[one.seg for one in found], [one.error for one in found]])
+Make = Callable[[Image, Image], Any]  # from (low, truth) to what is segmented
+Fields = Sequence[Mapping[str, Image]]
 
 
 # -- images -----------------------------------------------------------------------------------------
@@ -162,196 +92,201 @@ class Kept:
     def __call__(self, name: str, make: Callable[[], Any]) -> Array:
         if self.folder is None:
             return np.asarray(make(), np.float32)
-        path = self.folder / f"{name}.npy"
+        path = self.folder / f"{name.replace(' ', '-')}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, np.asarray(make(), np.float32))
         return np.load(path)
 
 
-def denoised(low: Image, truth: Image) -> Array:
-    return np.asarray(best_non_local_means(low.in_memory(), truth.in_memory()).image)
-
-
-def restored(low: Image, model: Ensemble, **options: Any) -> Array:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VeriscopeWarning)
-        return np.asarray(vs.restore(low, model, **options).mean)
-
-
-def made(name: str, given: argparse.Namespace, say: Say) -> tuple[Path, Ensemble]:
-    """The folder of an experiment's data and its networks; made where they are missing."""
+def networks(name: str, given: argparse.Namespace, say: Say) -> Ensemble:
+    """The networks of an experiment; made where they are missing."""
     folder = given.models / name
     if not (folder / "table.json").exists():
         say(f"{name}: simulated, and trained for {given.minutes:g} minutes")
-        reproduce(Run(name, "small", given.seed, minutes=given.minutes), folder, Voice())
+        reproduce(Run(name, "small", 0, minutes=given.minutes), folder, Voice())
     model = vs.load(folder / "model")
     trained = model.facts["training"]
     say(f"{len(model)} networks, {trained['minutes']} minutes of training together, seed {trained['seed']}")
-    return folder / "data" / TESTING, model
+    return model
 
 
-def read(folder: Path, kind: str) -> list[Image]:
-    return [vs.read_image(path).in_memory() for path in sorted((folder / kind).glob("*.ome.tif"))]
+def fields(name: str, shape: Sequence[int], seed: int, count: int) -> Fields:
+    stand = standin(name)
+    return [stand.make(stand, np.random.default_rng((seed, n)), tuple(shape), True).images for n in range(count)]
 
 
-def labelled(folder: Path) -> list[Array]:
-    return [np.asarray(image).astype(np.int64) for image in read(folder, LABELS)]
+def numbers(labels: Image) -> Array:
+    return np.asarray(labels).astype(np.int64)
 
 
-# -- tables and plots -------------------------------------------------------------------------------
-
-HEAD = f"{'':30} {'SEG':>6} {'ERROR':>7} {'AP':>6}"
-
-
-def row(name: str, truths: Sequence[Array], found: Sequence[Array], settings: Settings) -> str:
-    """Means over the fields, and the settings."""
-    every = [scores(truth, one) for truth, one in zip(truths, found, strict=True)]
-    values = np.mean([(one.seg, one.error, one.average_precision) for one in every], axis=0)
-    told = ", ".join(f"{key} {value:.3g}" for key, value in settings.items())
-    return f"  {name:28} {values[0]:6.3f} {values[1]:7.3f} {values[2]:6.3f}   {told}"
+def restored(low: Image, model: Ensemble) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)
+        return np.asarray(vs.restore(low, model).mean)
 
 
-def picture(path: Path, panels: Sequence[tuple[str, str, str, Array, Mapping[str, Array]]], columns: int) -> None:
-    """Lines, a panel for each (title, label of x, label of y, x, lines by method)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    made = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for axes, (title, across, up, x, lines) in zip(made, panels, strict=False):
-        for method, y in lines.items():
-            axes.plot(x, y, color=COLOURS.get(method), label=method, linewidth=1.6)
-        axes.set(title=title, xlabel=across, ylabel=up)
-        axes.grid(alpha=0.2)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    for axes in made[len(panels) :]:
-        axes.set_visible(False)
-    made[0].legend(frameon=False, fontsize=8)
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
+def denoised(low: Image, truth: Image) -> Array:
+    return np.asarray(tune.best(NON_LOCAL_MEANS, low, truth).image)
 
 
-def best_of_curves(name: str, curves: Mapping[str, Array], say: Say) -> None:
-    say(f"  {name}: best of each curve, SEG (threshold), ERROR (threshold)")
-    parts = fractions(THRESHOLDS)
-    for method, (seg, error) in curves.items():
-        say(
-            f"    {method:26} {seg.max():6.3f} ({parts[seg.argmax()]:.2f}) "
-            f"{error.min():7.3f} ({parts[error.argmin()]:.2f})"
+# -- one condition, all methods ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """What one method made of the test fields, and what was found there."""
+
+    images: list[Array]
+    found: list[Array]
+    scores: list[Scores]
+    settings: Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Fields to choose on and to test on, and how they are segmented."""
+
+    name: str
+    choosing: Fields
+    testing: Fields
+    segment: Segment
+    grid: Mapping[str, Sequence[float]]
+    by: str
+    kept: Kept
+
+    def run(self, condition: str, ways: Mapping[str, Make], say: Say) -> dict[str, Reached]:
+        """Every method on the images of one condition, with a row in the table."""
+        say(HEAD)
+        labels, found = [numbers(one[LABELS]) for one in self.testing], {}
+        for method, make in ways.items():
+            others = zip(
+                self._made("choose", self.choosing, condition, method, make),
+                [numbers(one[LABELS]) for one in self.choosing],
+                strict=True,
+            )
+            settings = chosen(self.segment, self.grid, others, self.by)
+            images = self._made("test", self.testing, condition, method, make)
+            segmented = [self.segment(image, **settings) for image in images]
+            reached = [scores(truth, one) for truth, one in zip(labels, segmented, strict=True)]
+            found[method] = Reached(images, segmented, reached, settings)
+            say(row(method, reached, settings))
+        return found
+
+    def _made(self, part: str, seen: Fields, condition: str, method: str, make: Make) -> list[Array]:
+        return [
+            self.kept(f"{self.name}/{part}-{condition}-{method}-{n}", partial(make, one[condition], one[TRUTH]))
+            for n, one in enumerate(seen)
+        ]
+
+    def told(self, given: argparse.Namespace) -> str:
+        shapes = [" x ".join(map(str, fields[0][LABELS].shape)) for fields in (self.choosing, self.testing)]
+        return (
+            f"Chosen by {self.by.upper()} on {len(self.choosing)} fields of {shapes[0]} (seed {given.choose}), "
+            f"scores of {len(self.testing)} others of {shapes[1]} (seed {given.test})."
         )
+
+
+def sheet(title: str, curves: Mapping[str, Array]) -> list[showing.Lines]:
+    """SEG and ERROR against the threshold."""
+    return [
+        showing.Lines(
+            f"{title}: {name}", "threshold, part of the image's range", name, fractions(THRESHOLDS),
+            {method: one[k] for method, one in curves.items()},
+        )
+        for k, name in enumerate(("SEG, higher is better", "ERROR, lower is better"))
+    ]  # fmt: skip
+
+
+def shown(
+    reached: Mapping[str, Reached], titles: Mapping[str, str], truth: Array, **section: Any
+) -> list[showing.Found]:
+    """The first test field by some of the methods, under their titles."""
+    return [
+        showing.Found(title, reached[method].images[0], truth, reached[method].found[0], **section)
+        for method, title in titles.items()
+        if method in reached
+    ]
 
 
 # -- tribolium: nuclei in low light -----------------------------------------------------------------
 
 
 def tribolium(given: argparse.Namespace, kept: Kept, say: Say) -> None:
-    """Nuclei at three levels of light (Supp. Fig. 7). The paper: SEG .65 for the network, .47 for non-local means."""
-    folder, model = made("tribolium", given, say)
-    truths, labels = read(folder, TRUTH), labelled(folder)
-    fresh = field("tribolium", TESTING, FRESH, given.seed, "small").images
-    fresh_labels = np.asarray(fresh[LABELS]).astype(np.int64)
-    z, _, x = standin("tribolium").voxel_size
-    segment, touching = partial(above, spacing=z / x), Valleys(z / x)
-    panels = []
-    say("\nParted along valleys, settings chosen by ERROR on another field; below a threshold alone (Supp. Fig. 7).")
-    say("The paper's SEG: network .65, non-local means .47\n")
-    for number, condition in enumerate(standin("tribolium").conditions):
-        lows = read(folder, condition)
-        say(f"{condition}, light 1/{1 / standin('tribolium').levels[number]:.0f}\n{HEAD}")
-        curves = {}
-        for method, make in methods(model, clean=condition == "condition_3").items():
-            key = f"tribolium/{condition}-{method}"
-            images = [
-                kept(f"{key}-{n}", partial(make, low, truth))
-                for n, (low, truth) in enumerate(zip(lows, truths, strict=True))
-            ]
-            another = kept(f"{key}-fresh", partial(make, fresh[condition], fresh[TRUTH]))
-            half = np.s_[:, : another.shape[1] // 2]  # quicker, and as good to choose by
-            settings = chosen(touching, BLOBS, [(another[half], fresh_labels[half])], by="error")
-            say(row(method, labels, [touching(image, **settings) for image in images], settings))
-            curves[method] = np.mean([curve(*pair, segment) for pair in zip(images, labels, strict=True)], axis=0)
-        best_of_curves("threshold alone", curves, say)
-        for position, score in enumerate(("SEG", "ERROR")):
-            lines = {method: found[position] for method, found in curves.items()}
-            panels.append((f"{condition}", "threshold, part of the range", score, fractions(THRESHOLDS), lines))
-    picture(given.pictures / "segmentation-tribolium.png", panels, 2)
-
-
-def methods(model: Ensemble, clean: bool) -> dict[str, Callable[[Image, Image], Any]]:
-    """From (low, truth) to what is segmented; the clean truth only once."""
-    found: dict[str, Callable[[Image, Image], Any]] = {
+    """Nuclei at three levels of light (Supp. Fig. 7)."""
+    model, stand = networks("tribolium", given, say), standin("tribolium")
+    shape = (32, 128, 128)
+    choosing, testing = fields("tribolium", (32, 96, 64), given.choose, 2), fields("tribolium", shape, given.test, 3)
+    z, _, x = stand.voxel_size
+    trial = Trial("tribolium", choosing, testing, Valleys(z / x), BLOBS, "error", kept)
+    say(f"\nParted along valleys. {trial.told(given)}")
+    say("The paper, on real embryos, by the best threshold: SEG .65 for the network, .47 for non-local means.")
+    labels = [numbers(one[LABELS]) for one in testing]
+    ways: dict[str, Make] = {
         INPUT: lambda low, truth: low,
         NLM: denoised,
         NETWORK: lambda low, truth: restored(low, model),
     }
-    return found | ({CLEAN: lambda low, truth: truth} if clean else {})
+    first: dict[str, Reached] = {}
+    lines: list[showing.Lines] = []
+    for condition, level in zip(stand.conditions, stand.levels, strict=True):
+        say(f"\n{condition}, light 1/{1 / level:.0f}")
+        last = condition == stand.conditions[-1]  # the truth is the same at every level
+        reached = trial.run(condition, ways | ({CLEAN: lambda low, truth: truth} if last else {}), say)
+        curves = against_thresholds({method: one.images for method, one in reached.items()}, labels)
+        best_of(curves, say)
+        first = first or reached
+        lines += sheet(f"light 1/{1 / level:.0f}", curves)
+    light = f"light 1/{1 / stand.levels[0]:.0f}"
+    titles = {INPUT: f"input, {light}", NLM: f"{NLM}, {light}", NETWORK: f"network, {light}"}
+    pictures = shown(first, titles, labels[0], section=_fullest(labels[0]))
+    showing.save(given.pictures / "segmentation-tribolium.png", pictures, lines, 2, COLOURS)
+
+
+def _fullest(labels: Array) -> int:
+    """The plane with most of the objects in it."""
+    return int(np.argmax((labels > 0).sum(axis=(1, 2))))
 
 
 # -- drosophila: nuclei between planes far apart ----------------------------------------------------
 
 
 def drosophila(given: argparse.Namespace, kept: Kept, say: Say) -> None:
-    """Isotropic restoration (Supp. Figs. 15, 16). The paper: ERROR 0.21 % for the network, 1.7 % for bicubic."""
-    folder, model = made("drosophila", given, say)
-    truths, labels, lows = read(folder, TRUTH), labelled(folder), read(folder, INPUT)
-    fresh = field("drosophila", TESTING, FRESH, given.seed, "small").images
-    fresh_labels = np.asarray(fresh[LABELS]).astype(np.int64)
-    touching = Valleys()
-    ways: dict[str, Callable[[Image, Image], Any]] = {
-        "cubic": lambda low, truth: finer(low, truth, model),
-        NETWORK: lambda low, truth: restored(low, model),
-        CLEAN: lambda low, truth: truth,
-    }
-    ways |= deconvolutions(model)
-    say("\nParted along valleys, settings chosen by ERROR on another field; below a threshold alone (Supp. Fig. 15).")
-    say(f"The paper's ERROR: network 0.0021, bicubic 0.017\n\n{HEAD}")
-    curves = {}
-    for method, make in ways.items():
-        images = [
-            kept(f"drosophila/{method}-{n}", partial(fitting, make, low, truth))
-            for n, (low, truth) in enumerate(zip(lows, truths, strict=True))
-        ]
-        another = kept(f"drosophila/{method}-fresh", partial(fitting, make, fresh[INPUT], fresh[TRUTH]))
-        part = np.s_[:, : another.shape[1] // 3]
-        settings = chosen(touching, BLOBS, [(another[part], fresh_labels[part])], by="error")
-        say(row(method, labels, [touching(image, **settings) for image in images], settings))
-        curves[method] = np.mean([curve(*pair, above) for pair in zip(images, labels, strict=True)], axis=0)
-    best_of_curves("threshold alone", curves, say)
-    panels = [
-        ("drosophila", "threshold, part of the range", score, fractions(THRESHOLDS),
-         {method: found[position] for method, found in curves.items()})
-        for position, score in enumerate(("SEG", "ERROR"))
-    ]  # fmt: skip
-    picture(given.pictures / "segmentation-drosophila.png", panels, 2)
+    """Isotropic restoration (Supp. Figs. 15, 16)."""
+    model, stand = networks("drosophila", given, say), standin("drosophila")
+    shape = (101, 96, 96)
+    choosing = fields("drosophila", (101, 64, 64), given.choose, 2)
+    testing = fields("drosophila", shape, given.test, 3)
+    trial = Trial("drosophila", choosing, testing, Valleys(), BLOBS, "error", kept)
+    ways: dict[str, Make] = {}
+    psf = stand.optics.on(stand.voxel_size)
+    say(f"\nParted along valleys. {trial.told(given)}")
+    say("Richardson-Lucy: iterations by NRMSE on the first field to choose on (the tests see none of their truth).")
+    for method in deconvolutions(psf, stand.subsample, background=stand.camera.offset):
+        settings = tune.find(method, finer(choosing[0][INPUT], choosing[0][TRUTH]), choosing[0][TRUTH])
+        say(f"  {method.title}: {settings[0]}")
+        ways[method.title] = lambda low, truth, method=method, settings=settings: tune.apply(
+            method, finer(low, truth), settings
+        )
+    ways |= {NETWORK: lambda low, truth: as_deep(restored(low, model), truth), CLEAN: lambda low, truth: truth}
+    say("The paper, on real embryos: ERROR 0.0021 for the network, 0.017 for bicubic interpolation.\n")
+    reached = trial.run(INPUT, ways, say)
+    labels = [numbers(one[LABELS]) for one in testing]
+    curves = against_thresholds({method: one.images for method, one in reached.items()}, labels)
+    best_of(curves, say)
+    names = {CUBIC: CUBIC, "Richardson-Lucy": "Richardson-Lucy", NETWORK: "network", CLEAN: "true image"}
+    pictures = shown(reached, names, labels[0], section=labels[0].shape[1] // 2, upright=True)
+    showing.save(given.pictures / "segmentation-drosophila.png", pictures, sheet("drosophila", curves), 2, COLOURS)
 
 
-def finer(low: Image, truth: Image, model: Ensemble) -> Image:
-    return resampled(low, {"Z": standin("drosophila").subsample}, {"Z": truth.size("Z")})
+def finer(low: Image, truth: Image) -> Image:
+    return resampled(low, {"Z": standin("drosophila").subsample}, {"Z": truth.size("Z")}).in_memory()
 
 
-def fitting(make: Callable[[Image, Image], Any], low: Image, truth: Image) -> Array:
+def as_deep(image: Array, truth: Image) -> Array:
     """As many planes as the truth has: restoring rounds up to the last plane that was taken."""
-    image = np.asarray(make(low, truth))
     planes = truth.size("Z")
     return np.pad(image, ((0, max(planes - len(image), 0)), (0, 0), (0, 0)), mode="edge")[:planes]
-
-
-def deconvolutions(model: Ensemble) -> dict[str, Callable[[Image, Image], Any]]:
-    """Classical restoration of anisotropy, as far as this version has it."""
-    try:
-        from veriscope.classical import deconvolve  # type: ignore[attr-defined]
-    except ImportError:
-        return {}
-    psf = standin("drosophila").optics.psf
-    return {
-        method.title: lambda low, truth, method=method: method.run(finer(low, truth, model), psf=psf)
-        for method in getattr(deconvolve, "METHODS", ())
-        if method.task == "isotropic"
-    }
 
 
 # -- flywing: cells of a surface --------------------------------------------------------------------
@@ -359,167 +294,112 @@ def deconvolutions(model: Ensemble) -> dict[str, Callable[[Image, Image], Any]]:
 
 def flywing(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     """Cells in projections, at three levels of light (Supp. Fig. 10 shows these projections)."""
-    folder, model = made("flywing", given, say)
-    truths, labels = read(folder, TRUTH), labelled(folder)
-    fresh = [field("flywing", TESTING, FRESH + n, given.seed, "small").images for n in range(3)]
-    fresh_labels = [np.asarray(images[LABELS]).astype(np.int64) for images in fresh]
-    say("\nA watershed of the membranes, smoothing and depth chosen on three other fields.\n")
-    for number, condition in enumerate(standin("flywing").conditions):
-        lows = read(folder, condition)
-        say(f"{condition}, light 1/{1 / standin('flywing').levels[number]:.0f}\n{HEAD}")
-        for method, make in projections(model, condition == "condition_3", given.projections).items():
-            key = f"flywing/{condition}-{method}"
-            images = [
-                kept(f"{key}-{n}", partial(make, low, truth))
-                for n, (low, truth) in enumerate(zip(lows, truths, strict=True))
-            ]
-            others = [
-                kept(f"{key}-fresh-{n}", partial(make, other[condition], other[TRUTH])) for n, other in enumerate(fresh)
-            ]
-            settings = chosen(net, CELLS, zip(others, fresh_labels, strict=True))
-            say(row(method, labels, [net(image, **settings) for image in images], settings))
-
-
-def projections(model: Ensemble, clean: bool, names: Sequence[str]) -> dict[str, Callable[[Image, Image], Any]]:
-    """The classical projections of these names, raw and denoised at its best; the network; the clean truth."""
-    found: dict[str, Callable[[Image, Image], Any]] = {}
-    for method in (one for one in project.METHODS if one.name in names):
-        found[method.title] = lambda low, truth, method=method: method.run(np.asarray(low))
-        found[f"{method.title} + {NLM}"] = lambda low, truth, method=method: (
-            best_non_local_means(method.run(np.asarray(low)), np.asarray(truth)).image
+    model, stand = networks("flywing", given, say), standin("flywing")
+    shape = (50, 192, 192)
+    choosing, testing = fields("flywing", shape, given.choose, 2), fields("flywing", shape, given.test, 5)
+    trial = Trial("flywing", choosing, testing, net, CELLS, "seg", kept)
+    say(f"\nA watershed of the membranes. {trial.told(given)}")
+    first: dict[str, Reached] = {}
+    by_light: dict[str, list[list[float]]] = {}
+    for condition, level in zip(stand.conditions, stand.levels, strict=True):
+        say(f"\n{condition}, light 1/{1 / level:.0f}")
+        reached = trial.run(condition, projections(model, clean=condition == stand.conditions[-1]), say)
+        first = first or reached
+        for method, one in reached.items():
+            by_light.setdefault(method, []).append([_mean(one.scores, score) for score in ("seg", "error")])
+    every = {method: np.array(line * (3 if len(line) == 1 else 1)) for method, line in by_light.items()}
+    lines = [
+        showing.Lines(
+            f"mean of {len(testing)} fields", "light, parts of full light", title, np.array(stand.levels),
+            {method: line[:, k] for method, line in every.items()},
         )
+        for k, title in enumerate(("SEG, higher is better", "ERROR, lower is better"))
+    ]  # fmt: skip
+    light = f"light 1/{1 / stand.levels[0]:.0f}"
+    titles = {name: f"{name}, {light}" for name in ("maximum", f"PreMosa, {NLM}", NETWORK)}
+    pictures = shown(first, titles, numbers(testing[0][LABELS]))
+    showing.save(given.pictures / "segmentation-flywing.png", pictures, lines, 2, COLOURS)
+
+
+def _mean(reached: Sequence[Scores], score: str) -> float:
+    return float(np.mean([getattr(one, score) for one in reached]))
+
+
+def projections(model: Ensemble, clean: bool) -> dict[str, Make]:
+    """Classical projections, raw and denoised as well as can be; the network; the clean truth."""
+    found: dict[str, Make] = {}
+    for words in ("max", "max+nlm", "premosa", "premosa+nlm"):
+        method = classical.from_words(words, "project")
+        found[method.title] = lambda low, truth, method=method: tune.best(method, low, truth).image
     found[NETWORK] = lambda low, truth: restored(low, model)
     return found | ({CLEAN: lambda low, truth: truth} if clean else {})
 
 
 # -- a movie of the wing, bleaching -----------------------------------------------------------------
 
-FRAMES, BLEACH, PHOTONS = 20, 8.0, 30.0  # 30 photons: condition_3; 12, condition_1, are left after 7 frames
+FRAMES, SHAPE, BLEACH, PHOTONS = (
+    20,
+    (50, 144, 144),
+    8.0,
+    30.0,
+)  # 30 photons: condition_3; 12, condition_1, are left after 7 frames
 
 
 def over_time(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     """Cells over time as the light bleaches, and followed by their overlap (Supp. Fig. 11)."""
-    _, model = made("flywing", given, say)
+    model = networks("flywing", given, say)
     wing = WingMovie(frames=FRAMES, photons=PHOTONS, bleach=BLEACH)
-    taken = movie(wing, seed=given.seed).images
-    other = movie(wing, seed=given.seed + FRESH).images
-    labels = np.asarray(taken[LABELS]).astype(np.int64)
     chosen_on = (0, FRAMES // 2, FRAMES - 1)
+    choosing = [frames_of(movie(wing, SHAPE, given.choose).images)[t] for t in chosen_on]
+    testing = frames_of(movie(wing, SHAPE, given.test).images)
+    trial = Trial("movie", choosing, testing, net, CELLS, "seg", kept)
     say(
         f"\n{FRAMES} frames; {PHOTONS:g} photons where a membrane is bright, {PHOTONS * wing.light(FRAMES - 1):.1f} in "
         f"the last frame (the networks were trained with 12 to 30)."
     )
-    say(f"A watershed as above; one setting for the whole movie, chosen on frames {chosen_on} of another movie.")
-    say("Followed by overlap: mutual best, more than half of the smaller.\n")
-    truth = followed(labels, track(labels))
-    say(f"  {'true outlines, tracked':28} {'':17} {truth}")
-    say(f"{'':30} {'SEG':>6} {'first':>6} {'last':>6}")
-    seg_of, still, recall = {}, {}, {}
-    for method, make in projections(model, True, given.projections).items():
-        images = [kept(f"movie/{method}-{t}", partial(frame_of, make, taken, t)) for t in range(FRAMES)]
-        others = [kept(f"movie/{method}-fresh-{t}", partial(frame_of, make, other, t)) for t in chosen_on]
-        others_labels = [np.asarray(other[LABELS])[t].astype(np.int64) for t in chosen_on]
-        settings = chosen(net, CELLS, zip(others, others_labels, strict=True))
-        found = np.stack([net(image, **settings) for image in images])
-        segs = np.array([scores(a, b).seg for a, b in zip(labels, found, strict=True)])
-        tracked = followed(labels, track(found))
-        say(f"  {method:28} {segs.mean():6.3f} {segs[0]:6.3f} {segs[-1]:6.3f}   {tracked}")
-        name = {"maximum": INPUT, f"maximum + {NLM}": NLM}.get(method, method)
-        seg_of[name], still[name], recall[name] = segs, np.array(tracked.still), np.array(tracked.recall_of_step)
+    say(f"A watershed of the membranes, one setting for the whole movie. {trial.told(given)}")
+    say(f"The fields are frames: those to choose on are {chosen_on} of one movie, those tested all of another.\n")
+    reached = trial.run(INPUT, projections(model, clean=True), say)
+    labels = np.stack([numbers(one[LABELS]) for one in testing])
+    say("\nFollowed by overlap: mutual best, more than half of the smaller.\n")
+    say(f"{'':30} SEG first    last")
+    say(f"  {'true outlines, tracked':28} {'':16}  {followed(labels, track(labels))}")
+    lines: dict[str, dict[str, Array]] = {"seg": {}, "recall": {}, "still": {}}
+    for method, one in reached.items():
+        tracked, segs = followed(labels, track(np.stack(one.found))), np.array([s.seg for s in one.scores])
+        say(f"  {method:28}    {segs[0]:6.3f}  {segs[-1]:6.3f}  {tracked}")
+        for name, line in zip(lines, (segs, tracked.recall_of_step, tracked.still), strict=True):
+            lines[name][method] = np.array(line)
     x = np.arange(FRAMES)
     panels = [
-        ("cells found", "frame", "SEG", x, seg_of),
-        ("links found", "from frame", "recall", x[:-1], recall),
-        ("cells of frame 0 still followed", "frame", "share of those in sight", x, still),
+        showing.Lines("cells found", "frame", "SEG", x, lines["seg"]),
+        showing.Lines("cells linked to the next frame", "frame", "share of true links", x[:-1], lines["recall"]),
+        showing.Lines("cells of frame 0 still followed", "frame", "share of those in sight", x, lines["still"]),
     ]
-    picture(given.pictures / "segmentation-movie.png", panels, 3)
+    names = ("maximum", f"PreMosa, {NLM}", NETWORK)
+    pictures = [
+        showing.Found(f"{name}, last frame", reached[name].images[-1], labels[-1], reached[name].found[-1])
+        for name in names
+    ]
+    showing.save(given.pictures / "segmentation-movie.png", pictures, panels, 3, COLOURS)
 
 
-def frame_of(make: Callable[[Image, Image], Any], images: Mapping[str, Image], t: int) -> Any:
-    """One frame by itself: percentiles and settings of its own, as the light changes."""
-    low = Image(np.asarray(images[INPUT])[t], "ZYX", images[INPUT].voxel_size)
-    return make(low, Image(np.asarray(images[TRUTH])[t], "YX", images[TRUTH].voxel_size))
+def frames_of(images: Mapping[str, Image]) -> Fields:
+    """Each frame by itself: percentiles and tuning of its own, as the light changes."""
+    kinds = {INPUT: "ZYX", TRUTH: "YX", LABELS: "YX"}
+    arrays = {kind: np.asarray(images[kind]) for kind in kinds}
+    return [
+        {kind: Image(arrays[kind][t], axes, images[kind].voxel_size) for kind, axes in kinds.items()}
+        for t in range(len(arrays[INPUT]))
+    ]
 
 
 # -- real nuclei ------------------------------------------------------------------------------------
 
-LEVELS = (5.0, 15.0, 50.0)  # photons where the image is brightest
-GAP = 32  # pixels between what is trained on and what is tested
-
 
 def real(given: argparse.Namespace, kept: Kept, say: Say) -> None:
     """Real nuclei with masks, in simulated low light: trained on one half of the image, tested on the other."""
-    folder = given.data / "seg_stardist"
-    image, mask = (np.asarray(vs.read_image(folder / f"{name}2d.tif", axes="YX")) for name in ("img", "mask"))
-    middle, length = image.shape[1] // 2, image.shape[0]
-    left, right = np.s_[:, : middle - GAP // 2], np.s_[:, middle + GAP // 2 :]
-    high, test = Image(image[left].astype(np.float32), "YX"), Image(image[right].astype(np.float32), "YX")
-    choosing, testing = (np.asarray(mask)[part].astype(np.int64) for part in (left, right))
-    say(
-        f"\nimg2d of {image.shape}: trained on {high.shape} to the left, of which a quarter decides which weights are "
-        f"kept, tested on {test.shape} to the right, {GAP} pixels apart.\nSettings are chosen on the left, with noise "
-        f"that no network has seen. {len(np.unique(testing)) - 1} nuclei to the right.\n"
-    )
-    begin = time.monotonic()
-    model = trained_on(high, length, given)
-    say(f"one network for all levels, {time.monotonic() - begin:.0f} s of training\n")
-    rows: dict[str, dict[str, list[float]]] = {"seg": {}, "average_precision": {}}
-    touching = Valleys()
-    for photons in LEVELS:
-        low, another = (low_light(one, photons, given.seed + 100 + n) for n, one in enumerate((test, high)))
-        ways = {
-            INPUT: lambda low, truth: low,
-            "Gaussian": smoothed,
-            NLM: denoised,
-            NETWORK: lambda low, truth: restored(low, model),
-            CLEAN: lambda low, truth: truth,
-        }
-        say(f"{photons:g} photons\n{HEAD}   NRMSE")
-        for method, make in ways.items():
-            if method == CLEAN and photons != LEVELS[-1]:
-                continue
-            there, here = np.asarray(make(another, high)), np.asarray(make(low, test))
-            settings = chosen(touching, NUCLEI, [(there, choosing)], by="error")
-            found = touching(here, **settings)
-            nrmse = quality(np.asarray(test), here).nrmse
-            told = row(method, [testing], [found], settings)
-            say(f"{told[:52]}   {nrmse:.4f}{told[52:]}")
-            for score, lines in rows.items():
-                lines.setdefault(method, []).append(getattr(scores(testing, found), score))
-    panels = [
-        ("real nuclei", "photons where it is brightest", title, np.array(LEVELS), {
-            method: np.array(line if len(line) > 1 else line * len(LEVELS)) for method, line in rows[score].items()
-        })
-        for score, title in (("seg", "SEG"), ("average_precision", "AP"))
-    ]  # fmt: skip
-    picture(given.pictures / "segmentation-real.png", panels, 2)
-
-
-def trained_on(high: Image, length: int, given: argparse.Namespace) -> Ensemble:
-    """A network for `high` at all levels of light, from eight draws of noise at each; the last quarter checks."""
-    pixels = np.asarray(high)
-    cut = 3 * length // 4
-    parts = (pixels[: cut - GAP // 2], pixels[cut + GAP // 2 :])
-    learned, checked = (
-        Pairs([
-            Pair(low_light(truth, photons, given.seed + 1 + draw), truth, f"{photons:g}-{draw}")
-            for photons in LEVELS for draw in range(draws)
-        ])
-        for truth, draws in zip((Image(part, "YX") for part in parts), (8, 2), strict=True)
-    )  # fmt: skip
-    recipe = Recipe(axes="YX", patch=(64, 64))
-    how: dict[str, Any] = {
-        "shape": recipe.patch, "per_image": 16, "seed": given.seed, "foreground": None, "normalize": "matched"
-    }  # fmt: skip
-    patches, check = vs.cut_patches(learned, **how), vs.cut_patches(checked, **how)
-    how = {"members": 1, "minutes": given.real_minutes, "seed": given.seed}
-    return vs.train(recipe, patches, check, **how, progress=False)
-
-
-def smoothed(low: Image, truth: Image) -> Array:
-    """A Gaussian, tuned on the test image as non-local means is."""
-    tried = [gaussian_filter(np.asarray(low, np.float32), sigma) for sigma in np.geomspace(0.5, 6, 15)]
-    return min(tried, key=lambda image: quality(np.asarray(truth), image).nrmse)
+    real_nuclei.part(given, denoised, restored, COLOURS, say)
 
 
 # -- all of it --------------------------------------------------------------------------------------
@@ -533,13 +413,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="real images")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=8, help="of training for each experiment that is missing")
-    parser.add_argument("--real-minutes", type=float, default=3, help="of training for the real nuclei")
-    parser.add_argument(
-        "--projections", nargs="+", default=["max", "premosa"], help="classical ones, as far as this version has them"
-    )
+    parser.add_argument("--real-epochs", type=int, default=20, help="of training for the real nuclei")
     parser.add_argument("--keep", type=Path, help="folder for restored images, which are used again")
     parser.add_argument("--pictures", type=Path, default=RESULTS)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--choose", type=int, default=7, help="seed of the fields on which settings are chosen")
+    parser.add_argument("--test", type=int, default=8, help="seed of the fields that are scored")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/segmentation-PART.txt")
     given = parser.parse_args()
     for name in given.only:
