@@ -133,7 +133,7 @@ def isotropies(pairs: Pairs, kept: Path) -> str:
     """Phi (SI 2.4) of the truth and of what every method made, means over images."""
     rows = {"truth": [isotropy(pair.high) for pair in pairs], "input, interpolated": [isotropy(p.low) for p in pairs]}
     for folder in sorted(path for path in kept.iterdir() if path.is_dir()):
-        rows[folder.name] = [isotropy(vs.read_image(file)) for file in sorted(folder.glob("*.ome.tif"))]
+        rows[folder.name] = [isotropy(vs.read_image(file)) for file in sorted(folder.rglob("*.ome.tif"))]
     lines = [f"\n{'isotropy Phi':24}     xz     yz"]
     for what, found in rows.items():
         xz, yz = np.mean([(one.xz, one.yz) for one in found], axis=0)
