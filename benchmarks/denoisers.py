@@ -2,9 +2,10 @@
 
     python benchmarks/denoisers.py [--quick]
 
-Prints, for a plane and a stack: million pixels per second with the usual settings, how many times as long as the Gaussian
-low-pass that is, and the NRMSE after tuning, without and with the Anscombe transform. BM3D and BM4D are slow: they get a corner of the images and are not tuned; without the
-extra `nonfree` they are left out. --quick leaves the tuning out.
+Prints, for a plane and a stack: million pixels per second with the usual settings, how many times as long as the
+Gaussian low-pass that is, and the NRMSE after tuning, without and with the Anscombe transform. BM3D and BM4D are slow:
+they get a corner of the images and are not tuned; without the extra `nonfree` they are left out. --quick leaves the
+tuning out.
 """
 
 from __future__ import annotations

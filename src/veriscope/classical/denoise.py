@@ -284,7 +284,7 @@ TOTAL_VARIATION = Method(
     climbs="weight",
     source="Chambolle 2004",
     library="scikit-image",
-    speed=(4.0, 5.0),
+    speed=(10.0, 8.0),
 )
 BM3D = Method(
     "bm3d",
@@ -300,7 +300,7 @@ BM3D = Method(
     licence=NON_COMMERCIAL,
     extra="nonfree",
     module="bm3d",
-    speed=(0.02, 0.02),
+    speed=(0.02, 0.01),
 )
 BM4D = Method(
     "bm4d",
