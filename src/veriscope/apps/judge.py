@@ -77,7 +77,9 @@ def judge(
     tile_shape = words.sizes("--tile", tile)
     way = words.way_to_normalize(normalize)
     if report is not None:
-        _check_report(report, overwrite)
+        from veriscope.judging.placing import check_target
+
+        check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
         _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 
@@ -144,15 +146,6 @@ def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:
         for row in judged.only(pairs.names).overall
     ]
     console.table("Mean of each condition", ["condition", "method", "NRMSE", "PSNR", "SSIM"], rows)
-
-
-def _check_report(report: Path, overwrite: bool) -> None:
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"--report {report} is written as a page. Give it a name such as report.html.")
-    if report.exists() and not overwrite:
-        raise OutputError(f"{report} exists already. Choose another --report, or replace it with --overwrite.")
-    if not report.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {report.absolute().parent} for the report. Make it, or choose another.")
 
 
 def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:

@@ -39,7 +39,8 @@ def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False,
     """Raise OutputError where a file, which the user named with `option`, cannot be written: known before long work."""
     given, other = f"{option} {target}".strip(), option or "name"
     if target.suffix.lower() not in suffixes:
-        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name with this suffix.")
+        such = f"{option.lstrip('-') or 'result'}{suffixes[0]}"
+        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name such as {such}.")
     if target.is_dir() or (target.exists() and not overwrite):
         raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
     if not target.absolute().parent.is_dir():

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,7 +93,7 @@ class Run:
         piece = cropped(self.work.pairs[0].low, WARM).in_memory()
         for one in self.work.planned:
             self.report(f"warming up: {one.method.title}")
-            _attempt(lambda method=one.method: tuning.apply(method, piece, tuning.usual(method, piece)))  # type: ignore[misc]
+            _attempt(partial(_usually, one.method, piece))
         if self.work.model is not None:
             self.report(f"warming up: {RESTORATION}")
             _attempt(lambda: self.restore(piece))
@@ -105,7 +106,7 @@ class Run:
         for one in self.work.planned:
             self.report(f"tuning: {one.method.title}")
             low, truth = cropped(other.low, one.side), cropped(_truth(other, self.work.task), one.side)
-            found, problem = _attempt(lambda m=one.method, a=low, b=truth: tuning.find(m, a.in_memory(), b.in_memory()))  # type: ignore[misc]
+            found, problem = _attempt(partial(_found, one.method, low, truth))
             self.elsewhere[one.method.name] = found
             if problem:
                 self.say(f"{one.method.title} could not be tuned on {other.name}: {problem}")
@@ -257,6 +258,14 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
         return work(), ""
     except Exception as problem:
         return None, str(problem) or type(problem).__name__
+
+
+def _usually(method: Method, low: Image) -> Any:
+    return tuning.apply(method, low, tuning.usual(method, low))
+
+
+def _found(method: Method, low: Image, truth: Image) -> tuple[tuning.Settings, ...]:
+    return tuning.find(method, low.in_memory(), truth.in_memory())
 
 
 def _truth(pair: Pair, task: Task) -> Image:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -91,8 +91,7 @@ def track(labels: Labels) -> Labels:
         tracked[at] = _renamed(after, table.found_labels, tracks)
     small = tracked.astype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
     given: Any = labels
-    result: Any = small if order is None else given.with_array(axes_of.move(small, order, given.axes))
-    return result  # type: ignore[no-any-return]
+    return cast("Labels", small if order is None else given.with_array(axes_of.move(small, order, given.axes)))
 
 
 def links(table: Overlaps) -> NDArray[np.bool_]:
