@@ -24,7 +24,17 @@ FLOORS = [
     ["images"],
     [GROUND],
 ]
-GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors"}
+GROUND_MODULES = {
+    "axes",
+    "tiling",
+    "laplace",
+    "calibration",
+    "calibrated",
+    "expected",
+    "familiarity",
+    "normalize",
+    "errors",
+}
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
 
 

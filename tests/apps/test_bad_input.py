@@ -239,7 +239,6 @@ CASES = [
     case("unknown way to normalise", RESTORE + "--normalize twice", "twice"),
     case("certainty", RESTORE + "--interval 1", "--interval 1"),
     case("interval below zero", RESTORE + "--interval -0.2", "--interval -0.2"),
-    case("calibration that was not measured", RESTORE + "--calibrated", "was not calibrated"),
     case("chance within no distance", RESTORE + "--probability 0", "--probability 0"),
     case("tile of zero", RESTORE + "--tile 0", "--tile 0"),
     case("negative tile", RESTORE + "--tile -64", "--tile -64"),

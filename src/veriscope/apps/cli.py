@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from veriscope.apps import (
+    calibrate,
     compare,
     console,
     cross,
@@ -87,6 +88,7 @@ COMMANDS = (
     train.train,
     restore.restore,
     judge.judge,
+    calibrate.calibrate,
     compare.compare,
     cross.cross,
     project.project,

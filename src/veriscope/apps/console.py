@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import typer
 
     from veriscope.familiarity import Verdict
+    from veriscope.restoring.settling import Trust
 
 STOPPED_BY_USER = 130
 CANNOT = 2
@@ -52,9 +53,24 @@ def show(text: str = "", style: str = "") -> None:
     out.print(Text(text, style=style), soft_wrap=True)
 
 
+def trust(found: Trust) -> None:
+    """What is known of a restoration without ground truth: the error to expect, the verdict, and odd time points."""
+    if found.expected is not None:
+        show(f"  {found.expected}")
+    if found.verdict is not None:
+        verdict(found.verdict)
+    else:
+        show("  Whether it is like the training images is not known: this model does not know what those looked like.")
+    odd = [place for place, one in found.frames.items() if one.verdict is not None and one.verdict.level]
+    if odd:
+        named = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+        note(f"{len(odd)} of {len(found.frames)} frames are unlike the training images: {', '.join(named[:5])}{more}.")
+
+
 def verdict(found: Verdict) -> None:
     """Whether an image is like those of training: a line of the result, and what gives cause for concern as notes."""
-    show(f"  {found.told}", ("", "yellow", "bold red")[found.level])
+    show(f"  {found.summary}", ("", "yellow", "bold red")[found.level])
     for warning in found.warnings:
         note(warning)
 

@@ -27,8 +27,8 @@ VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
 PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
 READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
-CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the training
-JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
+JUDGED = slice(64, 192)  # along Y
+ASIDE = (slice(0, 56), slice(200, 256))  # along Y: beside what is judged, to check the training and to calibrate
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
@@ -122,11 +122,11 @@ def _nuclei(seed: int) -> Task:
     for photons in PHOTONS:
         name = f"{photons:g} photons"
         low = low_light(truth, photons, seed, READ_NOISE)
-        z, y, x = JUDGED
+        right = slice(BORDER, None)
         for part, where in (
-            ("training", {"Y": slice(0, CHECKED), "X": slice(0, BORDER)}),
-            ("checking", {"Y": slice(CHECKED, None), "X": slice(0, BORDER)}),
-            ("tests", {"Z": z, "Y": y, "X": x}),
+            ("training", {"X": slice(0, BORDER)}),
+            *(("checking", {"Y": strip, "X": right}) for strip in ASIDE),
+            ("tests", {"Y": JUDGED, "X": right}),
         ):
             parts[part].append(Pair(low.region(**where), truth.region(**where), name))
     told = {
@@ -134,7 +134,8 @@ def _nuclei(seed: int) -> Task:
         "low light": f"{', '.join(f'{photons:g}' for photons in PHOTONS)} photons at the brightest voxels, "
         f"read noise {READ_NOISE:g}",
         "learnt from": f"X < {BORDER}",
-        "judged on": f"X >= {BORDER}, never seen in training",
+        "judged on": f"X >= {BORDER}, Y {JUDGED.start} to {JUDGED.stop}, never seen in training",
+        "kept aside": f"X >= {BORDER} above and below it, to check the training and to calibrate",
     }
     return Task(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), told)
 

@@ -51,10 +51,11 @@ def judge(
     calibrated: Annotated[
         bool,
         typer.Option(
-            "--calibrated",
-            help="Correct the predicted scales by the factor measured after training.",
+            "--calibrated/--raw",
+            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
+            "the networks predict them.",
         ),
-    ] = False,
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report and the movie if they exist.")
     ] = False,

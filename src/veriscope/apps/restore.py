@@ -122,11 +122,12 @@ def restore(
     calibrated: Annotated[
         bool,
         typer.Option(
-            "--calibrated",
-            help="Correct the predicted scales by the factor measured after training.",
+            "--calibrated/--raw",
+            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
+            "the networks predict them.",
             rich_help_panel=MORE,
         ),
-    ] = False,
+    ] = True,
     tile: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
@@ -261,8 +262,7 @@ def _restore_all(
             console.fail(f"{job.source}: {problem}")
             continue
         console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
-        if report.verdict is not None:
-            console.verdict(report.verdict)
+        console.trust(report.trust)
         for output in report.outputs:
             if output.clipped:
                 console.note(

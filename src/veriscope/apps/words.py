@@ -122,12 +122,13 @@ def size(count: float) -> str:
 
 
 def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
-    """How far the predicted scales were off on the images kept aside, for people; nothing where that is not known."""
-    found = facts.get("calibration")
-    if not isinstance(found, Mapping):
+    """How often predictions came true on the images kept aside, for people; nothing where that is not known."""
+    if "calibration" not in facts:
         return {}
-    factors = found["scale_factor"]
-    rows = {"right scales": f"{', '.join(f'{factor:.2f}' for factor in factors)} times the predicted (--calibrated)"}
+    found = facts["calibration"]
+    if not isinstance(found, Mapping) or "levels" not in found:
+        return {"measured": "no: too few pixels were kept aside, so predictions stay as the networks make them"}
+    rows = {"measured": f"on {found['pixels']:,} pixels of {found['images']} images"}
     for eps, (before, after) in found["ece"].items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
     return rows

@@ -19,14 +19,15 @@ from veriscope.errors import AxesError, DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
 from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
+from veriscope.patches.fields import FIXED_PERCENTILES, Field
 from veriscope.patches.matching import matched
+from veriscope.tiling import Span
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
 
 LOW_PERCENTILES = (1.0, 3.0)  # SI 2.2: training draws the percentile that becomes 0 in this range, ...
 HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this;
-FIXED_PERCENTILES = (2.0, 99.8)  # checking and restoring use these two.
 FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
@@ -336,6 +337,34 @@ class Patches:
         for number, one in enumerate(drawn):
             self._cut_into(one, low[number], high[number])
         return low, high
+
+    def fields(self) -> list[Field]:
+        """Every frame of every pair as a whole, normalised by the percentiles that restoring uses."""
+        return [self._field(pair, frame) for pair, frame in self._frames]
+
+    def stack(self) -> Image:
+        """The planes of the first pair's truth as a stack, Z C Y X: what low was made from."""
+        high = self._sources[0].high
+        return Image(high.moved("STCYX").read(slice(None), 0), "ZCYX", name=high.name)
+
+    def _field(self, pair: int, frame: int) -> Field:
+        source = self._sources[pair]
+        percentiles = FIXED_PERCENTILES if isinstance(self.choices.normalize, str) else None
+        whole = (slice(0, self.depth),) if self.depth else ()
+
+        def normalized(number: int, span: Span) -> Array:
+            image, table = ((source.low, source.low_table), (source.high, source.high_table))[number]
+            crop = self._read(image, (pair, number), frame, (*whole, *span) if number == 0 else span)
+            out = np.empty(crop.shape, np.float32)
+            _normalized_into(out, crop, *self._range(number, table, percentiles))
+            return out
+
+        alike = isinstance(self.choices.normalize, str) and self.choices.normalize != "shared"
+
+        def read(span: Span) -> tuple[Array, Array]:
+            return normalized(0, span), normalized(1, span)
+
+        return Field(source.high.shape[3:], read, self.depth or 1, alike)
 
     # Tell
 

@@ -187,7 +187,7 @@ def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: 
         method = {RESTORATION: NETWORK, judged.methods[0]: INPUT}.get(row.method, row.method)
         ece = None
         if method == NETWORK and judged.trust is not None:
-            ece = next(one.ece for one in judged.trust.reliability[len(model)] if one.eps == ECE_WITHIN)
+            ece = next(one.ece for one in judged.trust.best.reliability[len(model)] if one.eps == ECE_WITHIN)
         found.append(Line(condition, method, row.nrmse, row.ssim, phi.get(method), ece=ece))
     return found
 

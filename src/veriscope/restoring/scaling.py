@@ -87,23 +87,6 @@ def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]
         return None
 
 
-def scale_factors(ensemble: Ensemble, calibrated: bool) -> tuple[float, ...] | None:
-    """What the predicted scales of each channel are multiplied by: measured after training, None unless `calibrated`.
-
-    Raises ModelError when the model does not know it.
-    """
-    if not calibrated:
-        return None
-    stored = ensemble.facts.get("calibration")
-    factors = stored.get("scale_factor") if isinstance(stored, Mapping) else None
-    if not isinstance(factors, list) or len(factors) != ensemble.recipe.channels_out:
-        raise ModelError(
-            "This model was not calibrated: it predicts no scales, or its training did not come to an end. "
-            "Restore without calibration, or finish the training."
-        )
-    return tuple(float(factor) for factor in factors)
-
-
 def to_units(normalization: Normalization, block: NDArray[Any]) -> NDArray[np.float32]:
     """A block (C, ...) in the network's units. Raises DataError for NaN and infinite values."""
     if block.dtype.kind == "f":
