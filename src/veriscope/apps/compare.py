@@ -198,9 +198,9 @@ def _psf(text: str, pair: Pair) -> Any:
     """The PSF on the voxels of the images."""
     from veriscope.simulate.psf import from_words
 
-    if pair.high.voxel_size is None:
+    if pair.high.full_voxel_size is None:
         raise VeriscopeError(f"--psf {text} needs the voxel size of the images, which is unknown. Write it into them.")
-    return from_words(text, pair.high.voxel_size)
+    return from_words(text, pair.high.full_voxel_size)
 
 
 def _show_plan(work: Work) -> None:

@@ -80,7 +80,7 @@ def project(
 
     from veriscope.images.reading import list_images, read_image
 
-    sources = list(dict.fromkeys(path for given in inputs for path in list_images(given)))
+    sources = list_images(*inputs)
     jobs = files.plan_outputs(sources, out, form, ["height"] if height else [], overwrite)
     if dry_run:
         rows = []
@@ -158,7 +158,8 @@ def _write(
                 if kind not in writers:
                     shape = [times if letter == "T" else picture.size(letter) for letter in picture.axes]
                     facts = (shape, picture.dtype, picture.axes, picture.voxel_size, picture.time_step, overwrite)
-                    writers[kind] = open_files.enter_context(open_writer(job.outputs[kind], *facts))
+                    made = open_writer(job.outputs[kind], *facts, carried=picture.carried)
+                    writers[kind] = open_files.enter_context(made)
                 where = [span if letter == "T" else slice(None) for letter in picture.axes]
                 writers[kind].write(where, picture.array)
             progress(time + 1, times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -101,7 +102,6 @@ def resolution(
 
 
 def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Image:
-    from veriscope.images.image import Image
     from veriscope.images.reading import read_image
 
     image = read_image(path, axes=axes)
@@ -112,7 +112,7 @@ def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Imag
             f"--voxel-size {','.join(f'{size:g}' for size in sizes)} has {len(sizes)} numbers, but {path} has the axes "
             f"{image.spatial_axes}. Give one for each of these."
         )
-    return Image(image.array, image.axes, sizes, image.time_step, image.name)
+    return replace(image, voxel_size=sizes)
 
 
 def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool, drawn: bool) -> Any:

@@ -157,7 +157,7 @@ def restore(
 
     from veriscope.images.reading import list_images
 
-    sources = [path for given in inputs for path in list_images(given)]
+    sources = list_images(*inputs)
     extras: dict[str, tuple[list[str], Any]] = {  # by option: names of the files, and what the option says
         "scale": (["scale"], scale),
         "interval": (["lower", "upper"], interval),
@@ -169,7 +169,7 @@ def restore(
     }
     extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
     beside = [name for names, _ in extras.values() for name in names]
-    jobs = files.plan_outputs(list(dict.fromkeys(sources)), out, form, beside, overwrite)
+    jobs = files.plan_outputs(sources, out, form, beside, overwrite)
 
     from veriscope.networks.folder import load
 

@@ -169,7 +169,7 @@ def segment(
 
     from veriscope.images.reading import list_images
 
-    sources = list(dict.fromkeys(path for given in inputs for path in list_images(given)))
+    sources = list_images(*inputs)
     targets = {}
     if out is not None:
         jobs = files.plan_outputs(sources, out, form, ["jaccard"] if jaccard else [], overwrite)

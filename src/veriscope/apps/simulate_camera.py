@@ -177,7 +177,7 @@ def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) 
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
     with open_writer(
         job.mean, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        name=image.name, uuid=str(mark),
+        name=image.name, uuid=str(mark), carried=image.carried,
     ) as writer:  # fmt: skip
         writer.write([slice(None)] * image.ndim, pixels)
         writer.complete()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from veriscope import laplace
 from veriscope.errors import DataError, ModelError
 from veriscope.familiarity import Verdict
+from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.image import Image
 from veriscope.restoring.heights import height_and_spread
 from veriscope.restoring.ondemand import Computed, Make, OnDemand, several
@@ -32,11 +33,12 @@ class Restoration:
     means: Block | Computed = field(repr=False)
     scales: Block | Computed | None = field(repr=False)
     axes: str
-    voxel_size: tuple[float, ...] | None = None
+    voxel_size: tuple[float | None, ...] | None = None
     time_step: float | None = None
     name: str = ""
     verdict: Verdict | None = None  # how much it can be trusted, told without the truth
     surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
+    carried: Carried = NOTHING
 
     @property
     def members(self) -> tuple[Block | Computed, Block | Computed | None]:
@@ -115,7 +117,7 @@ class Restoration:
         axes = source.axes.replace("C", "")
         found = []
         for array in source.images(height_and_spread):
-            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name).moved(axes)
+            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name, self.carried).moved(axes)
             found.append(image if self.is_lazy else image.in_memory())
         return found
 
@@ -134,7 +136,8 @@ class Restoration:
             arrays = self.means.source.images(make, placed)
         else:
             arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales))]
-        return [Image(array, self.axes, self.voxel_size, self.time_step, self.name) for array in arrays]
+        facts = self.voxel_size, self.time_step, self.name, self.carried
+        return [Image(array, self.axes, *facts) for array in arrays]
 
 
 def mixture_interval(means: Block, scales: Block, p: float) -> tuple[Block, Block]:

@@ -145,7 +145,8 @@ def _of_image(
 ) -> Restoration:
     """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
     shown = parts.outline(channels)
-    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, surface=surface)
+    facts = shown.axes, shown.voxel_size, shown.time_step, shown.name
+    return Restoration(means, scales, *facts, surface=surface, carried=shown.carried)
 
 
 def _fits(size: int, planned: Plan) -> bool:

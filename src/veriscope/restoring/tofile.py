@@ -19,8 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from veriscope import laplace
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.familiarity import Verdict
+from veriscope.images.casting import cast
 from veriscope.images.image import Image
-from veriscope.images.writing import Writer, cast, open_writer
+from veriscope.images.writing import Writer, open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
@@ -299,7 +300,16 @@ def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dt
     shown = parts.outline(channels)
     fitting = chunks(parts, planned.core, channels)
     return open_writer(
-        path, shown.shape, kind, shown.axes, shown.voxel_size, shown.time_step, overwrite, fitting, name=shown.name
+        path,
+        shown.shape,
+        kind,
+        shown.axes,
+        shown.voxel_size,
+        shown.time_step,
+        overwrite,
+        fitting,
+        name=shown.name,
+        carried=shown.carried,
     )
 
 
