@@ -287,9 +287,7 @@ def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
         _warn(f"{_shortened(names, 3)}: {words}, with the same number of pixels. One of them may be wrong.")
     if len(sizes) > 1:
         listed = ", ".join(f"{size} ({len(names)})" for size, names in sizes.items())
-        _warn(
-            f"the images have voxels of different sizes: {listed}. A network learns structures by their size in pixels."
-        )
+        _warn(f"the images have voxels of different sizes: {listed}. A network learns structures by their pixels.")
 
 
 def _voxel(image: Image) -> str:
