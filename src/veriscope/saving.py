@@ -38,14 +38,20 @@ def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]
         try:
             yield made
             put(made, final, overwrite)
+        except OutputError as problem:
+            raise OutputError(str(problem).replace(str(made), str(final))) from problem
         finally:
             remove(made)
 
 
-def write(final: Path, data: bytes, overwrite: bool = True, keep: bool = False) -> None:
-    """A file of `data`, whole or not at all; `keep` waits until the disk has it. Raises OutputError."""
+def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = False) -> None:
+    """A file of `data`, whole or not at all; `keep` waits until the disk has it. Raises OutputError.
+
+    Text is UTF-8; halves of characters, such as names in another encoding give, become "?".
+    """
+    whole = data.encode("utf-8", "replace") if isinstance(data, str) else data
     with beside(final, overwrite) as made, made.open("wb") as file:
-        file.write(data)
+        file.write(whole)
         file.flush()
         if keep:
             os.fsync(file.fileno())
@@ -71,7 +77,7 @@ def put(made: Path, final: Path, overwrite: bool) -> None:
         if not overwrite:
             _put_new(made, final)
         elif final.is_dir() and not final.is_symlink():
-            aside = made.with_suffix(".replaced.partial")
+            aside = _aside(made)
             os.replace(final, aside)
             os.replace(made, final)
             remove(aside)
@@ -117,6 +123,11 @@ def remove(path: Path) -> None:
             return
 
 
+def _aside(made: Path) -> Path:
+    """Where a folder is for the moment in which `made` takes its place; kept with it by whoever is killed then."""
+    return made.with_suffix(".replaced.partial")
+
+
 _swept: set[Path] = set()
 
 
@@ -127,8 +138,8 @@ def sweep(folder: Path) -> None:
     _swept.add(folder)
     gone = []
     for entry in _entries(folder):
-        found = _OURS.fullmatch(entry.name.replace(".replaced", ""))
-        if found and found[1] == _HERE and not _alive(int(found[2])):
+        found = _OURS.fullmatch(entry.name)
+        if found and found[1] == _HERE and not _alive(int(found[2])) and not exists(_aside(entry)):
             remove(entry)
             gone.append(entry)
     if gone:
@@ -153,6 +164,11 @@ def _alive(process: int) -> bool:
     return True
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something of this name, if only a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
 @contextmanager
 def explained(final: Path) -> Iterator[None]:
     """What the system says while writing becomes an OutputError."""
@@ -166,7 +182,7 @@ def refused(final: Path, error: OSError) -> OutputError:
     """The error for a file that the system does not let us write, with a way out that fits the reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The disk is full: '{final}' could not be written and nothing of it was kept. "
+            f"The disk is full ({error.strerror}): '{final}' could not be written and nothing of it was kept. "
             f"Free some space or choose another folder."
         )
     if error.errno == errno.ENAMETOOLONG:

@@ -196,7 +196,7 @@ def test_when_the_parameters_cannot_be_written_there_is_no_image_either(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("pathlib.Path.replace", full)
+        disk.setattr("os.link", full)
         answer = veriscope(*shlex.split(ON))
     assert answer.code == 2
     assert "No space left" in answer.err

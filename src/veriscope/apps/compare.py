@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, words
 from veriscope.errors import VeriscopeError
 
@@ -156,9 +157,7 @@ def compare(
         raise console.Stopped(f"what was finished is kept in {out}; the same command goes on there.") from None
     console.show(str(compared))
     if table is not None:
-        from veriscope.judging.placing import place
-
-        place(compared.table(TABLES[table.suffix.lower()]).encode(), table, "table")
+        saving.write(table, compared.table(TABLES[table.suffix.lower()]), overwrite)
         console.show(f"Table: {table.resolve()}")
     if report is not None:
         from veriscope.judging.comparison_report import write_comparison

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, files, words
 from veriscope.apps.train import training_progress
 from veriscope.errors import OutputError, VeriscopeError
@@ -175,7 +176,6 @@ def _voice() -> Voice:
 
 
 def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
-    from veriscope.judging.placing import place
     from veriscope.reproducing.datasize import plot, study
     from veriscope.reproducing.material import material
     from veriscope.reproducing.reproduce import data_of
@@ -190,8 +190,8 @@ def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
         done = study(
             found.recipe, found.patches, found.check, found.tests, counts, minutes, run.seed, run.device, progress
         )
-    place(json.dumps(done.to_json(), indent=1).encode(), folder / STUDY, "study")
-    place(plot(done, f"{run.name}, {run.scale}, {minutes:g} min each").encode(), folder / PLOT, "plot")
+    saving.write(folder / STUDY, json.dumps(done.to_json(), indent=1))
+    saving.write(folder / PLOT, plot(done, f"{run.name}, {run.scale}, {minutes:g} min each"))
     rows = [
         [condition, "input" if point is None else str(point.patches), f"{nrmse:.4f}", f"{ssim:.3f}"]
         for condition, given in done.inputs.items()

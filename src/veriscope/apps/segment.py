@@ -201,11 +201,11 @@ def segment(
         if plot is not None:
             work.draw(curves, plot, overwrite)
         if table is not None:
-            work.place_table(curves.all_rows(), table)
+            work.place_table(curves.all_rows(), table, overwrite)
         if not targets:
             return
     if targets or (true and sweep is None):
-        outcomes, failed = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
+        outcomes, batch = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
         if outcomes and sweep is None:
             title = f"Precision, recall and AP (average precision) at IoU {iou:g}"
             console.table(title, telling.SCORED, [one.row() for one in outcomes])
@@ -213,8 +213,8 @@ def segment(
             title = "Followed from frame to frame; recall and precision of links between frames"
             console.table(title, telling.FOLLOWED, [one.followed_row() for one in outcomes])
         if outcomes and sweep is None and table is not None:
-            work.place_table(telling.table_of(outcomes), table)
-        work.refuse(failed, len(names))
+            work.place_table(telling.table_of(outcomes), table, overwrite)
+        batch.end()
 
 
 def _check_words(

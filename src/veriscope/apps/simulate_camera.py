@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files
-from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError
+from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -92,26 +92,15 @@ def camera(
     thinned = None if factor is None else (axis.upper(), factor)
     if psf is not None:
         from_words(psf, (1.0, 1.0, 1.0))  # on any voxels: mistakes in the words are found before the work
-    failed: list[files.Job] = []
+    batch = files.Batch("used", len(jobs))
     with console.bar("Simulating") as progress:
         for number, job in enumerate(jobs):
             progress(number, len(jobs))
-            try:
+            with batch.image(job.source):
                 with files.existing(job.mean.parent):
                     _simulate(job, taken_by, seed, axes, psf, thinned, overwrite)
-            except (AxesError, DataError, ImageFormatError) as problem:
-                if len(jobs) == 1:
-                    raise
-                failed.append(job)
-                console.fail(f"{job.source}: {problem}")
-                continue
-            console.show(f"{job.source} -> {job.mean}")
-    if failed:
-        names = ", ".join(str(job.source) for job in failed)
-        rest = "; the others are done" if len(failed) < len(jobs) else ""
-        raise ImageFormatError(
-            f"{len(failed)} of {len(jobs)} images could not be used: {names}. The reasons stand above{rest}."
-        )
+                console.show(f"{job.source} -> {job.mean}")
+    batch.end()
 
 
 def _simulate(
@@ -169,8 +158,8 @@ def _voxel_size(image: Image) -> tuple[float, float, float] | None:
 
 def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) -> None:
     """Image and parameters, both or neither, and the same bytes whenever they are the same."""
+    from veriscope import saving
     from veriscope.images.writing import open_writer
-    from veriscope.judging.placing import place
 
     text = json.dumps(told, indent=2) + "\n"
     pixels = image.read()
@@ -181,4 +170,4 @@ def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) 
     ) as writer:  # fmt: skip
         writer.write([slice(None)] * image.ndim, pixels)
         writer.complete()
-        place(text.encode(), job.outputs[PARAMETERS], "list of parameters")
+        saving.write(job.outputs[PARAMETERS], text, overwrite)

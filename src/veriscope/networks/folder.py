@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from veriscope import saving
 from veriscope.errors import ModelError, OutputError
 from veriscope.networks.build import Network, build
 from veriscope.networks.model import Ensemble
@@ -39,22 +39,13 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
     """Write `ensemble` to a new folder and return its path. Raises OutputError if it exists, unless `overwrite`."""
     target = Path(folder)
     refuse_existing(target, overwrite)
-    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        beside.mkdir(parents=True)
+    with saving.explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with saving.beside(target, overwrite, folder=True) as made:
         for number, member in enumerate(ensemble.members):
-            write_member(beside, number, member.state_dict())
-        write_description(beside, ensemble.recipe, len(ensemble), ensemble.facts)
-        write_log(beside, ensemble.facts.get("history", []))
-        replaced = beside.with_suffix(".replaced")
-        if target.exists():
-            target.rename(replaced)
-        beside.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as problem:
-        raise cannot_write(target, problem) from problem
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            write_member(made, number, member.state_dict())
+        write_description(made, ensemble.recipe, len(ensemble), ensemble.facts)
+        write_log(made, ensemble.facts.get("history", []))
     return target
 
 
@@ -81,7 +72,7 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """Stop before the work when `target` is there already; replace models only, never another folder."""
-    if not target.exists():
+    if not saving.exists(target):
         return
     if not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
@@ -166,18 +157,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_file(path: Path, contents: bytes) -> None:
-    """All of `contents` or nothing: written beside, then renamed."""
-    beside = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as problem:
-        raise cannot_write(path, problem) from problem
-    finally:
-        beside.unlink(missing_ok=True)
+    """All of `contents` or nothing, and on the disk when this returns."""
+    saving.write(path, contents, keep=True)
 
 
 def _member(path: Path, recipe: Recipe) -> Network:
@@ -201,10 +182,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def cannot_write(target: Path, problem: OSError) -> OutputError:
-    """The error for a model that cannot be written."""
-    return OutputError(
-        f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
-    )

@@ -151,7 +151,7 @@ class Recipe:
         ):
             raise ModelError(
                 f"A patch of {' x '.join(map(str, self.patch))} does not fit: this network needs one length per axis "
-                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}."
+                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}, or less at a lower depth."
                 + (" Stacks that are projected are taken whole along Z." if self.projects else "")
             )
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from veriscope import saving
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks import folder as files
 from veriscope.networks.build import Network
@@ -174,9 +175,7 @@ def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[
         if job.folder.exists():
             for path in (*job.folder.glob("member-*.safetensors"), job.folder / checkpoint.FILE):
                 path.unlink(missing_ok=True)
-        try:
+        with saving.explained(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise files.cannot_write(job.folder, problem) from problem
         job.write(0, 0, [])
     return [], []
