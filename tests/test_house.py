@@ -24,7 +24,7 @@ FLOORS = [
     ["images"],
     [GROUND],
 ]
-GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors", "saving"}
+GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors", "saving", "tables"}
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
 
 

@@ -104,8 +104,6 @@ def compare(
     """
     tile_shape = words.sizes("--tile", tile)
     way = words.way_to_normalize(normalize)
-    words.positive("--minutes", minutes)
-    words.positive("--crop", crop)
     if background and psf is None:
         raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
     if not 0 <= background < inf:

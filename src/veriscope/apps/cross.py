@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from veriscope import saving
+from veriscope import saving, tables
 from veriscope.apps import console, words
 from veriscope.errors import OutputError, VeriscopeError
 
@@ -73,7 +73,7 @@ def cross(
             console.note(f"{meeting.model} on {meeting.data}: {meeting.failure}")
     if out is not None:
         rows = crossed.rows()
-        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else words.csv(rows)
+        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else tables.csv(rows)
         saving.write(out, text, overwrite)
         console.show(f"Table: {out.resolve()}")
 

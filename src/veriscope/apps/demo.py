@@ -73,8 +73,6 @@ def demo(
     veriscope demo
     veriscope demo --low my/low --high my/high --axes ZYX
     """
-    words.positive("--minutes", minutes)
-    words.positive("--members", members)
     if (low is None) != (high is None):
         raise VeriscopeError("--low and --high belong together: give both folders of your own pairs, or neither.")
     if low is None and axes is not None:

@@ -82,12 +82,8 @@ def reproduce(
     veriscope reproduce planaria --data Denoising_Planaria --axes ZYX --out real
     veriscope reproduce planaria --patches 16,64,256,1024 --out sizes
     """
-    words.positive("--minutes", minutes)
-    words.positive("--members", members)
     if scale not in SCALES:
         raise VeriscopeError(f"--scale {scale} is not known. Choose one of {', '.join(SCALES)}.")
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if data is not None and not data.is_dir():
         raise VeriscopeError(f"--data {data} is no folder. Give the one that holds train_data and test_data.")
     counts = None if patches is None else _counts(patches)

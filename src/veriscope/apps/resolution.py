@@ -77,9 +77,6 @@ def resolution(
         raise VeriscopeError(f"--criterion {criterion} is not known. Choose {', '.join(CRITERIA[:-1])} or 3-sigma.")
     if split and second is not None:
         raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
-    words.positive("--gain", gain)
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if plot is not None:
         from veriscope.judging.charts import KINDS
         from veriscope.judging.placing import check_target

@@ -203,9 +203,6 @@ def _check_words(
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
     words.way_to_normalize(normalize)
-    words.share("--interval", interval, 0.9)
-    if probability is not None and not 0 < probability < float("inf"):
-        raise VeriscopeError(f"--probability {probability} is not a distance. Give a positive number such as 50.")
 
 
 def _read(job: files.Job, axes: str | None) -> Image:

@@ -163,8 +163,6 @@ def segment(
             "--smooth": smooth or None, "--track": track,
         }
     )  # fmt: skip
-    if sweep is not None:
-        words.positive("--sweep", sweep)
     _check_targets(plot, table, keep, overwrite)
 
     from veriscope.images.reading import list_images
@@ -231,15 +229,6 @@ def _check_words(
     rules = ("otsu", "li", "triangle", "yen", "isodata")  # as in classical.segment, which is heavy to load
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif or zarr.")
-    if not 0 <= smooth < 1000:
-        raise VeriscopeError(f"--smooth {smooth:g} is not possible. Give pixels, 0 or more, such as 1.")
-    if min_size < 0:
-        raise VeriscopeError(f"--min-size {min_size} is not possible. Give a number of pixels, 0 or more.")
-    words.positive("--split", split)
-    words.share("--cells", cells, 0.02)
-    words.positive("--trees", trees)
-    if not 0 < iou <= 1:
-        raise VeriscopeError(f"--iou {iou:g} is not possible. Give an overlap above 0 and at most 1, such as 0.5.")
     if threshold is None or threshold in rules:
         return None, threshold or ""
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veriscope import saving
+from veriscope import saving, tables
 from veriscope.apps import console, files, words
 from veriscope.apps.segment_scores import Outcome
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
@@ -228,7 +228,7 @@ def draw(curves: Curves, target: Path, overwrite: bool) -> None:
 
 
 def place_table(rows: Sequence[Sequence[str]], target: Path, overwrite: bool) -> None:
-    saving.write(target, words.csv(rows), overwrite)
+    saving.write(target, tables.csv(rows), overwrite)
     console.show(f"Table: {target.resolve()}")
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files
-from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -81,8 +80,6 @@ def camera(
     veriscope simulate camera --on stack.tif --photons 50 --psf widefield:na=0.8 --subsample 5 --out thin.ome.tif
     veriscope train low high --out model
     """
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number of at least 0.")
     from veriscope.images.reading import list_images
     from veriscope.simulate.camera import Camera
     from veriscope.simulate.psf import from_words

@@ -174,11 +174,6 @@ def train(
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
-    words.positive("--members", members)
-    words.positive("--minutes", minutes)
-    words.positive("--epochs", epochs)
-    words.positive("--per-image", per_image)
-    words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
     if loss not in LOSSES:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, stamp
 from veriscope.images.units import as_number, micrometres, seconds
 
+LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
+SUSPICIOUS_BYTES, SUSPICIOUS_PIECES = 10**10, 10**6  # of arrays that are looked at before they are believed
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -48,10 +53,12 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     import zarr
 
     with foreseen(path):
+        _check_plain(path)
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
+            _check_declared(path, path, node)
             return Contents(FileArray(ZarrSource(str(path), "", stamp(path)), node.shape, node.dtype), axes, axes)
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
@@ -61,6 +68,7 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
             )
         source = ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path))
         level = source.open()
+        _check_declared(path, path / source.inside, level)
         array = FileArray(source, level.shape, level.dtype)
         letters, units = _axes(multiscale, array.ndim)
         if len(letters) != array.ndim:
@@ -70,6 +78,40 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
         facts = node if not inside else node[inside.rstrip("/")]
         carried = _carried(facts, letters, _moved(multiscale, datasets[0], array.ndim), voxel)
     return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
+
+
+def _check_plain(folder: Path) -> None:
+    for marker in MARKERS:
+        if (folder / marker).exists() and not (folder / marker).is_file():
+            raise ImageFormatError(f"'{folder / marker}' is a pipe, socket or device, not a file. Copy it again.")
+
+
+def _check_declared(path: Path, folder: Path, level: Any) -> None:
+    """Raise ImageFormatError for an array that declares much more than is there, before anything grows with it."""
+    _check_plain(folder)
+    piece = level.shards if getattr(level, "shards", None) else level.chunks
+    pieces = prod(-(-size // step) for size, step in zip(level.shape, piece, strict=True))
+    nbytes = prod(level.shape) * level.dtype.itemsize
+    size = f"{' x '.join(map(str, level.shape))} pixels ({nbytes / 1e9:,.3g} GB)"
+    if prod(level.chunks) * level.dtype.itemsize > LARGEST_CHUNK:
+        raise ImageFormatError(
+            f"'{path}' declares {size} in chunks of {' x '.join(map(str, level.chunks))}, too large to be read. "
+            f"Write it again in smaller chunks, or with the size that it has."
+        )
+    if nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES:
+        wanted = pieces // 1000 + 1
+        stored = sum(1 for _ in itertools.islice(_files(folder), wanted))
+        if stored < wanted:
+            raise ImageFormatError(
+                f"'{path}' declares {size} in {pieces:,} pieces, of which only {stored:,} are there. Copy it again, or "
+                f"write it with the size that it has."
+            )
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Files with pixels in a Zarr array."""
+    for _, _, names in os.walk(folder):
+        yield from (name for name in names if name not in (*MARKERS, ".zmetadata"))
 
 
 def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mapping[str, Any]]:

@@ -184,15 +184,21 @@ def _check_pixels(path: Path, tif: Any, series: Any) -> None:
         raise _cut_short(path)
     if series.kind == "imagej" and series.dataoffset is not None:
         return  # over 4 GB ImageJ writes one page and the rest behind it
-    missing = 0
+    missing = stored = 0
     for page in series.pages:
         if page is None:
             missing += 1
             continue
         size = page.parent.filehandle.size if getattr(page, "parent", None) is not None else tif.filehandle.size
+        stored += sum(page.databytecounts)
         ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
             raise _cut_short(path)
+    if nbytes > 10**10 and nbytes > 10**5 * max(stored, 1):
+        raise ImageFormatError(
+            f"'{path}' declares {' x '.join(map(str, series.shape))} pixels ({nbytes / 1e9:,.3g} GB), but holds only "
+            f"{stored:,} bytes of them. Copy or export it again."
+        )
     if tif.is_imagej and series.kind != "imagej" and (tif.imagej_metadata or {}).get("images", 1) > len(tif.pages):
         raise _cut_short(path)
     if missing:

@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,33 @@ from torch import Tensor
 
 from veriscope import saving
 from veriscope.errors import ModelError, OutputError
-from veriscope.networks.build import Network, build
+from veriscope.networks.build import Network, build, outline
+from veriscope.networks.checking import LARGEST, OneOf, Real, Whole, from_json, wrong
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
 DESCRIPTION = "recipe.json"
 LOG = "log.csv"
+
+
+_RANGE = OneOf(None, {"percentiles": {None: [Real()]}, "minimum": [Real()], "maximum": [Real()]})
+_FORM = {  # of recipe.json; the recipe itself is checked where it is made
+    "format": Whole(1, FORMAT),
+    "recipe": {},
+    "members": Whole(0, 1000),
+    "facts": {
+        "low": _RANGE,
+        "high": _RANGE,
+        "voxel_size": OneOf(None, [OneOf(None, Real(1e-9, 1e9))]),
+        "time_step": OneOf(None, Real(0)),
+        "training": {},
+        "history": [{}],
+        "scores": {},
+        "calibration": OneOf(None, {}),
+        "familiar": OneOf(None, {}),
+    },
+}
 
 
 def member_file(number: int) -> str:
@@ -91,18 +112,32 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"'{folder}' is not a veriscope model: it holds no {DESCRIPTION}. Give the folder training wrote."
         )
     try:
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        with open(folder / DESCRIPTION, encoding="utf-8") as file:
+            described = from_json(file.read(LARGEST + 1))
         form, recipe, count, facts = (described[name] for name in ("format", "recipe", "members", "facts"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} cannot be read ({problem}).") from problem
-    if not isinstance(form, int) or form > FORMAT:
+    if isinstance(form, int) and form > FORMAT:
         raise ModelError(
             f"The model '{folder}' was written by a newer veriscope (format {form}; this one reads up to {FORMAT}). "
             f"Update veriscope to use it."
         )
-    if not isinstance(recipe, dict) or not isinstance(count, int) or not isinstance(facts, dict):
-        raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} does not hold what it should.")
+    if said := wrong(described, _FORM, DESCRIPTION):
+        raise ModelError(f"The model '{folder}' is damaged: {said}.")
     return {"format": form, "recipe": recipe, "members": count, "facts": facts}
+
+
+@contextmanager
+def trusted(folder: object = "") -> Iterator[None]:
+    """While facts of a model are used: what they lack or twist becomes a ModelError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        where = f" '{folder}'" if folder else ""
+        raise ModelError(
+            f"The model{where} is damaged: {DESCRIPTION} does not hold what it should ({type(problem).__name__}: "
+            f"{problem}). Copy it again, or train again."
+        ) from problem
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping[str, Any]) -> None:
@@ -163,15 +198,15 @@ def write_file(path: Path, contents: bytes) -> None:
 
 def _member(path: Path, recipe: Recipe) -> Network:
     weights, _ = read_tensors(path)
-    network = build(recipe)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as problem:
+    wanted = {name: tuple(one.shape) for name, one in outline(recipe).state_dict().items()}
+    if wanted != {name: tuple(one.shape) for name, one in weights.items()}:  # known before anything is built
         raise ModelError(
             f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
-        ) from problem
+        )
     if any(tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise ModelError(f"The weights in '{path}' are not finite 32-bit numbers: training failed, or it is damaged.")
+    network = build(recipe)
+    network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
 from veriscope.patches.patches import percentile_facts
 
+DECLARED = 10**9  # bytes of an array that are believed only where they are there
 Array = NDArray[np.float32]
 
 
@@ -116,9 +118,26 @@ def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
     with open(path, "rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise ValueError("it is no zip archive, or incomplete")
+        with zipfile.ZipFile(stream) as archive:
+            for member in archive.infolist():
+                _check_declared(archive, member)
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as found:
             yield found
+
+
+def _check_declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ValueError where an array declares more than is there, before it is given memory."""
+    if member.file_size > DECLARED and member.file_size > 100 * member.compress_size:
+        raise ValueError(
+            f"{member.filename} declares {member.file_size / 1e9:.3g} GB, but holds {member.compress_size / 1e6:.3g} MB"
+        )
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} declares {_text(shape)} values, but is cut short")
 
 
 def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = "The patches") -> ArrayPatches:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
@@ -116,7 +117,8 @@ def restore(
         return means[place], None if scales is None else scales[place]
 
     seen = watcher(model, factors)
-    said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
+    with trusted():
+        said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
     done = 0
     with closing(run(parts, Networks(model, where, factors), planned, prepare, into, watch=seen)) as finished:
         for number, core, answers in finished:

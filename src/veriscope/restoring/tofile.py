@@ -22,6 +22,7 @@ from veriscope.familiarity import Verdict
 from veriscope.images.casting import cast
 from veriscope.images.image import Image
 from veriscope.images.writing import Writer, open_writer
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
@@ -142,7 +143,8 @@ def restore_to_file(
     factors = scale_factors(ensemble, calibrated)
     channels = ensemble.recipe.channels_out
     seen = watcher(ensemble, factors, masking=trust_mask is not None)
-    said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
+    with trusted():
+        said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)

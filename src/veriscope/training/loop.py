@@ -151,6 +151,7 @@ def _measured(job: Job, finished: list[Network], history: list[dict[str, Any]]) 
     return {**found, "familiar": known} if known else found
 
 
+@files.trusted()
 def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
     """Members that an earlier run finished, with their history; an empty folder otherwise."""
     if job.folder is None:
