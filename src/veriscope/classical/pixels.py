@@ -191,6 +191,8 @@ def load(path: str | os.PathLike[str]) -> PixelClassifier:
     """A pixel classifier from its file. Raises ModelError for anything else; runs no code from it."""
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).exists() and not Path(path).is_file():
+        raise ModelError(f"{path} is no pixel classifier, but a folder, pipe or device. Check the path.")
     try:
         with safe_open(path, framework="numpy") as file:
             words = (file.metadata() or {}).get("veriscope.pixels")

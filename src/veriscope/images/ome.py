@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,8 @@ class Described:
     note: str = ""
 
 
-def described(path: Path, text: str, pages: int) -> Described:
-    """What the OME-XML `text` in the file `path`, of so many pages, says of this file."""
+def described(path: Path, text: str, pages: int, pixels: int) -> Described:
+    """What the OME-XML `text` in the file `path`, of so many pages of so many pixels, says of this file."""
     try:
         root = parsed(text)
     except ValueError as error:
@@ -58,7 +59,11 @@ def described(path: Path, text: str, pages: int) -> Described:
             return Described(trouble=f"its companion file '{name}' cannot be understood: {error}")
         note = f"axes and voxel size are read from its companion file '{name}'"
     _own_uuid(root, uuid, pointer is None)
-    return _for_file(root, path, uuid, pages, note, own=pointer is None)
+    found = _for_file(root, path, uuid, pages, note, own=pointer is None)
+    for image in found.images:
+        if said := _too_much(image, pages * len(found.files), pixels):
+            return Described(trouble=f"its description (OME-XML) {said}")
+    return found
 
 
 def parsed(text: str) -> Element:
@@ -129,6 +134,22 @@ def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str
     for mark in root.iterfind("{*}Image/{*}Pixels/{*}TiffData/{*}UUID"):  # never outside of the folder
         mark.set("FileName", Path(mark.get("FileName", "").replace("\\", "/")).name)
     return Described(tostring(root, encoding="unicode"), tuple(kept), frozenset(files), note=note)
+
+
+def _too_much(image: Element, pages: int, pixels: int) -> str:
+    """What is declared far beyond the pages that there are; "" for what can be."""
+    facts, most = _pixels(image), 1000 + 100 * pages  # planes may be missing
+    planes = [as_number(facts.get(f"Size{letter}", 1)) for letter in "ZCT"]
+    ends = [
+        sum(as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1), ("NumPlanes", 0)))
+        for entry in image.iterfind("{*}Pixels/{*}TiffData")
+    ]
+    firsts = [as_number(entry.get(f"First{a}", 0)) for entry in image.iterfind("{*}Pixels/{*}TiffData") for a in "ZCT"]
+    worst = max(prod(planes), *ends, *firsts, 0)
+    if worst > most:
+        return f"speaks of {worst:,.0f} planes, but {pages:,} are there"
+    size = prod(as_number(facts.get(f"Size{letter}", 1)) for letter in "YX")
+    return f"speaks of planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
 
 
 def _planes(root: Element) -> int:

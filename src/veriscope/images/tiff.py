@@ -59,7 +59,8 @@ def opened(path: Path | str) -> tuple[Any, Described]:
         if not (tif.is_ome or "<OME" in text[:2000]):
             return tif, Described()
         _check_chain(path, tif)
-        said = described(path, text, len(tif.pages))
+        first = tif.pages[0]
+        said = described(path, text, len(tif.pages), int(first.imagewidth) * int(first.imagelength))
     except BaseException:
         tif.close()
         raise

@@ -48,9 +48,11 @@ class Kept:
     def find(self, method: str, image: str, key: str) -> tuple[Image, dict[str, Any]] | None:
         """What was made of this input in the same way before, and the facts kept with it; None if nothing was."""
         file, note = self._files(method, image)
+        if not note.is_file():
+            return None
         try:
             facts = json.loads(note.read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError, RecursionError):
             return None
         if facts.pop("key", None) != key or not file.exists():
             return None

@@ -178,6 +178,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and notes of a file written by `write_tensors`. Raises ModelError when it is missing or damaged."""
     if not path.is_file():
         raise ModelError(f"The model is incomplete: '{path}' is missing. Copy the whole folder again, or train again.")
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"'{path}' may not be read. Change its permissions, or copy the model as its owner.")
     try:
         with safe_open(path, framework="pt", device="cpu") as opened:
             notes = dict(opened.metadata() or {})

@@ -115,6 +115,8 @@ def _damaged(name: str, error: BaseException) -> ImageFormatError:
 @contextlib.contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
     stream: IO[bytes]
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError("it is no file, but a folder, pipe or device")
     with open(path, "rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise ValueError("it is no zip archive, or incomplete")

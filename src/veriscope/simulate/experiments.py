@@ -167,9 +167,11 @@ def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
 
 def made_by(folder: str | Path) -> dict[str, Any] | None:
     """The settings of the simulation in `folder`; None where there is none."""
+    if not (Path(folder) / SETTINGS).is_file():
+        return None
     try:
         found = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "experiment" in found else None
 
