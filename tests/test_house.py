@@ -34,6 +34,8 @@ GROUND_MODULES = {
     "familiarity",
     "normalize",
     "errors",
+    "saving",
+    "tables",
 }
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
 

@@ -45,13 +45,14 @@ class Commands(TyperGroup):
     ) -> Any:
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
             console.out.quiet = console.err.quiet = True
+        console.prepare()
         with console.listening():
             code = console.answer(
                 lambda: super(Commands, self).main(
                     args, prog_name or "veriscope", complete_var, False, windows_expand_args, **extra
                 )
             )
-        console.flush()
+        code = console.flush(code)
         if standalone_mode:
             sys.exit(code)
         return code

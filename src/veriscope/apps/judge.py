@@ -153,7 +153,6 @@ def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) 
     from veriscope.images.reading import holds_images, list_images
     from veriscope.judging.movie import check_target
 
-    words.positive("--frames", frames)
     check_target(movie, overwrite)
     files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
     if any(movie.resolve() == path.resolve() for path in files):

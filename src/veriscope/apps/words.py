@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from csv import writer
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
@@ -23,7 +20,7 @@ def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
         found = tuple(int(part) for part in parts)
     except ValueError:
         found = ()
-    if not found or any(length < 1 for length in found):
+    if not found or not all(1 <= length <= 2**31 for length in found):
         raise VeriscopeError(f"{option} {text} is not a size in pixels. Give positive whole numbers such as 16,64,64.")
     return found
 
@@ -36,19 +33,9 @@ def lengths(option: str, text: str | None) -> tuple[float, ...] | None:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or not all(isfinite(length) and length > 0 for length in found):
+    if not found or not all(1e-6 <= length <= 1e6 for length in found):
         raise VeriscopeError(f"{option} {text} is not a size in um. Give positive numbers such as 0.3,0.1,0.1.")
     return found
-
-
-def positive(option: str, value: float | None) -> None:
-    if value is not None and not (isfinite(value) and value > 0):
-        raise VeriscopeError(f"{option} {value:g} is not possible. Give a number above 0.")
-
-
-def share(option: str, value: float | None, example: float) -> None:
-    if value is not None and not 0 < value < 1:
-        raise VeriscopeError(f"{option} {value:g} is not possible. Give a share between 0 and 1, such as {example:g}.")
 
 
 def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
@@ -103,13 +90,6 @@ def short_names(paths: Sequence[str]) -> list[str]:
         if len(set(names)) == len(set(paths)):
             return names
     return list(paths)
-
-
-def csv(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a table for spreadsheets."""
-    text = io.StringIO()
-    writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def size(count: float) -> str:

@@ -7,7 +7,7 @@ the whole would show there, and only the pixels that it needs are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -73,9 +73,10 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
     if not grids:
         return image
     voxel_size = image.voxel_size and tuple(
-        size / wanted.get(letter, 1.0) for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
+        size and size / wanted.get(letter, 1.0)
+        for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
     )
-    return Image(Resampled(image.array, grids), image.axes, voxel_size, image.time_step, image.name)
+    return replace(image, array=Resampled(image.array, grids), voxel_size=voxel_size)
 
 
 def checked_factor(value: float, letter: str) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.calibration import EPS
 from veriscope.expected import Expected
-from veriscope.judging.placing import check_target, place
+from veriscope.judging.placing import check_target
 from veriscope.judging.trust import BINS, Trust
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
@@ -138,7 +139,7 @@ def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:
     """
     target = Path(path)
     check_target(target, KINDS, overwrite)
-    place(svg_file(figure).encode() if target.suffix.lower() == ".svg" else _png(figure), target, "chart")
+    saving.write(target, svg_file(figure) if target.suffix.lower() == ".svg" else _png(figure), overwrite)
     return target
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope import laplace
+from veriscope import laplace, saving
 from veriscope.calibration import EPS
 from veriscope.errors import OutputError
 from veriscope.expected import Expected
@@ -40,7 +40,6 @@ from veriscope.judging.page import (
     style_sheet,
 )
 from veriscope.judging.picture import INPUTS, Picture
-from veriscope.judging.placing import place
 from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:
@@ -68,12 +67,12 @@ def write_report(
     Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
+    if saving.exists(target) and not overwrite:
         raise OutputError(
             f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
         )
     page = render(judgement, title, intro, pictures, history, facts)
-    place(page.encode("utf-8"), target, "report")
+    saving.write(target, page, overwrite)
     return target
 
 

@@ -35,6 +35,7 @@ MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 _TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
     sorted(
         {0.0, 100.0, *SUMMARY_PERCENTILES}
+        | {value for pair in norm.WIDER for value in pair}
         | {round(float(p), 6) for p in np.linspace(*LOW_PERCENTILES, 9)}
         | {round(float(p), 6) for p in np.linspace(*HIGH_PERCENTILES, 9)}
     )
@@ -110,10 +111,11 @@ def cut_patches(
     most_cells = min(max(MOST_CELLS_OF_ALL // frames, 2**10), sampling.MOST_CELLS)
     sources: list[_Source] = []
     dim: list[str] = []
+    empty: list[str] = []
     for pair, (low, high) in zip(pairs, moved, strict=True):
         by_percentile = isinstance(normalize, str)
-        low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
-        high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
+        low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile, empty)
+        high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile, empty)
         one_scale = low_table if normalize == "shared" else high_table
         if normalize == "matched":
             one_scale = matched(low, high, low_table, pair.name)
@@ -128,11 +130,18 @@ def cut_patches(
         if turns is not None or not pair.turns:
             orientations = augment.Orientations(axes, bool(turns))
         sources.append(_Source(pair.name, low, high, low_table, one_scale, tuple(starts), orientations))
-    if dim:
-        named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
+    if empty:
         warnings.warn(
-            f"No position in {named} has signal above {foreground} of the brightest at the centre of a patch; patches "
-            f"are cut from everywhere there. Lower foreground, or pass foreground=None.",
+            f"Percentiles of {_listed(empty)} are the same, since most of it is empty; its lowest and highest values "
+            f"become 0 and 1.",
+            VeriscopeWarning,
+            stacklevel=2,
+        )
+    if dim:
+        warnings.warn(
+            f"No position in {_listed(dim)} has signal above {foreground} of the brightest at the centre of a patch; "
+            f"patches are cut from everywhere there. Ask for less (--foreground 0.2), or for none (foreground=None, "
+            f"--foreground 0).",
             VeriscopeWarning,
             stacklevel=2,
         )
@@ -517,8 +526,11 @@ def _check_normalize(given: Normalize, channels: tuple[int, int], projects: bool
             )
 
 
-def _table(image: Image, name: str, by_percentile: bool) -> NDArray[np.float64]:
-    """Percentiles of the whole image (all frames) at _TABLE, per channel: (C, len(_TABLE)); read piece by piece."""
+def _table(image: Image, name: str, by_percentile: bool, empty: list[str]) -> NDArray[np.float64]:
+    """Percentiles of the whole image (all frames) at _TABLE, per channel: (C, len(_TABLE)); read piece by piece.
+
+    An image that is nearly empty has two values only, and is added to those that are `empty`.
+    """
     try:
         table = np.asarray(norm.percentiles(lambda: _blocks(image), _TABLE.tolist()), dtype=np.float64)
     except DataError as error:
@@ -528,11 +540,10 @@ def _table(image: Image, name: str, by_percentile: bool) -> NDArray[np.float64]:
         where = f", channel {channel}" if len(table) > 1 else ""
         if table[channel, 0] == table[channel, -1]:
             raise DataError(f"{name}{where} is constant: every pixel is {table[channel, 0]:g}. Leave this image out.")
-        if by_percentile:
-            raise DataError(
-                f"{name}{where} is nearly constant: its 3rd and 99.5th percentiles are both {bottom[channel]:g}, so "
-                f"percentiles cannot normalise it. Leave it out, or pass normalize=(low, high) with Normalizations."
-            )
+        if by_percentile:  # few spots on an empty background: as `normalize.fit` does when restoring
+            least, most = norm.widened(np.array([np.interp(sum(norm.WIDER, ()), _TABLE, table[channel])]))[0]
+            table[channel] = np.where(_TABLE < 50, least, most)
+            empty.append(f"{name}{where}")
     return table
 
 
@@ -582,6 +593,10 @@ def percentile_facts(blocks: Callable[[], Iterator[NDArray[Any]]]) -> dict[str, 
         "minimum": table[:, 0].tolist(),
         "maximum": table[:, -1].tolist(),
     }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _name(image: Image, pair: Pair) -> str:

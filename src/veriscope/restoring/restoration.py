@@ -15,6 +15,7 @@ from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.errors import DataError, ModelError
 from veriscope.expected import Expected
 from veriscope.familiarity import Verdict
+from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.image import Image
 from veriscope.restoring.heights import height_and_spread
 from veriscope.restoring.ondemand import Computed, Make, OnDemand, several
@@ -39,13 +40,14 @@ class Restoration:
     means: Block | Computed = field(repr=False)
     scales: Block | Computed | None = field(repr=False)
     axes: str
-    voxel_size: tuple[float, ...] | None = None
+    voxel_size: tuple[float | None, ...] | None = None
     time_step: float | None = None
     name: str = ""
     widening: Block | Computed | None = field(default=None, repr=False)
     distribution: Distribution = field(default_factory=AsPredicted, repr=False)
     judged: Callable[[], Trust] | None = field(default=None, repr=False)  # asked once, when it is wanted
     surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
+    carried: Carried = NOTHING
 
     @property
     def members(self) -> tuple[Block | Computed, Block | Computed | None]:
@@ -152,7 +154,7 @@ class Restoration:
         axes = source.axes.replace("C", "")
         found = []
         for array in source.images(lambda heights, spreads, widening: height_and_spread(heights, spreads)):
-            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name).moved(axes)
+            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name, self.carried).moved(axes)
             found.append(image if self.is_lazy else image.in_memory())
         return found
 
@@ -172,7 +174,8 @@ class Restoration:
         else:
             widening = 1.0 if self.widening is None else np.asarray(self.widening)
             arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales, widening))]
-        return [Image(array, self.axes, self.voxel_size, self.time_step, self.name) for array in arrays]
+        facts = self.voxel_size, self.time_step, self.name, self.carried
+        return [Image(array, self.axes, *facts) for array in arrays]
 
 
 def interval_of(

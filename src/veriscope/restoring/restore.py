@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
@@ -96,7 +97,9 @@ def restore(
     seen = watcher(model)
 
     def trust() -> Trust:
-        return settling.trust(seen, warnings_about(parts, model, normalization if isinstance(normalize, str) else None))
+        with trusted():
+            said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
+        return settling.trust(seen, said)
 
     def surface(room: int) -> Callable[[], OnDemand] | None:
         if not model.recipe.projects:
@@ -164,7 +167,8 @@ def _of_image(
 ) -> Restoration:
     """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
     shown = parts.outline(channels)
-    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, surface=surface)
+    facts = shown.axes, shown.voxel_size, shown.time_step, shown.name
+    return Restoration(means, scales, *facts, surface=surface, carried=shown.carried)
 
 
 def _fits(size: int, planned: Plan) -> bool:

@@ -78,11 +78,14 @@ def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]
     """The percentiles of the model's training images, None when they were not stored or were constant."""
     stored = facts.get(which)
     table = stored.get("percentiles") if isinstance(stored, Mapping) else None
-    if not isinstance(table, Mapping):
+    if not isinstance(stored, Mapping) or not isinstance(table, Mapping):
         return None
     try:
         known = {float(key): tuple(float(value) for value in values) for key, values in table.items()}
-        return Normalization(known[PERCENTILES[0]], known[PERCENTILES[1]])
+        low, high = known[PERCENTILES[0]], known[PERCENTILES[1]]
+        if any(bottom >= top for bottom, top in zip(low, high, strict=True)):  # of images that are nearly empty
+            low, high = tuple(stored["minimum"]), tuple(stored["maximum"])
+        return Normalization(low, high)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -129,16 +132,34 @@ def _checked(normalization: Normalization, frames: Frames) -> Normalization:
 
 
 def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
-    """One normalisation for each place along the axes `apart`, over all the rest."""
+    """One normalisation for each place along the axes `apart`, over all the rest. A place that is constant, such as a
+    blank frame of a movie, is taken with that of all together.
+    """
     known: dict[Number, Normalization] = {}
+
+    def fitted(places: Mapping[str, int]) -> Normalization:
+        part: Image = frames.image.region(**places)
+        rest = "C" + part.axes.replace("C", "")
+        try:
+            return fit(lambda: part.blocks(rest), PERCENTILES)
+        except DataError:
+            if not places:
+                raise
+            everything = known[()] if () in known else fitted({})
+            known[()] = everything
+            where = ", ".join(f"{letter} = {place}" for letter, place in places.items())
+            warnings.warn(
+                f"the frame at {where} has no contrast; it is normalised as the whole image.",
+                VeriscopeWarning,
+                stacklevel=4,
+            )
+            return everything
 
     def of(number: Number) -> Normalization:
         places = {letter: place for letter, place in zip(frames.outer, number, strict=True) if letter in apart}
         key = tuple(places.values())
         if key not in known:
-            part: Image = frames.image.region(**places)
-            rest = "C" + part.axes.replace("C", "")
-            known[key] = fit(lambda: part.blocks(rest), PERCENTILES)
+            known[key] = fitted(places)
         return known[key]
 
     return of

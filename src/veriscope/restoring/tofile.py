@@ -20,8 +20,10 @@ from veriscope import laplace
 from veriscope.calibrated import Distribution
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.familiarity import Verdict
+from veriscope.images.casting import cast
 from veriscope.images.image import Image
-from veriscope.images.writing import Writer, cast, open_writer
+from veriscope.images.writing import Writer, open_writer
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
@@ -147,7 +149,8 @@ def restore_to_file(
     own = planned if found is None else plan_frames(parts, found, tile, memory, where)
     channels = ensemble.recipe.channels_out
     seen = watcher(ensemble, masking=trust_mask is not None)
-    said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
+    with trusted():
+        said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)
@@ -308,7 +311,16 @@ def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dt
     shown = parts.outline(channels)
     fitting = chunks(parts, planned.core, channels)
     return open_writer(
-        path, shown.shape, kind, shown.axes, shown.voxel_size, shown.time_step, overwrite, fitting, name=shown.name
+        path,
+        shown.shape,
+        kind,
+        shown.axes,
+        shown.voxel_size,
+        shown.time_step,
+        overwrite,
+        fitting,
+        name=shown.name,
+        carried=shown.carried,
     )
 
 

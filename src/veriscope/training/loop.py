@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from veriscope import saving
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks import folder as files
 from veriscope.networks.build import Network
@@ -139,6 +140,7 @@ def _measured(job: Job, finished: list[Network]) -> dict[str, Any]:
     return measured(Ensemble(job.recipe, tuple(finished)), job.check, job.patches, VOXELS, seconds)
 
 
+@files.trusted()
 def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
     """Members that an earlier run finished, with their history; an empty folder otherwise."""
     if job.folder is None:
@@ -163,9 +165,7 @@ def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[
         if job.folder.exists():
             for path in (*job.folder.glob("member-*.safetensors"), job.folder / checkpoint.FILE):
                 path.unlink(missing_ok=True)
-        try:
+        with saving.explained(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise files.cannot_write(job.folder, problem) from problem
         job.write(0, 0, [])
     return [], []
