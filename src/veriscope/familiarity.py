@@ -47,7 +47,7 @@ TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
-IMAGES, PIECES = 3, 8  # of one size that must be known, to say how much such images differ from each other
+IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
 LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
 SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribution over an image is looked at
 HARMLESS = {"saturation": -1, "blackness": -1, "unlike": -1, "disagreeing": -1, "disagreement": -1}  # to have less of
