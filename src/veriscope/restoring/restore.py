@@ -87,7 +87,7 @@ def restore(
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)
-    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1)
+    size = 4 * (prod(work) * 2 + prod(work[1:]) if model.recipe.probabilistic else prod(work))
     if lazy is False:
         _check_room(size)
     planned = plan_frames(parts, model, tile, memory, where)
