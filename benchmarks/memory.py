@@ -2,6 +2,7 @@
 
     python benchmarks/memory.py                  # 4 GB, minutes
     python benchmarks/memory.py --gigabytes 0.25 # a try
+    python benchmarks/memory.py --limits         # what --memory allows against the peak, of planes and stacks
     python benchmarks/memory.py --record         # also writes benchmarks/results/memory.txt
 
 The image (uint16) is made chunk by chunk in a temporary folder and restored in a child process, whose peak resident
@@ -111,6 +112,63 @@ def child(*words: str) -> dict[str, Any]:
     return answer
 
 
+EVERYTHING = "--scale --interval 0.9 --probability 50 --entropy --disagreement --trust-mask"
+ALLOWED = ("800MB", "1GB")
+
+
+def limits(pixels: float) -> list[str]:
+    """Peaks of the command line with every output on: planes and stacks, TIFF and Zarr."""
+    from veriscope.images.image import Image
+    from veriscope.images.writing import save_image
+
+    rng, lines = np.random.default_rng(0), []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for axes, shape in (("YX", (128, 128)), ("ZYX", (16, 64, 64))):
+            for kind in ("low", "high"):
+                (folder / axes / kind).mkdir(parents=True)
+            for number in range(3):
+                truth = Image(rng.integers(100, 4000, shape).astype(np.uint16), axes)
+                for kind in ("low", "high"):
+                    save_image(folder / axes / kind / f"{number}.tif", truth)
+            words = f"--members 2 --epochs 1 --base 4 --depth 1 --per-image 8 --out {folder / axes}-model"
+            command("train", folder / axes / "low", folder / axes / "high", *words.split())
+            side = round(pixels**0.5) if axes == "YX" else round((pixels / 64) ** 0.5)
+            big = (side, side) if axes == "YX" else (64, side, side)
+            array = rng.integers(100, 4000, big).astype(np.uint16)
+            for suffix in (".ome.tif", ".ome.zarr"):
+                image = save_image(folder / f"{axes}{suffix}", Image(array, axes))
+                for allowed in ALLOWED:
+                    model, out = f"{folder / axes}-model", folder / f"out-{axes}{suffix}"
+                    form = "zarr" if "zarr" in suffix else "tif"
+                    most = command(
+                        "restore", image, "--model", model, "--out", out.with_suffix(""), "--format", form,
+                        "--overwrite", "--memory", allowed, *EVERYTHING.split(),
+                    )  # fmt: skip
+                    size = " x ".join(map(str, big))
+                    lines.append(f"{size:<20} {suffix:<10} --memory {allowed:<6} peak {most / 1e6:,.0f} MB")
+                    print(lines[-1], flush=True)
+    return lines
+
+
+def command(*words: object) -> float:
+    """Run the command line in a process of its own; the most bytes that it held."""
+    code = (
+        "import resource, sys\nfrom veriscope.apps.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\nsys.exit(code)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    return float(ended.stderr.split()[-1]) * (1 if sys.platform == "darwin" else 1024)
+
+
+def record(name: str, lines: list[str]) -> None:
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of the image (default 4)")
@@ -118,6 +176,8 @@ def main() -> None:
     parser.add_argument("--memory", default="800MB", help="that restoring may use for tiles (default 800MB)")
     parser.add_argument("--folder", type=Path, help="where the temporary images go (default: the system's)")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/memory.txt")
+    parser.add_argument("--limits", action="store_true", help="what is allowed against the peak, every output on")
+    parser.add_argument("--megapixels", type=float, default=100.0, help="of the images of --limits (default 100)")
     parser.add_argument("--child", nargs=3, metavar=("WHAT", "IN", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -126,6 +186,11 @@ def main() -> None:
         print(json.dumps(answer))
         return
 
+    if given.limits:
+        lines = [machine.header("Memory that --memory allows, and that was used"), *limits(given.megapixels * 1e6)]
+        if given.record:
+            record("memory-limits", lines)
+        return
     lines = [machine.header("Memory of restoring an OME-Zarr to an OME-Zarr")]
     print(lines[0], flush=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
@@ -152,9 +217,7 @@ def main() -> None:
     ]
     print("\n".join(lines[-3:]))
     if given.record:
-        results = Path(__file__).parent / "results"
-        results.mkdir(exist_ok=True)
-        (results / "memory.txt").write_text("\n".join(lines) + "\n")
+        record("memory", lines)
     sys.exit(found["peak"] >= BOUND)
 
 

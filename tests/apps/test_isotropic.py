@@ -114,7 +114,7 @@ REFUSED = {
     "unknown task": ("train stack.tif fine.tif --out out --task polish", "--task polish is not known. Choose one of"),
     "PSF for another task": ("train stack.tif fine.tif --out out --psf none", "--psf can only be given for --task iso"),
     "factor for another task": ("train stack.tif fine.tif --out out --factor Z=5", "--factor can only be given for"),
-    "subsample below 1": (ISOTROPIC + "--psf none --subsample 0.5", "a number from 1 such as 5 or 10.2, not 0.5"),
+    "subsample below 1": (ISOTROPIC + "--psf none --subsample 0.5", "--subsample 0.5 is not possible"),
     "no voxel size": (ISOTROPIC.replace("stack", "plain") + "--axes ZYX --psf none", "so --subsample must"),
     "PSF without voxel size": (
         ISOTROPIC.replace("stack", "plain") + "--axes ZYX --subsample 5 --psf gaussian:na=1",

@@ -89,7 +89,7 @@ def test_one_bad_stack_does_not_keep_the_others(stacks: Path, veriscope: Any) ->
     done = veriscope("project", "stacks", "--out", "flat")
     assert done.code == 2
     assert "stacks/flat.tif: A projection needs stacks, but this image has the axes YX, without Z" in done.err
-    assert "1 of 3 stacks could not be projected: stacks/flat.tif" in done.err
+    assert "1 of 3 images could not be projected: stacks/flat.tif" in done.err
     assert sorted(path.name for path in Path("flat").iterdir()) == ["wing0.ome.tif", "wing1.ome.tif"]
 
 
@@ -114,9 +114,9 @@ def test_nothing_is_left_of_a_movie_that_goes_bad_on_the_way(stacks: Path, veris
         ("movie.ome.tif --out movie.ome.tif --overwrite", "would replace the image it is made from"),
         ("stacks/wing0.tif --out p.png", "--out p.png is of a kind that cannot be written"),
         ("stacks/wing0.tif --out p --block 1", "Blocks of PreMosa are at least 2 pixels wide, not 1"),
-        ("stacks/wing0.tif --out p --method mincost --blur -1", "is 0 pixels or more, not -1"),
+        ("stacks/wing0.tif --out p --method mincost --blur -1", "--blur -1 is not possible"),
         ("movie.ome.tif --out p --channel 2", "found in channel 2, but the image has 2, counted from 0"),
-        ("movie.ome.tif --out p --channel -1", "found in channel -1, but the image has 2"),
+        ("movie.ome.tif --out p --channel -1", "--channel -1 is not possible"),
         ("new.tif --out p", "A projection needs stacks, but this image has the axes YX, without Z"),
         ("stacks/wing0.tif --out p --axes TYX", "this image has the axes TYX, without Z"),
         ("two.tif --out p --method sme", "stacks of at least 3 planes, but this one has 2. Take the maximum"),

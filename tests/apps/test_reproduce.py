@@ -112,7 +112,7 @@ def test_a_dry_run_of_an_experiment_does_nothing(tmp_path: Path, veriscope: Any)
         ("reproduce hela --patches many", "--patches many is not understood"),
         ("simulate fly --out f", "No such command 'fly'"),
         ("simulate hela --out f --scale huge", "no scale called 'huge'"),
-        ("simulate hela --out f --seed -1", "seed is a whole number from 0"),
+        ("simulate hela --out f --seed -1", "--seed -1 is not possible"),
         ("simulate hela --out mine", "exists already"),
         ("simulate hela --out mine --overwrite", "is not a simulation, so it is not replaced"),
         ("simulate hela", "--out"),
@@ -124,7 +124,7 @@ def test_a_dry_run_of_an_experiment_does_nothing(tmp_path: Path, veriscope: Any)
         ("simulate tubules --out f --photons few", "--photons few is not possible"),
         ("simulate tubules --out f --background -1", "background"),
         ("simulate tubules --out f --radius 0", "--radius 0 is not possible"),
-        ("simulate granules --out f --width -1", "granule"),
+        ("simulate granules --out f --width -1", "--width -1 is not possible"),
         ("simulate granules --out f --gain 0", "gain"),
     ],
 )

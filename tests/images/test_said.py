@@ -278,6 +278,7 @@ def test_a_stack_of_one_plane_stays_a_stack(tmp_path, name):
     image = read_image(save_image(tmp_path / name, Image(PIXELS[:1], "ZYX", (0.5, 0.1, 0.1))))
     assert (image.axes, image.shape) == ("ZYX", (1, 40, 50))
     assert image.voxel_size == pytest.approx((0.5, 0.1, 0.1))
+    assert (image.flat.axes, image.flat.shape) == ("YX", (40, 50))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,9 @@ def test_positions_of_an_nd2_file_are_chosen_and_frames_found(monkeypatch, tmp_p
             self.sizes, self.dtype, self.experiment = sizes, np.dtype("uint16"), []
             self.experiment = [SimpleNamespace(type="TimeLoop", parameters=SimpleNamespace(periodMs=1500.0))]
             volume = SimpleNamespace(axesCalibrated=(True, True, True))
-            self.metadata = SimpleNamespace(channels=[SimpleNamespace(volume=volume)])
+            self.metadata = SimpleNamespace(
+                channels=[SimpleNamespace(volume=volume, channel=SimpleNamespace(name="GFP"))]
+            )
 
         def read_frame(self, number):
             return pixels.reshape(-1, 2, 5, 6)[number]

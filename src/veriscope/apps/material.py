@@ -307,8 +307,8 @@ def _found(pairs: Pairs, training: int, checking: int) -> dict[str, str]:
     }
     if low.size("C") > 1 or high.size("C") > 1:
         found["channels"] = f"{low.size('C')} -> {high.size('C')}"
-    sizes = [low.voxel(letter) for letter in low.spatial_axes]
-    found["voxel"] = "unknown" if None in sizes else f"{words.times([f'{size:g}' for size in sizes])} um"
+    voxels = {pair.low.describe().get("voxel size", "unknown") for pair in pairs}
+    found["voxel"] = next(iter(voxels)) if len(voxels) == 1 else f"{len(voxels)} different sizes"
     return found
 
 

@@ -102,6 +102,7 @@ def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Imag
     from veriscope.images.reading import read_image
 
     image = read_image(path, axes=axes)
+    image = image if axes else image.flat
     if sizes is None:
         return image
     if len(sizes) != len(image.spatial_axes):

@@ -177,6 +177,7 @@ def restore(
     jobs = files.plan_outputs(sources, out, form, beside, overwrite, [TRUST])
 
     from veriscope.networks.folder import load
+    from veriscope.restoring.memory import Whole
 
     ensemble = load(model)
     if height and not ensemble.recipe.projects:
@@ -191,7 +192,7 @@ def restore(
             f"Leave them out, or train with --loss laplace."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
-    how |= {"memory": memory, "device": device, "channel": channel, "planes": planes}
+    how |= {"memory": None if memory is None else Whole(memory), "device": device, "channel": channel, "planes": planes}
     if dry_run:
         _show_plans(jobs, ensemble, axes, how)
         return

@@ -35,6 +35,7 @@ class Reading:
         from veriscope.images.reading import read_image
 
         image = read_image(source, self.axes, lazy=False)
+        image = image if self.axes else image.flat
         if self.channel is None:
             return image
         count = image.size("C")
@@ -72,7 +73,7 @@ class Reading:
                 raise
             image = read_image(path, lazy=False)
         check(image.array, str(path))
-        return image
+        return image if self.axes else image.flat
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,11 @@ class Image:
             return self._new(ax.move(self.array, self.axes, target), target)
         return self._new(LazyView(self.array, ax.moves(self.axes, target, self.shape)), target)
 
+    @property
+    def flat(self) -> Image:
+        """The image without its axis Z where that is a single plane."""
+        return self.moved(self.axes.replace("Z", "")) if self.size("Z") == 1 else self
+
     def region(self, **spans: slice | int) -> Image:
         """A part of the image without loading it: ``image.region(Y=slice(0, 64), T=3)``. An int drops its axis."""
         unknown = sorted(set(spans) - set(self.axes))

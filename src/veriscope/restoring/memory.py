@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from veriscope.tiling import padded
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 FIXED = 64 * 10**6  # bytes that do not grow with the tile: weights in another order, buffers of the convolutions
+BESIDE = 150 * 10**6  # bytes beside the tiles: percentiles, windows to compare with training, pieces being written
 SAFETY = 1.1  # allocators round up and fragment: measured peaks stay below this times the count of tensors
 KEPT = 1.65  # times more at the peak when freed memory is kept for the next layer (training/allocator.py) ...
 KEPT_SPEED = 1.3  # ... and so much faster: benchmarks/restoring.py
@@ -55,6 +58,21 @@ class Need:
 
     def _factor(self, kept: bool) -> float:
         return SAFETY * (KEPT if kept else 1.0)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An amount of memory that is for the whole process, with what it holds already; elsewhere that comes on top."""
+
+    memory: str | int
+
+
+def held() -> int:
+    """Bytes that this process holds now, as far as the system tells."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def parse(memory: str | int | float) -> int:

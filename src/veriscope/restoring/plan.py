@@ -15,13 +15,25 @@ from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, frames, padded_shape
 from veriscope.restoring.isotropic import in_space
-from veriscope.restoring.memory import KEPT_SPEED, Need, best_core, need, of_slices, parse, smallest, text
+from veriscope.restoring.memory import (
+    BESIDE,
+    KEPT_SPEED,
+    Need,
+    Whole,
+    best_core,
+    held,
+    need,
+    of_slices,
+    parse,
+    smallest,
+    text,
+)
 from veriscope.tiling import overhead
 
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory that is used when the user does not say
 
 Pixels = int | Sequence[int] | None
-Memory = str | int | None
+Memory = str | int | Whole | None
 
 
 @dataclass(frozen=True)
@@ -68,17 +80,27 @@ def plan(
     return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
 
 
-def plan_frames(parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory, device: torch.device) -> Plan:
+def plan_frames(
+    parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory, device: torch.device, images: int = 1
+) -> Plan:
     """The plan for an image that was taken apart already.
 
     `tile` is an upper limit for the core in pixels, one number or one per spatial axis; `memory` limits what is used on
-    `device` beyond what the program holds already. Without `tile` the core is the one with the least work that fits.
+    `device` beyond what the program holds already, or with it where it is a `Whole`; so many `images` are made of the
+    answers. Without `tile` the core is the one with the least work that fits.
     Raises DataError for limits that make no sense, DeviceError when not even the smallest tile fits.
     """
     shape = padded_shape(parts.shape, ensemble.step)
     at_most = None if tile is None else _lengths(tile, parts.space)
-    allowed = parse(memory) if memory is not None else int(SHARE[device.type] * devices.free_memory(device))
-    cost = _need(parts, ensemble, device)
+    before = 0
+    if isinstance(memory, Whole):
+        before = held() + BESIDE if device.type == "cpu" else 0
+        memory = memory.memory
+    if memory is not None:
+        allowed = parse(memory) - before
+    else:
+        allowed = int(SHARE[device.type] * devices.free_memory(device))
+    cost = _need(parts, ensemble, device, images)
     found = []
     for kept in (False, True) if device.type == "cpu" else (False,):
         core = best_core(shape, ensemble.halo, ensemble.step, cost.voxels(allowed, kept), at_most)
@@ -87,9 +109,11 @@ def plan_frames(parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory,
             found.append((work / (KEPT_SPEED if kept else 1.0), core, kept))
     if not found:
         least = cost.of(smallest(shape, ensemble.halo, ensemble.step))
+        needs = f"the smallest tile of this network needs {text(least)}"
+        needs += f", and the program itself {text(before)}" if before else ""
         raise DeviceError(
-            f"Memory of {text(allowed)} is too small: the smallest tile of this network needs {text(least)}. "
-            f"Allow at least that (memory={text(least * 1.05).replace(' ', '')!r}, --memory)."
+            f"Memory of {text(allowed + before)} is too small: {needs}. "
+            f"Allow at least that (memory={text((least + before) * 1.05).replace(' ', '')!r}, --memory)."
         )
     _, core, kept = min(found)
     return _described(parts, ensemble, core, kept, cost, allowed, device)
@@ -129,17 +153,17 @@ def _described(
     )
 
 
-def _need(parts: Frames, ensemble: Ensemble, device: torch.device) -> Need:
+def _need(parts: Frames, ensemble: Ensemble, device: torch.device, images: int) -> Need:
     recipe = ensemble.recipe
     network = need(recipe, device.type == "cpu", parts.depth)
     if recipe.isotropic:
         network = of_slices(network, recipe, padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step)
     if device.type != "cpu":
         return network
-    # the tile as read, twice; normalised; all members' answers, twice; what is made of them
+    # the tile as read, twice; normalised; all members' answers, twice; what is made of them, and written meanwhile
     answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
     read = parts.depth * recipe.channels_in * (2 * parts.image.dtype.itemsize + 4)
-    return network.beside(read + 8.0 * len(ensemble) * answers + 32.0 * recipe.channels_out)
+    return network.beside(read + 8.0 * len(ensemble) * answers + (24.0 + 8.0 * images) * recipe.channels_out)
 
 
 def _lengths(tile: Any, space: str) -> tuple[int, ...]:

@@ -144,7 +144,7 @@ def restore_to_file(
     fractions = [what for extra in extras if extra.float_only and kind.kind in "iu" for what in extra.paths]
     kinds = dict.fromkeys(wanted, kind) | dict.fromkeys(fractions, np.dtype(np.float32))
     kinds |= {MASK: np.dtype(np.uint8)} | dict.fromkeys(HEIGHTS, np.dtype(np.float32))
-    planned = plan_frames(parts, ensemble, tile, memory, where)
+    planned = plan_frames(parts, ensemble, tile, memory, where, len(wanted))
     found = None if height is None else finders(ensemble)
     own = planned if found is None else plan_frames(parts, found, tile, memory, where)
     channels = ensemble.recipe.channels_out

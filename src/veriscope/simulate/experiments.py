@@ -137,6 +137,8 @@ def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[P
     if seed < 0:
         raise DataError(f"A seed is a whole number from 0, not {seed}.")
     refuse_existing(target, overwrite)
+    with saving.explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with saving.beside(target, overwrite, folder=True) as made:
         write(made)
     return target
