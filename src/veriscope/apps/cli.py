@@ -15,6 +15,7 @@ from veriscope.apps import (
     console,
     cross,
     demo,
+    import_,
     info,
     judge,
     project,
@@ -97,6 +98,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     console.command(app, command)
+console.command(app, import_.import_model, "import")
 app.add_typer(simulate.app, name="simulate")
 
 

@@ -32,11 +32,12 @@ def info(
     veriscope info new.tif
     veriscope info model
     """
-    if path.is_dir() and (path / "recipe.json").exists():
+    if path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json")):
         _model(path)
     elif path.is_dir() and not _is_zarr(path):
         raise ImageFormatError(
-            f"{path} is a folder that is neither a model (no recipe.json) nor an OME-Zarr image. Give one of its files."
+            f"{path} is a folder that is neither a model (no recipe.json or config.json) nor an OME-Zarr image. "
+            f"Give one of its files."
         )
     else:
         _image(path, axes, quick)
@@ -62,7 +63,7 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
 
 
 def _model(path: Path) -> None:
-    from veriscope.networks.folder import load
+    from veriscope.sharing.opening import load
 
     ensemble = load(path)
     recipe, known = ensemble.recipe, ensemble.facts

@@ -12,7 +12,7 @@ from veriscope.errors import ModelError
 from veriscope.networks.build import Network
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.slices import Slices
+from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import count_parameters
 
 
@@ -21,7 +21,7 @@ class Ensemble:
     """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
 
     recipe: Recipe
-    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...]
+    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Ensemble:
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
         first = self.members[0]
-        return first.step if isinstance(first, Slices) else self.recipe.step
+        return first.step if isinstance(first, Slices | BothWays) else self.recipe.step
 
     @property
     def reach(self) -> tuple[int, ...]:

@@ -52,6 +52,8 @@ _LATER = {
     "task": "restore",
     "projection": "",
     "upsample": (),
+    "activation": "linear",
+    "combine": "mixture",
 }  # fields that earlier models lack, with what they mean there
 
 
@@ -72,10 +74,13 @@ class Recipe:
     residual: bool | None = None  # adds the input to the mean; None: when channels agree
     task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1);
     # "isotropic": a stack by its xz and yz slices, with a network for planes whose Y meets Z (SI 2.4)
-    projection: str = ""  # of the part that finds the surface, a name of SURFACES; "": "compact"
+    projection: str | SurfaceLayers = ""  # what finds the surface: layers, or a name of SURFACES; "": "compact"
     upsample: tuple[
         float, ...
     ] = ()  # by which an image is interpolated first, along Z Y X or Y X of it; (): not at all
+    activation: str = "linear"  # of the means, behind all else: "linear" or "relu"
+    combine: str = "mixture"  # "csbdeep": borders, interpolation, both directions of slices and the way back to grey
+    # values as csbdeep has them, for networks that were trained there
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
 
     patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
@@ -125,8 +130,12 @@ class Recipe:
             ),
             (all(1 <= n < math.inf for n in self.upsample), "factors of upsample are numbers from 1"),
             (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
+            (self.activation in ("linear", "relu"), "activation is linear or relu"),
+            (self.combine in ("mixture", "csbdeep"), "combine is mixture or csbdeep"),
             (
-                self.projection in SURFACES if self.projects else not self.projection,
+                isinstance(self.projection, SurfaceLayers) or self.projection in SURFACES
+                if self.projects
+                else not self.projection,
                 f"projection is {' or '.join(SURFACES)} for the task project, and not set for others",
             ),
             (self.batch >= 1, "batch is at least 1"),
@@ -186,7 +195,7 @@ class Recipe:
     @property
     def surface(self) -> SurfaceLayers:
         """The layers that find the surface, of a network that projects."""
-        return SURFACES[self.projection]
+        return self.projection if isinstance(self.projection, SurfaceLayers) else SURFACES[self.projection]
 
     @property
     def flat(self) -> Recipe:
@@ -202,8 +211,8 @@ class Recipe:
     def step(self) -> tuple[int, ...]:
         """Lengths the network can take are multiples of this, per axis of the result. A stack to project may have any
         number of planes."""
-        pooled = self.surface.step if self.projects else 1
-        return tuple(math.lcm(n * 2**self.depth, pooled) for n in self.folding)
+        pooled = self.surface.step if self.projects else (1,) * len(self.axes_out)
+        return tuple(math.lcm(n * 2**self.depth, pool) for n, pool in zip(self.folding, pooled, strict=True))
 
     @classmethod
     def paper(cls, name: str, **changes: Any) -> Recipe:
@@ -226,6 +235,8 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
         values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
+        if isinstance(self.projection, SurfaceLayers):
+            values["projection"] = self.projection.to_json()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -237,6 +248,8 @@ class Recipe:
             raise ModelError(f"This recipe has {wrong}: it was written by another version or is damaged.")
         try:
             given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+            if isinstance(given.get("projection"), dict):
+                given["projection"] = SurfaceLayers.from_json(given["projection"])
             return cls(**given)
         except TypeError as problem:
             raise ModelError(f"This recipe is damaged: {problem}.") from problem

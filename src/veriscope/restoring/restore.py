@@ -48,6 +48,7 @@ def restore(
     planes: bool = False,
     calibrated: bool = False,
     lazy: bool | None = None,
+    combine: str | None = None,
 ) -> Restoration:
     """Restore `image`, of any size, with all members of `model`.
 
@@ -62,6 +63,10 @@ def restore(
     input, or of the truth when the model projects or changes the number of channels. `channel` picks a channel of the
     image, `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted
     scales by the factor that made them right on the images kept aside in training.
+
+    `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
+    values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
+    that came from there.
 
     The predictions of all members are held in memory (`lazy` False), or computed when they are read (True); None does
     the latter where they do not fit. Lazily nothing is computed here: every image made of the answer runs the networks
@@ -78,7 +83,7 @@ def restore(
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
     """
     where = devices.choose(device)
-    model = in_space(model)
+    model = in_space(model, combine)
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)

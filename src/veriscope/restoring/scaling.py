@@ -51,12 +51,12 @@ def restorer(
 
     The input's own normalisation when the network has as many channels in as out; that of the truth the model was
     trained on when it has not, and for planes made of stacks: the percentiles of a stack are not those of the surface
-    in it. Warns when that is not known.
+    in it, though csbdeep takes them. Warns when that is not known.
     """
     recipe = ensemble.recipe
     if not undo:
         return lambda number: None
-    if recipe.channels_in == recipe.channels_out and not recipe.projects:
+    if recipe.channels_in == recipe.channels_out and (not recipe.projects or recipe.combine == "csbdeep"):
         return normalization
     target = stored_normalization(ensemble.facts, "high")
     if target is None or target.channels != recipe.channels_out:
@@ -153,7 +153,7 @@ def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
         places = {letter: place for letter, place in zip(frames.outer, number, strict=True) if letter in apart}
         key = tuple(places.values())
         if key not in known:
-            part: Image = frames.image.region(**places)
+            part: Image = frames.measured.region(**places)
             rest = "C" + part.axes.replace("C", "")
             known[key] = fit(lambda: part.blocks(rest), PERCENTILES)
         return known[key]

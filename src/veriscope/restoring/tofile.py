@@ -108,6 +108,7 @@ def restore_to_file(
     channel: int | None = None,
     planes: bool = False,
     calibrated: bool = False,
+    combine: str | None = None,
 ) -> Report:
     """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
 
@@ -125,7 +126,7 @@ def restore_to_file(
     """
     started = time.perf_counter()
     where = devices.choose(device)
-    ensemble = in_space(ensemble)
+    ensemble = in_space(ensemble, combine)
     parts = frames(image, ensemble.recipe, channel, planes)
     extras = _extras(scale, interval, probability, entropy, disagreement)
     wanted = _wanted(ensemble, out, extras, trust_mask, height)
