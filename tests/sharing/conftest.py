@@ -106,6 +106,21 @@ class Made:
         task = {"IsotropicCARE": "isotropic", "UpsamplingCARE": "upsample"}.get(self.facts["class"])
         return {} if task is None else {"task": task, "factor": self.facts["predict_arguments"]["factor"]}
 
+    def given(self, model: Ensemble) -> NDArray[np.float32]:
+        """What csbdeep gave to its network, as ours takes it: (batch, channels, *space)."""
+        return self._turned("normalized", self.facts["network_axes"], model.recipe.axes)
+
+    def answered(self, model: Ensemble) -> NDArray[np.float32]:
+        """What its network said, as ours says it."""
+        return self._turned("network", self.facts["network_axes_out"], model.recipe.axes_out)
+
+    def _turned(self, name: str, axes: str, ours: str) -> NDArray[np.float32]:
+        array, axes = self.numbers[name], axes.replace("C", "")
+        if self.facts["class"] == "IsotropicCARE":  # the network's last axis is Z, here it is the first
+            axes = axes[::-1]
+        array = array if array.ndim == len(axes) + 2 else array[None]
+        return np.ascontiguousarray(array.transpose(0, array.ndim - 1, *(1 + axes.index(letter) for letter in ours)))
+
     def read(self) -> Ensemble:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)

@@ -15,6 +15,7 @@ from veriscope.apps import (
     console,
     cross,
     demo,
+    export,
     import_,
     info,
     judge,
@@ -99,6 +100,7 @@ COMMANDS = (
 for command in COMMANDS:
     console.command(app, command)
 console.command(app, import_.import_model, "import")
+console.command(app, export.export)
 app.add_typer(simulate.app, name="simulate")
 
 

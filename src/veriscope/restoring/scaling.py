@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
+from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization, fit
 from veriscope.restoring.frames import Frames, Number
 
@@ -56,10 +57,10 @@ def restorer(
     recipe = ensemble.recipe
     if not undo:
         return lambda number: None
-    if recipe.channels_in == recipe.channels_out and (not recipe.projects or recipe.combine == "csbdeep"):
+    if _by_input(recipe):
         return normalization
-    target = stored_normalization(ensemble.facts, "high")
-    if target is None or target.channels != recipe.channels_out:
+    target = _by_truth(ensemble)
+    if target is None:
         made = (
             "it is the projection of a stack"
             if recipe.projects
@@ -72,6 +73,21 @@ def restorer(
         )
         return lambda number: None
     return lambda number: target
+
+
+def target_normalization(ensemble: Ensemble, low: Normalization) -> Normalization | None:
+    """What takes restorations of images normalised by `low` back to grey values, as in `restorer`; None if unknown."""
+    return low if _by_input(ensemble.recipe) else _by_truth(ensemble)
+
+
+def _by_input(recipe: Recipe) -> bool:
+    same = recipe.channels_in == recipe.channels_out
+    return same and (not recipe.projects or recipe.combine == "csbdeep")
+
+
+def _by_truth(ensemble: Ensemble) -> Normalization | None:
+    target = stored_normalization(ensemble.facts, "high")
+    return None if target is None or target.channels != ensemble.recipe.channels_out else target
 
 
 def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]) -> Normalization | None:

@@ -1,0 +1,58 @@
+"""OpenVINO's own format (IR): X.xml with X.bin beside it, made of the graph in ONNX."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import OutputError
+from veriscope.networks.model import Ensemble
+from veriscope.sharing import onnx
+from veriscope.sharing.graph import Normalizing, Shared, shared
+from veriscope.sharing.needed import needed
+from veriscope.sharing.placing import appearing, free
+
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default some processors compute in bfloat16, with three digits
+
+
+def write(
+    ensemble: Ensemble,
+    path: str | os.PathLike[str],
+    *,
+    member: int | None = None,
+    members: bool = False,
+    normalize: Normalizing = "image",
+) -> Shared:
+    """Write `path`, an .xml file, and its .bin file; inputs, outputs and options as in `onnx.write`.
+
+    Raises ModelError and OutputError.
+    """
+    target = Path(path)
+    if target.suffix != ".xml":
+        raise OutputError(f"A model of OpenVINO is an .xml file with a .bin file beside it. Name it {target}.xml.")
+    weights = free(target).with_suffix(".bin")
+    free(weights)
+    openvino = needed("openvino")
+    graph = shared(ensemble, member, members, normalize)
+    with appearing(target.with_name(f".{target.name}.parts"), keep=False) as parts:
+        (parts / "graph.onnx").write_bytes(onnx.made(graph))
+        model = openvino.Core().read_model(parts / "graph.onnx")
+        for name, text in graph.text.items():
+            model.set_rt_info(text, ["veriscope", name])
+        openvino.save_model(model, parts / "graph.xml", compress_to_fp16=False)
+        del model
+        (parts / "graph.bin").rename(weights)
+        (parts / "graph.xml").rename(target)
+    return graph
+
+
+def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """What OpenVINO says to `image` (batch, channels_in, *space) in float32, by the names of the outputs."""
+    core: Any = needed("openvino").Core()
+    model = core.compile_model(core.read_model(path), "CPU", EXACT)
+    found = model(image)
+    return {output.get_any_name(): np.array(found[output]) for output in model.outputs}
