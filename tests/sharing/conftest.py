@@ -39,8 +39,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def recipe_of(kind: str) -> Recipe:
-    choices = {"depth": 2, "base": 4, **KINDS[kind]}
+def recipe_of(kind: str, depth: int = 2) -> Recipe:
+    choices = {"depth": depth, "base": 4, **KINDS[kind]}
     flat = 2 if choices.get("task") == "project" else len(choices["axes"])
     return Recipe(**choices, patch=(64,) * flat)
 
@@ -64,7 +64,7 @@ def any_kind(request: pytest.FixtureRequest) -> Ensemble:
 @pytest.fixture
 def make() -> Callable[..., Ensemble]:
     """``make("3D", members=1)``"""
-    return lambda kind="2D", members=2, facts=None: ensemble_of(recipe_of(kind), members, facts)
+    return lambda kind="2D", members=2, facts=None, depth=2: ensemble_of(recipe_of(kind, depth), members, facts)
 
 
 @pytest.fixture

@@ -118,15 +118,21 @@ def shared(
     chosen = list(ensemble.members) if member is None else [ensemble.members[checked_member(ensemble, member)]]
     low, back = None, None
     if normalize == "model":
-        low = stored_normalization(ensemble.facts, "low")
-        if low is None or low.channels != recipe.channels_in:
-            raise ModelError(
-                "This model does not know the percentiles of the images it was trained on, so they cannot be part of "
-                "the export. Normalise by the image (normalize='image', --normalize image)."
-            )
+        low = trained_normalization(ensemble)
         back = target_normalization(ensemble, low)
     graph = Graph(chosen, recipe, low, back, each).eval().requires_grad_(False)
     return Shared(graph, described(ensemble, len(chosen), low, back))
+
+
+def trained_normalization(ensemble: Ensemble) -> Normalization:
+    """That of the training images. Raises ModelError where the model does not know it."""
+    low = stored_normalization(ensemble.facts, "low")
+    if low is None or low.channels != ensemble.recipe.channels_in:
+        raise ModelError(
+            "This model does not know the percentiles of the images it was trained on, so they cannot be part of "
+            "the export. Normalise by the image (normalize='image', --normalize image)."
+        )
+    return low
 
 
 def checked_member(ensemble: Ensemble, member: int) -> int:
