@@ -28,6 +28,7 @@ from bioimageio.core import (  # noqa: E402
     predict,
     test_model,
 )
+from bioimageio.core.digest_spec import create_sample_for_model  # noqa: E402
 
 
 def errors(summary: object) -> list[str]:
@@ -48,7 +49,9 @@ def blocks(package: str, form: str) -> float:
     image = np.random.default_rng(0).random(shape, np.float32) * 900 + 100
     given = {raw.id: image}
     pipeline = create_prediction_pipeline(model, weight_format=form)
-    whole = predict(model=pipeline, inputs=given).members
+    sample = create_sample_for_model(model, inputs={raw.id: image.copy()}, sample_id="whole")
+    pipeline.apply_preprocessing(sample)  # before it is padded, which would change its percentiles, as in blocks
+    whole = pipeline.predict_sample_without_blocking(sample, skip_preprocessing=True).members
     parts = predict(model=pipeline, inputs=given, blocksize_parameter=sizes).members
     found = 0.0
     for name, one in whole.items():

@@ -70,8 +70,7 @@ def _model(path: Path) -> None:
     console.facts(
         str(path),
         {
-            "network": f"{words.network(recipe)} ({_axes(recipe)}), depth {recipe.depth}, kernel {recipe.kernel}, "
-            f"base {recipe.base}{f', stem {recipe.stem}' if recipe.stem > 1 else ''}",
+            "network": _network(recipe),
             **words.task(recipe),
             "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
@@ -91,6 +90,14 @@ def _model(path: Path) -> None:
     remembered = words.familiar(known)
     if remembered:
         console.facts("Training images, to tell others from", remembered)
+
+
+def _network(recipe: Recipe) -> str:
+    kind = f"{words.network(recipe)} ({_axes(recipe)})"
+    if recipe.foreign is not None:
+        return kind
+    stem = f", stem {recipe.stem}" if recipe.stem > 1 else ""
+    return f"{kind}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}{stem}"
 
 
 def _axes(recipe: Recipe) -> str:

@@ -90,6 +90,8 @@ def task(recipe: Recipe) -> dict[str, str]:
 
 def network(recipe: Recipe) -> str:
     """What kind of network it is."""
+    if recipe.foreign is not None:
+        return "graph of others (ONNX)"
     if recipe.projects:
         named = recipe.projection if isinstance(recipe.projection, str) else f"depth {recipe.projection.depth}"
         return f"surface finder ({named}) and {len(recipe.axes_out)}D U-Net"

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from veriscope.errors import ModelError
 from veriscope.networks.projection import Projection
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
@@ -18,7 +19,9 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def build(recipe: Recipe) -> Network:
-    """A fresh network for `recipe`, with random weights from torch's current seed."""
+    """A fresh network for `recipe`, with random weights from torch's current seed. Raises ModelError for graphs."""
+    if recipe.foreign is not None:
+        raise ModelError("This model is a graph made by others (ONNX): it can restore, but not be trained further.")
     return Projection(recipe) if recipe.projects else UNet(recipe)
 
 

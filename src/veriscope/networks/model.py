@@ -10,6 +10,7 @@ from torch import Tensor
 
 from veriscope.errors import ModelError
 from veriscope.networks.build import Network
+from veriscope.networks.foreign import OnnxNetwork
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import BothWays, Slices
@@ -21,7 +22,9 @@ class Ensemble:
     """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
 
     recipe: Recipe
-    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...]
+    members: (
+        tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...] | tuple[OnnxNetwork, ...]
+    )
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,7 +56,8 @@ class Ensemble:
     @property
     def parameters(self) -> int:
         """Weights per member."""
-        return count_parameters(self.members[0])
+        first = self.members[0]
+        return first.numbers if isinstance(first, OnnxNetwork) else count_parameters(first)
 
     def to(self, device: str | torch.device) -> Ensemble:
         """The same ensemble with its weights on `device` (moved in place, as torch does)."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import ModelError
+from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
 
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
@@ -54,6 +55,7 @@ _LATER = {
     "upsample": (),
     "activation": "linear",
     "combine": "mixture",
+    "foreign": None,
 }  # fields that earlier models lack, with what they mean there
 
 
@@ -82,6 +84,7 @@ class Recipe:
     combine: str = "mixture"  # "csbdeep": borders, interpolation, both directions of slices and the way back to grey
     # values as csbdeep has them, for networks that were trained there
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
+    foreign: Foreign | None = None  # instead of all this a graph of others, which can be run but not trained
 
     patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
     batch: int = BATCH  # patches per step
@@ -111,6 +114,8 @@ class Recipe:
             "projection": self.projection or ("compact" if self.projects else ""),
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
+        if self.foreign is not None:
+            fill |= {"patch": self.foreign.step, "residual": False}
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         self._check()
@@ -211,6 +216,8 @@ class Recipe:
     def step(self) -> tuple[int, ...]:
         """Lengths the network can take are multiples of this, per axis of the result. A stack to project may have any
         number of planes."""
+        if self.foreign is not None:
+            return self.foreign.step
         pooled = self.surface.step if self.projects else (1,) * len(self.axes_out)
         return tuple(math.lcm(n * 2**self.depth, pool) for n, pool in zip(self.folding, pooled, strict=True))
 
@@ -237,6 +244,8 @@ class Recipe:
         values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
         if isinstance(self.projection, SurfaceLayers):
             values["projection"] = self.projection.to_json()
+        if self.foreign is not None:
+            values["foreign"] = self.foreign.to_json()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -250,6 +259,8 @@ class Recipe:
             given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
             if isinstance(given.get("projection"), dict):
                 given["projection"] = SurfaceLayers.from_json(given["projection"])
+            if isinstance(given.get("foreign"), dict):
+                given["foreign"] = Foreign.from_json(given["foreign"])
             return cls(**given)
         except TypeError as problem:
             raise ModelError(f"This recipe is damaged: {problem}.") from problem

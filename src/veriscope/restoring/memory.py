@@ -85,6 +85,8 @@ def need(recipe: Recipe, on_cpu: bool = True, depth: int = 1) -> Need:
     Everything in these networks grows with the image, so this holds for every size. Of stacks that are projected, with
     `depth` planes, it is what a pixel needs with all that is above and below it.
     """
+    if recipe.foreign is not None:
+        return Need(recipe.foreign.bytes, 64.0)
     with torch.random.fork_rng(devices=[]):  # building a network draws its weights
         network = build(recipe)
     planes = (depth,) if recipe.projects else ()

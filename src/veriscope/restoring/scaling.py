@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.foreign import Foreign
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.normalize import Normalization, fit
+from veriscope.normalize import Normalization, fit, fit_moments
 from veriscope.restoring.frames import Frames, Number
 
 PERCENTILES = (2.0, 99.8)  # at restoration one fixed pair (SI 2.2)
@@ -38,10 +39,13 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
                 "This model does not know the percentiles of the images it was trained on. Normalise by the image."
             )
         return _same(_checked(stored, frames))
+    foreign = ensemble.recipe.foreign
+    if choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
+        return _same(_checked(Normalization(foreign.low, foreign.high), frames))
     if choice == "image":
-        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""))
+        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""), foreign)
     if choice == "frame":
-        return _fitted(frames, frames.outer)
+        return _fitted(frames, frames.outer, foreign)
     raise DataError(f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization.")
 
 
@@ -161,8 +165,9 @@ def _checked(normalization: Normalization, frames: Frames) -> Normalization:
     )
 
 
-def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
-    """One normalisation for each place along the axes `apart`, over all the rest."""
+def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Number], Normalization]:
+    """One normalisation for each place along the axes `apart`, over all the rest; a graph of others says how."""
+    percentiles = PERCENTILES if foreign is None else foreign.percentiles
     known: dict[Number, Normalization] = {}
 
     def of(number: Number) -> Normalization:
@@ -171,7 +176,10 @@ def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
         if key not in known:
             part: Image = frames.measured.region(**places)
             rest = "C" + part.axes.replace("C", "")
-            known[key] = fit(lambda: part.blocks(rest), PERCENTILES)
+            if foreign is not None and foreign.scaling == "moments":
+                known[key] = fit_moments(part.blocks(rest))
+            else:
+                known[key] = fit(lambda: part.blocks(rest), percentiles)
         return known[key]
 
     return of

@@ -8,13 +8,13 @@ from pathlib import Path
 from veriscope.errors import ModelError
 from veriscope.networks import folder as own
 from veriscope.networks.model import Ensemble
-from veriscope.sharing import csbdeep
+from veriscope.sharing import csbdeep, packages
 
 PathLike = str | os.PathLike[str]
 
 
 def load(model: PathLike) -> Ensemble:
-    """The ensemble at `model`, on the CPU: what `save` or training wrote, or a CARE model that csbdeep wrote.
+    """The ensemble at `model`, on the CPU: what `save` or training wrote, or a model of others as `read` takes it.
 
     Raises ModelError when it is missing, damaged, too new, or holds what cannot be restored here.
     """
@@ -25,8 +25,17 @@ def load(model: PathLike) -> Ensemble:
 
 
 def read(*models: PathLike, weights: str = "best", task: str | None = None, factor: float | None = None) -> Ensemble:
-    """A model of others; several folders of csbdeep become one ensemble. Options as in `csbdeep.read`."""
-    for model in models:
+    """A model of others: a package of bioimage.io, or folders of csbdeep, of which several become one ensemble.
+
+    `weights`, `task` and `factor` are those of `csbdeep.read`. Raises ModelError.
+    """
+    for model in map(Path, models):
         if own.is_model(model):
             raise ModelError(f"'{model}' is a model of veriscope already. Use it as it is: --model {model}.")
+        if packages.is_package(model):
+            if len(models) > 1:
+                raise ModelError("Packages of bioimage.io are imported one by one: each is an ensemble of its own.")
+            if (weights, task, factor) != ("best", None, None):
+                raise ModelError("A package says itself what it does. Remove --weights, --task and --factor.")
+            return packages.read(model)
     return csbdeep.read(*models, weights=weights, task=task, factor=factor)
