@@ -1,6 +1,6 @@
 """Run by an interpreter that has bioimageio.core: test packages, without a network, and print what came of it as JSON.
 
-python in_bioimageio.py PACKAGE ...
+python in_bioimageio.py NAMES PACKAGE ...    where NAMES, with commas, are the packages to be run in blocks too
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import tempfile
+from pathlib import Path
 
 os.environ["BIOIMAGEIO_CACHE_PATH"] = tempfile.mkdtemp()
 
@@ -61,11 +62,13 @@ def blocks(package: str, form: str) -> float:
 
 
 answers = {}
-for package in sys.argv[1:]:
+for package in sys.argv[2:]:
     answers[package] = {}
     for form in ("onnx", "torchscript"):
         tested = test_model(package, weight_format=form)
         answers[package][form] = {"status": tested.status, "errors": errors(tested)}
+        if form == "torchscript" or Path(package).stem not in sys.argv[1].split(","):
+            continue
         try:
             answers[package][form]["blocks"] = blocks(package, form)
         except Exception as problem:

@@ -54,7 +54,7 @@ def export(
     csbdeep: a folder for csbdeep in Python. bioimageio: a package for bioimage.io and the programs that use it (Fiji
     and others). onnx, openvino: a file for the runtimes of these names. torchscript: a file for PyTorch. fiji: a file
     for the CSBDeep plugin of Fiji (experimental). The networks of an ensemble become one graph, whose answer is the
-    mean of all and the scale of their mixture; csbdeep and fiji know single networks only.
+    mean of all and the scale of their mixture; csbdeep knows single networks only.
 
     Examples:
     veriscope export mito.veriscope --to onnx --out mito.onnx --normalize model
@@ -74,6 +74,10 @@ def export(
         _graph(ensemble, model, to, out, {"member": member, "members": members, "normalize": normalize})
     elif to == "csbdeep":
         _csbdeep(ensemble, model, out, member)
+    elif to == "fiji":
+        _fiji(ensemble, model, out, member)
+    else:
+        _package(ensemble, model, out, {"member": member, "normalize": normalize}, author, licence, image)
 
 
 def _check_options(to: str, members: bool, normalize: str, package: dict[str, Any]) -> None:
@@ -116,6 +120,46 @@ def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> 
     if not recipe.probabilistic:
         return
     console.note("csbdeep treats the borders of images otherwise than veriscope, so pixels there may differ a little.")
+
+
+def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
+    from veriscope.sharing import fiji, trying
+
+    written = fiji.write(ensemble, out, member)
+    console.show(f"{model} -> {out}")
+    _tell(trying.graph(written, "OpenVINO", "openvino", lambda image: fiji.run(out, image)))
+    console.note(
+        "experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image."
+    )
+    console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
+
+
+def _package(
+    ensemble: Ensemble,
+    model: Path,
+    out: Path,
+    how: dict[str, Any],
+    authors: list[str] | None,
+    licence: str | None,
+    example: Path | None,
+) -> None:
+    from veriscope.images.reading import read_image
+    from veriscope.sharing import bioimageio, trying
+
+    if not authors or licence is None:
+        missing = " and ".join(
+            [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
+        )
+        raise VeriscopeError(f"A package names its authors and its licence. Add {missing}.")
+    shown = None if example is None else read_image(example)
+    made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=shown, **how)
+    console.show(f"{model} -> {out}")
+    for tried in trying.package(made, out):
+        _tell(tried)
+    told = made.normalized
+    console.note(f"{told} Check the package with: bioimageio test {out}")
+    if example is None:
+        console.note("its cover and test show artificial spots. Give an image of your own: --image FILE.")
 
 
 def _tell(tried: Any) -> None:

@@ -21,6 +21,9 @@ def info(
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not say so.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Of a model: its card in Markdown, to be published with it.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the pixels: no percentiles.")] = False,
 ) -> None:
     """Tell what an image or a model is.
@@ -31,9 +34,10 @@ def info(
     Examples:
     veriscope info new.tif
     veriscope info model
+    veriscope info model --card > model.md
     """
     if path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json")):
-        _model(path)
+        _card(path) if card else _model(path)
     elif path.is_dir() and not _is_zarr(path):
         raise ImageFormatError(
             f"{path} is a folder that is neither a model (no recipe.json or config.json) nor an OME-Zarr image. "
@@ -41,6 +45,13 @@ def info(
         )
     else:
         _image(path, axes, quick)
+
+
+def _card(path: Path) -> None:
+    from veriscope.sharing.card import card
+    from veriscope.sharing.opening import load
+
+    console.show(card(load(path), path.resolve().name.removesuffix(".veriscope")).rstrip())
 
 
 def _is_zarr(path: Path) -> bool:

@@ -48,7 +48,8 @@ class Package:
     graph: Shared
     files: Mapping[str, bytes]
     image: NDArray[np.float32]  # that it is tested with, (1, channels_in, *space), in grey values
-    expected: Mapping[str, NDArray[np.float32]]
+    normal: NDArray[np.float32]  # the same as the weights take it
+    normalized: str  # who normalises, and by what, in a sentence
 
 
 def write(
@@ -116,7 +117,16 @@ def _package(
         **_own_files(ensemble, member),
     }
     told = _description(graph, title, authors, licence, files, fixed, ensemble)
-    return Package(graph, {"rdf.yaml": json.dumps(told, indent=1).encode(), **files}, pixels, expected)
+    files = {"rdf.yaml": json.dumps(told, indent=1).encode(), **files}
+    return Package(graph, files, pixels, normal, _said(fixed))
+
+
+def _said(fixed: tuple[Normalization, Normalization | None] | None) -> str:
+    if fixed is None:
+        return "Every image is normalised by its own percentiles 2 and 99.8, and the result stays normalised."
+    values = ", ".join(f"{low:.5g} to {high:.5g}" for low, high in zip(fixed[0].low, fixed[0].high, strict=True))
+    back = "and the result is in grey values" if fixed[1] else "and the result stays normalised: the truth is unknown"
+    return f"Every image is normalised by the percentiles of the training images ({values}), {back}."
 
 
 def _fixed(ensemble: Ensemble) -> tuple[Normalization, Normalization | None]:

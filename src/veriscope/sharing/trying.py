@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from veriscope.networks.model import Ensemble
+from veriscope.sharing.bioimageio import Package
 from veriscope.sharing.graph import Shared
 
 Answers = Mapping[str, NDArray[np.float32]]
@@ -44,6 +47,29 @@ def graph(written: Shared, name: str, package: str, run: Callable[[NDArray[np.fl
         found = found if isinstance(found, Mapping) else dict(zip(expected, found, strict=True))
         largest = max(largest, apart(found, expected))
     return Tried(f"{name} {metadata.version(package)}", largest)
+
+
+def package(made: Package, path: Path) -> list[Tried]:
+    """Run the weights in a package on its test image, each in its runtime."""
+    from veriscope.sharing import onnx, torchscript
+
+    found = []
+    with TemporaryDirectory() as place, ZipFile(path) as packed:
+        for file, name, library in (
+            ("weights.onnx", "ONNX Runtime", "onnxruntime"),
+            ("weights.pt", "PyTorch", "torch"),
+        ):
+            if find_spec(library) is None:
+                found.append(Tried(name, None, f"pip install {library}"))
+                continue
+            weights = Path(packed.extract(file, place))
+            expected = made.graph.answer(made.normal)
+            if library == "torch":
+                answers = dict(zip(expected, torchscript.run(weights, made.normal), strict=True))
+            else:
+                answers = onnx.run(weights, made.normal)
+            found.append(Tried(f"{name} {metadata.version(library)}", apart(answers, expected)))
+    return found
 
 
 def csbdeep(ensemble: Ensemble, folders: list[Path], member: int | None) -> Tried:
