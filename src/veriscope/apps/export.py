@@ -128,9 +128,7 @@ def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> Non
     written = fiji.write(ensemble, out, member)
     console.show(f"{model} -> {out}")
     _tell(trying.graph(written, "OpenVINO", "openvino", lambda image: fiji.run(out, image)))
-    console.note(
-        "experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image."
-    )
+    console.note("experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image.")
     console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
 
 
