@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console
+from veriscope.apps import console, files
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ def export(
     from veriscope.sharing.opening import load
 
     ensemble = load(model)
-    if to in GRAPHS:
-        _graph(ensemble, model, to, out, {"member": member, "members": members, "normalize": normalize})
-    elif to == "csbdeep":
-        _csbdeep(ensemble, model, out, member)
-    elif to == "fiji":
-        _fiji(ensemble, model, out, member)
-    else:
-        _package(ensemble, model, out, {"member": member, "normalize": normalize}, author, licence, image)
+    with files.no_empty_folder(out.absolute().parent):
+        if to in GRAPHS:
+            _graph(ensemble, model, to, out, {"member": member, "members": members, "normalize": normalize})
+        elif to == "csbdeep":
+            _csbdeep(ensemble, model, out, member)
+        elif to == "fiji":
+            _fiji(ensemble, model, out, member)
+        else:
+            _package(ensemble, model, out, {"member": member, "normalize": normalize}, author, licence, image)
 
 
 def _check_options(to: str, members: bool, normalize: str, package: dict[str, Any]) -> None:
@@ -117,9 +118,8 @@ def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> 
         console.note(
             f"csbdeep knows single networks only, so each of the {len(folders)} members is a folder of its own."
         )
-    if not recipe.probabilistic:
-        return
-    console.note("csbdeep treats the borders of images otherwise than veriscope, so pixels there may differ a little.")
+    if recipe.combine == "mixture":
+        console.note("csbdeep continues images at their borders in another way, so results differ a little there.")
 
 
 def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
@@ -177,8 +177,8 @@ def _use(written: Shared) -> None:
     console.facts(
         "",
         {
-            "input": f"image, float32, axes {told['axes']}, {recipe.channels_in} channel(s); lengths of "
-            f"{recipe.axes_out} are multiples of {words.times(told['step'])}",
+            "input": f"image, float32, axes {told['axes']} (N images, C channels: {recipe.channels_in}); lengths along "
+            f"{' '.join(recipe.axes_out)} are multiples of {words.times(told['step'])}",
             "output": f"{', '.join(written.graph.outputs)}, axes {told['axes_out']}",
             "tiles": f"read {words.times(told['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
         },

@@ -36,8 +36,11 @@ def info(
     veriscope info model
     veriscope info model --card > model.md
     """
-    if path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json")):
+    packed = path.is_file() and path.suffix.lower() == ".zip"
+    if packed or (path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json"))):
         _card(path) if card else _model(path)
+    elif card:
+        raise ImageFormatError(f"Only models have a card, and {path} is none. Remove --card.")
     elif path.is_dir() and not _is_zarr(path):
         raise ImageFormatError(
             f"{path} is a folder that is neither a model (no recipe.json or config.json) nor an OME-Zarr image. "

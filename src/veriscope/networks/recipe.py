@@ -259,7 +259,7 @@ class Recipe:
             given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
             if isinstance(given.get("projection"), dict):
                 given["projection"] = SurfaceLayers.from_json(given["projection"])
-            if isinstance(given.get("foreign"), dict):
+            if given.get("foreign") is not None:
                 given["foreign"] = Foreign.from_json(given["foreign"])
             return cls(**given)
         except TypeError as problem:

@@ -91,7 +91,7 @@ def _figures(ensemble: Ensemble) -> dict[str, str]:
     calibration = facts.get("calibration")
     factors = calibration.get("scale_factor") if isinstance(calibration, Mapping) else None
     if isinstance(factors, list):
-        rows["scales"] = f"{', '.join(_number(one) for one in factors)} times the predicted would have been right"
+        rows["scales"] = f"right ones are {', '.join(_number(one) for one in factors)} times those predicted"
     if rows:
         return {"measured on": "patches kept aside in training, of the same experiment", **rows}
     return {"figures": "none were measured. Judge the model on pairs of your own before you rely on it"}

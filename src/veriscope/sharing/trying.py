@@ -33,7 +33,9 @@ class Tried:
     def __str__(self) -> str:
         if self.apart is None:
             return f"It was not run: {self.runtime} is not installed here ({self.missing})."
-        return f"Run by {self.runtime}: at most {self.apart:.1e} of the range from what veriscope gives."
+        if self.apart == 0:
+            return f"Run by {self.runtime}: it gives exactly what veriscope gives."
+        return f"Run by {self.runtime}: it differs from veriscope by at most {self.apart:.1e} of the range."
 
 
 def graph(written: Shared, name: str, package: str, run: Callable[[NDArray[np.float32]], Any]) -> Tried:
