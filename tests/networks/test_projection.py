@@ -133,7 +133,7 @@ def test_reach_is_as_far_as_gradients_travel(kind: str | SurfaceLayers, axis: in
     recipe = small(projection=kind, probabilistic=False, residual=False, patch=(48, 48))
     network = all_through(projection(recipe))
     step = recipe.step[axis]
-    shape = [2 * n if n == 16 else 6 * n for n in recipe.step]
+    shape = [-(-32 // n) * n for n in recipe.step]
     length = shape[axis] = -(-2 * network.reach[axis] // step) * step + 2 * step
     farthest = 0
     for seed in range(6):  # max pooling shows one of its inputs at a time
