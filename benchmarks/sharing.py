@@ -3,10 +3,10 @@
     python benchmarks/sharing.py [--models FOLDER] [--record]
 
 Out: networks of two members, untrained, with biases drawn at random, written in every format and run by its runtime on
-images of sizes that they were not traced with. In: models that csbdeep made, in FOLDER, each a folder with facts.json and
+images of sizes that they were not traced with. In: models that csbdeep made, in FOLDER, each with facts.json and
 numbers.npz beside config.json; their networks, and what csbdeep restored of an image, against what veriscope gives.
-Differences are the largest ones, in parts of the range of the image. What csbdeep and bioimageio.core say of files that
-go out is measured in benchmarks/peers.
+Differences are the largest ones, of what goes out in parts of the range of the restored image, of what comes in in those
+of the image compared. What csbdeep and bioimageio.core say of files that go out is measured in benchmarks/peers.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def back_in(models: Path) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             restored = vs.restore(vs.Image(numbers["raw"], facts["axes_of_raw"]), model)
-        for name in ("mean", "scale"):
-            cells.append(apart(getattr(restored, name).array, numbers[name]) if name in numbers else "")
+        known = {name: numbers[name] for name in ("mean", "scale") if name in numbers}
+        cells += [apart(getattr(restored, name).array, image) for name, image in known.items()]
+        cells += [""] * (3 - len(cells))
         told = f"csbdeep {facts['csbdeep']}, keras {facts['keras']}"
         lines.append(f"{folder.name:<24}" + "".join(f"{cell:>12}" for cell in cells) + f"   {told}")
     return lines

@@ -2,8 +2,8 @@
 
     python benchmarks/peers/bioimageio_packages.py [--record] [--python PYTHON ...]
 
-bioimageio.core is installed in an environment of its own for each of VERSIONS, or found in those of PYTHON. Printed: what
-its test says of both weights, and how far blockwise prediction is from that of the whole image.
+bioimageio.core is installed in an environment of its own for each of VERSIONS, or found in those of PYTHON. Printed:
+what its test says of both weights, and how far blockwise prediction is from that of the whole image.
 """
 
 from __future__ import annotations

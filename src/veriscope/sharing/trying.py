@@ -97,7 +97,10 @@ def csbdeep(ensemble: Ensemble, folders: list[Path], member: int | None) -> Trie
 
 
 def apart(found: Answers, expected: Answers) -> float:
-    """The largest difference of any of the images, in parts of the range of what was expected; infinite for others."""
+    """The largest difference of any image, in parts of the range of the mean, whose unit the scale has too.
+
+    Infinite where other images are expected.
+    """
     if set(found) != set(expected) or any(found[name].shape != one.shape for name, one in expected.items()):
         return float("inf")
     return max(
