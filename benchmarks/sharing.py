@@ -5,8 +5,8 @@
 Out: networks of two members, untrained, with biases drawn at random, written in every format and run by its runtime on
 images of sizes that they were not traced with. In: models that csbdeep made, in FOLDER, each with facts.json and
 numbers.npz beside config.json; their networks, and what csbdeep restored of an image, against what veriscope gives.
-Differences are the largest ones, of what goes out in parts of the range of the restored image, of what comes in in those
-of the image compared. What csbdeep and bioimageio.core say of files that go out is measured in benchmarks/peers.
+Differences are the largest ones: of what goes out in parts of the range of the restored image, of what comes in in
+parts of that of the image compared. What csbdeep and bioimageio.core say of files is measured in benchmarks/peers.
 """
 
 from __future__ import annotations
