@@ -36,8 +36,11 @@ def errors(summary: object) -> list[str]:
     return [f"{d.name}: {e.loc} {e.msg}" for d in summary.details for e in d.errors]  # type: ignore[attr-defined]
 
 
-def blocks(package: str, form: str) -> float:
-    """The largest difference of blockwise and whole prediction, in parts of the range."""
+def blocks(package: str, form: str) -> tuple[float, float]:
+    """The largest difference of blockwise and whole prediction, in parts of the range: anywhere, and within the halo.
+
+    Older versions continue blocks at the borders of the image, but not the whole image.
+    """
     model = load_model_description(package)
     raw = model.inputs[0]
     shape = [1 if one.type == "batch" else len(one.channel_names) if one.type == "channel" else 0 for one in raw.axes]
@@ -54,11 +57,15 @@ def blocks(package: str, form: str) -> float:
     pipeline.apply_preprocessing(sample)  # before it is padded, which would change its percentiles, as in blocks
     whole = pipeline.predict_sample_without_blocking(sample, skip_preprocessing=True).members
     parts = predict(model=pipeline, inputs=given, blocksize_parameter=sizes).members
-    found = 0.0
-    for name, one in whole.items():
-        a, b = (np.asarray(each.data.data) for each in (one, parts[name]))
-        found = max(found, float(np.abs(a - b).max() / np.ptp(a)))
-    return found
+    anywhere, within = [], []
+    for described in model.outputs:
+        a, b = (np.asarray(each[described.id].data.data) for each in (whole, parts))
+        apart = np.abs(a - b) / np.ptp(a)
+        halos = [getattr(one, "halo", 0) for one in described.axes]
+        inner = tuple(slice(halo, length - halo) for halo, length in zip(halos, a.shape, strict=True))
+        anywhere.append(float(apart.max()))
+        within.append(float(apart[inner].max()))
+    return max(anywhere), max(within)
 
 
 answers = {}
@@ -70,7 +77,7 @@ for package in sys.argv[2:]:
         if form == "torchscript" or Path(package).stem not in sys.argv[1].split(","):
             continue
         try:
-            answers[package][form]["blocks"] = blocks(package, form)
+            answers[package][form]["blocks"], answers[package][form]["within"] = blocks(package, form)
         except Exception as problem:
             answers[package][form]["blocks"] = f"{type(problem).__name__}: {problem}"[:400]
 print(json.dumps(answers))
