@@ -24,7 +24,7 @@ from torch import Tensor
 
 from veriscope.errors import ModelError, OutputError
 from veriscope.networks.build import Network, build
-from veriscope.networks.foreign import OnnxNetwork
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 

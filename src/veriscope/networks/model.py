@@ -10,7 +10,7 @@ from torch import Tensor
 
 from veriscope.errors import ModelError
 from veriscope.networks.build import Network
-from veriscope.networks.foreign import OnnxNetwork
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import BothWays, Slices

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from veriscope.errors import ModelError
-from veriscope.networks.foreign import OnnxNetwork, session
+from veriscope.networks.graph import OnnxNetwork, session
 
 BLUNT = 1e-6  # of the range: less is rounding
 PROBES = 6

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
 from veriscope.networks import folder as own
-from veriscope.networks.foreign import Foreign, OnnxNetwork
+from veriscope.networks.foreign import Foreign
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.sharing.measuring import measured_bytes, measured_halo
