@@ -220,6 +220,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "config is no json": (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
     "config is a list": (lambda f: (f / "config.json").write_text("[1]"), "no names and values"),
     "config nests deeply": (lambda f: (f / "config.json").write_text("[" * 200_000), "cannot be read"),
+    "a number that is none": (lambda f: (f / "config.json").write_text('{"axes": "YXC", "train_x": NaN}'), "no number"),
     "another program": (config(n_rays=32), "Noise2Void, StarDist"),
     "no axes": (lambda f: (f / "config.json").write_text("{}"), "names no axes"),
     "time as space": (config(axes="TYXC"), "Only planes"),

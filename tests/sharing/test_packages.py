@@ -309,6 +309,15 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any], Files], Any], str]] = {
     "an unknown step": (changed(inputs__0__preprocessing=[{"id": "dance"}]), "dance, which is not known"),
     "no kind of package": (changed(type="dataset"), "does not describe a model"),
     "axes are missing": (lambda told, files: told["inputs"][0].pop("axes"), "unknown form"),
+    "no gain": (changed(inputs__0__preprocessing=[{"id": "scale_linear", "kwargs": {"gain": 0}}]), "unknown form"),
+    "a gain that is no number": (
+        changed(inputs__0__preprocessing=[{"id": "scale_linear", "kwargs": {"gain": float("nan")}}]), "makes no sense",
+    ),
+    "percentiles upside down": (
+        changed(inputs__0__preprocessing=[{"id": "scale_range", "kwargs": {
+            "axes": ["y", "x"], "min_percentile": 99, "max_percentile": 1,
+        }}]), "makes no sense",
+    ),
     "a path out": (changed(weights__onnx__source="../../etc/passwd"), "is missing"),
 }  # fmt: skip
 
@@ -336,6 +345,19 @@ def test_hostile_zips_are_not_opened(weights: bytes, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=said):
             packages.read(packed(tmp_path / f"{name}.zip", told, files))
     assert sorted(os.listdir(tmp_path)) == sorted(f"{n}.zip" for n in ("bomb", "way out", "root", "windows", "many"))
+
+
+def test_a_recipe_of_a_huge_network_is_not_built(make: Any, tmp_path: Path) -> None:
+    """What would take 500 GB is noticed by the shapes of the weights that are there."""
+    bioimageio.write(make("2D"), tmp_path / "m.zip", **OWN)
+    with zipfile.ZipFile(tmp_path / "m.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    told, recipe = json.loads(files.pop("rdf.yaml")), json.loads(files["recipe.json"])
+    recipe["recipe"] |= {"base": 4096, "depth": 8, "patch": [256, 256]}
+    files["recipe.json"] = json.dumps(recipe).encode()
+    told["config"]["veriscope"]["files"]["recipe.json"] = hashlib.sha256(files["recipe.json"]).hexdigest()
+    with pytest.raises(ModelError, match="do not fit the recipe"):
+        packages.read(packed(tmp_path / "huge.zip", told, files))
 
 
 def test_hostile_descriptions_end_in_one_message(tmp_path: Path) -> None:

@@ -196,13 +196,14 @@ def write_file(path: Path, contents: bytes) -> None:
 
 def _member(path: Path, recipe: Recipe) -> Network:
     weights, _ = read_tensors(path)
-    network = build(recipe)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as problem:
+    with torch.device("meta"):  # only shapes: nothing is built for a file that does not hold it
+        wanted = build(recipe).state_dict()
+    if {name: tensor.shape for name, tensor in weights.items()} != {name: t.shape for name, t in wanted.items()}:
         raise ModelError(
             f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
-        ) from problem
+        )
+    network = build(recipe)
+    network.load_state_dict(weights)
     if any(tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise ModelError(f"The weights in '{path}' are not finite 32-bit numbers: training failed, or it is damaged.")
     return network.requires_grad_(False).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any
 
 from veriscope.errors import ModelError
@@ -36,6 +37,8 @@ class Foreign:
             and all(set(axes) <= set("bczyx") and set("yx") <= set(axes) for axes in (self.axes_in, self.axes_out))
             and self.scaling in ("percentiles", "moments", "fixed")
             and len(self.low) == len(self.high)
+            and all(-inf < low < high < inf for low, high in zip(self.low, self.high, strict=True))
+            and (len(self.percentiles) == 2 and 0 <= self.percentiles[0] < self.percentiles[1] <= 100)
             and 0 < self.bytes < 2**40
         )
         if not sound:

@@ -123,7 +123,7 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > 10**6:
             raise ValueError("it is too large")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         if not isinstance(config, dict):
             raise ValueError("it holds no names and values")
     except (OSError, ValueError, RecursionError) as problem:
@@ -136,6 +136,10 @@ def _config(folder: Path) -> dict[str, Any]:
             f"other networks, which cannot be imported."
         )
     return config
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"it holds {word}, which is no number")
 
 
 def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: float | None) -> tuple[Recipe, list[int]]:

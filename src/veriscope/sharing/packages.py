@@ -29,6 +29,7 @@ from veriscope.sharing.zipped import Zipped, opened
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 LETTERS = {"batch": "b", "channel": "c"}
+LARGEST_TEXT = 2**20  # bytes of a description
 FAR = 1e-2  # of the range of the package's own test: the network is not used as it is meant to be
 
 
@@ -55,7 +56,7 @@ def _description(package: Zipped) -> Mapping[str, Any]:
     named = [name for name in package.names if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
     if not named:
         raise ModelError(f"'{package.path}' is no package of bioimage.io: it holds no {DESCRIPTIONS[0]}.")
-    contents = package.read(named[0])
+    contents = package.read(named[0], most=LARGEST_TEXT)
     try:
         told = json.loads(contents)
     except (ValueError, RecursionError):
@@ -108,7 +109,7 @@ def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
         given, answered = (_tensor(told[which], which) for which in ("inputs", "outputs"))
         recipe = _recipe(given, answered, hashlib.sha256(contents).hexdigest())
         _no_postprocessing(answered, recipe)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         if isinstance(problem, ModelError):
             raise ModelError(f"The model in '{package.path}' cannot be used here. {problem}") from problem
         raise ModelError(
@@ -322,7 +323,7 @@ def _tested(package: Zipped, told: Mapping[str, Any], network: OnnxNetwork) -> f
     if found.shape != wanted.shape:
         return None
     apart = float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
-    if apart > FAR:
+    if not apart <= FAR:  # also where it is not a number
         raise ModelError(
             f"The model in '{package.path}' does not give here what the package says of its test image (it differs by "
             f"{apart:.2g} of the range), so it is not imported."

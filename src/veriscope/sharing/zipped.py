@@ -38,13 +38,13 @@ class Zipped:
     def names(self) -> list[str]:
         return sorted(self.infos)
 
-    def read(self, name: str, sha256: object = None) -> bytes:
-        """The contents of a file, once they are known to be what `sha256` says, if it says anything."""
+    def read(self, name: str, sha256: object = None, most: int = LARGEST) -> bytes:
+        """The contents of a file of up to `most` bytes, once they are what `sha256` says, if it says anything."""
         place = name[2:] if name.startswith("./") else name
         info = self.infos.get(place)
         if info is None:
             raise ModelError(f"'{self.path}' is incomplete: '{name[:80]}' is missing. Get the package again.")
-        allowed = min(LARGEST, max(SMALL, GROWS * info.compress_size))
+        allowed = min(most, max(SMALL, GROWS * info.compress_size))
         if info.file_size > allowed or info.flag_bits & 1:
             why = "is encrypted" if info.flag_bits & 1 else f"would take {info.file_size:,} bytes unpacked"
             raise ModelError(f"'{name[:80]}' in '{self.path}' {why}. It is not opened.")
