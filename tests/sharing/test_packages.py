@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 import veriscope as vs
-from veriscope.errors import ModelError
+from veriscope.errors import ModelError, TrainingError
 from veriscope.images.pairing import Pair
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import bioimageio, packages
+from veriscope.sharing.card import card
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -188,6 +189,7 @@ def test_it_is_a_model_like_any_other(weights: bytes, apart: Any, tmp_path: Path
     """Saved, loaded, judged; not trained further."""
     model = packages.read(packed(tmp_path / "m.zip", describe("0.5", weights), {"weights.onnx": weights}))
     assert model.facts["imported"]["authors"] == ["Somebody"]
+    assert "MIT. Made by Somebody." in card(model, "theirs")
     vs.save(model, tmp_path / "model")
     again = vs.load(tmp_path / "model")
     assert again.recipe == model.recipe
@@ -196,6 +198,11 @@ def test_it_is_a_model_like_any_other(weights: bytes, apart: Any, tmp_path: Path
     assert apart(vs.restore(image, again).mean.array, vs.restore(image, model).mean.array) < 1e-7
     judged = vs.judge(again, [Pair(image, vs.Image(pixels[::-1].copy(), "YX"), "a")])
     assert np.isfinite(judged.of("restoration").nrmse)
+    patches = vs.cut_patches([Pair(image, image, "a")], shape=(16, 16), per_image=4)
+    with pytest.raises(TrainingError, match="was trained with other"):
+        vs.train(model.recipe, patches, patches, members=1, epochs=1, folder=tmp_path / "model", resume=True)
+    with pytest.raises(ModelError, match="not be trained further"):
+        vs.train(model.recipe, patches, patches, members=1, epochs=1, progress=False)
     with pytest.raises(ModelError, match="not be trained further"):
         build(again.recipe)
     damaged = tmp_path / "model" / "member-0.onnx"

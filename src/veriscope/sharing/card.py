@@ -14,6 +14,8 @@ DOI = "10.1038/s41592-018-0216-7"
 
 def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: str | None = None) -> str:
     """The card of `ensemble`, called `name`. What is not known is said to be unknown."""
+    imported = ensemble.facts.get("imported") or {}
+    authors, licence = authors or imported.get("authors") or (), licence or imported.get("licence")
     parts = [
         f"# {name}",
         summary(ensemble),
@@ -26,7 +28,7 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
         "## Limits",
         _list(_limits(ensemble)),
         "## Licence",
-        f"{licence or 'Not stated.'}{f' Made by {_and(authors)}.' if authors else ''}",
+        f"{licence or 'Not stated'}.{f' Made by {_and(authors)}.' if authors else ''}",
         "## Citation",
         f"{PAPER}. https://doi.org/{DOI}",
     ]
@@ -69,7 +71,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, str]:
     data = told.get("data") if isinstance(told.get("data"), Mapping) else {}
     rows = {}
     if imported:
-        rows["trained with"] = f"{imported.get('from')}, and imported; the training images are unknown"
+        rows["imported from"] = f"{imported.get('from')}; the training images are unknown"
     if data:
         names = [str(one) for one in data.get("names") or ()]
         more = f" and {len(names) - 8} more" if len(names) > 8 else ""

@@ -120,7 +120,10 @@ def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
     halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
     foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
-    facts: dict[str, Any] = {"imported": {"from": "bioimage.io", **_credits(told)}}
+    facts: dict[str, Any] = {
+        "imported": {"from": "bioimage.io", **_credits(told)},
+        "training": {"program": "unknown", "members": 1, "finished_members": 1},
+    }
     tested = _tested(package, told, network)
     if tested is not None:
         facts["imported"]["apart_from_its_test"] = tested
