@@ -25,7 +25,7 @@ FLOORS = [
     [GROUND],
 ]
 GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors"}
-HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
+HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs", "h5py", "onnx", "openvino")
 
 
 def modules() -> dict[str, ast.Module]:

@@ -23,6 +23,7 @@ MADE_BY = ["--author", "A. Person", "--licence", "CC-BY-4.0"]
 def theirs(desk: Path) -> Path:
     """A model of csbdeep on the desk, with two members."""
     csbdeep.write(vs.load("model"), "theirs")
+    (desk / "model.pt").write_bytes(b"PK")
     return desk / "theirs"
 
 
@@ -121,6 +122,8 @@ def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
         ("import nowhere --out x", "no folder 'nowhere'"),
         ("import model --out x", "a model of veriscope already"),
         ("import new.tif --out x", "holds no config.json"),
+        ("import theirs/member-0/weights_best.h5 --out x", "give the folder it lies in"),
+        ("import model.pt --out x", "unpickled or executed"),
         ("import theirs/member-0 --out model", "exists already"),
         ("import theirs/member-0 --out x --weights worst.h5", "no weights 'worst.h5'"),
         ("import theirs/member-0 --out x --task isotropic", "needs the factor"),

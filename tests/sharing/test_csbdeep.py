@@ -60,11 +60,14 @@ def test_tiles_and_lazy_reading_change_nothing(made: Any, apart: Apart, tmp_path
             assert apart(image, whole[name]) < 2e-6
 
 
-def test_files_hold_what_restoring_gives(open_made: Callable[[str], Any], apart: Apart, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
+def test_files_hold_what_restoring_gives(
+    suffix: str, open_made: Callable[[str], Any], apart: Apart, tmp_path: Path
+) -> None:
     from veriscope.restoring.tofile import restore_to_file
 
     made = open_made("isotropic_prob")
-    out, scale = tmp_path / "a.tif", tmp_path / "b.tif"
+    out, scale = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     restore_to_file(vs.Image(made.numbers["raw"], "ZYX"), made.read(), out, scale=scale, tile=12)
     for path, name in ((out, "mean"), (scale, "scale")):
         assert apart(vs.read_image(path).array, made.numbers[name]) < 1e-5

@@ -104,7 +104,9 @@ def of_slices(network: Need, recipe: Recipe, shape: Sequence[int], halo: Sequenc
     as the smallest tile reads.
     """
     apart = min(_longest_read(*lengths) for lengths in zip(shape[1:], step[1:], halo[1:], step[1:], strict=True))
-    held = 4.0 * (recipe.channels_in + 2 * recipe.channels_out * (2 if recipe.probabilistic else 1))
+    answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
+    held = 4.0 * (recipe.channels_in + 2 * answers)
+    held += 4.0 * (recipe.channels_in + answers) if recipe.combine == "csbdeep" else 0.0  # upside down; both made one
     piece = int(SAFETY * network.bytes * min(PIECE, prod(shape)))
     return Need(held + network.bytes / apart, max(network.elements / apart, 1.0), network.fixed + piece)
 

@@ -11,6 +11,14 @@ from veriscope.networks.model import Ensemble
 from veriscope.sharing import csbdeep, packages
 
 PathLike = str | os.PathLike[str]
+PICKLED = "it would have to be unpickled or executed. Import a folder of csbdeep, or a package with ONNX"
+OTHERS = {  # files that people will try, and what to give instead
+    ".h5": "give the folder it lies in, with config.json",
+    ".hdf5": "give the folder it lies in, with config.json",
+    ".keras": "give the folder that csbdeep trained in, with config.json and weights_best.h5",
+    ".onnx": "give the package of bioimage.io that it belongs to, which tells its axes and how images are prepared",
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".pkl"), PICKLED),
+}
 
 
 def load(model: PathLike) -> Ensemble:
@@ -32,6 +40,8 @@ def read(*models: PathLike, weights: str = "best", task: str | None = None, fact
     for model in map(Path, models):
         if own.is_model(model):
             raise ModelError(f"'{model}' is a model of veriscope already. Use it as it is: --model {model}.")
+        if model.suffix.lower() in OTHERS and model.is_file():
+            raise ModelError(f"'{model}' alone is not enough: {OTHERS[model.suffix.lower()]}.")
         if packages.is_package(model):
             if len(models) > 1:
                 raise ModelError("Packages of bioimage.io are imported one by one: each is an ensemble of its own.")
