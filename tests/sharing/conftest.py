@@ -21,7 +21,7 @@ from veriscope.networks.recipe import Recipe
 from veriscope.networks.surface import SurfaceLayers
 from veriscope.sharing import csbdeep
 
-UNUSUAL = SurfaceLayers((5, 3, 3), (3, 3, 5), (2, 4), 1, 3, 2)
+UNUSUAL = SurfaceLayers((5, 3, 3), (3, 3, 5), (3, 4), 1, 3, 2)
 KINDS: dict[str, dict[str, Any]] = {
     "2D": {"axes": "YX", "kernel": 5},
     "3D": {"axes": "ZYX"},
@@ -42,7 +42,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def recipe_of(kind: str, depth: int = 2) -> Recipe:
     choices = {"depth": depth, "base": 4, **KINDS[kind]}
     flat = 2 if choices.get("task") == "project" else len(choices["axes"])
-    return Recipe(**choices, patch=(64,) * flat)
+    return Recipe(**choices, patch=(192,) * flat)
 
 
 def ensemble_of(recipe: Recipe, members: int = 2, facts: dict[str, Any] | None = None) -> Ensemble:

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -99,7 +98,6 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
         for name, number in zip(names, chosen, strict=True):
             (beside / name).mkdir(parents=True, exist_ok=True)
             keras.write(beside / name / BEST, _groups(cast(Network, ensemble.members[number])))
-            shutil.copyfile(beside / name / BEST, beside / name / LAST)
             write_file(beside / name / CONFIG, text)
     return [target / name for name in names]
 
@@ -164,6 +162,8 @@ def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: floa
         raise ModelError(f"'{folder}' projects stacks (ProjectionCARE). Remove --task {task}.")
     count_in, count_out = _whole(config, "n_channel_in", 1), _whole(config, "n_channel_out", 1)
     depth, flat = _whole(config, "unet_n_depth", 2), "YX" if projects or len(space) == 2 else "ZYX"
+    pools = options["projection"].step if projects else (1,) * len(flat)
+    steps = [math.lcm(2 ** min(depth, 8), pool) for pool in pools]
     values = {
         "axes": "YX" if len(space) == 2 else "ZYX",
         "channels_in": count_in,
@@ -175,15 +175,13 @@ def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: floa
         "residual": _truth(config, "unet_residual", count_in == count_out),
         "activation": config.get("unet_last_activation", "linear"),
         "combine": "csbdeep",
-        "patch": (16 * 2**8,) * len(flat),  # fits any step; the right size follows
+        "patch": tuple(-(-n // step) * step for n, step in zip(PATCH[flat], steps, strict=True)),
         **TRAINED,
         **_usable_training(config),
         **options,
     }
     try:
-        recipe = Recipe(**values)
-        patch = tuple(math.ceil(n / step) * step for n, step in zip(PATCH[flat], recipe.step, strict=True))
-        return recipe.change(patch=patch), order
+        return Recipe(**values), order
     except (ModelError, TypeError, ValueError) as problem:
         raise ModelError(f"The network in '{folder}' cannot be built here. {problem}") from problem
 
