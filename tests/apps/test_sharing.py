@@ -119,7 +119,8 @@ def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("import nowhere --out x", "no folder 'nowhere'"),
+        ("import nowhere --out x", "no model at 'nowhere'"),
+        ("import nowhere.zip --out x", "no model at 'nowhere.zip'"),
         ("import model --out x", "a model of veriscope already"),
         ("import new.tif --out x", "holds no config.json"),
         ("import theirs/member-0/weights_best.h5 --out x", "give the folder it lies in"),

@@ -107,13 +107,13 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
+    if not folder.exists():
+        raise ModelError(f"There is no model at '{folder}'. Check the path.")
     if folder.suffix.lower() == ".zip" or (folder / "saved_model.pb").exists():
         raise ModelError(
             f"'{folder}' is an export of TensorFlow (SavedModel), which cannot be read without running it. Give the "
             f"folder that csbdeep trained in: it holds {CONFIG} and {BEST}."
         )
-    if not folder.exists():
-        raise ModelError(f"There is no folder '{folder}'. Check the path.")
     if not path.is_file():
         within = sorted(one.parent.name for one in folder.glob(f"*/{CONFIG}")) if folder.is_dir() else []
         way = f"There are models in it: {', '.join(within[:6])}. Give one of them" if within else "Give the folder"
