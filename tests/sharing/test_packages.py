@@ -175,9 +175,10 @@ def test_small_images_are_continued_to_what_the_network_takes(weights: bytes, tm
     assert vs.restore(vs.Image(pixels, "YX"), model).mean.shape == (9, 5)
 
 
-def test_stacks_and_channels(apart: Any, tmp_path: Path) -> None:
+@each_form
+def test_stacks_and_channels(form: str, apart: Any, tmp_path: Path) -> None:
     contents = as_onnx(Their(3, 2), 3, 2)
-    told = describe("0.5", contents, "bczyx", channels=2)
+    told = describe(form, contents, "bczyx", channels=2)
     model = packages.read(packed(tmp_path / "m.zip", told, {"weights.onnx": contents}))
     pixels = np.random.default_rng(0).integers(100, 900, (2, 20, 24, 28)).astype(np.uint16)
     whole = vs.restore(vs.Image(pixels, "CZYX"), model).mean

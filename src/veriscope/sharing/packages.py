@@ -159,7 +159,8 @@ def _recipe(given: Mapping[str, Any], answered: Mapping[str, Any], sha256: str) 
         raise ModelError(f"It makes images with the axes {letters_out} of such with {letters}.")
     least, step = zip(*(_size(given, letters, letter) for letter in space), strict=True)
     halo = tuple(_halo(answered, letters_out, letter) for letter in space)
-    channels_in, channels_out = _channels(given, letters), _channels(answered, letters_out)
+    channels_in = _channels(given, letters)
+    channels_out = _channels(answered, letters_out, channels_in)
     foreign = Foreign(
         sha256, step, least, halo, letters, letters_out, 1.0, **_scaling(given.get("preprocessing") or [], channels_in)
     )
@@ -215,7 +216,8 @@ def _halo(tensor: Mapping[str, Any], letters: str, letter: str) -> int:
     return int(axis.get("halo", 0))
 
 
-def _channels(tensor: Mapping[str, Any], letters: str) -> int:
+def _channels(tensor: Mapping[str, Any], letters: str, given: int = 0) -> int:
+    """How many channels a tensor has; older descriptions tell those of an output by the `given` ones of the input."""
     if "c" not in letters:
         return 1
     place = letters.index("c")
@@ -223,8 +225,9 @@ def _channels(tensor: Mapping[str, Any], letters: str) -> int:
         return len(tensor["axes"][place]["channel_names"])
     shape = tensor["shape"]
     if isinstance(shape, Mapping):
-        found = shape["min"][place] if "min" in shape else round(2 * float(shape["offset"][place]))
-        return int(found) or 1  # of an output: the size of the input times 0 or 1, and the offset
+        if "min" in shape:
+            return int(shape["min"][place])
+        return round(float(shape["scale"][place] or 0) * given + 2 * float(shape["offset"][place]))
     return int(shape[place])
 
 
