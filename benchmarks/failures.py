@@ -1,127 +1,263 @@
-"""Does an ensemble notice what it was not trained for? And is its uncertainty right for what it was trained for?
+"""Does the verdict notice what was not trained for, and leave alone what was?
 
-    python benchmarks/failures.py --record                    # trains for 40 minutes, then judges
-    python benchmarks/failures.py --model MODEL --record      # a model trained by benchmarks/w2s.py --keep MODEL
+    python benchmarks/failures.py --models DIR --record
 
-Five members, W2S channel 0, fields 1-36 (4 of them for checking). Part 1: calibration on fields 37-40. Part 2: the
-verdict that every restoration gets without the truth, on quarters of fields like those of training (false alarms) and
-of images unlike them (detections): other channels, other tissue, noise alone, wrong normalisation, zoomed by 2, and
-more. The thresholds in `veriscope.familiarity` are chosen from its tables.
+Models, test images and folders as in benchmarks/calibration.py, which trains them: through the command line, with its
+defaults but for what its record says. Images are restored by `veriscope.restore` as it is.
+
+False alarms: test images as a whole, and quarters and sixteenths of them, each restored on its own; fields simulated
+with another seed; and images that were trained on. Detections: test images changed in many ways. A change counts as
+harmful when its restoration has at least 1.5 times the error that the model has on its own test images on average, or
+when there is nothing to restore; an alarm is right for harmful ones only, and images of another channel count by what a
+restoration of them is worth. Where light is lost (bleaching, vignetting, a shifted half of a camera) the truth is
+changed alike: the question is whether the restoration is right, not whether the microscope was.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import calibration
 import machine
 import numpy as np
-import w2s
 from scipy.ndimage import gaussian_filter, zoom
 
 import veriscope as vs
-from veriscope.errors import VeriscopeWarning
-from veriscope.familiarity import LEVELS, Verdict
-from veriscope.images.pairing import Pairs
-from veriscope.judging.judge import judge
+from veriscope.errors import VeriscopeError, VeriscopeWarning
+from veriscope.familiarity import LEVELS
+from veriscope.images.conditions import TRAINING, part, pooled, read_conditions
 from veriscope.judging.quality import quality
-from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization, fit
-from veriscope.training.answers import ask
-from veriscope.training.loop import VOXELS
-from veriscope.training.recalibration import recalibration
-from veriscope.training.remembering import remembered
+from veriscope.simulate.experiments import simulate
 
 RESULTS = Path(__file__).parent / "results"
-SIDE = 256  # pixels of the images that are judged
-FIELDS = (37, 38, 39, 40)
-CHOSEN_ON = "check fields"
-ALIKE = (CHOSEN_ON, "test fields")
-SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)  # of windows
-STRONG = (0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2)  # of pixels
-SIDED = (0, 1, 2, 3, 4, 5)  # figures
+HARM = 1.5  # times the usual error
+BASES = 4  # test images that are changed, of each model
+SETS = ("w2s0", "w2s1", "w2s2", "demo", "planaria", "tribolium")
+OTHERS = {"w2s0": ("w2s1", "w2s2"), "w2s1": ("w2s0", "w2s2"), "w2s2": ("w2s0", "w2s1")}
+OTHERS |= {"planaria": ("demo",), "tribolium": ("planaria",), "demo": ("tribolium",)}
+Array = Any
 
 
-def quarters(image: Any, most: int = 4) -> Iterator[Any]:
-    rows, columns = image.shape[0] // SIDE, image.shape[1] // SIDE
-    for number in range(min(most, rows * columns)):
-        y, x = SIDE * (number // columns), SIDE * (number % columns)
-        yield image[y : y + SIDE, x : x + SIDE]
+@dataclass(frozen=True)
+class Case:
+    """An input as it might come, its truth where there is one, and what goes with it."""
+
+    low: Array
+    high: Array | None
+    normalization: Normalization | None = None
+    voxel_size: tuple[float, ...] | None = None
 
 
-def moved(right: Normalization, zero: float, one: float) -> Normalization:
-    """The right percentiles moved: 0 and 1 of the networks become `zero` and `one` of the right range."""
-    low, span = right.low[0], right.range[0]
-    return Normalization((low + zero * span,), (low + one * span,))
+@dataclass(frozen=True)
+class Light:
+    """What is known of a pair: the low image as expected, and its noise: variance = gain * light + read^2."""
+
+    expected: Array
+    background: float
+    gain: float
+    read: float
+
+    def shot(self, light: Array, rng: np.random.Generator) -> Array:
+        """Another photograph of `light` above the background."""
+        variance = self.gain * np.clip(light, 0, None) + self.read**2
+        return light + self.background + rng.normal(size=light.shape) * np.sqrt(variance)
 
 
-def clipped(image: Any, low: float, high: float) -> Any:
-    return np.clip(image, *np.percentile(image, [low, high]))
+def light_of(low: Array, high: Array) -> Light:
+    slope, offset = np.polyfit(high.ravel(), low.ravel(), 1)
+    expected = slope * high + offset
+    noise = np.square(low - expected)
+    edges = np.quantile(expected, np.linspace(0, 1, 11))
+    bins = [(expected >= a) & (expected <= b) for a, b in pairwise(edges)]
+    background = float(np.percentile(expected, 1))
+    gain, left = np.polyfit([expected[one].mean() - background for one in bins], [noise[one].mean() for one in bins], 1)
+    return Light(expected, background, max(float(gain), 1e-6), float(np.sqrt(max(left, noise[bins[0]].mean() / 4))))
 
 
-def fewer_photons(image: Any, rng: np.random.Generator) -> Any:
-    bottom, top = np.percentile(image, [2, 99.8])
-    return rng.poisson(np.clip((image - bottom) / (top - bottom), 0, None) * 3).astype(np.float32)
+def blurred(image: Array, sigma: float) -> Array:
+    return gaussian_filter(image, (*(0 for _ in image.shape[:-2]), sigma, sigma))
 
 
-def cases(data: Path) -> Iterator[tuple[str, Any, Normalization | None, Any]]:
-    """Name, image, normalisation where it is not that of the image, and truth where there is one."""
-    rng = np.random.default_rng(0)
-    channels = [w2s.split(data, channel) for channel in range(3)]
-    _, check, test = channels[0]
-    for name, pairs in zip(ALIKE, (check, test), strict=True):
-        yield from ((name, low, right, high) for low, high, right in _pairs(pairs))
-    for channel in (1, 2):
-        yield from ((f"channel {channel}", low, right, high) for low, high, right in _pairs(channels[channel][2]))
-    yield from (("epithelium", plane, None, None) for plane in _epithelium(data.parent / "epithelium"))
-    for _ in range(8):
-        yield "Gaussian noise", rng.normal(100, 10, (SIDE, SIDE)).astype(np.float32), None, None
-        yield "Poisson noise", rng.poisson(3, (SIDE, SIDE)).astype(np.float32), None, None
-    changes: dict[str, Callable[[Any], Any]] = {
-        "zoomed in by 2": lambda image: zoom(image, 2, order=1)[:SIDE, :SIDE],
-        "zoomed out by 2": lambda image: image.reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3)),
-        "brightest 10 % saturated": lambda image: clipped(image, 0, 90),
-        "clipped at both ends": lambda image: clipped(image, 10, 97),
-        "inverted": lambda image: image.max() - image,
-        "blurred by 2 pixels": lambda image: gaussian_filter(image, 2),
-        "3 photons": lambda image: fewer_photons(image, rng),
-    }
-    for low, high, right in _pairs(test, 2):
-        yield "range three times too wide", low, moved(right, 0, 3), high
-        yield "range three times too narrow", low, moved(right, 0, 1 / 3), high
-        yield "offset of one range", low, moved(right, -1, 0), high
-        yield "truth as input", high, None, high
-        for name, change in changes.items():
-            yield name, np.ascontiguousarray(change(low), np.float32), None, None
+def larger(image: Array) -> Array:
+    """The middle, at twice the magnification."""
+    rows, columns = (slice(n // 4, n // 4 + -(-n // 2)) for n in image.shape[-2:])
+    factors = *(1 for _ in image.shape[:-2]), 2, 2
+    return zoom(image[..., rows, columns], factors, order=1)[..., : image.shape[-2], : image.shape[-1]]
 
 
-def _pairs(pairs: Pairs, most: int = 4) -> Iterator[tuple[Any, Any, Normalization]]:
-    """Quarters of low and high images, with the normalisation of the whole low image."""
-    for pair in pairs:
-        low, high = (np.asarray(image, np.float32) for image in (pair.low, pair.high))
-        right = fit([low[None]])
-        for parts in zip(quarters(low, most), quarters(high, most), strict=True):
-            yield *parts, right
+def smaller(image: Array) -> Array:
+    """At half the magnification."""
+    rows, columns = (n // 2 * 2 for n in image.shape[-2:])
+    cut = image[..., :rows, :columns]
+    return cut.reshape(*cut.shape[:-2], rows // 2, 2, columns // 2, 2).mean((-3, -1))
 
 
-def _epithelium(folder: Path) -> Iterator[Any]:
-    stack = np.asarray(vs.read_image(folder / "stack.tif"), np.float32)
-    return iter([stack[z] for z in np.linspace(4, len(stack) - 5, 8).astype(int)])
+def compressed(image: Array) -> Array:
+    from PIL import Image as Picture
+
+    low, high = image.min(), image.max()
+
+    def one(plane: Array) -> Array:
+        file = io.BytesIO()
+        Picture.fromarray(np.uint8(255 * (plane - low) / (high - low))).save(file, "JPEG", quality=30)
+        return np.asarray(Picture.open(file), float) / 255 * (high - low) + low
+
+    return one(image) if image.ndim == 2 else np.stack([one(plane) for plane in image])
+
+
+def deconvolved(image: Array) -> Array:
+    """Ten steps of Richardson-Lucy with a Gaussian."""
+    light = image - image.min() + 1e-3
+    found = light.copy()
+    for _ in range(10):
+        found *= blurred(light / np.maximum(blurred(found, 1.2), 1e-6), 1.2)
+    return found
+
+
+def smooth(image: Array) -> Array:
+    from skimage.restoration import denoise_tv_chambolle
+
+    span = image.max() - image.min()
+    return denoise_tv_chambolle((image - image.min()) / span, weight=0.1) * span + image.min()
+
+
+def vignette(shape: tuple[int, ...]) -> Array:
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[-2:]), indexing="ij")
+    return 0.2 + 0.8 * np.exp(-2 * (y**2 + x**2))
+
+
+def shifted(image: Array) -> Array:
+    """Two fields, stitched seven pixels and half a deviation apart."""
+    half = image.shape[-1] // 2
+    found = image.copy()
+    found[..., half:] = np.roll(found[..., half:], 7, -2) + 0.5 * image.std()
+    return found
+
+
+def changed(low: Array, high: Array, voxel: Any, rng: np.random.Generator) -> Iterator[tuple[str, Case]]:
+    """All that may be wrong with an image, by name."""
+    right, light = fit([low[None].astype(np.float32)]), light_of(low, high)
+    zero, span = right.low[0], right.range[0]
+    signal = light.expected - light.background
+
+    def moved(bottom: float, top: float) -> Normalization:
+        return Normalization((zero + bottom * span,), (zero + top * span,))
+
+    def shot(what: Array, truth: Array | None = high, voxels: Any = voxel) -> Case:
+        return Case(light.shot(what, rng), truth, voxel_size=voxels)
+
+    yield "range 3 x too wide", Case(low, high, moved(0, 3), voxel)
+    yield "range 3 x too narrow", Case(low, high, moved(0, 1 / 3), voxel)
+    yield "offset of one range", Case(low, high, moved(-1, 0), voxel)
+    yield "truth as input", Case(high, high, None, voxel)
+    for sigma in (1, 2):
+        yield f"smoothed by {sigma} px", Case(blurred(low, sigma), high, None, voxel)
+    for sigma in (2, 4):
+        yield f"out of focus, {sigma} px", shot(blurred(signal, sigma))
+    doubled, halved = (None if voxel is None else (*voxel[:-2], *(v * by for v in voxel[-2:])) for by in (0.5, 2))
+    yield "resized to twice", Case(larger(low), larger(high), None, voxel)
+    yield "binned by two", Case(smaller(low), smaller(high), None, voxel)
+    yield "objective x 2, said", shot(larger(signal), larger(high), doubled)
+    yield "objective x 2, not said", shot(larger(signal), larger(high))
+    yield "objective / 2, said", shot(smaller(signal), smaller(high), halved)
+    yield "objective / 2, not said", shot(smaller(signal), smaller(high))
+    yield "10 % saturated", Case(np.minimum(low, np.percentile(low, 90)), high, None, voxel)
+    yield "clipped at both ends", Case(np.clip(low, *np.percentile(low, [10, 97])), high, None, voxel)
+    yield "inverted", Case(low.max() - low, high, None, voxel)
+    for factor, name in ((0.1, "/ 10"), (1 / 3, "/ 3"), (3, "x 3")):
+        yield f"exposure {name}", shot(signal * factor)
+    yield "3 photons", Case(rng.poisson(3 * np.clip((low - zero) / span, 0, None)).astype(float), high, None, voxel)
+    fading = np.linspace(1, 0.15, low.shape[-1])
+    yield "bleached along X", shot(signal * fading, (high - high.min()) * fading)
+    dark = vignette(low.shape)
+    yield "no flat field", shot(signal * dark, (high - high.min()) * dark)
+    yield "deconvolved before", Case(deconvolved(low), high, None, voxel)
+    yield "denoised before", Case(smooth(low), high, None, voxel)
+    yield "JPEG", Case(compressed(low), high, None, voxel)
+    yield "8 bit of 16", Case(np.round((low - low.min()) / (low.max() - low.min()) * 60), high, None, voxel)
+    yield "stitched seam", Case(shifted(low), shifted(high), None, voxel)
+    yield "empty field", shot(np.zeros_like(signal), None)
+    yield "Gaussian noise", Case(rng.normal(100, 10, low.shape), None, None, voxel)
+    yield "Poisson noise", Case(rng.poisson(3, low.shape).astype(float), None, None, voxel)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of one image."""
+
+    level: int
+    known: bool  # whether anything could be said
+    error: float  # NRMSE; infinite where there is nothing to restore
+    expected: float
+    reasons: tuple[str, ...]
+
+
+def look(model: Any, case: Case) -> Found | None:
+    axes = "ZYX"[-case.low.ndim :]
+    image = vs.Image(np.ascontiguousarray(case.low, dtype=np.float32), axes, case.voxel_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)
+        try:
+            restored = vs.restore(image, model, normalize=case.normalization or "image", lazy=False)
+        except VeriscopeError:
+            return None  # refused with a message, which is a warning too
+    verdict = restored.verdict
+    assert verdict is not None
+    error = np.inf if case.high is None else quality(case.high, np.asarray(restored.mean)).nrmse
+    expected = restored.expected.nrmse if restored.expected else np.nan
+    level = max(verdict.level, int(any("voxels" in one for one in verdict.warnings)))
+    return Found(level, not verdict.unknown, error, expected, verdict.reasons)
+
+
+def crops(pair: Any, halvings: int) -> Iterator[tuple[Array, Array]]:
+    """Parts of a pair, its Y and X halved so many times."""
+    low, high = (np.asarray(one, np.float64) for one in (pair.low, pair.high))
+    sizes = [n >> halvings for n in low.shape[-2:]]
+    for y in range(0, low.shape[-2] - sizes[0] + 1, sizes[0]):
+        for x in range(0, low.shape[-1] - sizes[1] + 1, sizes[1]):
+            part_of: Any = (..., slice(y, y + sizes[0]), slice(x, x + sizes[1]))
+            yield low[part_of], high[part_of]
+
+
+def learned(name: str, folder: Path) -> Any:
+    """Some of the images a model was trained on."""
+    if name.startswith("w2s"):
+        places = calibration.w2s.DATA / f"ch{name[3]}"
+        pairs = [p for p in vs.read_pairs(places / "low", places / "high", axes="YX") if int(p.name[-3:]) <= 36]
+        return pairs[::3]
+    if name == "demo":
+        from veriscope.apps.demo import _nuclei
+
+        return _nuclei(0).training
+    return pooled(read_conditions(part(folder / f"{name}-data", TRAINING)))
+
+
+def fresh(name: str) -> Any:
+    """New fields of a simulated set."""
+    if name not in ("planaria", "tribolium"):
+        return []
+    with tempfile.TemporaryDirectory() as scratch:
+        simulate(name, Path(scratch) / "new", 1, "small")
+        return [
+            replace(p, low=p.low.in_memory(), high=p.high.in_memory())
+            for p in pooled(read_conditions(Path(scratch) / "new" / TRAINING))
+        ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=w2s.DATA)
-    parser.add_argument("--model", type=Path, help="a trained model; otherwise one is trained")
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--again", action="store_true", help="measure what the model remembers anew")
+    parser.add_argument("--models", type=Path, required=True, help="folder of models made by benchmarks/calibration.py")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--note", default="", help="a line for the record, such as what else ran")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/failures.txt")
     given = parser.parse_args()
     lines: list[str] = []
@@ -130,100 +266,76 @@ def main() -> None:
         lines.append(text)
         print(text, flush=True)
 
-    say(machine.header("Calibration, and verdicts without the truth: W2S channel 0"))
-    model = vs.load(given.model) if given.model else trained(given)
-    if given.again:
-        model = measured_again(model, given)
-        say("what it remembers of its patches: measured anew by this version")
-    known = model.facts["training"]
-    say(f"{len(model)} members, {known['minutes']:g} minutes of training together, seed {known['seed']}, steps:")
-    steps = [max(row["step"] for row in model.facts["history"] if row["member"] == n) for n in range(len(model))]
-    say(f"  {', '.join(map(str, steps))} of {model.recipe.batch} patches {model.recipe.patch}")
-    warnings.simplefilter("ignore", VeriscopeWarning)
-    calibration(model, w2s.split(given.data, 0)[2], say)
-    verdicts(model, given.data, say)
+    say(machine.header("Verdicts without ground truth"))
+    if given.note:
+        say(given.note)
+    say(f"Levels: {'; '.join(f'{n} {words}' for n, words in enumerate(LEVELS))}. An alarm is level 1 or 2.")
+    rng = np.random.default_rng(0)
+    false: dict[str, list[Found]] = {}
+    wrong: list[tuple[str, str, Found | None, float]] = []
+    say(f"\n{'model':11} {'own images':22} images  alarms  not known")
+    for name in given.only:
+        model = vs.load(given.models / name)
+        tests, _ = calibration.pairs_of(name, given.models, model)
+        own: dict[str, list[Found | None]] = {}
+        for pair in tests:
+            for halvings, title in enumerate(("test images", "quarters of them", "sixteenths of them")):
+                for low, high in list(crops(pair, halvings))[:: max(1, 4**halvings // 4)]:
+                    own.setdefault(title, []).append(look(model, Case(low, high, None, pair.low.voxel_size)))
+        for pair in fresh(name):
+            case = Case(*(np.asarray(one, np.float64) for one in (pair.low, pair.high)), None, pair.low.voxel_size)
+            own.setdefault("fields of another seed", []).append(look(model, case))
+        usual = float(np.mean([one.error for one in own["test images"] if one]))
+        for pair in learned(name, given.models):
+            case = Case(*(np.asarray(one, np.float64) for one in (pair.low, pair.high)), None, pair.low.voxel_size)
+            own.setdefault("images trained on", []).append(look(model, case))
+        for title, found in own.items():
+            known = [one for one in found if one is not None]
+            alarms = sum(one.level > 0 for one in known)
+            say(f"{name:11} {title:22} {len(known):6} {alarms:7} {sum(not one.known for one in known):10}")
+            false.setdefault("images trained on" if "trained" in title else "like training", []).extend(known)
+        halvings = 1 if name.startswith("w2s") else 0
+        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, halvings))[:1]][:BASES]
+        for low, high, voxel in bases:
+            wrong += [(name, title, look(model, case), usual) for title, case in changed(low, high, voxel, rng)]
+        for other in OTHERS.get(name, ()):
+            for pair in list(calibration.pairs_of(other, given.models, vs.load(given.models / other))[0])[:BASES]:
+                case = Case(*(np.asarray(one, np.float64) for one in (pair.low, pair.high)))
+                wrong.append((name, f"another set: {other}", look(model, case), usual))
+    say(f"\n{'change':24} images  error / usual   harmful  noticed   of the rest noticed  first reason")
+    harmful: list[Found | None] = []
+    for title in dict.fromkeys(title for _, title, _, _ in wrong):
+        own = [
+            (found, np.inf if found is None else found.error / usual)
+            for _, kind, found, usual in wrong
+            if kind == title
+        ]
+        bad = [found for found, ratio in own if ratio >= HARM]
+        rest = [found for found, ratio in own if ratio < HARM]
+        harmful += bad
+        said = [one.reasons[0] for one, _ in own if one is not None and one.reasons]
+        reason = max(set(said), key=said.count) if said else ""
+        ratios = [ratio for _, ratio in own]
+        say(
+            f"{title:24} {len(own):6}  {min(ratios):5.2f} to {max(ratios):5.2f}  {len(bad):7}  {_noticed(bad):>7}   "
+            f"{_noticed(rest):>19}  {reason}"
+        )
+    for title, found in false.items():
+        say(
+            f"\nFalse alarms, {title}: {sum(one.level > 0 for one in found)} of {len(found)}",
+        )
+    say(f"Harmful inputs noticed: {sum(_alarm(one) for one in harmful)} of {len(harmful)}")
     if given.record:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "failures.txt").write_text("\n".join(lines) + "\n")
 
 
-def cut_patches(given: argparse.Namespace, recipe: Recipe) -> tuple[Any, Any]:
-    cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": "matched"}
-    train, check, _ = w2s.split(given.data, 0)
-    return vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
+def _alarm(found: Found | None) -> bool:
+    return found is None or found.level > 0
 
 
-def measured_again(model: Any, given: argparse.Namespace) -> Any:
-    patches, checks = cut_patches(given, model.recipe)
-    checked = ask(model, checks, VOXELS)
-    found = {"calibration": recalibration(checked), "familiar": remembered(ask(model, patches, VOXELS), checked)}
-    return replace(model, facts={**model.facts, **found})
-
-
-def trained(given: argparse.Namespace) -> Any:
-    recipe = Recipe(axes="YX")
-    patches, checks = cut_patches(given, recipe)
-    how = {"members": given.members, "minutes": given.minutes, "seed": given.seed}
-    with tempfile.TemporaryDirectory() as folder:
-        return vs.train(recipe, patches, checks, **how, folder=Path(folder) / "model", progress=w2s.Lines())
-
-
-def calibration(model: Any, test: Pairs, say: Callable[..., None]) -> None:
-    say("\nPart 1. Fields 37-40: is the uncertainty right?")
-    for title, corrected in (("as predicted", False), ("recalibrated", True)):
-        judged = judge(model, test, calibrated=corrected)
-        factor = model.facts["calibration"]["scale_factor"][0]
-        say(f"\nscales {title}" + (f" (times {factor:.3f}, measured on the check fields)" if corrected else ""))
-        say(str(judged.trust))
-        if not corrected:
-            found = {method: judged.of(method) for method in judged.methods}
-            told = [f"{name} NRMSE {row.nrmse:.4f}, SSIM {row.ssim:.3f}" for name, row in found.items()]
-            say("; ".join(told))
-
-
-def verdicts(model: Any, data: Path, say: Callable[..., None]) -> None:
-    found: dict[str, list[Verdict]] = {}
-    errors: dict[str, list[tuple[float, float]]] = {}
-    for name, image, normalization, truth in cases(data):
-        restored = vs.restore(vs.Image(image, "YX"), model, normalize=normalization or "image")
-        assert restored.verdict is not None
-        found.setdefault(name, []).append(restored.verdict)
-        if truth is not None:
-            pair = quality(truth, image).nrmse, quality(truth, np.asarray(restored.mean)).nrmse
-            errors.setdefault(name, []).append(pair)
-    say("\nPart 2. Verdicts without the truth, on images of 256 x 256 pixels")
-    say(
-        f"windows: median share of windows beyond 99 % of training ({model.facts['familiar']['window']} pixels)\n"
-        f"pixels: median share that disagrees more than 99 % of the check fields\n"
-        f"sided: median number of figures that are off to the same side in 98 % of the windows\n"
-        f"0, 1, 2: images that are {'; '.join(LEVELS)}. NRMSE of the input, of the restoration.\n"
-    )
-    say(f"{'':28} images  windows  pixels  sided    0    1    2   input restored  first reason")
-    for name, all_of in found.items():
-        windows, strong, sided = (
-            np.median([getattr(one, what) or 0 for one in all_of]) for what in ("unlike", "disagreeing", "one_sided")
-        )
-        levels = " ".join(f"{sum(one.level == level for one in all_of):4}" for level in range(3))
-        told = "  {:6.4f}   {:6.4f}".format(*np.mean(errors[name], 0)) if name in errors else " " * 17
-        reasons = [one.reasons[0] for one in all_of if one.reasons]
-        reason = max(set(reasons), key=reasons.count) if reasons else ""
-        say(f"{name:28} {len(all_of):6}  {windows:7.1%} {strong:7.2%} {sided:6.1f} {levels}{told}  {reason}")
-    other = [one for name, all_of in found.items() if name not in ALIKE for one in all_of]
-    say("\nAbove which a look is advised (level 1 or 2): alarms at each threshold")
-    chosen, fresh = (found[name] for name in ALIKE)
-    for what, levels in (("unlike", SHARES), ("disagreeing", STRONG), ("one_sided", SIDED)):
-        say(f"  {what:22}" + "".join(f"{level:8}" if what == "one_sided" else f"{level:8.0%}" for level in levels))
-        for title, group in ((f"false, {ALIKE[0]}", chosen), (f"false, {ALIKE[1]}", fresh), ("detected", other)):
-            rates = [np.mean([(getattr(one, what) or 0) > level for one in group]) for level in levels]
-            say(f"    {title:20}" + "".join(f"{rate:8.1%}" for rate in rates))
-    say("\nThe verdict as it is:")
-    for title, group in (
-        (f"false alarms, {ALIKE[0]}", chosen),
-        (f"false alarms, {ALIKE[1]}", fresh),
-        ("detections", other),
-    ):
-        some, sure = (np.mean([one.level >= level for one in group]) for level in (1, 2))
-        say(f"  {title:28} level 1 or 2: {some:6.1%}   level 2: {sure:6.1%}   of {len(group)} images")
+def _noticed(found: list[Found | None]) -> str:
+    return f"{sum(map(_alarm, found))} of {len(found)}" if found else "-"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,19 @@ FLOORS = [
     ["images"],
     [GROUND],
 ]
-GROUND_MODULES = {"axes", "tiling", "laplace", "calibration", "familiarity", "normalize", "errors"}
+GROUND_MODULES = {
+    "axes",
+    "tiling",
+    "laplace",
+    "calibration",
+    "calibrated",
+    "expected",
+    "familiarity",
+    "normalize",
+    "errors",
+    "saving",
+    "tables",
+}
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs", "h5py", "onnx", "openvino")
 
 

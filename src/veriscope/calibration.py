@@ -35,16 +35,20 @@ def reliability(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, eps: float,
 
     `mean` and `scale` are (M, ...) with members first, `truth` is (...), all in one unit.
     """
+    mu, b, y = _together(mean, scale, truth)
+    return reliability_of(laplace.interval_probability(mu, b, eps), np.abs(y - mu.mean(0)) <= eps, eps, bins)
+
+
+def reliability_of(predicted: ArrayLike, came_true: ArrayLike, eps: float, bins: int = 10) -> Reliability:
+    """The same from the probabilities `predicted` for ±eps and whether the truth did lie within, of any one shape."""
     if bins < 1:
         raise DataError(f"A reliability curve needs at least 1 bin, but {bins} were asked for. The paper uses 10.")
-    mu, b, y = _together(mean, scale, truth)
-    predicted = laplace.interval_probability(mu, b, eps).ravel()
-    came_true = (np.abs(y - mu.mean(0)) <= eps).ravel()
-    index = np.minimum((predicted * bins).astype(np.intp), bins - 1)
+    said, true = np.ravel(predicted), np.ravel(came_true)
+    index = np.minimum((said * bins).astype(np.intp), bins - 1)
     count = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins is the NaN that is promised
-        confidence = np.bincount(index, predicted, bins) / count
-        accuracy = np.bincount(index, came_true, bins) / count
+        confidence = np.bincount(index, said, bins) / count
+        accuracy = np.bincount(index, true, bins) / count
     share = count / count.sum()
     gap = np.abs(accuracy - confidence)[count > 0]
     return Reliability(float(eps), confidence, accuracy, share, float(gap @ share[count > 0]))

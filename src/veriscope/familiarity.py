@@ -1,28 +1,29 @@
-"""Is an image like those a network was trained on? Told from windows of it, without knowing the truth.
+"""Is an image like those a network was trained on? Estimated from windows of it, without ground truth.
 
 An ensemble that has never seen the like of an image may still agree with itself (Supp. Figs. 25 and 26 have such cases;
 benchmarks/results/failures.txt has more). So beside the members' disagreement a few plain figures of every window are
 compared with those of the training images: how bright, how noisy, how fine it is, how the noise is correlated, how
-large the predicted error. What is far off names its reason.
+large the predicted error. How far an image is off as a whole is held against how far images of training, and crops
+of them of like size, are off when they are compared with the others: that sets the rate of false alarms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
-from veriscope.tiling import Span
+from veriscope.tiling import Span, windows
 
 Floats = NDArray[np.float32]
 
 # What is measured of every window and channel, and what it means to have less or more of it than in training.
 FIGURES = {
-    "brightness": ("darker", "brighter"),
+    "brightness": ("a darker signal", "a brighter signal"),
     "contrast": ("structures of less contrast", "structures of more contrast"),
     "sharpness": ("coarser structures", "finer structures"),
     "scale": ("smaller predicted errors", "larger predicted errors"),
@@ -34,6 +35,8 @@ FIGURES = {
     "input sharpness": ("a smoother input (smoothed, resized or out of focus?)", "a rougher input"),
     "saturation": ("fewer saturated pixels", "more saturated pixels"),
     "blackness": ("fewer pixels clipped to black", "more pixels clipped to black"),
+    "unlike": ("fewer odd parts", "parts that none of the training images have"),
+    "disagreeing": ("fewer pixels of disagreement", "pixels on which the networks disagree"),
 }
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
@@ -42,26 +45,16 @@ MANY = 64  # windows of one tile
 LEAST = 16  # windows, to say what training images look like
 TINY = 1e-4  # of the normalised range: nothing is measured finer
 
-# Share of the image that is unlike the training images, above which its restoration needs a look, or is not to be
-# trusted; chosen by benchmarks/failures.py.
-LOOK, REJECT = 0.1, 0.3
-DISAGREE_LOOK, DISAGREE_REJECT = 0.03, 0.06  # the same for pixels that disagree more than 99 % in training
-ONE_SIDED = 0.98  # share of windows in which a figure must be off to the same side to count, though in none very far
-SIDED_LOOK, SIDED_REJECT = 1, 4  # such figures
-ENOUGH = 16  # windows, to say so
-LEVELS = ("like the training images", "unlike the training images in parts", "unlike the training images")
-ADVICE = ("", "Look at it before you rely on it.", "Do not rely on this restoration.")
-
-
-def windows(shape: Sequence[int], window: Sequence[int]) -> list[Span]:
-    """Windows of the size `window` that cover `shape`, spread evenly; smaller where `shape` is."""
-    spans: list[Span] = [()]
-    for length, size in zip(shape, window, strict=True):
-        size = min(length, size)
-        count = -(-length // size)
-        starts = np.linspace(0, length - size, count).round().astype(int).tolist()
-        spans = [(*span, slice(start, start + size)) for span in spans for start in starts]
-    return spans
+ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
+FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
+IMAGES, PIECES = 3, 8  # of one size that must be known, to say how much such images differ from each other
+LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
+SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribution over an image is looked at
+HARMLESS = {"saturation": -1, "blackness": -1, "unlike": -1, "disagreeing": -1, "disagreement": -1}  # to have less of
+LEVELS = ("like the training images", "partly unlike the training images", "unlike the training images")
+ADVICE = ("", "Check it before you rely on it.", "Do not rely on this restoration.")
+TOO_SMALL = "Too small to say whether it is like the training images."
+TOO_LITTLE = "Whether it is like the training images cannot be said: this model knows too few of them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +155,10 @@ class Familiar:
     centre: NDArray[np.float64]  # (figures,)
     deviation: NDArray[np.float64]  # (figures,)
     inverse: NDArray[np.float64]  # (figures, figures): of the covariance of standardised figures
-    medians: NDArray[np.float64]  # (figures,)
     distances: NDArray[np.float64]  # of training windows from the others: percentiles 0, 1, ... 100
     disagreement: NDArray[np.float64] | None  # of pixels of images not trained on: percentiles 0, 1, ... 100
     count: int  # windows
+    sizes: tuple[Size, ...]  # of pieces, the largest first
 
     @property
     def far(self) -> float:
@@ -177,6 +170,12 @@ class Familiar:
         """The disagreement above which lies one pixel in a hundred of images like those of training."""
         return None if self.disagreement is None else float(np.interp(100 * RARE, np.arange(101), self.disagreement))
 
+    def disagreeing(self, one: Look) -> float | None:
+        """Fraction of the pixels looked at that disagree strongly."""
+        if one.disagreement is None or self.strong is None:
+            return None
+        return float((one.disagreement > self.strong).mean())
+
     def table(self, rows: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
         """Figures in the order of `names`, (windows, figures)."""
         usual = dict(zip(self.names, self.centre.tolist(), strict=True))  # for what a window is too small to tell
@@ -185,90 +184,215 @@ class Familiar:
 
     def distance(self, table: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far windows lie from those of training (Mahalanobis), (windows,)."""
-        off = (table - self.centre) / self.deviation
-        return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", off, self.inverse, off)))
+        return _distance(self.names, table, self.centre, self.deviation, self.inverse)
+
+    def unlike(self, table: NDArray[np.float64]) -> float:
+        """Fraction of windows that lie farther from those of training than 99 % of them."""
+        return float((self.distance(table) > self.far).mean()) if len(table) else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        def short(values: NDArray[np.float64]) -> Any:
-            return [float(f"{value:.6g}") for value in values]
+        def short(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: short(inner) for name, inner in value.items()}
+            if isinstance(value, np.ndarray | tuple | list):
+                return [short(inner) for inner in value]
+            return float(f"{value:.6g}") if isinstance(value, float | np.floating) else value
 
-        return {
-            "window": list(self.window),
-            "names": list(self.names),
-            "centre": short(self.centre),
-            "deviation": short(self.deviation),
-            "inverse": [short(row) for row in self.inverse],
-            "medians": short(self.medians),
-            "distances": short(self.distances),
-            "disagreement": None if self.disagreement is None else short(self.disagreement),
-            "count": self.count,
-        }
+        return dict(short(asdict(self)))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Familiar:
-        arrays = {name: np.array(stored[name], float) for name in ("centre", "deviation", "medians", "distances")}
+        """Raises KeyError, TypeError or ValueError for what `to_json` did not write."""
+        arrays = {name: np.array(stored[name], float) for name in ("centre", "deviation", "inverse", "distances")}
         return cls(
             window=tuple(stored["window"]),
             names=tuple(stored["names"]),
-            inverse=np.array(stored["inverse"], float),
             disagreement=None if stored["disagreement"] is None else np.array(stored["disagreement"], float),
             count=int(stored["count"]),
+            sizes=tuple(Size.from_json(one) for one in stored["sizes"]),
             **arrays,
         )
 
+    def described(self, table: NDArray[np.float64], unlike: float, disagreeing: float | None) -> NDArray[np.float64]:
+        """One piece by its windows' figures, in the order of `described_names`: their means, how they are spread over
+        the piece, sharpness where there is contrast, the fractions that are `unlike` and that disagree strongly.
+        """
+        weight = np.exp(table[:, self.names.index("contrast")])
+        values = [table.mean(0), [weight @ table[:, self.names.index("sharpness")] / weight.sum()]]
+        spread = [table[:, self.names.index(name)] for name in SPREAD if name in self.names]
+        values += [np.quantile(column, (0.1, 0.9)) for column in spread]
+        values.append([np.log(unlike + 0.02), np.log((disagreeing or 0.0) + 0.003)])
+        return np.concatenate(values)
 
-def familiar(
-    window: Sequence[int], rows: Sequence[Mapping[str, float]], disagreement: NDArray[Any] | None
-) -> Familiar | None:
-    """What training images look like: figures of their windows, and disagreement of pixels (any shape) not trained on.
+    @property
+    def described_names(self) -> tuple[str, ...]:
+        spread = [name for name in SPREAD if name in self.names for _ in range(2)]
+        return (*self.names, "sharpness", *spread, "unlike", "disagreeing")
 
-    None for fewer than LEAST windows.
+
+@dataclass(frozen=True, eq=False)
+class Size:
+    """What pieces of one size are like, as `Familiar.described`, and how far off one may be."""
+
+    windows: int  # of one piece
+    count: int  # pieces
+    centre: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    inverse: NDArray[np.float64]  # of the covariance of standardised values
+    threshold: float  # of `score`, above which ALARMS of such pieces lie
+
+    def offsets(self, described: NDArray[np.float64], harmless: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far each value is off, in deviations; then how far it is off what the other values let expect."""
+        off = (described - self.centre) / self.deviation
+        off = np.where(off * harmless > 0, 0, off)
+        given_others = self.inverse @ off / np.sqrt(np.diag(self.inverse))
+        return np.stack([off, given_others])
+
+    def score(self, described: NDArray[np.float64], harmless: NDArray[np.float64]) -> float:
+        return float(np.abs(self.offsets(described, harmless)).max())
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Size:
+        arrays = {name: np.array(stored[name], float) for name in ("centre", "deviation", "inverse")}
+        return cls(int(stored["windows"]), int(stored["count"]), threshold=float(stored["threshold"]), **arrays)
+
+
+def familiar(window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]]) -> Familiar | None:
+    """What training images look like, from pieces of them: number of the size (0 the largest), number of the image,
+    whether it was trained on, and the look. None for fewer than LEAST windows.
     """
+    rows = [row for *_, one in looks for row in one.rows]
     if len(rows) < LEAST:
         return None
     names = tuple(rows[0])
     table = np.array([[row[name] for name in names] for row in rows], float)
-    centre, deviation = table.mean(0), np.maximum(table.std(0), STEADY)
-    standard = (table - centre) / deviation
-    covariance = (1 - SHRINKAGE) * np.atleast_2d(np.cov(standard.T, bias=True))
-    np.fill_diagonal(covariance, 1)
-    inverse = np.asarray(np.linalg.inv(covariance), float)
-    within = np.einsum("ni,ij,nj->n", standard, inverse, standard)
-    distances = np.sqrt(_as_if_unseen(within, len(table)))
+    owners = np.repeat([image for _, image, *_ in looks], [len(one.rows) for *_, one in looks])
+    distances = _from_others(names, table, owners)
+    aside = [one.disagreement.ravel() for *_, trained, one in looks if one.disagreement is not None and not trained]
     levels = np.arange(101)
-    return Familiar(
+    known = Familiar(
         tuple(int(size) for size in window),
         names,
-        centre,
-        deviation,
-        inverse,
-        np.median(table, axis=0),
+        *_middle(table),
         np.percentile(distances, levels),
-        None if disagreement is None else np.percentile(disagreement, levels),
+        np.percentile(np.concatenate(aside), levels) if aside else None,
         len(table),
+        (),
     )
+    ends = np.cumsum([len(one.rows) for *_, one in looks])
+    described = [
+        known.described(table[end - len(one.rows) : end], unlike, known.disagreeing(one))
+        for (*_, one), end in zip(looks, ends, strict=True)
+        for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
+    ]
+    sizes = []
+    for number in sorted({size for size, *_ in looks}):
+        own = [at for at, (size, *_) in enumerate(looks) if size == number]
+        counts, images = (
+            [value(looks[at]) for at in own] for value in (lambda one: len(one[3].rows), lambda one: one[1])
+        )
+        found = _size(counts, images, [described[at] for at in own], known)
+        if found is not None:
+            sizes.append(found)
+    return replace(known, sizes=tuple(sizes))
 
 
-def _as_if_unseen(squared: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Squared Mahalanobis distances of windows from all others, given those from a centre and covariance with them.
+def _middle(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and deviation of windows, and the inverse of the covariance of their standardised figures."""
+    centre, deviation = table.mean(0), np.maximum(table.std(0), STEADY)
+    inverse = np.linalg.inv(_covariance((table - centre) / deviation, SHRINKAGE))
+    return centre, deviation, np.asarray(inverse, float)
 
-    A window draws both towards itself, the more so the fewer there are; what is new does not.
+
+def _distance(
+    names: Sequence[str],
+    table: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    off = (table - centre) / deviation
+    off = np.where(off * harmless_sides(names) > 0, 0, off)
+    return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", off, inverse, off)))
+
+
+def _from_others(names: Sequence[str], table: NDArray[np.float64], owners: NDArray[Any]) -> NDArray[np.float64]:
+    """Distances of the windows of each image from those of all other images; of an only image, from its own."""
+    groups = np.unique(owners)
+    if len(groups) == 1:
+        return _distance(names, table, *_middle(table))
+    found = np.empty(len(table))
+    for one in groups:
+        found[owners == one] = _distance(names, table[owners == one], *_middle(table[owners != one]))
+    return found
+
+
+def _size(
+    windows: Sequence[int], images: Sequence[int], described: Sequence[NDArray[np.float64]], known: Familiar
+) -> Size | None:
+    """What pieces of one size are like; None where too few are known.
+
+    The threshold comes from the scores of the pieces of each image against the pieces of all others: their quantile
+    where there are enough of them for it to be one of them (conformal), and before that the bound for one more
+    image if the logarithms of the scores are normal (Student).
     """
-    own = squared * (count - 1) / count  # with the covariance of count - 1
-    left = np.maximum(1 - count * own / (count - 1) ** 2, 0.05)
-    return np.asarray(own * count**2 * (count - 2) / ((count - 1) ** 3 * left))
+    from scipy.stats import t
+
+    values, owners = np.array(described), np.array(images)
+    groups = np.unique(owners)
+    if len(groups) < IMAGES or len(values) < PIECES:
+        return None
+    harmless = harmless_sides(known.described_names)
+    scores = np.concatenate(
+        [
+            [_of_pieces(windows, values[owners != one]).score(piece, harmless) for piece in values[owners == one]]
+            for one in groups
+        ]
+    )
+    rank = int(np.ceil((1 - ALARMS) * (len(scores) + 1)))
+    logs, freedom = np.log(scores), len(groups) - 1
+    bound = float(logs.mean() + t.ppf(1 - ALARMS, freedom) * logs.std(ddof=1) * np.sqrt(1 + 1 / len(groups)))
+    threshold = np.sort(scores)[rank - 1] if rank <= len(scores) else np.exp(bound)
+    return replace(_of_pieces(windows, values), threshold=float(threshold))
+
+
+def _of_pieces(windows: Sequence[int], values: NDArray[np.float64]) -> Size:
+    centre = values.mean(0)
+    deviation = np.sqrt(values.var(0) + STEADY**2)
+    count, length = values.shape
+    covariance = _covariance((values - centre) / deviation, length / (count + length))
+    inverse = np.asarray(np.linalg.inv(covariance), float)
+    return Size(int(np.median(windows)), count, centre, deviation, inverse, np.inf)
+
+
+def _covariance(standard: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
+    """Of standardised values (n, p), drawn towards its diagonal, which is 1."""
+    found = (1 - shrinkage) * np.atleast_2d(np.cov(standard.T, bias=True))
+    np.fill_diagonal(found, 1)
+    return np.asarray(found)
+
+
+def harmless_sides(names: Sequence[str]) -> NDArray[np.float64]:
+    """-1 for what does no harm when there is less of it than in training, 0 for all else."""
+    return np.array([HARMLESS.get(base(name), 0) for name in names], float)
+
+
+def base(name: str) -> str:
+    """The figure's name without the number of its channel."""
+    return name.rstrip("0123456789").rstrip()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How much a restoration can be trusted, told without the truth; printing it gives one or two sentences."""
+    """How much a restoration can be trusted, estimated without ground truth; printing it gives one or two sentences."""
 
-    level: int  # 0: like the training images, 1: unlike them in parts, 2: unlike them
-    unlike: float  # share of windows farther from the training images than 99 % of those
-    disagreeing: float | None  # share of pixels that disagree more than 99 % of those of images like in training
-    one_sided: int = 0  # figures that are off to the same side in nearly all windows
+    level: int  # 0: like the training images, 1: partly unlike them, 2: unlike them
+    unlike: float  # fraction of windows farther from the training images than 99 % of those
+    disagreeing: float | None  # fraction of pixels that disagree more than 99 % of those of images like in training
+    score: float | None = None  # in parts of what is usual, see `ALARMS`; above 1 it is called unlike; None: not known
     reasons: tuple[str, ...] = ()  # what sets it apart, the strongest first
     warnings: tuple[str, ...] = field(default=())  # voxel size, intensities: whole sentences
+    unknown: str = ""  # why nothing can be said, a whole sentence
 
     @property
     def words(self) -> str:
@@ -276,54 +400,54 @@ class Verdict:
         return LEVELS[self.level]
 
     @property
-    def told(self) -> str:
-        """The level with its figures, reasons and what to do, in one line."""
-        shares = f"{self.unlike:.0%} of its windows lie beyond 99 % of those of training"
-        if self.disagreeing is not None:
-            shares += f", in {self.disagreeing:.1%} of the pixels the networks disagree more than in 99 % there"
-        text = f"{self.words[0].upper()}{self.words[1:]}: {shares}."
+    def summary(self) -> str:
+        """The level with its reasons and what to do, in one line."""
+        if self.unknown:
+            return self.unknown
+        text = f"{self.words[0].upper()}{self.words[1:]}."
         if self.level and self.reasons:
-            text += f" It has {', '.join(self.reasons)}."
+            text = f"{text[:-1]}: it has {', '.join(self.reasons)}."
         return f"{text} {ADVICE[self.level]}".rstrip()
 
     def __str__(self) -> str:
-        return " ".join([self.told, *self.warnings])
+        return " ".join([self.summary, *self.warnings])
 
 
 def verdict(
     known: Familiar, rows: Sequence[Mapping[str, float]], disagreeing: float | None, warnings: Sequence[str] = ()
 ) -> Verdict:
-    """The verdict on an image: figures of its windows, and the share of its pixels with strong disagreement."""
+    """The verdict on an image: figures of its windows, and the fraction of its pixels with strong disagreement."""
     table = known.table(rows)
-    far = known.distance(table) > known.far
-    unlike, one_sided = float(far.mean()), _one_sided(known, table)
-    level = max(
-        int(unlike > LOOK) + int(unlike > REJECT),
-        int(one_sided >= SIDED_LOOK) + int(one_sided >= SIDED_REJECT),
-        0 if disagreeing is None else int(disagreeing > DISAGREE_LOOK) + int(disagreeing > DISAGREE_REJECT),
-    )
-    reasons = _reasons(known, table[far] if unlike > LOOK else table) if level else ()
-    return Verdict(level, unlike, disagreeing, one_sided, reasons, tuple(warnings))
+    unlike = known.unlike(table)
+    size = _like(known, len(table))
+    if size is None:
+        unknown = TOO_SMALL if known.sizes else TOO_LITTLE
+        return Verdict(0, unlike, disagreeing, None, (), tuple(warnings), unknown)
+    names = known.described_names
+    off = size.offsets(known.described(table, unlike, disagreeing), harmless_sides(names))
+    score = float(np.abs(off).max()) / size.threshold
+    level = int(score > 1) + int(score > FAR_BEYOND)
+    reasons = _reasons(names, off / size.threshold) if level else ()
+    return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
 
 
-def _one_sided(known: Familiar, table: NDArray[np.float64]) -> int:
-    """Figures that are off on the whole, and on the same side of their median in training in nearly every window."""
-    if len(table) < ENOUGH:
-        return 0
-    off = np.abs(np.median((table - known.centre) / known.deviation, axis=0)) > 1
-    sides = np.maximum((table > known.medians).mean(0), (table < known.medians).mean(0))
-    return int(np.count_nonzero(off & (sides > ONE_SIDED)))
+def _like(known: Familiar, windows: int) -> Size | None:
+    """Pieces of about so many windows, or the largest ones that are smaller; None where all are too large."""
+    return next((size for size in known.sizes if size.windows <= LIKE_SIZE * windows), None)
 
 
-def _reasons(known: Familiar, table: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:
-    """The figures that are farthest off in the middle window, in words."""
-    off = np.median((table - known.centre) / known.deviation, axis=0)
+def _reasons(names: Sequence[str], off: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:
+    """The figures that are off by more than their threshold, which is 1, in words, the strongest first.
+
+    That there are odd parts is said only where no figure says what is odd about them.
+    """
     words: list[str] = []
-    for number in np.argsort(-np.abs(off)):
-        name, _, channel = known.names[number].rpartition(" ")
-        if name not in FIGURES:
-            name, channel = known.names[number], ""
-        if abs(off[number]) < 1 or len(words) == most:
-            break
-        words.append(FIGURES[name][int(off[number] > 0)] + (f" in channel {channel}" if channel else ""))
-    return tuple(words)
+    largest = np.abs(off).max(0)
+    ranked = [number for number in np.argsort(-largest) if largest[number] > 1]
+    for number in [at for at in ranked if names[at] != "unlike"] or ranked:
+        name, side = names[number], off[np.abs(off[:, number]).argmax(), number] > 0
+        channel = name.removeprefix(base(name)).strip()
+        said = FIGURES[base(name)][int(side)] + (f" in channel {channel}" if channel else "")
+        if said not in words:
+            words.append(said)
+    return tuple(words[:most])

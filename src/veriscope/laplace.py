@@ -261,7 +261,7 @@ def sample(
     xp, mu, b = _members(mean, scale)
     count, shape = len(mu), tuple(mu.shape[1:])
     if xp is np:
-        drawn = _uniform(seed, shape, *_within(shape, corner, whole))
+        drawn = uniform(shape, seed, corner, whole)
         return _answer(_blockwise(xp, _picked, mu, b, drawn), mean)
     if corner is not None or whole is not None:
         raise DataError("Parts of a sample are drawn from NumPy arrays only. Leave corner and whole out.")
@@ -291,13 +291,18 @@ def _picked(mu: Any, b: Any, drawn: Any) -> Any:
     return size
 
 
-def _uniform(
-    seed: int | Sequence[int], shape: Sequence[int], corner: Sequence[int], whole: Sequence[int]
+def uniform(
+    shape: Sequence[int],
+    seed: int | Sequence[int] = 0,
+    corner: Sequence[int] | None = None,
+    whole: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
     """Numbers from [0, 1) for the pixels of the part of `shape` at `corner` of an image of the shape `whole`.
 
     The pixel that comes n-th in the whole image gets the n-th number of the seed's stream, whichever part is asked for.
     """
+    shape = tuple(shape)
+    corner, whole = _within(shape, corner, whole)
     inner = len(shape)  # the axes from here on lie without gaps in the whole image
     while inner > 0 and shape[inner - 1] == whole[inner - 1]:
         inner -= 1

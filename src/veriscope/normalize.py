@@ -5,6 +5,7 @@ Fitted values are plain numbers in a frozen `Normalization`, one low and one hig
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import DataError
+from veriscope.errors import DataError, VeriscopeWarning
 
 Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
 
+WIDER = ((0.02, 99.98), (0.0, 100.0))  # percentiles for images that are nearly empty: the first that differ
 _DIGIT = 16  # bits looked at in one pass over the data
 _PIECE = 2**21  # pixels counted at once, to keep temporary arrays small
 _BINS = 2**18  # for floats that can be seen only once
@@ -42,9 +44,9 @@ class Normalization:
             if not (isfinite(low) and isfinite(high) and low < high):
                 where = f" in channel {channel}" if len(self.low) > 1 else ""
                 raise DataError(
-                    f"The image is constant or nearly so{where}: its low percentile {low:g} is not below its high "
-                    f"percentile {high:g}, so it cannot be normalised. Leave this image out, or use percentiles "
-                    f"further apart, such as 0.1 and 99.99 for a few bright spots on an empty background."
+                    f"The image is constant{where}: its lowest value {low:g} is not below its highest {high:g}, so it "
+                    f"cannot be normalised by itself. Leave this image out, or normalise it as the images of the "
+                    f"training were (normalize='model', --normalize model)."
                 )
 
     @property
@@ -94,11 +96,23 @@ class Normalization:
 def fit(blocks: Blocks, percentiles: Sequence[float] = (2.0, 99.8)) -> Normalization:
     """The normalisation that takes the two `percentiles` of the data (SI 2.2: 2 and 99.8) to 0 and 1.
 
-    `blocks` as in `percentiles`. Raises DataError for constant images and for NaN or infinite values.
+    `blocks` as in `percentiles`. Where both are the same, as in images of few spots on an empty background, wider ones
+    are taken, with a warning; not of blocks that can be seen only once. Raises DataError for constant images and for
+    NaN or infinite values.
     """
     if len(percentiles) != 2 or not percentiles[0] < percentiles[1]:
         raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {percentiles}.")
     found = _percentiles(blocks, percentiles)
+    alike = found[:, 0] >= found[:, 1]
+    if alike.any() and not isinstance(blocks, Iterator):
+        found[alike] = widened(_percentiles(blocks, sum(WIDER, ())))[alike]
+        if (found[:, 0] < found[:, 1]).all():
+            warnings.warn(
+                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of the image are the same, since most of it is "
+                f"empty: it is normalised by {' and '.join(f'{value:g}' for value in found[alike][0])} instead.",
+                VeriscopeWarning,
+                stacklevel=2,
+            )
     return Normalization(tuple(found[:, 0].tolist()), tuple(found[:, 1].tolist()))
 
 
@@ -117,6 +131,11 @@ def fit_moments(blocks: Iterable[NDArray[Any]]) -> Normalization:
     mean = sums[0] / count
     deviation = np.sqrt(np.maximum(sums[1] / count - mean**2, 0))
     return Normalization(tuple(mean.tolist()), tuple((mean + deviation).tolist()))
+
+
+def widened(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of percentiles (C, 4) at WIDER, those of the first two that differ, (C, 2)."""
+    return np.where((found[:, 0] < found[:, 1])[:, None], found[:, :2], found[:, 2:])
 
 
 def percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:

@@ -66,3 +66,14 @@ def overhead(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], ste
         read = sum(span.stop - span.start for span, _ in spans(length, padded(size, n), reach, n))
         ratio *= read / length
     return ratio
+
+
+def windows(shape: Sequence[int], window: Sequence[int]) -> list[Span]:
+    """Windows of the size `window` that cover `shape`, spread evenly; smaller where `shape` is."""
+    found: list[Span] = [()]
+    for length, size in zip(shape, window, strict=True):
+        size = min(length, size)
+        count = -(-length // size)
+        starts = [round(number * (length - size) / max(count - 1, 1)) for number in range(count)]
+        found = [(*span, slice(start, start + size)) for span in found for start in starts]
+    return found

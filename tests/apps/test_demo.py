@@ -25,8 +25,8 @@ def small_nuclei(monkeypatch: pytest.MonkeyPatch) -> vs.Image:
     image = vs.Image(pixels, "ZYX", (0.29, 0.26, 0.26), name="nuclei")
     monkeypatch.setattr(demo, "nuclei", lambda: image)
     monkeypatch.setattr(demo, "BORDER", 24)
-    monkeypatch.setattr(demo, "CHECKED", 24)
-    monkeypatch.setattr(demo, "JUDGED", (slice(None), slice(8, 40), slice(24, None)))
+    monkeypatch.setattr(demo, "JUDGED", slice(16, 32))
+    monkeypatch.setattr(demo, "ASIDE", (slice(0, 16), slice(32, 48)))
     monkeypatch.setattr(demo, "PHOTONS", (5.0, 50.0))
     monkeypatch.setattr(demo, "NETWORK", {"ZYX": TINY, "YX": {**TINY, "patch": (16, 16)}})
     return image
@@ -56,9 +56,10 @@ def test_the_demo_trains_restores_judges_and_reports(
 def test_what_is_judged_was_never_learnt_from(small_nuclei: vs.Image) -> None:
     task = demo._nuclei(seed=0)
     whole = np.asarray(small_nuclei)
-    np.testing.assert_array_equal(task.training[0].high, whole[:, :24, :24])
-    np.testing.assert_array_equal(task.checking[0].high, whole[:, 24:, :24])
-    np.testing.assert_array_equal(task.tests[0].high, whole[:, 8:40, 24:])
+    np.testing.assert_array_equal(task.training[0].high, whole[:, :, :24])
+    np.testing.assert_array_equal(task.checking[0].high, whole[:, :16, 24:])
+    np.testing.assert_array_equal(task.checking[1].high, whole[:, 32:, 24:])
+    np.testing.assert_array_equal(task.tests[0].high, whole[:, 16:32, 24:])
 
 
 def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.MonkeyPatch, veriscope: Any) -> None:

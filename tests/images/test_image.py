@@ -168,7 +168,7 @@ def test_voxel_size_travels_with_its_axes():
     assert image.region(Z=1).voxel_size == (0.2, 0.1)
     assert (image.region(Z=1).axes, image.region(Z=1).time_step, image.region(Z=1).name) == ("YX", 2.0, "cells")
     assert image.with_array(np.ones((3, 4)), "YX").voxel_size == (0.2, 0.1)
-    assert Image(np.zeros((3, 4)), "YX", (0.2, 0.1)).moved("ZYX").voxel_size is None
+    assert Image(np.zeros((3, 4)), "YX", (0.2, 0.1)).moved("ZYX").voxel_size == (None, 0.2, 0.1)
     assert image.with_array(np.ones((2, 3, 4), "uint8")).dtype == np.uint8
 
 

@@ -117,7 +117,7 @@ def test_a_voxel_size_that_is_known_in_part_is_told_and_not_made_up(tmp_path):
     facts = {"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
     tifffile.imwrite(tmp_path / "a.ome.tif", PIXELS[0, 0], metadata=facts)
     with pytest.warns(VeriscopeWarning, match="along Z"):
-        assert read_image(tmp_path / "a.ome.tif").voxel_size is None
+        assert read_image(tmp_path / "a.ome.tif").voxel_size == (None, 0.1, 0.1)
 
 
 @pytest.mark.parametrize(("pixels_per_cm", "expected"), [(100_000, (0.1, 0.1)), (28.35, None)])
@@ -230,7 +230,8 @@ def test_axes_may_relabel_but_not_contradict(ome_stack):
 
 def test_axes_of_size_one_may_come_and_go(tmp_path):
     plane = save_image(tmp_path / "plane.ome.tif", Image(PIXELS[0, 0, :1], "ZYX", (0.3, 0.1, 0.1)))
-    assert read_image(plane).axes == "YX"
+    assert read_image(plane).axes == "ZYX"  # since it says how thick the plane is
+    assert read_image(plane, axes="YX").shape == (40, 50)
     asked = read_image(plane, axes="CZYX")
     assert (asked.shape, asked.voxel_size) == ((1, 1, 40, 50), (0.3, 0.1, 0.1))
     stack = save_image(tmp_path / "a.zarr", Image(PIXELS[:1, :1], "TCZYX", (0.3, 0.1, 0.1)))
@@ -341,10 +342,16 @@ def test_units_and_both_places_of_scales_count(tmp_path, version):
     assert_array_equal(np.asarray(image), PIXELS)
 
 
-def test_axes_without_unit_have_no_voxel_size(tmp_path):
+def test_a_scale_without_unit_is_taken_as_um_and_said_but_a_scale_of_1_says_nothing(tmp_path):
     ome_zarr(tmp_path / "a.zarr", "0.4", ["t", "c", "z", "y", "x"], [{"type": "scale", "scale": [1, 1, 2, 2, 2]}])
-    image = read_image(tmp_path / "a.zarr")
-    assert (image.axes, image.voxel_size, image.time_step) == ("TCZYX", None, None)
+    with pytest.warns(VeriscopeWarning, match="without a unit; 2 x 2 x 2 is taken as um"):
+        image = read_image(tmp_path / "a.zarr")
+    assert (image.axes, image.voxel_size, image.time_step) == ("TCZYX", (2, 2, 2), None)
+    ome_zarr(tmp_path / "b.zarr", "0.4", ["t", "c", "z", "y", "x"], [{"type": "scale", "scale": [1, 1, 1, 1, 1]}])
+    assert read_image(tmp_path / "b.zarr").voxel_size is None
+    ome_zarr(tmp_path / "c.zarr", "0.4", ["t", "c", "z", "y", "x"], [{"type": "scale", "scale": [5, 1, 1, 1, 1]}])
+    with pytest.warns(VeriscopeWarning, match="time step of 5 without a unit"):
+        assert read_image(tmp_path / "c.zarr").time_step is None
 
 
 def test_foreign_axis_names_need_axes(tmp_path):

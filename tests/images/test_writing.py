@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from veriscope.errors import AxesError, DataError, OutputError
-from veriscope.images import writing
+from veriscope.images import tiff_writing
+from veriscope.images.casting import cast
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
-from veriscope.images.writing import cast, open_writer, pyramid_factors, runs, save_image, shrink
+from veriscope.images.tiff_writing import runs
+from veriscope.images.writing import open_writer, save_image
+from veriscope.images.zarr_writing import pyramid_factors, shrink
 
 FORMATS = ["a.ome.tif", "a.tif", "a.ome.zarr", "a.zarr"]
 AXES = ["YX", "ZYX", "CYX", "TYX", "CZYX", "TZYX", "TCYX", "TCZYX", "XY", "YXC", "ZCYX", "XYZ", "TZCYX"]
@@ -214,7 +217,7 @@ def test_shrinking_agrees_with_a_loop(sizes, integers):
 def test_more_pixels_than_a_classic_tiff_holds_make_a_bigtiff(tmp_path, monkeypatch, name):
     image = random_image((5, 20, 30), "ZYX", voxel_size=(1, 0.5, 0.5))
     save_image(tmp_path / "small.ome.tif", image)
-    monkeypatch.setattr(writing, "CLASSIC_LIMIT", image.nbytes - 1)
+    monkeypatch.setattr(tiff_writing, "CLASSIC_LIMIT", image.nbytes - 1)
     save_image(tmp_path / name, image)
     for file, big in (("small.ome.tif", False), (name, True)):
         with tifffile.TiffFile(tmp_path / file) as tif:
@@ -224,7 +227,7 @@ def test_more_pixels_than_a_classic_tiff_holds_make_a_bigtiff(tmp_path, monkeypa
 
 
 def test_a_classic_tiff_holds_just_under_4_gb():
-    assert 2**32 - 2**26 < writing.CLASSIC_LIMIT < 2**32
+    assert 2**32 - 2**26 < tiff_writing.CLASSIC_LIMIT < 2**32
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -269,7 +272,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_in_tiff(tmp_path, monkeypatch, n
     if where == "reserving":
         monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     elif where == "writing":
-        monkeypatch.setattr(writing, "_write_all", full)
+        monkeypatch.setattr(tiff_writing, "_write_all", full)
     else:
         usage = shutil.disk_usage(tmp_path)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10))
@@ -312,7 +315,8 @@ def test_a_place_that_refuses_while_writing_is_told(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "rename", refuse)
     for name in FORMATS:
         with pytest.raises(OutputError, match="Permission denied"):
             save_image(tmp_path / name, random_image((3, 4), "YX"))

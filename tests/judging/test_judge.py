@@ -11,8 +11,10 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
+from veriscope.calibrated import CENTRAL, CUMULATIVE, Calibration, Level
 from veriscope.calibration import coverage
 from veriscope.errors import DataError
+from veriscope.expected import Expectation
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
@@ -61,15 +63,40 @@ def test_rows_are_what_quality_says() -> None:
     assert_allclose(judged.of("input").psnr, np.mean([row.psnr for row in judged.rows[::2]]))
 
 
-def test_calibrated_scales_are_judged_when_asked_for() -> None:
+def narrowing(factor: float) -> dict[str, Any]:
+    """A calibration that makes every distribution narrower by `factor`, and an error expected to be as predicted."""
+    level = Level(
+        *(np.array(values) for values in ([0.0], [np.log(factor)], [[0.0], [0.0]], [0.0, 0.0], np.zeros((2, 2))))
+    )
+    made = Calibration((level,), CENTRAL, CUMULATIVE, np.ones(len(CENTRAL)))
+    return {"calibration": {**made.to_json(), "ece": {}}, "expected": Expectation(0.0, 0.1).to_json()}
+
+
+def test_what_is_calibrated_is_judged_beside_what_is_predicted() -> None:
     ensemble = model()
-    ensemble.facts["calibration"] = {"scale_factor": [0.1], "ece": {}, "patches": 1}
-    plain, narrow = judge(ensemble, [pair()]), judge(ensemble, [pair()], calibrated=True)
+    ensemble.facts.update(narrowing(0.2))
+    plain, narrow = judge(ensemble, [pair()], calibrated=False), judge(ensemble, [pair()])
     assert plain.trust is not None
     assert narrow.trust is not None
+    assert plain.trust.calibrated is None
     assert narrow.of("restoration").nrmse == plain.of("restoration").nrmse
-    assert all(b < a for a, b in zip(plain.trust.coverage[2], narrow.trust.coverage[2], strict=True))
+    assert narrow.trust.coverage == plain.trust.coverage
+    assert all(b < a for a, b in zip(plain.trust.coverage[2], narrow.trust.best.coverage[2], strict=True))
     assert narrow.facts["Judged"]["scales"] == "calibrated"
+    assert "calibrated  " in str(narrow)
+    assert narrow.to_json()["trust"]["calibrated"]["by_members"].keys() == {2}
+
+
+def test_the_expected_error_stands_beside_the_found_one() -> None:
+    ensemble = model()
+    ensemble.facts.update(narrowing(1.0))
+    judged = judge(ensemble, [pair(), pair()])
+    first = judged.rows[1].expected
+    assert first is not None
+    assert restore(pair().low, ensemble).expected == first
+    assert judged.of("restoration").expected == first
+    assert judged.rows[0].expected is None
+    assert f"{first.nrmse:.4f} ({first.low:.4f}-{first.high:.4f})" in str(judged)
 
 
 def test_coverage_is_that_of_the_matched_band() -> None:

@@ -27,7 +27,6 @@ from veriscope.judging import movie
 from veriscope.judging.judge import judge
 from veriscope.judging.movie import check_target, one_plane, samples, write_movie
 from veriscope.judging.picture import LARGEST, picture
-from veriscope.judging.placing import place
 from veriscope.judging.report import SAMPLES, render
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
@@ -239,8 +238,8 @@ def test_a_full_disk_leaves_nothing_behind_and_keeps_what_was_there(
         raise OSError(28, "No space left on device")
 
     (tmp_path / "samples.gif").write_text("mine")
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match=r"movie .* cannot be written: No space left on device"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match=r"disk is full \(No space left on device\): .*samples.gif"):
         write_movie(tmp_path / "samples.gif", half_sure(), 2, overwrite=True)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
@@ -249,9 +248,9 @@ def test_an_interrupt_while_writing_leaves_nothing_behind(tmp_path: Path, monkey
     def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", stopped)
+    monkeypatch.setattr(os, "link", stopped)
     with pytest.raises(KeyboardInterrupt):
-        place(b"frames", tmp_path / "samples.gif", "movie")
+        write_movie(tmp_path / "samples.gif", half_sure(), 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -207,11 +208,11 @@ def test_a_report_is_not_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, target: Path) -> None:
+    def full(made: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match=r"No space left on device.*room for"):
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*report\.html.*Free some space"):
         write_report(tmp_path / "report.html", judgement())
     assert list(tmp_path.iterdir()) == []
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from veriscope.calibrated import CENTRAL, CUMULATIVE
 from veriscope.errors import DataError, DeviceError, ModelError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
@@ -35,6 +36,25 @@ Make = Callable[..., Any]
 FACTS = {
     "low": {"percentiles": {"2.0": [100.0], "99.8": [300.0]}},
     "high": {"percentiles": {"2.0": [1000.0, 0.0], "99.8": [3000.0, 10.0]}},
+}
+_LEVEL = {
+    "log_scale": [0.0],
+    "log_factor": [0.5],
+    "slope": [[0.3], [0.2]],
+    "centre": [-1.0, -1.0],
+    "seen": [[-3, -3], [0, 0]],
+}
+WIDER = {  # a calibration that widens every distribution, more in noisy images
+    "calibration": {
+        "levels": [_LEVEL],
+        "central": (CENTRAL**1.2).tolist(),
+        "cumulative": CUMULATIVE.tolist(),
+        "guaranteed": CENTRAL.tolist(),
+        "pixels": 10_000,
+        "images": 5,
+        "together": 1.0,
+    },
+    "expected": {"log_ratio": 0.0, "half_width": 0.2},
 }
 IMAGES: dict[str, Callable[[Restoration], Image]] = {
     "mean": lambda restored: restored.mean,
@@ -127,7 +147,7 @@ def test_any_region_of_any_image_is_that_of_the_whole(case: Any, data: st.DataOb
 
 def test_every_setting_of_restore_means_the_same(make_ensemble: Make, noise: Make) -> None:
     series = Image(noise((3, 2, 18, 20), "uint16") * np.array([1, 5, 9], "uint16")[:, None, None, None], "TCYX")
-    plain = make_ensemble(facts=FACTS | {"calibration": {"scale_factor": [1.7]}})
+    plain = make_ensemble(facts=FACTS | WIDER)
     wider = make_ensemble(channels_out=2, facts=FACTS)
     settings: list[tuple[Ensemble, dict[str, Any]]] = [
         (plain, {"channel": 1}),

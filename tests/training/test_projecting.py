@@ -80,7 +80,7 @@ def test_what_the_model_remembers_fits_what_it_restores(folder: Path) -> None:
     model = load(folder)
     known = Familiar.from_json(model.facts["familiar"])
     assert known.window == (8, 8)
-    assert len(model.facts["calibration"]["scale_factor"]) == 1
+    assert len(model.facts["calibration"]["levels"]) == 1
     alike, _, _ = surfaces(4, 48, seed=98)
 
     def unlike(stacks: Floats) -> float:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from veriscope.apps import (
+    calibrate,
     compare,
     console,
     cross,
@@ -46,13 +47,14 @@ class Commands(TyperGroup):
     ) -> Any:
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
             console.out.quiet = console.err.quiet = True
+        console.prepare()
         with console.listening():
             code = console.answer(
                 lambda: super(Commands, self).main(
                     args, prog_name or "veriscope", complete_var, False, windows_expand_args, **extra
                 )
             )
-        console.flush()
+        code = console.flush(code)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -89,6 +91,7 @@ COMMANDS = (
     train.train,
     restore.restore,
     judge.judge,
+    calibrate.calibrate,
     compare.compare,
     cross.cross,
     project.project,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, words
 from veriscope.errors import VeriscopeError
 
@@ -103,8 +104,6 @@ def compare(
     """
     tile_shape = words.sizes("--tile", tile)
     way = words.way_to_normalize(normalize)
-    words.positive("--minutes", minutes)
-    words.positive("--crop", crop)
     if background and psf is None:
         raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
     if not 0 <= background < inf:
@@ -156,9 +155,7 @@ def compare(
         raise console.Stopped(f"what was finished is kept in {out}; the same command goes on there.") from None
     console.show(str(compared))
     if table is not None:
-        from veriscope.judging.placing import place
-
-        place(compared.table(TABLES[table.suffix.lower()]).encode(), table, "table")
+        saving.write(table, compared.table(TABLES[table.suffix.lower()]), overwrite)
         console.show(f"Table: {table.resolve()}")
     if report is not None:
         from veriscope.judging.comparison_report import write_comparison
@@ -198,9 +195,9 @@ def _psf(text: str, pair: Pair) -> Any:
     """The PSF on the voxels of the images."""
     from veriscope.simulate.psf import from_words
 
-    if pair.high.voxel_size is None:
+    if pair.high.full_voxel_size is None:
         raise VeriscopeError(f"--psf {text} needs the voxel size of the images, which is unknown. Write it into them.")
-    return from_words(text, pair.high.voxel_size)
+    return from_words(text, pair.high.full_voxel_size)
 
 
 def _show_plan(work: Work) -> None:

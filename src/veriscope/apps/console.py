@@ -9,19 +9,21 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from veriscope.apps import ranges
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
     import typer
 
     from veriscope.familiarity import Verdict
+    from veriscope.restoring.settling import Trust
 
 STOPPED_BY_USER = 130
 CANNOT = 2
@@ -52,9 +54,24 @@ def show(text: str = "", style: str = "") -> None:
     out.print(Text(text, style=style), soft_wrap=True)
 
 
+def trust(found: Trust) -> None:
+    """What is known of a restoration without ground truth: the error to expect, the verdict, and odd time points."""
+    if found.expected is not None:
+        show(f"  {found.expected}")
+    if found.verdict is not None:
+        verdict(found.verdict)
+    else:
+        show("  Whether it is like the training images is not known: this model does not know what those looked like.")
+    odd = [place for place, one in found.frames.items() if one.verdict is not None and one.verdict.level]
+    if odd:
+        named = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+        note(f"{len(odd)} of {len(found.frames)} frames are unlike the training images: {', '.join(named[:5])}{more}.")
+
+
 def verdict(found: Verdict) -> None:
     """Whether an image is like those of training: a line of the result, and what gives cause for concern as notes."""
-    show(f"  {found.told}", ("", "yellow", "bold red")[found.level])
+    show(f"  {found.summary}", ("", "yellow", "bold red")[found.level])
     for warning in found.warnings:
         note(warning)
 
@@ -112,15 +129,27 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     note(str(message))
 
 
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+_interrupted: list[int] = []  # the signals that came
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _as_interrupt(number: int, _frame: FrameType | None) -> None:
+    _interrupted.append(number)
     raise KeyboardInterrupt
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Warnings of ours become notes, those of others are hidden; kill (SIGTERM) acts as Ctrl-C does."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _as_interrupt) if in_main_thread else None
+    """Warnings of ours become notes, those of others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act as
+    Ctrl-C does.
+    """
+    before = {}
+    _interrupted.clear()
+    if threading.current_thread() is threading.main_thread():
+        before = {one: signal.getsignal(one) for one in _SIGNALS}
+        for one, handler in before.items():
+            if handler is not signal.SIG_IGN:  # nohup asks to be left alone
+                signal.signal(one, _as_interrupt)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,8 +157,8 @@ def listening() -> Iterator[None]:
             warnings.showwarning = _show_warning
             yield
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def answer(work: Callable[[], Any]) -> int:
@@ -147,10 +176,15 @@ def answer(work: Callable[[], Any]) -> int:
     except MemoryError:
         fail("The memory of this machine is used up. Allow less with --memory, or use smaller patches or tiles.")
         return CANNOT
+    except BrokenPipeError:  # the reader of a pipe went away (veriscope info x | head)
+        return 0
     except OSError as problem:
-        fail(_os_words(problem))
+        fail(os_words(problem))
         return CANNOT
     except Exception as problem:
+        if _interrupted:  # while C extensions load an interrupt comes out as another error
+            say("nothing unfinished was left behind.", label="stopped: ", label_style="bold yellow")
+            return STOPPED_BY_USER
         if not hasattr(problem, "format_message"):  # not one of typer's own about how the command was written
             raise
         context = getattr(problem, "ctx", None)
@@ -162,7 +196,7 @@ def answer(work: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _os_words(problem: OSError) -> str:
+def os_words(problem: OSError) -> str:
     where = f" ({problem.filename})" if problem.filename else ""
     ways = {
         errno.ENOSPC: "The disk is full. Free some space, or write elsewhere with --out.",
@@ -178,18 +212,39 @@ def _os_words(problem: OSError) -> str:
     return f"{known}{where}" if known else f"The system says: {reason}{where}. Check the path and try again."
 
 
-def flush() -> None:
-    """Leave no complaint when the reader of a pipe went away (veriscope info x | head)."""
+def prepare() -> None:
+    """Make output safe: characters that a console cannot show become escapes, and a process without standard streams
+    (pythonw, a service) gets silent ones, so that files do not take their numbers.
+    """
+    for number, name, mode in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
+        stream = getattr(sys, name)
+        if stream is None:
+            with suppress(OSError):
+                opened = os.open(os.devnull, mode)
+                if opened > number:
+                    os.close(opened)
+        elif number and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush(code: int) -> int:
+    """The exit code once all is said: no complaint when the reader of a pipe went away, but one when a disk is full."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as problem:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(os_words(problem))
+        return CANNOT
+    return code
 
 
 def command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Make `function` a command of `app`, called as it is without `name`; its docstring is the help, with examples."""
     described, _, shown = (function.__doc__ or "").partition("Examples:")
-    app.command(name, help=paragraphs(described), epilog=examples(shown))(function)
+    app.command(name, help=paragraphs(described), epilog=examples(shown))(ranges.checked(function))
 
 
 def paragraphs(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from veriscope import saving, tables
 from veriscope.apps import console, words
 from veriscope.errors import OutputError, VeriscopeError
 
@@ -61,7 +62,6 @@ def cross(
     sets = {label: read_pairs(low, high, axes=word) for label, (low, high) in zip(labels, places.values(), strict=True)}
 
     from veriscope.judging.cross import cross as cross_all
-    from veriscope.judging.placing import place
 
     with console.bar("Crossing") as progress:
         crossed = cross_all(
@@ -73,8 +73,8 @@ def cross(
             console.note(f"{meeting.model} on {meeting.data}: {meeting.failure}")
     if out is not None:
         rows = crossed.rows()
-        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else words.csv(rows)
-        place(text.encode(), out, "table")
+        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else tables.csv(rows)
+        saving.write(out, text, overwrite)
         console.show(f"Table: {out.resolve()}")
 
 
@@ -111,7 +111,7 @@ def _labels(places: dict[str, tuple[Path, Path]]) -> list[str]:
 def _check_table(out: Path, overwrite: bool) -> None:
     if out.suffix.lower() not in TABLES:
         raise OutputError(f"--out {out} is written as a table. Give it a name such as table.csv or table.json.")
-    if out.exists() and not overwrite:
+    if saving.exists(out) and not overwrite:
         raise OutputError(f"{out} exists already. Choose another --out, or replace it with --overwrite.")
     if not out.absolute().parent.is_dir():
         raise OutputError(f"There is no folder {out.absolute().parent} for the table. Make it, or choose another.")

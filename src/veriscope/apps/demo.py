@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, words
+from veriscope.apps import console, files, words
 from veriscope.apps.material import fitting, sizes_of
 from veriscope.apps.train import training_progress, usual_normalize
 from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
@@ -27,8 +29,8 @@ VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
 PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
 READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
-CHECKED = 192  # of what it learns from, Y >= CHECKED is kept aside to check the training
-JUDGED = (slice(None), slice(64, 192), slice(BORDER, None))  # Z Y X
+JUDGED = slice(64, 192)  # along Y
+ASIDE = (slice(0, 56), slice(200, 256))  # along Y: beside what is judged, to check the training and to calibrate
 MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
@@ -73,20 +75,17 @@ def demo(
     veriscope demo
     veriscope demo --low my/low --high my/high --axes ZYX
     """
-    words.positive("--minutes", minutes)
-    words.positive("--members", members)
     if (low is None) != (high is None):
         raise VeriscopeError("--low and --high belong together: give both folders of your own pairs, or neither.")
     if low is None and axes is not None:
         raise AxesError("--axes are those of your own images: give --low and --high too, or leave it out.")
     began = time.monotonic()
     task = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
-    _fresh(out)
-    console.facts("Images", task.told)
-
-    ensemble = _train(task, out / "model", minutes, members, seed)
-    tuned = _tune(task)
-    _judge(task, ensemble, tuned, out)
+    with _fresh(out):
+        console.facts("Images", task.told)
+        ensemble = _train(task, out / "model", minutes, members, seed)
+        tuned = _tune(task)
+        _judge(task, ensemble, tuned, out)
     console.show(f"Took {(time.monotonic() - began) / 60:.1f} minutes.", "dim")
 
 
@@ -122,11 +121,11 @@ def _nuclei(seed: int) -> Task:
     for photons in PHOTONS:
         name = f"{photons:g} photons"
         low = low_light(truth, photons, seed, READ_NOISE)
-        z, y, x = JUDGED
+        right = slice(BORDER, None)
         for part, where in (
-            ("training", {"Y": slice(0, CHECKED), "X": slice(0, BORDER)}),
-            ("checking", {"Y": slice(CHECKED, None), "X": slice(0, BORDER)}),
-            ("tests", {"Z": z, "Y": y, "X": x}),
+            ("training", {"X": slice(0, BORDER)}),
+            *(("checking", {"Y": strip, "X": right}) for strip in ASIDE),
+            ("tests", {"Y": JUDGED, "X": right}),
         ):
             parts[part].append(Pair(low.region(**where), truth.region(**where), name))
     told = {
@@ -134,7 +133,8 @@ def _nuclei(seed: int) -> Task:
         "low light": f"{', '.join(f'{photons:g}' for photons in PHOTONS)} photons at the brightest voxels, "
         f"read noise {READ_NOISE:g}",
         "learnt from": f"X < {BORDER}",
-        "judged on": f"X >= {BORDER}, never seen in training",
+        "judged on": f"X >= {BORDER}, Y {JUDGED.start} to {JUDGED.stop}, never seen in training",
+        "kept aside": f"X >= {BORDER} above and below it, to check the training and to calibrate",
     }
     return Task(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), told)
 
@@ -176,14 +176,23 @@ def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) ->
         return train(recipe, patches, check, members=members, minutes=minutes, seed=seed, folder=folder, progress=bar)
 
 
-def _fresh(out: Path) -> None:
-    """An empty folder for the results. Results of an earlier demo are replaced, nothing else is."""
+@contextmanager
+def _fresh(out: Path) -> Iterator[None]:
+    """An empty folder for the results, gone again where none came. Results of an earlier demo are replaced, nothing
+    else is.
+    """
     if out.is_dir() and (out / MARK).exists():
         shutil.rmtree(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists and was not made by the demo, so it is not replaced. Choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARK).write_text("The next veriscope demo replaces this folder.\n", encoding="utf-8")
+    mark = out / MARK
+    with files.existing(out):
+        mark.write_text("The next veriscope demo replaces this folder.\n", encoding="utf-8")
+        try:
+            yield
+        finally:
+            if list(out.iterdir()) == [mark]:
+                mark.unlink()
 
 
 def _tune(task: Task) -> list[Tuned[Image]]:

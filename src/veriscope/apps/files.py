@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from veriscope.errors import OutputError
+from veriscope.apps import console
+from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
@@ -45,6 +46,35 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
         for place in made:
             with suppress(OSError):  # not empty: there are results in it
                 place.rmdir()
+
+
+class Batch:
+    """Work on `total` images, one after the other: one that cannot be done is reported, and the others go on."""
+
+    def __init__(self, done: str, total: int) -> None:
+        self.done, self.total = done, total
+        self.failed: list[Path] = []
+
+    @contextmanager
+    def image(self, source: Path) -> Iterator[None]:
+        """The work on one image. What cannot be done is told with its name; alone it stops the command."""
+        try:
+            yield
+        except (VeriscopeError, OSError, MemoryError) as problem:
+            if self.total == 1 or isinstance(problem, BrokenPipeError):
+                raise
+            told = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory is left."
+            self.failed.append(source)
+            console.fail(told if str(source) in told else f"{source}: {told}")
+
+    def end(self) -> None:
+        """Raise ImageFormatError with the list of those that could not be done, if there are any."""
+        if self.failed:
+            rest = "; the others are done" if len(self.failed) < self.total else ""
+            raise ImageFormatError(
+                f"{len(self.failed)} of {self.total} images could not be {self.done}: "
+                f"{', '.join(map(str, self.failed))}. The reasons stand above{rest}."
+            )
 
 
 def split_name(path: Path, suffixes: Iterable[str] = WRITABLE) -> tuple[str, str]:
@@ -121,7 +151,7 @@ def _check_clashes(jobs: list[Job]) -> None:
 
 
 def _check_free(jobs: list[Job], overwrite: bool) -> None:
-    present = [path for job in jobs for path in job.outputs.values() if path.exists()]
+    present = [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
     if present and not overwrite:
         more = f" and {len(present) - 1} more" if len(present) > 1 else ""
         verb = "exist" if more else "exists"

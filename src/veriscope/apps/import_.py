@@ -48,7 +48,6 @@ def import_model(
     from veriscope.sharing.opening import read
 
     folder.refuse_existing(out, overwrite)
-    words.positive("--factor", factor)
     ensemble = read(*sources, weights=weights, task=task, factor=factor)
     folder.save(ensemble, out, overwrite)
     recipe = ensemble.recipe

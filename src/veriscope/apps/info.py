@@ -11,6 +11,7 @@ from veriscope.apps import console, words
 from veriscope.errors import ImageFormatError
 
 if TYPE_CHECKING:
+    from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
 
 WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
@@ -77,9 +78,15 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
 
 
 def _model(path: Path) -> None:
+    from veriscope.networks.folder import trusted
     from veriscope.sharing.opening import load
 
     ensemble = load(path)
+    with trusted(path):
+        _tell_model(path, ensemble)
+
+
+def _tell_model(path: Path, ensemble: Ensemble) -> None:
     recipe, known = ensemble.recipe, ensemble.facts
     console.facts(
         str(path),

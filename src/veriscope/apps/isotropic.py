@@ -187,7 +187,9 @@ def _numbers(option: str, text: str, names: tuple[str, ...], example: str) -> di
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = (word.strip() for word in part.partition("="))
         try:
-            found[next(known for known in names if known.lower() == name.lower())] = float(value)
+            found[next(known for known in names if known.lower() == name.lower())] = number = float(value)
+            if not abs(number) <= 1e9:
+                raise ValueError(value)
         except (StopIteration, ValueError):
             raise VeriscopeError(
                 f"{option} {text} is not understood at '{part}'. Give {', '.join(names)} a number each: {example}."

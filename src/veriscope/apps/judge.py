@@ -51,10 +51,11 @@ def judge(
     calibrated: Annotated[
         bool,
         typer.Option(
-            "--calibrated",
-            help="Correct the predicted scales by the factor measured after training.",
+            "--calibrated/--raw",
+            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
+            "the networks predict them.",
         ),
-    ] = False,
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report and the movie if they exist.")
     ] = False,
@@ -152,7 +153,6 @@ def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) 
     from veriscope.images.reading import holds_images, list_images
     from veriscope.judging.movie import check_target
 
-    words.positive("--frames", frames)
     check_target(movie, overwrite)
     files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
     if any(movie.resolve() == path.resolve() for path in files):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from veriscope.training.job import Source
 
 Sizes = Mapping[str, int]  # of an image along Z Y X
+Typed = Collection[str]  # what the user decided: "patch", "depth"
 LOW, HIGH = "low", "high"  # folders within one folder of pairs
 STACKS = "input"  # folder of stacks without a truth, as veriscope simulate writes it
 TASKS = ("restore", "project", "isotropic", "upsample")
@@ -32,8 +33,8 @@ class Material(Protocol):
     def settings(self) -> dict[str, Any]:
         """What the recipe must know of it."""
 
-    def fitting(self, recipe: Recipe) -> Recipe:
-        """The recipe with patches that can be had of it."""
+    def fitting(self, recipe: Recipe, typed: Typed) -> Recipe:
+        """The recipe with patches that can be had of it, and as often halved as they can be."""
 
     def sources(self, recipe: Recipe, share: float, cut: dict[str, Any]) -> tuple[Source, Source, dict[str, str]]:
         """Patches to train on, patches to check with, and what there is in words."""
@@ -54,8 +55,8 @@ class FromPairs:
         found |= {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
         return found | ({"upsample": isotropic.upsample_of(self.finer, axes)} if self.finer else {})
 
-    def fitting(self, recipe: Recipe) -> Recipe:
-        return fitting(recipe, sizes_of(self.pairs))
+    def fitting(self, recipe: Recipe, typed: Typed) -> Recipe:
+        return fitting(recipe, sizes_of(self.pairs), typed)
 
     def sources(self, recipe: Recipe, share: float, cut: dict[str, Any]) -> tuple[Source, Source, dict[str, str]]:
         training, checking = _split(self.pairs, share, recipe.patch, cut["seed"])
@@ -73,10 +74,10 @@ class FromStacks:
         found: dict[str, Any] = {"axes": "YX", "task": "isotropic", "upsample": (self.stacks.subsample, 1, 1)}
         return found | dict.fromkeys(("channels_in", "channels_out"), self.stacks.channels)
 
-    def fitting(self, recipe: Recipe) -> Recipe:
+    def fitting(self, recipe: Recipe, typed: Typed) -> Recipe:
         """By the planes of the stacks, in either direction."""
         sides = [(stack.size("Y"), stack.size("X")) for stack in self.stacks.stacks]
-        return fitting(recipe, [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))])
+        return fitting(recipe, [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))], typed)
 
     def sources(self, recipe: Recipe, share: float, cut: dict[str, Any]) -> tuple[Source, Source, dict[str, str]]:
         training, checking = self.stacks.pairs(share, recipe.patch, cut["seed"])
@@ -99,8 +100,11 @@ class FromPatches:
             found |= {"task": "isotropic", "upsample": (self.factor, 1, 1)}
         return found | {"channels_in": self.patches.channels_in, "channels_out": self.patches.channels_out}
 
-    def fitting(self, recipe: Recipe) -> Recipe:
+    def fitting(self, recipe: Recipe, typed: Typed) -> Recipe:
         """Patches as large as they are."""
+        if "depth" not in typed:
+            shape = self.patches.shape
+            recipe = _halved_less(recipe, lambda step: any(n % s for n, s in zip(shape, step, strict=True)))
         return recipe.change(patch=self.patches.shape)
 
     def sources(self, recipe: Recipe, share: float, cut: dict[str, Any]) -> tuple[Source, Source, dict[str, str]]:
@@ -225,16 +229,52 @@ def sizes_of(pairs: Pairs) -> list[Sizes]:
     return [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in pairs]
 
 
-def fitting(recipe: Recipe, images: Sequence[Sizes]) -> Recipe:
-    """The recipe with patches that fit into the smallest of `images`, where those it came with do not."""
+def fitting(recipe: Recipe, images: Sequence[Sizes], typed: Typed = ()) -> Recipe:
+    """The recipe with patches that fit into the smallest of `images`, where those it came with do not, and fewer
+    halvings where images are thinner than those need. Raises TrainingError, with what would do, for what was `typed`.
+    """
     smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
-    patch = tuple(
-        min(length, size // step * step) for length, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)
-    )
-    if patch == recipe.patch or not all(patch):
+    if "depth" not in typed and "patch" not in typed:
+        recipe = _halved_less(recipe, lambda step: any(n < s for n, s in zip(smallest, step, strict=True)))
+    lengths = [size // step * step for size, step in zip(smallest, recipe.step, strict=True)]
+    if not all(lengths):
+        least = recipe.change(depth=1)
+        has = f"The smallest image has {words.times(smallest)} pixels ({recipe.axes_out})"
+        needs = f"a network of depth {recipe.depth} needs at least {words.times(recipe.step)}"
+        if any(size < step for size, step in zip(smallest, least.step, strict=True)):
+            raise TrainingError(f"{has}, but {needs}, and none works on fewer than {words.times(least.step)}.")
+        while any(size < step for size, step in zip(smallest, recipe.step, strict=True)):
+            recipe = recipe.change(depth=recipe.depth - 1)
+        raise TrainingError(f"{has}, but {needs}. Use {_settings(recipe, smallest)}.")
+    if "patch" in typed:
+        if any(length > size for length, size in zip(recipe.patch, smallest, strict=True)):
+            raise TrainingError(
+                f"The smallest image, {words.times(smallest)} pixels ({recipe.axes_out}), is smaller than a patch of "
+                f"{words.times(recipe.patch)}. Use {_settings(recipe, smallest)}, or leave this image out."
+            )
+        return recipe
+    patch = tuple(min(length, most) for length, most in zip(recipe.patch, lengths, strict=True))
+    if patch == recipe.patch:
         return recipe
     console.note(f"patches are {words.times(patch)}, so that they fit into the smallest image.")
     return recipe.change(patch=patch)
+
+
+def _halved_less(recipe: Recipe, too_coarse: Callable[[tuple[int, ...]], bool]) -> Recipe:
+    """The recipe with the greatest depth, up to its own, whose step is not `too_coarse`; its own where none is."""
+    fewer = recipe
+    while too_coarse(fewer.step) and fewer.depth > 1:
+        fewer = fewer.change(depth=fewer.depth - 1)
+    if fewer is recipe or too_coarse(fewer.step):
+        return recipe
+    console.note(f"networks have --depth {fewer.depth} instead of {recipe.depth}, to fit into the smallest image.")
+    return fewer
+
+
+def _settings(recipe: Recipe, smallest: Sequence[int]) -> str:
+    """Options that work on images of at least `smallest` pixels."""
+    fits = [min(n, size // step * step) for n, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)]
+    return f"--depth {recipe.depth} --patch {','.join(map(str, fits))}"
 
 
 def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tuple[Pairs, Pairs]:

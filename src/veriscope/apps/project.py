@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files, words
-from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError
+from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def project(
 
     from veriscope.images.reading import list_images, read_image
 
-    sources = list(dict.fromkeys(path for given in inputs for path in list_images(given)))
+    sources = list_images(*inputs)
     jobs = files.plan_outputs(sources, out, form, ["height"] if height else [], overwrite)
     if dry_run:
         rows = []
@@ -115,25 +115,15 @@ def _project_all(
     from veriscope.classical.project import PROJECTIONS
     from veriscope.images.reading import read_image
 
-    failed = []
+    batch = files.Batch("projected", len(jobs))
     for number, job in enumerate(jobs, start=1):
         title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
-        try:
+        with batch.image(job.source):
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 image = read_image(job.source, axes=axes)
                 _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
-        except (AxesError, DataError, ImageFormatError) as problem:
-            if len(jobs) == 1:
-                raise
-            failed.append(str(job.source))
-            console.fail(f"{job.source}: {problem}")
-            continue
-        console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
-    if failed:
-        raise ImageFormatError(
-            f"{len(failed)} of {len(jobs)} stacks could not be projected: {', '.join(failed)}. The reasons stand "
-            f"above; the others are done."
-        )
+            console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+    batch.end()
 
 
 def _write(
@@ -158,7 +148,8 @@ def _write(
                 if kind not in writers:
                     shape = [times if letter == "T" else picture.size(letter) for letter in picture.axes]
                     facts = (shape, picture.dtype, picture.axes, picture.voxel_size, picture.time_step, overwrite)
-                    writers[kind] = open_files.enter_context(open_writer(job.outputs[kind], *facts))
+                    made = open_writer(job.outputs[kind], *facts, carried=picture.carried)
+                    writers[kind] = open_files.enter_context(made)
                 where = [span if letter == "T" else slice(None) for letter in picture.axes]
                 writers[kind].write(where, picture.array)
             progress(time + 1, times)

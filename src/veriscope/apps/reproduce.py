@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, files, words
 from veriscope.apps.train import training_progress
 from veriscope.errors import OutputError, VeriscopeError
@@ -81,12 +82,8 @@ def reproduce(
     veriscope reproduce planaria --data Denoising_Planaria --axes ZYX --out real
     veriscope reproduce planaria --patches 16,64,256,1024 --out sizes
     """
-    words.positive("--minutes", minutes)
-    words.positive("--members", members)
     if scale not in SCALES:
         raise VeriscopeError(f"--scale {scale} is not known. Choose one of {', '.join(SCALES)}.")
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if data is not None and not data.is_dir():
         raise VeriscopeError(f"--data {data} is no folder. Give the one that holds train_data and test_data.")
     counts = None if patches is None else _counts(patches)
@@ -175,7 +172,6 @@ def _voice() -> Voice:
 
 
 def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
-    from veriscope.judging.placing import place
     from veriscope.reproducing.datasize import plot, study
     from veriscope.reproducing.material import material
     from veriscope.reproducing.reproduce import data_of
@@ -190,8 +186,8 @@ def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
         done = study(
             found.recipe, found.patches, found.check, found.tests, counts, minutes, run.seed, run.device, progress
         )
-    place(json.dumps(done.to_json(), indent=1).encode(), folder / STUDY, "study")
-    place(plot(done, f"{run.name}, {run.scale}, {minutes:g} min each").encode(), folder / PLOT, "plot")
+    saving.write(folder / STUDY, json.dumps(done.to_json(), indent=1))
+    saving.write(folder / PLOT, plot(done, f"{run.name}, {run.scale}, {minutes:g} min each"))
     rows = [
         [condition, "input" if point is None else str(point.patches), f"{nrmse:.4f}", f"{ssim:.3f}"]
         for condition, given in done.inputs.items()

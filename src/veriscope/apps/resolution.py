@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -76,9 +77,6 @@ def resolution(
         raise VeriscopeError(f"--criterion {criterion} is not known. Choose {', '.join(CRITERIA[:-1])} or 3-sigma.")
     if split and second is not None:
         raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
-    words.positive("--gain", gain)
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number from 0.")
     if plot is not None:
         from veriscope.judging.charts import KINDS
         from veriscope.judging.placing import check_target
@@ -101,7 +99,6 @@ def resolution(
 
 
 def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Image:
-    from veriscope.images.image import Image
     from veriscope.images.reading import read_image
 
     image = read_image(path, axes=axes)
@@ -112,7 +109,7 @@ def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Imag
             f"--voxel-size {','.join(f'{size:g}' for size in sizes)} has {len(sizes)} numbers, but {path} has the axes "
             f"{image.spatial_axes}. Give one for each of these."
         )
-    return Image(image.array, image.axes, sizes, image.time_step, image.name)
+    return replace(image, voxel_size=sizes)
 
 
 def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool, drawn: bool) -> Any:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files, words
-from veriscope.errors import AxesError, DataError, ImageFormatError, ModelError, VeriscopeError
+from veriscope.errors import ModelError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.networks.model import Ensemble
+    from veriscope.restoring.tofile import Report
 
 VALUES = "Intensities"
 MORE = "Also written"
@@ -122,11 +123,12 @@ def restore(
     calibrated: Annotated[
         bool,
         typer.Option(
-            "--calibrated",
-            help="Correct the predicted scales by the factor measured after training.",
+            "--calibrated/--raw",
+            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
+            "the networks predict them.",
             rich_help_panel=MORE,
         ),
-    ] = False,
+    ] = True,
     combine: Annotated[
         str | None,
         typer.Option(
@@ -168,7 +170,7 @@ def restore(
 
     from veriscope.images.reading import list_images
 
-    sources = [path for given in inputs for path in list_images(given)]
+    sources = list_images(*inputs)
     extras: dict[str, tuple[list[str], Any]] = {  # by option: names of the files, and what the option says
         "scale": (["scale"], scale),
         "interval": (["lower", "upper"], interval),
@@ -180,7 +182,7 @@ def restore(
     }
     extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
     beside = [name for names, _ in extras.values() for name in names]
-    jobs = files.plan_outputs(list(dict.fromkeys(sources)), out, form, beside, overwrite)
+    jobs = files.plan_outputs(sources, out, form, beside, overwrite)
 
     from veriscope.sharing.opening import load
 
@@ -213,9 +215,6 @@ def _check_words(
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
     words.way_to_normalize(normalize)
-    words.share("--interval", interval, 0.9)
-    if probability is not None and not 0 < probability < float("inf"):
-        raise VeriscopeError(f"--probability {probability} is not a distance. Give a positive number such as 50.")
 
 
 def _read(job: files.Job, axes: str | None) -> Image:
@@ -254,7 +253,7 @@ def _restore_all(
     """Restore one after the other. An image that cannot be used is reported and the others go on."""
     from veriscope.restoring.tofile import restore_to_file
 
-    failed: list[tuple[files.Job, VeriscopeError]] = []
+    batch = files.Batch("restored", len(jobs))
     for number, job in enumerate(jobs, start=1):
         title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
         beside: dict[str, Any] = {}
@@ -262,27 +261,19 @@ def _restore_all(
             targets = [job.outputs[kind] for kind in kinds]
             values = [*([] if value is True else [value]), *targets]
             beside[option] = values[0] if len(values) == 1 else tuple(values)
-        try:
+        with batch.image(job.source):
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(_read(job, axes), ensemble, job.mean, progress=progress, **beside, **how)
-        except (AxesError, DataError, ImageFormatError) as problem:
-            if len(jobs) == 1:
-                raise
-            failed.append((job, problem))
-            console.fail(f"{job.source}: {problem}")
-            continue
-        console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
-        if report.verdict is not None:
-            console.verdict(report.verdict)
-        for output in report.outputs:
-            if output.clipped:
-                console.note(
-                    f"{output.clipped:,} of {output.values:,} values lay outside the range of {how['dtype']} and were "
-                    f"clipped in {output.path.name}."
-                )
-    if failed:
-        names = ", ".join(str(job.source) for job, _ in failed)
-        raise ImageFormatError(
-            f"{len(failed)} of {len(jobs)} images could not be restored: {names}. The reasons stand above; "
-            "the others are done."
-        )
+            _tell(job, report, how["dtype"])
+    batch.end()
+
+
+def _tell(job: files.Job, report: Report, dtype: str) -> None:
+    console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+    console.trust(report.trust)
+    for output in report.outputs:
+        if output.clipped:
+            console.note(
+                f"{output.clipped:,} of {output.values:,} values lay outside the range of {dtype} and were "
+                f"clipped in {output.path.name}."
+            )

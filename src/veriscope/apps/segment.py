@@ -163,13 +163,11 @@ def segment(
             "--smooth": smooth or None, "--track": track,
         }
     )  # fmt: skip
-    if sweep is not None:
-        words.positive("--sweep", sweep)
     _check_targets(plot, table, keep, overwrite)
 
     from veriscope.images.reading import list_images
 
-    sources = list(dict.fromkeys(path for given in inputs for path in list_images(given)))
+    sources = list_images(*inputs)
     targets = {}
     if out is not None:
         jobs = files.plan_outputs(sources, out, form, ["jaccard"] if jaccard else [], overwrite)
@@ -201,11 +199,11 @@ def segment(
         if plot is not None:
             work.draw(curves, plot, overwrite)
         if table is not None:
-            work.place_table(curves.all_rows(), table)
+            work.place_table(curves.all_rows(), table, overwrite)
         if not targets:
             return
     if targets or (true and sweep is None):
-        outcomes, failed = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
+        outcomes, batch = work.segment_all(names, true, targets, reading, way, levels, iou, overwrite)
         if outcomes and sweep is None:
             title = f"Precision, recall and AP (average precision) at IoU {iou:g}"
             console.table(title, telling.SCORED, [one.row() for one in outcomes])
@@ -213,8 +211,8 @@ def segment(
             title = "Followed from frame to frame; recall and precision of links between frames"
             console.table(title, telling.FOLLOWED, [one.followed_row() for one in outcomes])
         if outcomes and sweep is None and table is not None:
-            work.place_table(telling.table_of(outcomes), table)
-        work.refuse(failed, len(names))
+            work.place_table(telling.table_of(outcomes), table, overwrite)
+        batch.end()
 
 
 def _check_words(
@@ -231,15 +229,6 @@ def _check_words(
     rules = ("otsu", "li", "triangle", "yen", "isodata")  # as in classical.segment, which is heavy to load
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif or zarr.")
-    if not 0 <= smooth < 1000:
-        raise VeriscopeError(f"--smooth {smooth:g} is not possible. Give pixels, 0 or more, such as 1.")
-    if min_size < 0:
-        raise VeriscopeError(f"--min-size {min_size} is not possible. Give a number of pixels, 0 or more.")
-    words.positive("--split", split)
-    words.share("--cells", cells, 0.02)
-    words.positive("--trees", trees)
-    if not 0 < iou <= 1:
-        raise VeriscopeError(f"--iou {iou:g} is not possible. Give an overlap above 0 and at most 1, such as 0.5.")
     if threshold is None or threshold in rules:
         return None, threshold or ""
     try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veriscope import saving, tables
 from veriscope.apps import console, files, words
 from veriscope.apps.segment_scores import Outcome
-from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError, VeriscopeWarning
+from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
     from veriscope.classical.pixels import PixelClassifier
@@ -173,10 +175,8 @@ def swept(
             def told(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(names) * total)
 
-            try:
+            with _about(source):
                 one = curves.against_threshold({name: image}, truth, sweep, iou=iou, progress=told, **way.options)
-            except DataError as problem:
-                raise _about(source, problem) from problem
             found.append(one)
     together = curves.Curves(
         found[0].fractions,
@@ -196,17 +196,17 @@ def segment_all(
     levels: Mapping[Path, float],
     iou: float,
     overwrite: bool,
-) -> tuple[list[Outcome], list[Path]]:
+) -> tuple[list[Outcome], files.Batch]:
     """Segment one after the other, write, and score where there is a truth. Those that cannot be used are reported,
-    and the others go on. What was scored, and which failed.
+    and the others go on. What was scored, and how it went.
     """
     from veriscope.judging import objects
 
     outcomes: list[Outcome] = []
-    failed: list[Path] = []
+    batch = files.Batch("segmented", len(names))
     with console.bar("Segmenting") as progress:
         for number, (source, name) in enumerate(names.items(), start=1):
-            try:
+            with batch.image(source), _about(source):
                 labels = way.find(reading.image(source), levels.get(source))
                 truth = reading.labels(true[source]) if source in true else None
                 if truth is not None:
@@ -216,22 +216,8 @@ def segment_all(
                 if source in targets:
                     painted = None if truth is None else objects.jaccard_image(truth, labels)
                     _write(source, labels, painted, targets[source], way.track, overwrite)
-            except (AxesError, DataError, ImageFormatError) as problem:
-                if len(names) == 1:
-                    raise _about(source, problem) from problem
-                failed.append(source)
-                console.fail(str(_about(source, problem)))
             progress(number, len(names))
-    return outcomes, failed
-
-
-def refuse(failed: Sequence[Path], of: int) -> None:
-    """Raise ImageFormatError where some images could not be segmented."""
-    if failed:
-        raise ImageFormatError(
-            f"{len(failed)} of {of} images could not be segmented: {', '.join(map(str, failed))}. "
-            f"The reasons stand above; the others are done."
-        )
+    return outcomes, batch
 
 
 def draw(curves: Curves, target: Path, overwrite: bool) -> None:
@@ -241,10 +227,8 @@ def draw(curves: Curves, target: Path, overwrite: bool) -> None:
     console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
 
 
-def place_table(rows: Sequence[Sequence[str]], target: Path) -> None:
-    from veriscope.judging.placing import place
-
-    place(words.csv(rows).encode(), target, "table")
+def place_table(rows: Sequence[Sequence[str]], target: Path, overwrite: bool) -> None:
+    saving.write(target, tables.csv(rows), overwrite)
     console.show(f"Table: {target.resolve()}")
 
 
@@ -281,7 +265,12 @@ def _write(
     console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")
 
 
-def _about(source: Path, problem: VeriscopeError) -> VeriscopeError:
-    """The problem with `source` named, unless it names it already."""
-    told = str(problem)
-    return problem if str(source) in told else type(problem)(f"{source}: {told}")
+@contextmanager
+def _about(source: Path) -> Iterator[None]:
+    """A problem gets `source` named, unless it names it already."""
+    try:
+        yield
+    except VeriscopeError as problem:
+        if str(source) in str(problem):
+            raise
+        raise type(problem)(f"{source}: {problem}") from problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 import zlib
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files
-from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -81,8 +81,6 @@ def camera(
     veriscope simulate camera --on stack.tif --photons 50 --psf widefield:na=0.8 --subsample 5 --out thin.ome.tif
     veriscope train low high --out model
     """
-    if seed < 0:
-        raise VeriscopeError(f"--seed {seed} is not possible. Give a whole number of at least 0.")
     from veriscope.images.reading import list_images
     from veriscope.simulate.camera import Camera
     from veriscope.simulate.psf import from_words
@@ -92,26 +90,15 @@ def camera(
     thinned = None if factor is None else (axis.upper(), factor)
     if psf is not None:
         from_words(psf, (1.0, 1.0, 1.0))  # on any voxels: mistakes in the words are found before the work
-    failed: list[files.Job] = []
+    batch = files.Batch("used", len(jobs))
     with console.bar("Simulating") as progress:
         for number, job in enumerate(jobs):
             progress(number, len(jobs))
-            try:
+            with batch.image(job.source):
                 with files.existing(job.mean.parent):
                     _simulate(job, taken_by, seed, axes, psf, thinned, overwrite)
-            except (AxesError, DataError, ImageFormatError) as problem:
-                if len(jobs) == 1:
-                    raise
-                failed.append(job)
-                console.fail(f"{job.source}: {problem}")
-                continue
-            console.show(f"{job.source} -> {job.mean}")
-    if failed:
-        names = ", ".join(str(job.source) for job in failed)
-        rest = "; the others are done" if len(failed) < len(jobs) else ""
-        raise ImageFormatError(
-            f"{len(failed)} of {len(jobs)} images could not be used: {names}. The reasons stand above{rest}."
-        )
+                console.show(f"{job.source} -> {job.mean}")
+    batch.end()
 
 
 def _simulate(
@@ -134,7 +121,7 @@ def _simulate(
     image = read_image(job.source, axes=axes, lazy=False)
     # By its name, so that an image gets the same noise whatever else is in the folder.
     name = stem(job.source)
-    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(name.encode()))))
+    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(os.fsencode(name)))))
     psf = None if psf_words is None else from_words(psf_words, _voxel_size(image))
     light = as_light(image)
     low = photograph(light.image, taken_by, drawn, psf, thinned)
@@ -169,16 +156,16 @@ def _voxel_size(image: Image) -> tuple[float, float, float] | None:
 
 def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) -> None:
     """Image and parameters, both or neither, and the same bytes whenever they are the same."""
+    from veriscope import saving
     from veriscope.images.writing import open_writer
-    from veriscope.judging.placing import place
 
     text = json.dumps(told, indent=2) + "\n"
     pixels = image.read()
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
     with open_writer(
         job.mean, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        name=image.name, uuid=str(mark),
+        name=image.name, uuid=str(mark), carried=image.carried,
     ) as writer:  # fmt: skip
         writer.write([slice(None)] * image.ndim, pixels)
         writer.complete()
-        place(text.encode(), job.outputs[PARAMETERS], "list of parameters")
+        saving.write(job.outputs[PARAMETERS], text, overwrite)

@@ -41,9 +41,6 @@ def movie(
     from veriscope.simulate.flow import Flow
     from veriscope.simulate.movie import WingMovie
 
-    words.positive("--frames", frames)
-    words.positive("--photons", photons)
-    words.positive("--bleach", bleach)
     shape = words.sizes("--size", size)
     if shape is None or len(shape) != 3:
         raise VeriscopeError(f"--size {size} is not the size of a stack. Give three lengths, such as 50,192,192.")

@@ -74,8 +74,6 @@ def tubules(
 
     from veriscope.simulate.tubules import Tubules
 
-    words.positive("--radius", radius)
-    words.positive("--pixel", pixel)
     step = pixel / 2
     structure = Tubules(step_um=step, kmax=min(step / (2 * pi * radius), 0.25))
     _simulate(
@@ -129,8 +127,6 @@ def _simulate(
 ) -> None:
     from veriscope.simulate import experiments
 
-    words.positive("--fields", fields)
-    words.positive("--pixel", pixel)
     shape = words.sizes("--size", size)
     if shape is None or len(shape) != 2:
         raise VeriscopeError(f"--size {size} is not the size of a plane. Give two lengths in pixels, such as 128,128.")

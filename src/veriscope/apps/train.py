@@ -174,11 +174,6 @@ def train(
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
-    words.positive("--members", members)
-    words.positive("--minutes", minutes)
-    words.positive("--epochs", epochs)
-    words.positive("--per-image", per_image)
-    words.share("--check", check, 0.1)
     if normalize not in (None, *NORMALIZE):
         raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
     if loss not in LOSSES:
@@ -216,8 +211,8 @@ def train(
             "probabilistic": loss == "laplace",
         },
     )
-    if patch is None:
-        recipe = material.fitting(recipe)
+    typed = [name for name, value in (("patch", patch), ("depth", depth)) if value is not None]
+    recipe = material.fitting(recipe, typed)
 
     from veriscope.training import losses
     from veriscope.training.loop import train as train_ensemble
@@ -335,6 +330,8 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> 
     settings = material.settings()
     given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
+        if "patch" in given and "depth" not in given:
+            given["depth"] = _depth_for(Recipe(**settings, **{**given, "patch": ()}), given["patch"])
         return Recipe(**settings, **given)
     recipe = Recipe.paper(preset, **given)
     if recipe.axes != settings["axes"]:
@@ -350,6 +347,14 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> 
             "out."
         )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
+
+
+def _depth_for(recipe: Recipe, patch: tuple[int, ...]) -> int:
+    """How often patches of this size can be halved, up to the usual depth; the usual one where they cannot at all."""
+    for depth in range(recipe.depth, 0, -1):
+        if not any(length % step for length, step in zip(patch, recipe.change(depth=depth).step, strict=False)):
+            return depth
+    return recipe.depth
 
 
 def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:

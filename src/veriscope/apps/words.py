@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from csv import writer
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
@@ -23,7 +20,7 @@ def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
         found = tuple(int(part) for part in parts)
     except ValueError:
         found = ()
-    if not found or any(length < 1 for length in found):
+    if not found or not all(1 <= length <= 2**31 for length in found):
         raise VeriscopeError(f"{option} {text} is not a size in pixels. Give positive whole numbers such as 16,64,64.")
     return found
 
@@ -36,19 +33,9 @@ def lengths(option: str, text: str | None) -> tuple[float, ...] | None:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if not found or not all(isfinite(length) and length > 0 for length in found):
+    if not found or not all(1e-6 <= length <= 1e6 for length in found):
         raise VeriscopeError(f"{option} {text} is not a size in um. Give positive numbers such as 0.3,0.1,0.1.")
     return found
-
-
-def positive(option: str, value: float | None) -> None:
-    if value is not None and not (isfinite(value) and value > 0):
-        raise VeriscopeError(f"{option} {value:g} is not possible. Give a number above 0.")
-
-
-def share(option: str, value: float | None, example: float) -> None:
-    if value is not None and not 0 < value < 1:
-        raise VeriscopeError(f"{option} {value:g} is not possible. Give a share between 0 and 1, such as {example:g}.")
 
 
 def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
@@ -108,13 +95,6 @@ def short_names(paths: Sequence[str]) -> list[str]:
     return list(paths)
 
 
-def csv(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a table for spreadsheets."""
-    text = io.StringIO()
-    writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def size(count: float) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB"):
@@ -125,12 +105,13 @@ def size(count: float) -> str:
 
 
 def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
-    """How far the predicted scales were off on the images kept aside, for people; nothing where that is not known."""
-    found = facts.get("calibration")
-    if not isinstance(found, Mapping):
+    """How often predictions came true on the images kept aside, for people; nothing where that is not known."""
+    if "calibration" not in facts:
         return {}
-    factors = found["scale_factor"]
-    rows = {"right scales": f"{', '.join(f'{factor:.2f}' for factor in factors)} times the predicted (--calibrated)"}
+    found = facts["calibration"]
+    if not isinstance(found, Mapping) or "levels" not in found:
+        return {"measured": "no: too few pixels were kept aside, so predictions stay as the networks make them"}
+    rows = {"measured": f"on {found['pixels']:,} pixels of {found['images']} images"}
     for eps, (before, after) in found["ece"].items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
     return rows

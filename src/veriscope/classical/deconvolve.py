@@ -248,7 +248,7 @@ def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
 
 
 def _sampled(psf: PSF, image: Any, space: str) -> NDArray[np.float32]:
-    sizes = getattr(image, "voxel_size", None)
+    sizes = getattr(image, "full_voxel_size", None)
     if sizes is not None:
         by_letter = dict(zip("ZYX", psf.voxel_size, strict=True)) | {letter: image.voxel(letter) for letter in space}
         psf = psf.at([by_letter[letter] for letter in "ZYX"])

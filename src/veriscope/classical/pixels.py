@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from veriscope import axes as axes_of
+from veriscope import saving
 from veriscope.classical.forest import Forest, from_arrays, grow
 from veriscope.classical.segment import each, without_small
 from veriscope.errors import DataError, ModelError, OutputError
@@ -81,22 +82,12 @@ class PixelClassifier:
         target = Path(path)
         if target.suffix != ".safetensors":
             raise OutputError(f"A pixel classifier is written as .safetensors, not as {target.name}. Add the suffix.")
-        if target.exists() and not overwrite:
+        if saving.exists(target) and not overwrite:
             raise OutputError(f"{target} exists already. Choose another name, or replace it with overwrite.")
         facts = {"format": FORMAT, "classes": self.classes, "dimensions": self.dimensions, "sigmas": self.sigmas}
         arrays = {name: np.ascontiguousarray(array) for name, array in self.forest.arrays().items()}
         data = save(arrays, {"veriscope.pixels": json.dumps(facts)})
-        beside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            beside.write_bytes(data)
-            beside.replace(target)
-        except OSError as problem:
-            raise OutputError(
-                f"The pixel classifier {target} cannot be written: {problem.strerror or problem}. Choose a folder that "
-                f"exists and may be written to."
-            ) from problem
-        finally:
-            beside.unlink(missing_ok=True)
+        saving.write(target, data, overwrite)
         return target
 
     def _ask(self, volume: NDArray[Any], workers: int) -> NDArray[np.float32]:
@@ -200,6 +191,8 @@ def load(path: str | os.PathLike[str]) -> PixelClassifier:
     """A pixel classifier from its file. Raises ModelError for anything else; runs no code from it."""
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).exists() and not Path(path).is_file():
+        raise ModelError(f"{path} is no pixel classifier, but a folder, pipe or device. Check the path.")
     try:
         with safe_open(path, framework="numpy") as file:
             words = (file.metadata() or {}).get("veriscope.pixels")

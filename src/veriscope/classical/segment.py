@@ -181,5 +181,5 @@ def _peaks(height: NDArray[np.float32], depth: float, join: NDArray[Any]) -> NDA
 
 def _spacing(image: Image | NDArray[Any]) -> tuple[float, ...] | None:
     """Voxel size in units of its finest axis, where it is known."""
-    sizes: tuple[float, ...] | None = getattr(image, "voxel_size", None)
+    sizes: tuple[float, ...] | None = getattr(image, "full_voxel_size", None)
     return None if sizes is None else tuple(size / min(sizes) for size in sizes)

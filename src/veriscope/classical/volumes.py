@@ -73,7 +73,7 @@ def join(frames: Frames, like: Any, flat: bool = True) -> Any:
     stack, order = np.stack([[np.asarray(one) for one in row] for row in frames]), f"TC{first.axes}"
     if flat:
         return like.with_array(axes_of.move(stack, order, word))
-    whole = type(like)(stack, order, first.voxel_size, like.time_step, like.name)
+    whole = type(like)(stack, order, first.voxel_size, like.time_step, like.name, like.carried)
     return whole.moved("".join(letter for letter in word if letter in order))
 
 

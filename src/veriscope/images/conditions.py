@@ -43,7 +43,8 @@ def read_conditions(
     found = {}
     for name in names:
         pairs = read_pairs(place / name, truth, axes, lazy, finer)
-        found[name] = Pairs([replace(pair, name=f"{name}/{pair.name}", field=pair.name) for pair in pairs])
+        named = (replace(pair, name=f"{name}/{pair.name}", field=pair.field or pair.name) for pair in pairs)
+        found[name] = Pairs(list(named))
     return found
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import ImageFormatError, VeriscopeError
+from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.lazy import plain_index
 
 _EXPECTED = (
@@ -29,7 +33,9 @@ _READERS = {"tifffile", "zarr", "numcodecs", "imagecodecs", "nd2", "czifile", "l
 class Contents:
     """An array in a file. `axes` is what the file states, "" when it does not.
 
-    `full_axes` also names the axes of size 1 that the array leaves out; `voxel` gives um for spatial letters.
+    `full_axes` also names the axes of size 1 that the array leaves out, `shown` those that the image shall have all the
+    same ("": none); `voxel` gives um for spatial letters. `trouble` says why a file states nothing, where it should,
+    and `odd` what it states for a voxel that is no length.
     """
 
     array: Any
@@ -37,6 +43,10 @@ class Contents:
     full_axes: str = ""
     voxel: dict[str, float | None] = field(default_factory=dict)
     time_step: float | None = None
+    shown: str = ""
+    carried: Carried = NOTHING
+    trouble: str = ""
+    odd: dict[str, str] = field(default_factory=dict)
 
 
 class Source(Hashable, Protocol):
@@ -100,13 +110,9 @@ class FileArray:
 @contextmanager
 def foreseen(path: str | Path) -> Iterator[None]:
     """What a library says about a damaged or unreadable file becomes an ImageFormatError; its logging is silenced."""
-    import logging
-
-    logger = logging.getLogger("tifffile")
-    disabled = logger.disabled
-    logger.disabled = True
     try:
-        yield
+        with _silence:
+            yield
     except VeriscopeError:
         raise
     except FileNotFoundError as error:
@@ -122,5 +128,35 @@ def foreseen(path: str | Path) -> Iterator[None]:
         raise ImageFormatError(
             f"'{path}' cannot be read; it seems to be damaged or cut short ({reason}). Copy or export it again."
         ) from error
-    finally:
-        logger.disabled = disabled
+
+
+class _Silence:
+    """Keeps the words of tifffile to itself, of whoever is inside and nobody else; nothing remains of it outside."""
+
+    def __init__(self) -> None:
+        self._inside: ContextVar[int] = ContextVar("inside", default=0)
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def filter(self, _record: object) -> bool:
+        return not self._inside.get()
+
+    def __enter__(self) -> None:
+        self._inside.set(self._inside.get() + 1)
+        self._change(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside.set(self._inside.get() - 1)
+        self._change(-1)
+
+    def _change(self, step: int) -> None:
+        logger = logging.getLogger("tifffile")
+        with self._lock:
+            self._count += step
+            if self._count:
+                logger.addFilter(self)
+            else:
+                logger.removeFilter(self)
+
+
+_silence = _Silence()

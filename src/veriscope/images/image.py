@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from veriscope import axes as ax
 from veriscope.errors import AxesError, DataError
+from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.lazy import Cuts, LazyView, plain_index
 
 
@@ -21,7 +22,8 @@ class Image:
     """Pixels and what they mean.
 
     `array` is a NumPy array or a lazy one: anything with .shape, .dtype and basic indexing. `voxel_size` is in um, one
-    number per spatial axis in the order of `axes`; `time_step` is in seconds. ``np.asarray(image)`` gives the pixels.
+    number per spatial axis in the order of `axes`, None where it is unknown along one; `time_step` is in seconds.
+    `carried` is what else is known, such as names of channels. ``np.asarray(image)`` gives the pixels.
     Raises AxesError when the axes do not fit the array, DataError for an array without pixels or of no number type.
 
     >>> Image(np.zeros((8, 64, 64)), "ZYX", voxel_size=(0.3, 0.1, 0.1)).voxel("Z")
@@ -30,9 +32,10 @@ class Image:
 
     array: Any
     axes: str
-    voxel_size: tuple[float, ...] | None = None
+    voxel_size: tuple[float | None, ...] | None = None
     time_step: float | None = None
     name: str = ""
+    carried: Carried = NOTHING
 
     def __post_init__(self) -> None:
         array = self.array
@@ -59,18 +62,20 @@ class Image:
                     f"A time step is a positive number of seconds, not {self.time_step}. Leave it out if unknown."
                 )
             object.__setattr__(self, "time_step", step)
+        planes = prod(size for letter, size in zip(self.axes, self.shape, strict=True) if letter not in "YX")
+        object.__setattr__(self, "carried", self.carried.fitting(self.size("C"), planes))
 
-    def _checked_voxel_size(self, given: Any) -> tuple[float, ...]:
-        sizes = tuple(float(size) for size in given)
+    def _checked_voxel_size(self, given: Any) -> tuple[float | None, ...] | None:
+        sizes = tuple(None if size is None else float(size) for size in given)
         letters = ax.spatial(self.axes)
         if len(sizes) != len(letters):
             raise AxesError(
                 f"Voxel size {sizes} has {len(sizes)} numbers, but axes '{self.axes}' have {len(letters)} in space "
                 f"({letters}). Give one number in um for each of them, in this order."
             )
-        if not all(isfinite(size) and size > 0 for size in sizes):
+        if not all(isfinite(size) and size > 0 for size in sizes if size is not None):
             raise DataError(f"Voxel sizes are positive numbers in um, not {sizes}. Leave them out if unknown.")
-        return sizes
+        return sizes if any(sizes) else None
 
     def _called(self) -> str:
         return f"Image '{self.name}'" if self.name else "The image"
@@ -133,6 +138,12 @@ class Image:
         letters = self.spatial_axes
         return self.voxel_size[letters.index(axis)] if self.voxel_size is not None and axis in letters else None
 
+    @property
+    def full_voxel_size(self) -> tuple[float, ...] | None:
+        """`voxel_size` where it is known along all axes in space; None otherwise."""
+        known = tuple(size for size in self.voxel_size or () if size is not None)
+        return known if known and len(known) == len(self.spatial_axes) else None
+
     # Pixels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -169,21 +180,24 @@ class Image:
         if unknown:
             raise AxesError(f"{self._called()} has the axes '{self.axes}', not {', '.join(unknown)}. Leave it out.")
         index = plain_index(tuple(spans.get(letter, slice(None)) for letter in self.axes), self.shape)
-        left = "".join(letter for letter, part in zip(self.axes, index, strict=True) if isinstance(part, slice))
-        if self.is_lazy:
-            return self._new(LazyView(self.array, range(self.ndim)).view(index), left)
-        return self._new(self.array[index], left)
+        parts = dict(zip(self.axes, index, strict=True))
+        left = "".join(letter for letter, part in parts.items() if isinstance(part, slice))
+        array = LazyView(self.array, range(self.ndim)).view(index) if self.is_lazy else self.array[index]
+        chosen = parts.get("C")
+        if isinstance(chosen, int):
+            chosen = slice(chosen, chosen + 1)
+        moved = [a for a in self.spatial_axes if (p := parts[a]) not in (0, slice(0, getattr(p, "stop", 0), 1))]
+        return self._new(array, left, self.carried.of(chosen, moved))
 
     def with_array(self, array: Any, axes: str | None = None) -> Image:
-        """Other pixels with the same voxel size, time step and name; `axes` where they changed."""
+        """Other pixels with the same voxel size, time step, name and whatever else is known of the image that still
+        fits; `axes` where they changed.
+        """
         return self._new(array, self.axes if axes is None else ax.check(axes))
 
-    def _new(self, array: Any, axes: str) -> Image:
-        letters = ax.spatial(axes)
-        sizes = [self.voxel(letter) for letter in letters]
-        known = [size for size in sizes if size is not None]
-        voxel_size = tuple(known) if self.voxel_size is not None and len(known) == len(sizes) else None
-        return Image(array, axes, voxel_size, self.time_step, self.name)
+    def _new(self, array: Any, axes: str, carried: Carried | None = None) -> Image:
+        voxel_size = tuple(self.voxel(letter) for letter in ax.spatial(axes))
+        return Image(array, axes, voxel_size, self.time_step, self.name, self.carried if carried is None else carried)
 
     # Streaming
 
@@ -208,11 +222,11 @@ class Image:
         known["size"] = _bytes_text(self.nbytes)
         if self.spatial_axes:
             sizes = self.voxel_size
-            known["voxel size"] = (
-                "unknown" if sizes is None else f"{' x '.join(f'{s:g}' for s in sizes)} um ({self.spatial_axes})"
-            )
+            told = ["unknown" if size is None else f"{size:g}" for size in sizes or ()]
+            known["voxel size"] = f"{' x '.join(told)} um ({self.spatial_axes})" if told else "unknown"
         if "T" in self.axes or self.time_step is not None:
             known["time step"] = "unknown" if self.time_step is None else f"{self.time_step:g} s"
+        known |= self.carried.told()
         lazy = "on disk" if self.cuts is None else "computed when read"
         known["pixels"] = lazy if self.is_lazy else "in memory"
         if self.chunks is not None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.axes import ORDER
-from veriscope.errors import ImageFormatError
+from veriscope.axes import ORDER, SPACE
+from veriscope.errors import ImageFormatError, VeriscopeWarning
+from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, stamp
-from veriscope.images.units import micrometres, seconds
+from veriscope.images.units import as_number, micrometres, seconds
 
+LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
+SUSPICIOUS_BYTES, SUSPICIOUS_PIECES = 10**10, 10**6  # of arrays that are looked at before they are believed
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -45,10 +53,12 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     import zarr
 
     with foreseen(path):
+        _check_plain(path)
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
+            _check_declared(path, path, node)
             return Contents(FileArray(ZarrSource(str(path), "", stamp(path)), node.shape, node.dtype), axes, axes)
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
@@ -58,14 +68,50 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
             )
         source = ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path))
         level = source.open()
+        _check_declared(path, path / source.inside, level)
         array = FileArray(source, level.shape, level.dtype)
-        letters, units = _axes(multiscale.get("axes") or [])
+        letters, units = _axes(multiscale, array.ndim)
         if len(letters) != array.ndim:
             letters = ""
         scale = _scale(multiscale, datasets[0], array.ndim)
-        voxel = {a: micrometres(s, u) for a, s, u in zip(letters, scale, units, strict=False) if a in "ZYX"}
-        steps = [seconds(s, u) for a, s, u in zip(letters, scale, units, strict=False) if a == "T"]
-    return Contents(array, letters, letters, voxel, steps[0] if steps else None)
+        voxel, step, odd = _sizes(path, letters, units, scale)
+        facts = node if not inside else node[inside.rstrip("/")]
+        carried = _carried(facts, letters, _moved(multiscale, datasets[0], array.ndim), voxel)
+    return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
+
+
+def _check_plain(folder: Path) -> None:
+    for marker in MARKERS:
+        if (folder / marker).exists() and not (folder / marker).is_file():
+            raise ImageFormatError(f"'{folder / marker}' is a pipe, socket or device, not a file. Copy it again.")
+
+
+def _check_declared(path: Path, folder: Path, level: Any) -> None:
+    """Raise ImageFormatError for an array that declares much more than is there, before anything grows with it."""
+    _check_plain(folder)
+    piece = level.shards if getattr(level, "shards", None) else level.chunks
+    pieces = prod(-(-size // step) for size, step in zip(level.shape, piece, strict=True))
+    nbytes = prod(level.shape) * level.dtype.itemsize
+    size = f"{' x '.join(map(str, level.shape))} pixels ({nbytes / 1e9:,.3g} GB)"
+    if prod(level.chunks) * level.dtype.itemsize > LARGEST_CHUNK:
+        raise ImageFormatError(
+            f"'{path}' declares {size} in chunks of {' x '.join(map(str, level.chunks))}, too large to be read. "
+            f"Write it again in smaller chunks, or with the size that it has."
+        )
+    if nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES:
+        wanted = pieces // 1000 + 1
+        stored = sum(1 for _ in itertools.islice(_files(folder), wanted))
+        if stored < wanted:
+            raise ImageFormatError(
+                f"'{path}' declares {size} in {pieces:,} pieces, of which only {stored:,} are there. Copy it again, or "
+                f"write it with the size that it has."
+            )
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Files with pixels in a Zarr array."""
+    for _, _, names in os.walk(folder):
+        yield from (name for name in names if name not in (*MARKERS, ".zmetadata"))
 
 
 def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mapping[str, Any]]:
@@ -104,13 +150,83 @@ def _facts(group: Any) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else attributes
 
 
-def _axes(described: Sequence[Any]) -> tuple[str, list[str | None]]:
-    """Letters and units; version 0.3 has plain names. "" when a name is none of ours."""
+def _axes(multiscale: Mapping[str, Any], ndim: int) -> tuple[str, list[str | None]]:
+    """Letters and units; version 0.3 has plain names, those before have always the same five. By the type of an axis
+    where it says so, whatever its name; "" where neither tells.
+    """
+    described = multiscale.get("axes") or []
+    if not described and ndim == 5 and str(multiscale.get("version", "0.1")) in ("0.1", "0.2"):
+        return "TCZYX", [None] * 5
     names = [str(axis.get("name", "?") if isinstance(axis, Mapping) else axis).upper() for axis in described]
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
-    letters = "".join(names)
-    sound = all(name in ORDER and len(name) == 1 for name in names) and len(set(names)) == len(names)
-    return (letters if sound else ""), units
+    types = [str(axis.get("type", "")) if isinstance(axis, Mapping) else "" for axis in described]
+    letters = [{"time": "T", "channel": "C"}.get(kind, name) for kind, name in zip(types, names, strict=True)]
+    free = [letter for letter in "XYZ" if letter not in letters]  # the last is X, then Y, then Z
+    for place in reversed(range(len(letters))):
+        if types[place] == "space" and letters[place] not in "XYZ" and free:
+            letters[place] = free.pop(0)
+    sound = all(letter in ORDER and len(letter) == 1 for letter in letters) and len(set(letters)) == len(letters)
+    return ("".join(letters) if sound else ""), [None if unit is None else str(unit) for unit in units]
+
+
+def _sizes(
+    path: Path, letters: str, units: Sequence[str | None], scale: Sequence[float]
+) -> tuple[dict[str, float | None], float | None, dict[str, str]]:
+    """Voxel size in um, time step in s, and what is stated but no length. A scale without unit is taken as um; 1
+    without unit says nothing.
+    """
+    found = dict(zip(letters, zip(scale, units, strict=False), strict=False))
+    space = {letter: found[letter] for letter in letters if letter in SPACE}
+    bare = [letter for letter, (_, unit) in space.items() if not unit]
+    meant = any(space[letter][0] != 1 for letter in bare)
+    if len(bare) < len(space):  # others have a unit: 1 without one was not measured
+        bare = [letter for letter in bare if space[letter][0] != 1]
+    if bare and meant:
+        sizes = " x ".join(f"{space[letter][0]:g}" for letter in bare)
+        _warn(f"'{path}' gives the voxel size along {', '.join(bare)} without a unit; {sizes} is taken as um.")
+        space |= {letter: (space[letter][0], "um") for letter in bare}
+    voxel = {letter: micrometres(size, unit) for letter, (size, unit) in space.items()}
+    odd = {a: f"{size:g} {unit}" for a, (size, unit) in space.items() if unit and voxel[a] is None}
+    step = found.get("T", (1.0, None))
+    if step[0] != 1 and seconds(*step) is None:
+        _warn(f"'{path}' states a time step of {step[0]:g} {step[1] or 'without a unit'}; it is taken as unknown.")
+    return voxel, seconds(*step), odd
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, VeriscopeWarning, stacklevel=2)
+
+
+def _carried(group: Any, letters: str, start: Sequence[float], voxel: Mapping[str, float | None]) -> Carried:
+    """Channels as OMERO names them, where the image begins, and what this program wrote beside."""
+    omero = _facts(group).get("omero")
+    channels = [one for one in _list(omero, "channels") if isinstance(one, Mapping)]
+    names = [str(one.get("label") or "") for one in channels]
+    colours = [colour if re.fullmatch("[0-9A-F]{6}", colour) and colour != "FFFFFF" else "" for colour in (
+        str(one.get("color") or "").upper().lstrip("#") for one in channels
+    )]  # fmt: skip
+    own = group.attrs.get("veriscope")
+    own = own if isinstance(own, Mapping) else {}
+    place = {letter: (at, "um") for letter, at in zip(letters, start, strict=False) if at and voxel.get(letter)}
+    for letter, entry in (own.get("position") or {}).items():
+        if letter in SPACE and isinstance(entry, list) and len(entry) == 2:
+            place[letter] = (as_number(entry[0]), str(entry[1]))
+    acquired, description = (str(own.get(name) or "") for name in ("acquired", "description"))
+    return Carried(named(names, colours), place, acquired, description)
+
+
+def _list(facts: Any, name: str) -> list[Any]:
+    found = facts.get(name) if isinstance(facts, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def _moved(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[float]:
+    """Where the first voxel lies, in the units of the axes."""
+    for place in (dataset, multiscale):
+        for transform in place.get("coordinateTransformations") or []:
+            if transform.get("type") == "translation" and len(transform.get("translation", ())) == ndim:
+                return [as_number(one) for one in transform["translation"]]
+    return [0.0] * ndim
 
 
 def _scale(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[float]:
@@ -119,5 +235,5 @@ def _scale(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int)
     for place in (dataset, multiscale):
         for transform in place.get("coordinateTransformations") or []:
             if transform.get("type") == "scale" and len(transform.get("scale", ())) == ndim:
-                total = [have * float(more) for have, more in zip(total, transform["scale"], strict=True)]
+                total = [have * as_number(more) for have, more in zip(total, transform["scale"], strict=True)]
     return total

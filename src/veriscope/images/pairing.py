@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import overload
 import numpy as np
 
 from veriscope import axes as ax
-from veriscope.errors import DataError, PairingError
+from veriscope.errors import DataError, PairingError, VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.images.reading import list_images, read_image, stem
+from veriscope.images.reading import identity, list_names, read_image, stem
 from veriscope.images.resampling import resampled
 
+ALIKE, CANNOT_BE = 1.02, 1.5  # ratio of voxel sizes of low and high: to be told above, not to be meant above
 IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays on disk
 
 
@@ -63,7 +65,8 @@ class Pairs(Sequence[Pair]):
         for pair in self._pairs[1:]:
             first = self._pairs[0]
             for here, there, which in ((pair.low, first.low, "low"), (pair.high, first.high, "high")):
-                if ("Z" in here.axes) != ("Z" in there.axes) or here.size("C") != there.size("C"):
+                flat = {image.size("Z") == 1 for image in (here, there)}
+                if (("Z" in here.axes) != ("Z" in there.axes) and flat != {True}) or here.size("C") != there.size("C"):
                     raise DataError(
                         f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do "
                         f"not go together: images for one model agree in having Z or not and in the number of channels."
@@ -164,7 +167,7 @@ def read_pairs(
 
     `finer`: high has so many times as many pixels as low, {"Z": 4}; low is interpolated to its grid, lazily.
     """
-    lows, highs = list_images(low), list_images(high)
+    lows, highs = list_names(low), list_names(high)
     if _same(low, high):
         raise PairingError(
             f"Low and high are the same: '{low}'. Give the folder of the low and that of the high images."
@@ -173,16 +176,22 @@ def read_pairs(
         matched = [(lows[0], highs[0], stem(lows[0]))]
     else:
         matched = _matched(low, high, _by_name(lows), _by_name(highs))
+    fields = _fields_of(matched)
     of_low, of_high = axes if isinstance(axes, tuple) else (axes, axes)
-    opened = [(read_image(a, of_low, lazy=True), read_image(b, of_high, lazy=True), name) for a, b, name in matched]
+    opened = [
+        (read_image(a, of_low, lazy=True), read_image(b, of_high, lazy=True), name)
+        for a, b, name in matched
+        if name in fields
+    ]
     if lazy is None:
         lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
     if not lazy:
         opened = [(a.in_memory(), b.in_memory(), name) for a, b, name in opened]
     if finer:
         opened = [(on_grid_of(b, a, finer, name), b, name) for a, b, name in opened]
+    _check_voxels(opened)
     turns = not finer or finer.get("Y", 1.0) == finer.get("X", 1.0)
-    return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name, turns=turns))])
+    return Pairs([pair for a, b, name in opened for pair in _samples(Pair(a, b, name, fields[name], turns))])
 
 
 def factors_between(low: Image, high: Image, name: str = "") -> dict[str, float]:
@@ -216,7 +225,77 @@ def _same(low: str | Path, high: str | Path) -> bool:
 
 
 def _one_file(path: str | Path) -> bool:
-    return list_images(path) == [Path(path)]
+    return list_names(path) == [Path(path)]
+
+
+def _fields_of(matched: Sequence[tuple[Path, Path, str]]) -> dict[str, str | None]:
+    """The field of each pair by its name, where it shares an image with another; pairs that are others again are left
+    out, and told. Raises PairingError where low and high are one image.
+    """
+    fields: dict[str, str | None] = {}
+    first: dict[object, str] = {}
+    of_image: dict[object, str] = {}
+    again = []
+    for low, high, name in matched:
+        marks = [identity(low), identity(high)]
+        if marks[0] == marks[1]:
+            raise PairingError(f"Low and high of pair '{name}' are one image: '{low}' and '{high}'. Give another high.")
+        if tuple(marks) in first:
+            again.append(name)
+            continue
+        first[tuple(marks)] = name
+        shared = [of_image[mark] for mark in marks if mark in of_image]
+        for other in {fields[known] or known for known in shared}:  # they all show one field now
+            for known in [known for known in fields if (fields[known] or known) == other]:
+                fields[known] = fields[shared[0]] or shared[0]
+        fields[name] = fields[shared[0]] if shared else None
+        of_image |= dict.fromkeys(marks, name)
+    if again:
+        warnings.warn(
+            f"{_shortened(again)}: the same images as other pairs under other names; each is used once.",
+            VeriscopeWarning,
+            stacklevel=3,
+        )
+    return fields
+
+
+def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
+    """Low and high with the same pixels have voxels of the same size, and images for one model mostly have too.
+
+    Raises DataError where sizes differ so far that the same place cannot be meant; less than that is told.
+    """
+    told: dict[str, list[str]] = {}
+    sizes: dict[str, list[str]] = {}
+    for low, high, name in pairs:
+        both = [
+            (low.voxel(letter), high.voxel(letter))
+            for letter in high.spatial_axes
+            if low.size(letter) == high.size(letter)
+        ]
+        worst = max((max(a / b, b / a) for a, b in both if a and b), default=1.0)
+        words = f"low has voxels of {_voxel(low)}, high of {_voxel(high)}"
+        if worst > CANNOT_BE:
+            raise DataError(
+                f"Pair '{name}' has as many pixels in low as in high, but {words}: they cannot show the same place. "
+                f"Give images of the same field, or correct the voxel size in the files (in Fiji: Image > Properties)."
+            )
+        if worst > ALIKE:
+            told.setdefault(words, []).append(name)
+        if high.full_voxel_size:
+            sizes.setdefault(_voxel(high), []).append(name)
+    for words, names in told.items():
+        _warn(f"{_shortened(names, 3)}: {words}, with the same number of pixels. One of them may be wrong.")
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size} ({len(names)})" for size, names in sizes.items())
+        _warn(f"the images have voxels of different sizes: {listed}. A network learns structures by their pixels.")
+
+
+def _voxel(image: Image) -> str:
+    return f"{' x '.join('unknown' if size is None else f'{size:.4g}' for size in image.voxel_size or ())} um"
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, VeriscopeWarning, stacklevel=4)
 
 
 def _samples(pair: Pair) -> list[Pair]:

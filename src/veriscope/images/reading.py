@@ -9,15 +9,18 @@ from __future__ import annotations
 import glob
 import re
 import warnings
+from collections.abc import Hashable, Iterable
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from veriscope import axes as ax
-from veriscope.errors import AxesError, ImageFormatError, VeriscopeWarning
+from veriscope.errors import AxesError, ImageFormatError, VeriscopeError, VeriscopeWarning
+from veriscope.images import omezarr, tiff, vendor
 from veriscope.images.contents import Contents, foreseen
 from veriscope.images.image import Image
+from veriscope.images.omezarr import is_zarr
 
 LAZY_OVER = 256 * 2**20  # bytes: larger images stay on disk unless asked otherwise
 SUFFIXES = (
@@ -48,24 +51,25 @@ def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = No
     array = contents.array
     if lazy is None:
         lazy = prod(array.shape) * array.dtype.itemsize > LAZY_OVER
-    pixels = Image(array, letters, name=name).moved(axes or letters)
+    pixels = Image(array, letters, name=name).moved(axes or contents.shown or letters)
     voxel_size = _voxel_size(file, contents, pixels.axes)
-    image = Image(pixels.array, pixels.axes, voxel_size, contents.time_step, name)
+    image = Image(pixels.array, pixels.axes, voxel_size, contents.time_step, name, contents.carried)
     return image if lazy else image.in_memory()
 
 
-def _voxel_size(file: Path, contents: Contents, letters: str) -> tuple[float, ...] | None:
-    """One number per spatial letter, or None where the file does not give all of them."""
+def _voxel_size(file: Path, contents: Contents, letters: str) -> tuple[float | None, ...]:
+    """One number per spatial letter, None where the file does not give it."""
     wanted = ax.spatial(letters)
-    known = {letter: size for letter in wanted if (size := contents.voxel.get(letter)) is not None}
-    missing = [letter for letter in wanted if letter not in known]
-    if known and missing:
+    missing = [letter for letter in wanted if contents.voxel.get(letter) is None]
+    odd = [f"{contents.odd[letter]} along {letter}" for letter in missing if letter in contents.odd]
+    if (missing and len(missing) < len(wanted)) or odd:
+        stated = f" (it states {', '.join(odd)})" if odd else ""
         warnings.warn(
-            f"'{file}' does not give the voxel size along {', '.join(missing)}; it is taken as unknown as a whole.",
+            f"'{file}' does not give the voxel size along {', '.join(missing)}{stated}; it is unknown there.",
             VeriscopeWarning,
             stacklevel=3,
         )
-    return tuple(known.values()) if known and not missing else None
+    return tuple(contents.voxel.get(letter) for letter in wanted)
 
 
 def _letters(file: Path, contents: Contents, axes: str | None) -> str:
@@ -76,8 +80,9 @@ def _letters(file: Path, contents: Contents, axes: str | None) -> str:
         if stated:
             return stated
         example = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(len(shape), "TZCYX")
+        why = f": {contents.trouble}" if contents.trouble else ""
         raise AxesError(
-            f"'{file}' does not say what its {len(shape)} dimensions ({text}) are. "
+            f"'{file}' does not say what its {len(shape)} dimensions ({text}) are{why}. "
             f"Name them with axes, slowest first, for example axes='{example}' (--axes {example})."
         )
     if len(axes) == len(shape):
@@ -98,11 +103,11 @@ def _letters(file: Path, contents: Contents, axes: str | None) -> str:
 
 
 def _contents(file: Path, choice: int | None) -> Contents:
-    from veriscope.images import omezarr, tiff, vendor
-
     with foreseen(file):
         if not file.exists():
             raise ImageFormatError(f"'{file}' does not exist. Check the name and the folder.")
+        if not (file.is_file() or file.is_dir()):
+            raise ImageFormatError(f"'{file}' is a pipe, socket or device, not a file. Give an image.")
         if file.is_dir():
             if omezarr.is_zarr(file):
                 return omezarr.read_zarr(file, choice)
@@ -148,13 +153,50 @@ def stem(path: str | Path) -> str:
     return Path(name).stem
 
 
-def list_images(path: str | Path) -> list[Path]:
+def list_images(path: str | Path, *more: str | Path) -> list[Path]:
     """The images that `path` means, sorted by name: a file or .zarr, the images in a folder, or a glob's matches.
 
-    Raises ImageFormatError when there are none.
+    An image that has several names, such as an OME-TIFF of several files, is listed once, under the first, with a
+    warning. Raises ImageFormatError when there are none.
     """
-    from veriscope.images.omezarr import is_zarr
+    return distinct([found for place in (path, *more) for found in list_names(place)])
 
+
+def distinct(paths: Iterable[Path]) -> list[Path]:
+    """`paths` without further names of images that are among them already; says so."""
+    found: dict[Hashable, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        found.setdefault(identity(path), []).append(path)
+    for first, *others in found.values():
+        if others:
+            names = ", ".join(f"'{other}'" for other in others[:3]) + f" and {len(others) - 3} more" * (len(others) > 3)
+            warnings.warn(
+                f"'{first}' and {names} are one image, which is used once, under the first name.",
+                VeriscopeWarning,
+                stacklevel=3,
+            )
+    return [first for first, *_ in found.values()]
+
+
+def identity(path: str | Path) -> Hashable:
+    """The same for all names of one image: links, spellings of a path, files of a set. Never reads pixels."""
+    file, choice = split_choice(path)
+    place = file.parent
+    try:
+        if not file.is_file():
+            folder = file.stat()
+            return folder.st_dev, folder.st_ino, choice or 0
+        with file.open("rb") as stream:
+            head = stream.read(16)
+        names = tiff.members(file) if tiff.is_tiff(head) else [file.name]
+        facts = [(place / name).stat() for name in names if (place / name).exists()]
+        return frozenset((one.st_dev, one.st_ino) for one in facts), choice or 0
+    except (OSError, VeriscopeError):
+        return str(path)  # whoever reads it will say what is wrong
+
+
+def list_names(path: str | Path) -> list[Path]:
+    """As `list_images`, but every name, also where several mean one image."""
     place, choice = split_choice(path)
     if choice is not None and place.exists():
         return [Path(path)]

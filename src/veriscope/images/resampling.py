@@ -7,7 +7,7 @@ the whole would show there, and only the pixels that it needs are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -73,9 +73,10 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
     if not grids:
         return image
     voxel_size = image.voxel_size and tuple(
-        size / wanted.get(letter, 1.0) for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
+        size and size / wanted.get(letter, 1.0)
+        for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
     )
-    return Image(Resampled(image.array, grids), image.axes, voxel_size, image.time_step, image.name)
+    return replace(image, array=Resampled(image.array, grids), voxel_size=voxel_size)
 
 
 def checked_factor(value: float, letter: str) -> float:
@@ -98,11 +99,14 @@ def zoomed(image: Image, factors: Mapping[str, float], whole: bool) -> Image:
         length = max(1, round(size * checked_factor(value, letter)))
         spread = (length - 1) / (size - 1) if size > 1 else np.inf
         grids[image.axes.index(letter)] = Grid(spread, length, points=True)
+    if not grids:
+        return image
     voxel_size = image.voxel_size and tuple(
-        size / factors.get(letter, 1.0) for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
+        size and size / factors.get(letter, 1.0)
+        for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
     )
-    made = Resampled(image.array, grids, image.dtype if whole else np.float32, linear) if grids else image.array
-    return Image(made, image.axes, voxel_size, image.time_step, image.name)
+    made = Resampled(image.array, grids, image.dtype if whole else np.float32, linear)
+    return replace(image, array=made, voxel_size=voxel_size)
 
 
 class Resampled:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import struct
 import warnings
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError, VeriscopeWarning
+from veriscope.images import ome
+from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, stamp
-from veriscope.images.units import micrometres, seconds
+from veriscope.images.ome import Described, described
+from veriscope.images.units import as_number, micrometres, seconds
 
-PRINT_RESOLUTION = 50.0  # um: pixels this large, in inch or cm, are a printer's resolution (72 dpi), not a microscope's
+PRINT_RESOLUTION = 20.0  # um: pixels this large, in inch or cm, are a printer's (1200 dpi: 21 um), not a microscope's
 
 
 def is_tiff(head: bytes) -> bool:
@@ -26,18 +30,64 @@ def is_tiff(head: bytes) -> bool:
 
 def read_tiff(path: Path, choice: int | None) -> Contents:
     """Contents of series `choice` of a TIFF file. Raises ImageFormatError if damaged, cut short or holding several."""
+    with foreseen(path):
+        tif, said = opened(path)
+        with tif:
+            _check_chain(path, tif)
+            number = _chosen(path, tif, choice)
+            series = tif.series[number]
+            _check_pixels(path, tif, series)
+            axes, full_axes = _axes(tif, series)
+            facts = _facts(path, tif, said, number)
+            array = FileArray(TiffSource(str(path), number, stamp(path)), series.shape, series.dtype)
+    known = facts.voxel.get("Z") is not None
+    shown = "".join(letter for letter in full_axes if letter in axes or (letter == "Z" and known))
+    return replace(facts, array=array, axes=axes, full_axes=full_axes, shown=shown)
+
+
+def opened(path: Path | str) -> tuple[Any, Described]:
+    """The file, and what its OME-XML says of it; nothing for other files. To be closed by the caller.
+
+    The planes that an OME-XML names are found by what it means, also where it is broken, or that of another file.
+    """
     import tifffile
 
-    with foreseen(path), tifffile.TiffFile(path) as tif:
+    path = Path(path)
+    tif = tifffile.TiffFile(path)
+    try:
+        text = tif.pages[0].description if tif.pages else ""
+        if not (tif.is_ome or "<OME" in text[:2000]):
+            return tif, Described()
         _check_chain(path, tif)
-        number = _chosen(path, tif, choice)
-        series = tif.series[number]
-        _check_pixels(path, tif, series)
-        axes, full_axes = _axes(tif, series)
-        voxel, time_step = _scale(tif, number)
-        array = FileArray(TiffSource(str(path), number, stamp(path)), series.shape, series.dtype)
+        first = tif.pages[0]
+        said = described(path, text, len(tif.pages), int(first.imagewidth) * int(first.imagelength))
+    except BaseException:
+        tif.close()
+        raise
+    tif.close()
+    for name in said.files:
+        other = path.parent / name
+        if other.exists() and not other.is_file():
+            raise ImageFormatError(f"'{path}' belongs to a set with '{name}', which is no file. Remove '{name}'.")
+    if said.xml:
+        tif = tifffile.TiffFile(path, omexml=said.xml, is_ome=True)
+        try:
+            if tif.series:
+                return tif, said
+            reason = "it describes no planes that are here"
+        except Exception as error:  # of whatever kind: what tifffile makes of a description that does not hold together
+            reason = f"{type(error).__name__}: {error}"
+        tif.close()
+        said = Described(trouble=f"its description (OME-XML) cannot be understood ({reason})")
+    return tifffile.TiffFile(path, is_ome=False), said
 
-    return Contents(array, axes, full_axes, voxel, time_step)
+
+def members(path: Path) -> frozenset[str]:
+    """Names of all files, in the folder of `path`, that make one image together with it. Never reads pixels."""
+    with foreseen(path):
+        tif, said = opened(path)
+        tif.close()
+    return said.files or frozenset([path.name])
 
 
 @dataclass(frozen=True)
@@ -49,10 +99,9 @@ class TiffSource:
     stamp: tuple[int, int]
 
     def open(self) -> Any:
-        import tifffile
         import zarr
 
-        tif = tifffile.TiffFile(self.path)
+        tif, _ = opened(self.path)
         try:
             store = tif.series[self.series].aszarr(level=0)
             array = zarr.open_array(store, mode="r")
@@ -63,9 +112,8 @@ class TiffSource:
         return array
 
     def load(self) -> NDArray[Any]:
-        import tifffile
-
-        with tifffile.TiffFile(self.path) as tif:
+        tif, _ = opened(self.path)
+        with tif:
             series = tif.series[self.series]
             whole: NDArray[Any] = series.asarray()
             return whole.reshape(series.shape)
@@ -137,15 +185,21 @@ def _check_pixels(path: Path, tif: Any, series: Any) -> None:
         raise _cut_short(path)
     if series.kind == "imagej" and series.dataoffset is not None:
         return  # over 4 GB ImageJ writes one page and the rest behind it
-    missing = 0
+    missing = stored = 0
     for page in series.pages:
         if page is None:
             missing += 1
             continue
         size = page.parent.filehandle.size if getattr(page, "parent", None) is not None else tif.filehandle.size
+        stored += sum(page.databytecounts)
         ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
             raise _cut_short(path)
+    if nbytes > 10**10 and nbytes > 10**5 * max(stored, 1):
+        raise ImageFormatError(
+            f"'{path}' declares {' x '.join(map(str, series.shape))} pixels ({nbytes / 1e9:,.3g} GB), but holds only "
+            f"{stored:,} bytes of them. Copy or export it again."
+        )
     if tif.is_imagej and series.kind != "imagej" and (tif.imagej_metadata or {}).get("images", 1) > len(tif.pages):
         raise _cut_short(path)
     if missing:
@@ -179,21 +233,46 @@ def _says_axes(tif: Any, series: Any) -> bool:
     return any(str(entry.get("axes", "")).upper() == series.get_axes(False) for entry in described)
 
 
-def _scale(tif: Any, number: int) -> tuple[dict[str, float | None], float | None]:
-    """Voxel size in um per letter and time step in seconds, as far as the metadata says."""
-    if tif.is_ome:
-        return ome_scale(tif.ome_metadata, number)
+def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
+    """Voxel size in um per letter, time step in seconds and what is carried through, as far as the metadata says."""
+    if said.note or said.trouble:
+        lost = "; axes and voxel size are taken as unknown as far as nothing else states them" * bool(said.trouble)
+        _warn(f"'{path}': {said.note or said.trouble}{lost}.")
+    if tif.is_ome and said.images:
+        image = _image_of(tif, said, number)
+        if image is None:
+            _warn(f"'{path}': it is not clear which image of its description is meant; the voxel size is unknown.")
+            return Contents(None)
+        voxel, step = ome.scale(image)
+        if not any(voxel.get(letter) for letter in "XY"):
+            voxel |= _resolution(tif)
+        return Contents(None, voxel=voxel, time_step=step, carried=ome.carried(image), odd=ome.odd(image))
     if tif.is_lsm:
         facts = tif.lsm_metadata or {}
         voxel = {letter: micrometres(facts.get(f"VoxelSize{letter}", 0), "m") for letter in "XYZ"}
-        return voxel, seconds(facts.get("TimeIntervall", 0), "s")
+        return Contents(None, voxel=voxel, time_step=seconds(facts.get("TimeIntervall", 0), "s"))
     if tif.is_imagej:
-        return _imagej_scale(tif)
-    if tif.pages[0].tags.valueof(296) == 3:  # plain TIFF, pixels per cm
-        return _printless(
-            {letter: micrometres(_pixel(tif, code), "cm") for letter, code in (("X", 282), ("Y", 283))}
-        ), None
-    return {}, None
+        voxel, step = _imagej_scale(tif)
+        return Contents(None, voxel=voxel, time_step=step, carried=_imagej_carried(tif))
+    return Contents(None, voxel=_resolution(tif), trouble=said.trouble)
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, VeriscopeWarning, stacklevel=2)
+
+
+def _image_of(tif: Any, said: Described, number: int) -> Any:
+    """The image of the description that series `number` shows; None where that cannot be told."""
+    if len(said.images) == 1 or len(said.images) == len(tif.series):
+        return said.images[min(number, len(said.images) - 1)]
+    alike = [image for image in said.images if image.get("Name", "") == tif.series[number].name]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _resolution(tif: Any) -> dict[str, float | None]:
+    """Of a plain TIFF: pixels per cm or inch, unless that is a printer's resolution."""
+    unit = {2: "in", 3: "cm"}.get(int(tif.pages[0].tags.valueof(296) or 0))
+    return _printless({letter: micrometres(_pixel(tif, code), unit) for letter, code in (("X", 282), ("Y", 283))})
 
 
 def _pixel(tif: Any, code: int) -> float:
@@ -220,34 +299,32 @@ def _imagej_scale(tif: Any) -> tuple[dict[str, float | None], float | None]:
     large = micrometres(1.0, unit) or 0
     if large > 1000:  # cm and inch: where the depth is not given, ImageJ's 1 would be 1 cm
         voxel = _printless(voxel)
+        if not voxel:
+            return {}, seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
     if "spacing" in facts:
-        voxel["Z"] = micrometres(abs(_number(facts["spacing"])), str(facts.get("zunit", unit)))
-    elif large <= 1000:
-        voxel["Z"] = micrometres(1.0, unit)  # ImageJ leaves the spacing out when it is 1
-    return voxel, seconds(_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
+        voxel["Z"] = micrometres(abs(as_number(facts["spacing"])), str(facts.get("zunit", unit)))
+    elif large <= 1000 and "Z" in tif.series[0].axes:
+        voxel["Z"] = micrometres(1.0, str(facts.get("zunit", unit)))  # ImageJ leaves the spacing out when it is 1
+    return voxel, seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
 
 
-def _number(value: Any) -> float:
+def _imagej_carried(tif: Any) -> Carried:
+    """Labels of planes, which are names of channels where they repeat with the channels, colours, and the text."""
+    facts = tif.imagej_metadata or {}
+    labels = tuple(str(label) for label in facts.get("Labels") or ())
+    channels = int(as_number(facts.get("channels", 1))) or 1
+    colours = [_brightest(table) for table in facts.get("LUTs") or ()] if channels > 1 else []
+    text = str(facts.get("Info", "") or "").strip()
+    names = labels[:channels]
+    if names and len(names) == channels and labels == names * (len(labels) // channels):
+        return Carried(named(names, colours), description=text)
+    return Carried(named([""] * channels, colours), description=text, labels=labels)
+
+
+def _brightest(table: Any) -> str:
+    """RRGGBB at the top of a colour table; grey, which stands for no choice, is none."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def ome_scale(xml: str, number: int) -> tuple[dict[str, float | None], float | None]:
-    """Voxel size (um) and time step (s) of image `number` in an OME-XML text, where um and s are the units left out."""
-    from xml.etree import ElementTree
-
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return {}, None
-    pixels = root.findall("{*}Image/{*}Pixels")
-    if number >= len(pixels):
-        return {}, None
-    facts = pixels[number].attrib
-    voxel = {
-        letter: micrometres(_number(facts.get(f"PhysicalSize{letter}")), facts.get(f"PhysicalSize{letter}Unit", "µm"))
-        for letter in "XYZ"
-    }
-    return voxel, seconds(_number(facts.get("TimeIncrement")), facts.get("TimeIncrementUnit", "s"))
+        colour = "".join(f"{int(value):02X}" for value in np.asarray(table)[:3, -1])
+    except (IndexError, TypeError, ValueError):
+        return ""
+    return "" if colour == "FFFFFF" else colour

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from math import isfinite
+from typing import Any
 
 _MICROMETRES = {
     "m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "pm": 1e-6,
@@ -28,6 +29,15 @@ def micrometres(value: float, unit: str | None) -> float | None:
 def seconds(value: float, unit: str | None) -> float | None:
     """`value` in seconds; None when the unit is unknown or the value is no positive time."""
     return _convert(value, unit, _SECONDS)
+
+
+def as_number(value: Any) -> float:
+    """`value` as a number, also with a decimal comma; 0 where it is none."""
+    try:
+        found = float(value.replace(",", ".") if isinstance(value, str) else value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return found if isfinite(found) else 0.0
 
 
 def _convert(value: float, unit: str | None, table: dict[str, float]) -> float | None:

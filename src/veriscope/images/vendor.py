@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
+from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, stamp
-from veriscope.images.units import micrometres, seconds
+from veriscope.images.ome import parsed
+from veriscope.images.units import as_number, micrometres, seconds
 
 _NEEDS = {"ND2": "nd2", "CZI": "czifile", "LIF": "liffile"}
 
@@ -149,8 +151,9 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
         for loop in file.experiment or []:
             if loop.type == "TimeLoop":
                 step = seconds(loop.parameters.periodMs or loop.parameters.periodDiff.avg, "ms")
+        carried = Carried(named([str(one.channel.name or "") for one in file.metadata.channels or []]))
     array = FileArray(Nd2Source(str(path), position, stamp(path)), shape, dtype)
-    return Contents(array, axes, axes, voxel, step)
+    return Contents(array, axes, axes, voxel, step, carried=carried)
 
 
 # Zeiss
@@ -158,8 +161,6 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
 
 def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
     """One scene, put together from its full-size tiles and read into memory; overlapping tiles: the last one wins."""
-    from xml.etree import ElementTree
-
     with czifile.CziFile(str(path)) as file:
         entries = list(file.filtered_subblock_directory)
         if not entries:
@@ -177,16 +178,19 @@ def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
             block = block.reshape([size for a, size in zip(entry.axes, block.shape, strict=True) if a not in "SM"])
             corner = [_czi_start(entry, a) - first[a] for a in letters]
             array[tuple(slice(c, c + n) for c, n in zip(corner, block.shape, strict=True))] = block
-        root = ElementTree.fromstring(file.metadata())
+        root = parsed(file.metadata())
     colour = sizes.get("0", 1) > 1
     kept = [a for a in letters if sizes[a] > 1 or a in "YX"]
     axes = _word(path, "".join("C" if a == "0" and colour else a for a in kept))
     array = array.reshape([sizes[a] for a in kept])
     voxel = {
-        a: micrometres(float(root.findtext(f".//Scaling/Items/Distance[@Id='{a}']/Value") or 0), "m") for a in "XYZ"
+        a: micrometres(as_number(root.findtext(f".//Scaling/Items/Distance[@Id='{a}']/Value")), "m") for a in "XYZ"
     }
     increment = root.findtext(".//Dimensions/T/Positions/Interval/Increment")
-    return Contents(array, axes, "".join(a for a in ORDER if a != "S"), voxel, seconds(float(increment or 0), "s"))
+    full = "".join(a for a in ORDER if a != "S")
+    names = [one.get("Name") or "" for one in root.findall(".//Information/Image/Dimensions/Channels/Channel")]
+    carried = Carried(named(names))
+    return Contents(array, axes, full, voxel, seconds(as_number(increment), "s"), carried=carried)
 
 
 def _czi_start(entry: Any, letter: str) -> int:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.calibration import EPS
-from veriscope.judging.placing import check_target, place
+from veriscope.expected import Expected
+from veriscope.judging.placing import check_target
 from veriscope.judging.trust import BINS, Trust
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+
+CALIBRATED = "#d55e00"  # of MEMBERS, the sixth
 
 KINDS = (".svg", ".png")  # files of charts
 FEWEST = 1e-4  # share of pixels below which a bin says nothing
@@ -34,10 +39,12 @@ def reliabilities(trust: Trust) -> str:
     for column, eps in enumerate(EPS):
         top, bottom = axes[:, column]
         top.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
-        for count in shown:
-            found = trust.reliability[count][column]
+        lines = [(trust.reliability[count][column], _networks(count), _colour(count)) for count in shown]
+        if trust.calibrated is not None:
+            lines.append((trust.calibrated.reliability[trust.members][column], "calibrated", CALIBRATED))
+        for found, label, colour in lines:
             told = found.share > FEWEST
-            style: Any = {"color": _colour(count), "label": _networks(count), "markersize": 4, "linewidth": 1.5}
+            style: Any = {"color": colour, "label": label, "markersize": 4, "linewidth": 1.5}
             top.plot(found.confidence[told], found.accuracy[told], "o-", **style)
         top.set_title(f"within {eps:g}", fontsize=10)
         top.set_ylim(0, 1)
@@ -58,10 +65,28 @@ def calibration_errors(trust: Trust) -> str:
     for count, found in trust.reliability.items():
         style: Any = {"color": _colour(count), "label": _networks(count), "markersize": 4, "linewidth": 1.5}
         axes.plot(EPS, [100 * one.ece for one in found], "o-", **style)
+    if trust.calibrated is not None:
+        errors = [100 * one.ece for one in trust.calibrated.reliability[trust.members]]
+        axes.plot(EPS, errors, "o-", color=CALIBRATED, label="calibrated", markersize=4, linewidth=2)
     axes.set_xlabel("within, of the truth’s range")
     axes.set_ylabel("calibration error, %")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
+    return svg(figure)
+
+
+def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> str:
+    """The NRMSE found for each image against the one expected without its truth, with the interval of the latter."""
+    figure, axes = chart(5.2, 3.4)
+    most = 1.1 * max(max(expected.high, found) for expected, found in errors)
+    axes.plot([0, most], [0, most], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
+    for expected, found in errors:
+        axes.plot([expected.low, expected.high], [found, found], color=MEMBERS[0], alpha=0.5, linewidth=1.5)
+        axes.plot(expected.nrmse, found, "o", color=MEMBERS[0], markersize=5)
+    axes.set_xlim(0, most)
+    axes.set_ylim(0, most)
+    axes.set_xlabel("expected NRMSE")
+    axes.set_ylabel("NRMSE found")
     return svg(figure)
 
 
@@ -114,7 +139,7 @@ def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:
     """
     target = Path(path)
     check_target(target, KINDS, overwrite)
-    place(svg_file(figure).encode() if target.suffix.lower() == ".svg" else _png(figure), target, "chart")
+    saving.write(target, svg_file(figure) if target.suffix.lower() == ".svg" else _png(figure), overwrite)
     return target
 
 

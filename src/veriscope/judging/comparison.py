@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from collections.abc import Collection, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from veriscope import tables
 from veriscope.errors import DataError
 from veriscope.judging import quality
 from veriscope.judging.failures import Failure
@@ -203,14 +202,10 @@ class Comparison:
         return f"Mean and spread over {words}" if images * channels > 1 else words
 
     def _every_line(self, mark: str) -> str:
-        text = io.StringIO()
         names = [*Line.__dataclass_fields__, "mvoxels_per_second"]
-        writer = csv.writer(text, delimiter=mark, lineterminator="\n")
-        writer.writerow(names)
-        for line in self.lines:
-            values = {**asdict(line), "mvoxels_per_second": line.speed}
-            writer.writerow(["" if values[name] is None else values[name] for name in names])
-        return text.getvalue()
+        values = ({**asdict(line), "mvoxels_per_second": line.speed} for line in self.lines)
+        rows = [["" if of[name] is None else of[name] for name in names] for of in values]
+        return tables.csv([names, *rows], mark)
 
     def __str__(self) -> str:
         parts = [self.table()]
@@ -278,19 +273,17 @@ def _aligned(title: str, rows: list[list[str]]) -> str:
 
 
 def _markdown(title: str, rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(tables.markdown, row))} |" for row in rows]
     lines.insert(1, "|" + " --- |" + " ---: |" * (len(rows[0]) - 1))
     return "\n".join([f"{title}:", "", *lines])
 
 
 def _latex(title: str, rows: list[list[str]]) -> str:
-    def escaped(text: str) -> str:
-        text = "".join(f"\\{sign}" if sign in "&%#_$" else sign for sign in text)
-        return text.replace("±", "$\\pm$")
-
-    lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+    lines = [" & ".join(map(tables.latex, row)) + r" \\" for row in rows]
     body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
-    return "\n".join([f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", *body, r"\end{tabular}"])
+    return "\n".join(
+        [f"% {' '.join(title.split())}", f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", *body, r"\end{tabular}"]
+    )
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

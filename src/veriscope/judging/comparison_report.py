@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, chart, svg
 from veriscope.judging.comparison import Comparison, Line, Summary, speed_in_words, times_in_words
@@ -19,7 +20,6 @@ from veriscope.judging.failures import EXPLAINED, WINDOW, Failure
 from veriscope.judging.judge import FIGURES, RESTORATION, versions
 from veriscope.judging.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
 from veriscope.judging.picture import INTERPOLATED, Picture
-from veriscope.judging.placing import place
 from veriscope.judging.timing import TIMING
 
 TEMPLATE = Path(__file__).with_name("comparison.html.jinja")
@@ -43,11 +43,11 @@ def write_comparison(
     written; nothing is left behind then.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
+    if saving.exists(target) and not overwrite:
         raise OutputError(
             f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
         )
-    place(render(comparison, title, command).encode("utf-8"), target, "report")
+    saving.write(target, render(comparison, title, command), overwrite)
     return target
 
 

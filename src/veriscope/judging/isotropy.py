@@ -44,13 +44,13 @@ def isotropy(image: Image, channel: int = 0) -> Isotropy:
     """
     if not {"Z", "Y", "X"} <= set(image.axes):
         raise AxesError(f"Isotropy is a matter of stacks with Z, Y and X, but the image has the axes {image.axes}.")
-    if image.voxel_size is None:
+    if image.full_voxel_size is None:
         raise DataError(
             "Isotropy needs the voxel size of the image, which is unknown. Give voxel_size in um (--voxel-size)."
         )
     if not 0 <= channel < image.size("C"):
         raise DataError(f"The image has {image.size('C')} channels, counted from 0; there is no channel {channel}.")
-    sizes = dict(zip(image.spatial_axes, image.voxel_size, strict=True))
+    sizes = dict(zip(image.spatial_axes, image.full_voxel_size, strict=True))
     smallest = min(sizes.values())
     finer = resampled(image, {letter: size / smallest for letter, size in sizes.items()})
     stacks = finer.moved("STCZYX")

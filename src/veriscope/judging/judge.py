@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import platform
 import textwrap
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from veriscope import axes as axes_of
-from veriscope.calibration import coverage
+from veriscope.calibrated import Calibration
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
+from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
@@ -48,6 +50,7 @@ class Row:
     ssim: float
     coverage: float | None = None  # share of pixels whose truth lies in the 90 % band, where there is one
     channel: int | None = None  # None where the truth has one channel only
+    expected: Expected | None = None  # error estimated without the truth, all channels together
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,8 @@ class Judgement:
         covered = [row.coverage for row in rows if row.coverage is not None]
         nrmse, psnr, ssim = (float(np.mean([getattr(row, name) for row in rows])) for name in FIGURES)
         share = float(np.mean(covered)) if covered else None
-        return Row(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, share)
+        expected = mean_of([row.expected for row in rows if row.expected is not None])
+        return Row(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, share, None, expected)
 
     def __str__(self) -> str:
         parts = [table(self), textwrap.fill(self.settings, 100)]
@@ -133,7 +137,7 @@ def judge(
     memory: Memory = None,
     device: str | None = None,
     normalize: Choice = "image",
-    calibrated: bool = False,
+    calibrated: bool = True,
     others: Mapping[str, Other] | None = None,
     pictures: int = 3,
     keep_plane: bool = False,
@@ -186,7 +190,7 @@ def judge(
             restored,
             pictures - len(kept),
         )
-        rows += found
+        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in found]
         kept += shown
         trusts += _trusts(truth, restored, len(restored.means) // len(model))
         if undo:
@@ -230,22 +234,29 @@ def table(judgement: Judgement) -> str:
     if len(groups) > 1:
         groups["mean of", None] = list(judgement.overall)
     banded = any(row.coverage is not None for row in judgement.rows)
-    lines = [("image", "method", "NRMSE", "PSNR", "SSIM", f"in {BAND:.0%} band" if banded else "")]
+    foreseen = any(row.expected is not None for row in judgement.rows)
+    titles = (f"in {BAND:.0%} band" if banded else "", "expected NRMSE" if foreseen else "")
+    lines = [("image", "method", "NRMSE", "PSNR", "SSIM", *titles)]
     for (image, channel), rows in groups.items():
         label = rows[0].image if image == "mean of" else image
         label += "" if channel is None else f", channel {channel}"
         for number, row in enumerate(rows):
             covered = "" if row.coverage is None else f"{row.coverage:.1%}"
-            figures = (f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}", covered)
+            expected = "" if row.expected is None else _expected(row.expected)
+            figures = (f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}", covered, expected)
             lines.append((label if number == 0 else "", row.method, *figures))
-    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    widths = [max(len(line[column]) for line in lines) for column in range(7)]
     text = []
     for number, line in enumerate(lines):
         if number == 0 or line[0]:
             text.append("")
         named = [line[column].ljust(widths[column]) for column in (0, 1)]
-        text.append("  ".join([*named, *(line[column].rjust(widths[column]) for column in range(2, 6))]).rstrip())
+        text.append("  ".join([*named, *(line[column].rjust(widths[column]) for column in range(2, 7))]).rstrip())
     return "\n".join(text[1:])
+
+
+def _expected(found: Expected) -> str:
+    return f"{found.nrmse:.4f} ({found.low:.4f}-{found.high:.4f})"
 
 
 # -- one image --------------------------------------------------------------------------------------
@@ -335,6 +346,16 @@ def members_of(truth: Image, restored: Restoration, channel: int) -> Any:
         yield mean, scale
 
 
+def widenings_of(truth: Image, restored: Restoration, channel: int) -> Any:
+    """Of the same pixels, by how much their distributions are widened, or 1; for one time point after the other."""
+    if restored.widening is None:
+        yield from itertools.repeat(1.0)
+        return
+    moved = axes_of.move(np.asarray(restored.widening), restored.axes, axes_of.canonical("STC" + truth.spatial_axes))
+    for s, t in np.ndindex(*moved.shape[:2]):
+        yield moved[s, t, channel]
+
+
 def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     """Of every channel, for one time point after the other; nothing without scales."""
     if restored.scales is None:
@@ -342,8 +363,10 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     truth = truth.in_memory()
     for channel in range(truth.size("C")):
         highs = (high for c, _, (high, _) in quality.volumes(truth, restored.mean) if c == channel)
+        right = restored.distribution if isinstance(restored.distribution, Calibration) else None
+        wide = widenings_of(truth, restored, channel)
         for high, (means, scales) in zip(highs, members_of(truth, restored, channel), strict=True):
-            found = measure(means, scales, high, views)
+            found = measure(means, scales, high, views, next(wide), right)
             if found is not None:
                 yield found
 
@@ -352,12 +375,14 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
     """Share of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
     pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
     shares = []
+    wide = widenings_of(truth, restored, channel)
     for (high, mean), (means, scales) in zip(pairs, members_of(truth, restored, channel), strict=True):
         y = quality.normalize_truth(high)
         a, b = quality.affine_match(y, np.asarray(mean, np.float64))
         if a == 0:
             return None
-        shares.append(coverage(means, scales, (y - b) / a, BAND))  # the truth in units of the restoration
+        error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
+        shares.append(np.mean(restored.distribution.half_width(means, scales, next(wide), BAND) >= error))
     return float(np.mean(shares))
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.errors import OutputError
 from veriscope.images.reading import read_image
 from veriscope.images.writing import save_image
-from veriscope.judging.placing import place
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -43,14 +43,16 @@ class Kept:
             self.write_figures({"unfinished": True})
 
     def write_figures(self, figures: dict[str, Any]) -> None:
-        place((json.dumps(figures, indent=1, ensure_ascii=False) + "\n").encode(), self.folder / FIGURES, "figures")
+        saving.write(self.folder / FIGURES, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
     def find(self, method: str, image: str, key: str) -> tuple[Image, dict[str, Any]] | None:
         """What was made of this input in the same way before, and the facts kept with it; None if nothing was."""
         file, note = self._files(method, image)
+        if not note.is_file():
+            return None
         try:
             facts = json.loads(note.read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, ValueError, RecursionError):
             return None
         if facts.pop("key", None) != key or not file.exists():
             return None
@@ -62,7 +64,7 @@ class Kept:
         note.unlink(missing_ok=True)  # while the image is replaced nothing vouches for it
         save_image(file, made, overwrite=True)
         text = json.dumps({"key": key, "axes": made.axes, **facts}, indent=1, ensure_ascii=False)
-        place((text + "\n").encode(), note, "result")
+        saving.write(note, text + "\n")
 
     def _files(self, method: str, image: str) -> tuple[Path, Path]:
         *folders, name = (part for part in image.replace("\\", "/").split("/") if part not in ("", ".", ".."))

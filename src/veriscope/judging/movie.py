@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import axes as axes_of
+from veriscope import saving
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image
 from veriscope.judging.picture import telling_plane
-from veriscope.judging.placing import place
 from veriscope.judging.quality import PERCENTILES
 from veriscope.restoring.restoration import Restoration
 
@@ -65,7 +65,7 @@ def write_movie(
         return save_image(target, drawn, overwrite)
     low, high = np.percentile(np.asarray(plane.mean), PERCENTILES)
     shown = grey(np.asarray(drawn), float(low), float(high))
-    place(gif(shown) if kind == ".gif" else _mp4(shown, target), target, "movie")
+    saving.write(target, gif(shown) if kind == ".gif" else _mp4(shown, target), overwrite)
     return target
 
 
@@ -78,7 +78,7 @@ def check_target(target: Path, overwrite: bool = False) -> None:
         )
     if target.is_dir():
         raise OutputError(f"{target} is a folder. Choose another name for the movie.")
-    if target.exists() and not overwrite:
+    if saving.exists(target) and not overwrite:
         raise OutputError(
             f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
         )

@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope import laplace
+from veriscope import laplace, saving
 from veriscope.calibration import EPS
 from veriscope.errors import OutputError
-from veriscope.judging.charts import INK, MEMBERS, calibration_errors, chart, disagreements, reliabilities, svg
+from veriscope.expected import Expected
+from veriscope.judging.charts import (
+    INK,
+    MEMBERS,
+    calibration_errors,
+    chart,
+    disagreements,
+    foreseen_errors,
+    reliabilities,
+    svg,
+)
 from veriscope.judging.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
 from veriscope.judging.movie import grey, webp
 from veriscope.judging.page import (
@@ -30,7 +40,6 @@ from veriscope.judging.page import (
     style_sheet,
 )
 from veriscope.judging.picture import INPUTS, Picture
-from veriscope.judging.placing import place
 from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:
@@ -58,12 +67,12 @@ def write_report(
     Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
+    if saving.exists(target) and not overwrite:
         raise OutputError(
             f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
         )
     page = render(judgement, title, intro, pictures, history, facts)
-    place(page.encode("utf-8"), target, "report")
+    saving.write(target, page, overwrite)
     return target
 
 
@@ -96,6 +105,7 @@ def render(
         training=Markup(_training(history)) if history else "",
         training_caption=_training_caption(history) if history else "",
         trust=_trusted(judgement.trust, Markup) if judgement.trust else None,
+        foreseen=Markup(foreseen_errors(_foreseen(judgement))) if any(row.expected for row in judgement.rows) else None,
         verdicts=[
             {
                 "name": name,
@@ -285,6 +295,15 @@ def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bo
     return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
 
 
+def _foreseen(judgement: Judgement) -> list[tuple[Expected, float]]:
+    """The error expected of each image, and the one found: the mean over its channels."""
+    rows = [row for row in judgement.rows if row.expected is not None]
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.image, []).append(row)
+    return [(own[0].expected, float(np.mean([row.nrmse for row in own]))) for own in found.values()]
+
+
 def _trusted(trust: Trust, markup: Any) -> dict[str, Any]:
     """Everything the page needs of the section on trust."""
     return {
@@ -292,12 +311,14 @@ def _trusted(trust: Trust, markup: Any) -> dict[str, Any]:
         "levels": [f"{level:.0%}".replace("%", " %") for level in LEVELS],
         "rows": [
             {
-                "members": count,
-                "likelihood": f"{trust.log_likelihood[count]:.3f}",
-                "coverage": [f"{share:.1%}".replace("%", " %") for share in trust.coverage[count]],
-                "ece": [f"{one.ece:.1%}".replace("%", " %") for one in found],
+                "members": count if one is trust else "calibrated",
+                "likelihood": f"{one.log_likelihood[count]:.3f}",
+                "coverage": [f"{fraction:.1%}".replace("%", " %") for fraction in one.coverage[count]],
+                "ece": [f"{of_eps.ece:.1%}".replace("%", " %") for of_eps in found],
             }
-            for count, found in trust.reliability.items()
+            for one in (trust, trust.calibrated)
+            if one is not None
+            for count, found in one.reliability.items()
         ],
         "reliabilities": markup(reliabilities(trust)),
         "errors": markup(calibration_errors(trust)),

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
-from veriscope.calibration import EPS, Reliability, coverage, reliability
+from veriscope.calibrated import Calibration
+from veriscope.calibration import EPS, Reliability, coverage, reliability, reliability_of
 from veriscope.judging import quality
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
@@ -25,13 +26,22 @@ MOST_PIXELS = 2**19  # of one image; larger ones are thinned out evenly
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """Figures by the number of members that were asked: the first one alone, the first two together, and so on."""
+    """Figures by the number of members that were asked: the first one alone, the first two together, and so on.
+
+    As the networks predict them; `calibrated` has those of all members once they are put right.
+    """
 
     pixels: int
     reliability: dict[int, tuple[Reliability, ...]]  # one for each of EPS
     log_likelihood: dict[int, float]  # mean over pixels, in nat, of intensities in parts of the truth's range (3.14)
     coverage: dict[int, tuple[float, ...]]  # share of pixels whose truth lies in each interval of LEVELS
     disagreement: NDArray[np.float64]  # share of pixels in BINS bins from 0 to 1, of all members
+    calibrated: Trust | None = None
+
+    @property
+    def best(self) -> Trust:
+        """What a user is given: the calibrated figures where there are any."""
+        return self.calibrated or self
 
     @property
     def members(self) -> int:
@@ -43,6 +53,7 @@ class Trust:
             "pixels": self.pixels,
             "eps": EPS,
             "levels": LEVELS,
+            "calibrated": None if self.calibrated is None else self.calibrated.to_json(),
             "by_members": {
                 count: {
                     "ece": [one.ece for one in self.reliability[count]],
@@ -71,11 +82,23 @@ class Trust:
             shares = "".join(f"{share:8.1%}" for share in self.coverage[count])
             errors = "".join(f"{one.ece:7.1%}" for one in found)
             lines.append(f"{count:8}  {self.log_likelihood[count]:10.3f}{shares}     {errors}")
+        if self.calibrated is not None:
+            last = str(self.calibrated).splitlines()[-1]
+            lines.append(f"{'calibrated'}{last[10:]}")
         return "\n".join(lines)
 
 
-def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any], views: int = 1) -> Trust | None:
+def measure(
+    means: NDArray[Any],
+    scales: NDArray[Any],
+    truth: NDArray[Any],
+    views: int = 1,
+    widening: NDArray[Any] | None = None,
+    right: Calibration | None = None,
+) -> Trust | None:
     """Trust in one volume: means and scales (M, *space), truth (*space), brought to the truth's range as for NRMSE.
+
+    `right` puts what all members predict right, given the `widening` (*space) of every pixel.
 
     `views` of each network are among the M, as of one that looks at xz and at yz slices: first one view by all
     networks, then the next. They count as one network. None where the prediction is constant and cannot be compared.
@@ -88,6 +111,9 @@ def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any], view
     y = y.ravel()[::every].astype(np.float32)
     mu = (a * means.reshape(len(means), -1)[:, ::every] + b).astype(np.float32)
     width = (abs(a) * scales.reshape(len(scales), -1)[:, ::every]).astype(np.float32)
+    calibrated = None
+    if right is not None and widening is not None:
+        calibrated = _put_right(mu, width, y, len(mu) // views, right, widening.ravel()[::every])
     networks = len(mu) // views
     of_one = np.arange(len(mu)).reshape(views, networks).T.ravel()  # all views of a network, then those of the next
     mu, width = mu[of_one], width[of_one]
@@ -99,6 +125,24 @@ def measure(means: NDArray[Any], scales: NDArray[Any], truth: NDArray[Any], view
         log_likelihood={n: _likelihood(*one, y) for n, one in seen.items()},
         coverage={n: tuple(coverage(*one, y, level) for level in LEVELS) for n, one in seen.items()},
         disagreement=histogram / y.size,
+        calibrated=calibrated,
+    )
+
+
+def _put_right(
+    mu: NDArray[Any], width: NDArray[Any], y: NDArray[Any], networks: int, right: Calibration, wide: NDArray[Any]
+) -> Trust:
+    """The same figures once they are put right, of all members, for flat pixels."""
+    error = np.abs(y - laplace.mixture_mean(mu))
+    inside = right.right(laplace.interval_probability(mu, width, error / wide))
+    return Trust(
+        pixels=y.size,
+        reliability={
+            networks: tuple(reliability_of(right.probability(mu, width, wide, eps), error <= eps, eps) for eps in EPS)
+        },
+        log_likelihood={networks: float(right.log_likelihood(mu, width, wide, y).mean(dtype=np.float64))},
+        coverage={networks: tuple(float(np.mean(inside <= level)) for level in LEVELS)},
+        disagreement=np.zeros(BINS),
     )
 
 
@@ -111,6 +155,7 @@ def pool(parts: Sequence[Trust]) -> Trust:
     weights = np.array([part.pixels for part in parts], float)
     weights /= weights.sum()
     counts = parts[0].reliability
+    right = [part.calibrated for part in parts if part.calibrated is not None]
     return Trust(
         pixels=sum(part.pixels for part in parts),
         reliability={
@@ -120,6 +165,7 @@ def pool(parts: Sequence[Trust]) -> Trust:
         log_likelihood={n: float(weights @ [part.log_likelihood[n] for part in parts]) for n in counts},
         coverage={n: tuple((weights @ np.array([part.coverage[n] for part in parts])).tolist()) for n in counts},
         disagreement=weights @ np.array([part.disagreement for part in parts]),
+        calibrated=pool(right) if len(right) == len(parts) else None,
     )
 
 

@@ -18,10 +18,34 @@ Network: TypeAlias = UNet | Projection
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
+MOST_PARAMETERS = 2**28  # of one network: 1 GB of weights, and four times as much in training
+
+
 def build(recipe: Recipe) -> Network:
-    """A fresh network for `recipe`, with random weights from torch's current seed. Raises ModelError for graphs."""
+    """A fresh network for `recipe`, with random weights from torch's current seed.
+
+    Raises ModelError for one that is too large to be meant, and for graphs of others.
+    """
+    outline(recipe)
+    return _made(recipe)
+
+
+def outline(recipe: Recipe) -> Network:
+    """The network of `recipe` without its weights, which costs nothing whatever its size. Raises as `build` does."""
     if recipe.foreign is not None:
         raise ModelError("This model is a graph made by others (ONNX): it can restore, but not be trained further.")
+    with torch.device("meta"):
+        made = _made(recipe)
+    count = sum(weights.numel() for weights in made.parameters())
+    if count > MOST_PARAMETERS:
+        raise ModelError(
+            f"A network of depth {recipe.depth}, base {recipe.base} and kernel {recipe.kernel} has {count / 1e6:,.0f} "
+            f"million weights, more than the {MOST_PARAMETERS / 1e6:.0f} million that are possible here. Choose less."
+        )
+    return made
+
+
+def _made(recipe: Recipe) -> Network:
     return Projection(recipe) if recipe.projects else UNet(recipe)
 
 

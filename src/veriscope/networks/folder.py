@@ -12,8 +12,8 @@ import hashlib
 import io
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from veriscope import saving
 from veriscope.errors import ModelError, OutputError
-from veriscope.networks.build import Network, build
+from veriscope.networks.build import Network, build, outline
+from veriscope.networks.checking import LARGEST, OneOf, Real, Whole, from_json, wrong
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
@@ -31,6 +33,25 @@ from veriscope.networks.recipe import Recipe
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
 DESCRIPTION = "recipe.json"
 LOG = "log.csv"
+
+
+_RANGE = OneOf(None, {"percentiles": {None: [Real()]}, "minimum": [Real()], "maximum": [Real()]})
+_FORM = {  # of recipe.json; the recipe itself is checked where it is made
+    "format": Whole(1, FORMAT),
+    "recipe": {},
+    "members": Whole(0, 1000),
+    "facts": {
+        "low": _RANGE,
+        "high": _RANGE,
+        "voxel_size": OneOf(None, [OneOf(None, Real(1e-9, 1e9))]),
+        "time_step": OneOf(None, Real(0)),
+        "training": {},
+        "history": [{}],
+        "scores": {},
+        "calibration": OneOf(None, {}),
+        "familiar": OneOf(None, {}),
+    },
+}
 
 
 def member_file(number: int) -> str:
@@ -47,25 +68,16 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
     """Write `ensemble` to a new folder and return its path. Raises OutputError if it exists, unless `overwrite`."""
     target = Path(folder)
     refuse_existing(target, overwrite)
-    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        beside.mkdir(parents=True)
+    with saving.explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with saving.beside(target, overwrite, folder=True) as made:
         for number, member in enumerate(ensemble.members):
             if isinstance(member, OnnxNetwork):
-                write_file(beside / graph_file(number), member.contents)
+                write_file(made / graph_file(number), member.contents)
             else:
-                write_member(beside, number, member.state_dict())
-        write_description(beside, ensemble.recipe, len(ensemble), ensemble.facts)
-        write_log(beside, ensemble.facts.get("history", []))
-        replaced = beside.with_suffix(".replaced")
-        if target.exists():
-            target.rename(replaced)
-        beside.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as problem:
-        raise cannot_write(target, problem) from problem
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+                write_member(made, number, member.state_dict())
+        write_description(made, ensemble.recipe, len(ensemble), ensemble.facts)
+        write_log(made, ensemble.facts.get("history", []))
     return target
 
 
@@ -95,7 +107,7 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """Stop before the work when `target` is there already; replace models only, never another folder."""
-    if not target.exists():
+    if not saving.exists(target):
         return
     if not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
@@ -114,18 +126,32 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"'{folder}' is not a veriscope model: it holds no {DESCRIPTION}. Give the folder training wrote."
         )
     try:
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        with open(folder / DESCRIPTION, encoding="utf-8") as file:
+            described = from_json(file.read(LARGEST + 1))
         form, recipe, count, facts = (described[name] for name in ("format", "recipe", "members", "facts"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} cannot be read ({problem}).") from problem
-    if not isinstance(form, int) or form > FORMAT:
+    if isinstance(form, int) and form > FORMAT:
         raise ModelError(
             f"The model '{folder}' was written by a newer veriscope (format {form}; this one reads up to {FORMAT}). "
             f"Update veriscope to use it."
         )
-    if not isinstance(recipe, dict) or not isinstance(count, int) or not isinstance(facts, dict):
-        raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} does not hold what it should.")
+    if said := wrong(described, _FORM, DESCRIPTION):
+        raise ModelError(f"The model '{folder}' is damaged: {said}.")
     return {"format": form, "recipe": recipe, "members": count, "facts": facts}
+
+
+@contextmanager
+def trusted(folder: object = "") -> Iterator[None]:
+    """While facts of a model are used: what they lack or twist becomes a ModelError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        where = f" '{folder}'" if folder else ""
+        raise ModelError(
+            f"The model{where} is damaged: {DESCRIPTION} does not hold what it should ({type(problem).__name__}: "
+            f"{problem}). Copy it again, or train again."
+        ) from problem
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping[str, Any]) -> None:
@@ -166,6 +192,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and notes of a file written by `write_tensors`. Raises ModelError when it is missing or damaged."""
     if not path.is_file():
         raise ModelError(f"The model is incomplete: '{path}' is missing. Copy the whole folder again, or train again.")
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"'{path}' may not be read. Change its permissions, or copy the model as its owner.")
     try:
         with safe_open(path, framework="pt", device="cpu") as opened:
             notes = dict(opened.metadata() or {})
@@ -180,32 +208,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_file(path: Path, contents: bytes) -> None:
-    """All of `contents` or nothing: written beside, then renamed."""
-    beside = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as problem:
-        raise cannot_write(path, problem) from problem
-    finally:
-        beside.unlink(missing_ok=True)
+    """All of `contents` or nothing, and on the disk when this returns."""
+    saving.write(path, contents, keep=True)
 
 
 def _member(path: Path, recipe: Recipe) -> Network:
     weights, _ = read_tensors(path)
-    with torch.device("meta"):  # only shapes: nothing is built for a file that does not hold it
-        wanted = build(recipe).state_dict()
-    if {name: tensor.shape for name, tensor in weights.items()} != {name: t.shape for name, t in wanted.items()}:
+    wanted = {name: tuple(one.shape) for name, one in outline(recipe).state_dict().items()}
+    if wanted != {name: tuple(one.shape) for name, one in weights.items()}:  # known before anything is built
         raise ModelError(
             f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
         )
-    network = build(recipe)
-    network.load_state_dict(weights)
     if any(tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise ModelError(f"The weights in '{path}' are not finite 32-bit numbers: training failed, or it is damaged.")
+    network = build(recipe)
+    network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
 
 
@@ -223,10 +240,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def cannot_write(target: Path, problem: OSError) -> OutputError:
-    """The error for a model that cannot be written."""
-    return OutputError(
-        f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
-    )

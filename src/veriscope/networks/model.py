@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,9 @@ from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import count_parameters
+
+if hasattr(os, "register_at_fork"):  # a forked process has no threads of OpenMP and would wait for them for ever
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from veriscope import axes as letters
-from veriscope.errors import ModelError
+from veriscope.errors import AxesError, ModelError
+from veriscope.networks.checking import OneOf, Real, Whole, wrong
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
 
@@ -49,6 +50,17 @@ _PAPER: dict[str, dict[str, Any]] = {
         "patch": (64, 64),
     },
 }  # fmt: skip
+_FORM: dict[str | None, Any] = {  # of every field; what fields have to do with each other is checked by `_check`
+    "axes": ("YX", "ZYX"), "channels_in": Whole(1, 4096), "channels_out": Whole(1, 4096), "probabilistic": bool,
+    "depth": Whole(1, 8), "kernel": Whole(1, 63), "base": Whole(1, 4096), "residual": bool,
+    "task": ("restore", "project", "isotropic"), "projection": ("", *SURFACES), "upsample": [Real(1, 1000)],
+    "activation": ("linear", "relu"), "combine": ("mixture", "csbdeep"), "foreign": OneOf(None, {}),
+    "stem": Whole(1, 64), "patch": [Whole(1, 2**16)], "batch": Whole(1, 2**16), "learning_rate": Real(0, 10),
+    "schedule": ("cosine", "plateau"), "scale_weight": Real(0, 1e6), "scale_rate": Real(0, 1e6), "warmup": Real(0, 1),
+    "patience": Whole(1, 10**6), "averaging": Real(0, 1), "clip": Real(0, 1e9), "weight_decay": Real(0, 1e3),
+    "precision": ("auto", "float32", "bfloat16"), "epochs": Whole(1, 10**7),
+}  # fmt: skip
+LONGEST_STEP = 1024  # pixels that the smallest tile has along an axis
 _LATER = {
     "task": "restore",
     "projection": "",
@@ -107,6 +119,15 @@ class Recipe:
                 f"A recipe's axes are YX or ZYX, not '{self.axes}'. Channels are set by channels_in and _out."
             )
         object.__setattr__(self, "axes", word)
+        left_out = {name: getattr(self, name) for name in ("depth", "residual")}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given |= {name: usual for name, usual in (("depth", 1), ("residual", True)) if left_out[name] in (0, None)}
+        if isinstance(self.projection, SurfaceLayers):  # these two have checked themselves
+            given["projection"] = ""
+        if isinstance(self.foreign, Foreign):
+            given["foreign"] = None
+        if said := wrong(given, _FORM, "recipe"):
+            raise ModelError(f"This recipe cannot be used: {said.removeprefix('recipe.')}.")
         fill = {
             "depth": self.depth or DEPTH[self.axes_out],
             "patch": tuple(int(n) for n in self.patch) or PATCH[self.axes_out],
@@ -122,40 +143,21 @@ class Recipe:
 
     def _check(self) -> None:
         rules = [
-            (self.channels_in >= 1 and self.channels_out >= 1, "channels_in and channels_out are at least 1"),
-            (1 <= self.depth <= 8, "depth lies between 1 and 8"),
-            (self.kernel >= 1 and self.kernel % 2 == 1, "kernel is odd and positive"),
-            (1 <= self.base <= 4096, "base lies between 1 and 4096"),
-            (self.stem >= 1, "stem is at least 1"),
-            (self.task in ("restore", "project", "isotropic"), "task is restore or project or isotropic"),
+            (self.kernel % 2 == 1, "kernel is odd"),
             (not self.isotropic or self.axes == "YX", "a network for isotropic stacks works on their planes, axes YX"),
             (
                 not self.upsample or len(self.upsample) == len(self.space),
                 f"upsample holds a factor for each of {self.space}",
             ),
-            (all(1 <= n < math.inf for n in self.upsample), "factors of upsample are numbers from 1"),
             (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
-            (self.activation in ("linear", "relu"), "activation is linear or relu"),
-            (self.combine in ("mixture", "csbdeep"), "combine is mixture or csbdeep"),
             (
-                isinstance(self.projection, SurfaceLayers) or self.projection in SURFACES
-                if self.projects
-                else not self.projection,
+                self.projects == bool(self.projection),
                 f"projection is {' or '.join(SURFACES)} for the task project, and not set for others",
             ),
-            (self.batch >= 1, "batch is at least 1"),
-            (self.epochs >= 1, "epochs is at least 1"),
             (self.learning_rate > 0 and self.scale_rate > 0, "learning_rate and scale_rate are positive"),
-            (self.schedule in ("cosine", "plateau"), "schedule is cosine or plateau"),
-            (self.precision in ("auto", "float32", "bfloat16"), "precision is auto, float32 or bfloat16"),
-            (0 <= self.warmup < 1, "warmup is a share of the run, from 0 to below 1"),
-            (0 <= self.averaging < 1, "averaging is a share of the run, from 0 to below 1"),
-            (self.patience >= 1, "patience is at least 1"),
-            (
-                min(self.clip, self.weight_decay, self.scale_weight) >= 0,
-                "clip, weight_decay, scale_weight are not negative",
-            ),
+            (self.warmup < 1 and self.averaging < 1, "warmup and averaging are shares of the run, below 1"),
             (not self.residual or self.channels_in == self.channels_out, "residual needs channels_in = channels_out"),
+            (self.stem * 2**self.depth <= LONGEST_STEP, f"stem times 2^depth is at most {LONGEST_STEP}"),
         ]
         broken = [rule for holds, rule in rules if not holds]
         if broken:
@@ -165,7 +167,7 @@ class Recipe:
         ):
             raise ModelError(
                 f"A patch of {' x '.join(map(str, self.patch))} does not fit: this network needs one length per axis "
-                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}."
+                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}, or less at a lower depth."
                 + (" Stacks that are projected are taken whole along Z." if self.projects else "")
             )
 
@@ -255,12 +257,12 @@ class Recipe:
         if unknown or "axes" not in values:
             wrong = f"the unknown fields {', '.join(unknown)}" if unknown else "no axes"
             raise ModelError(f"This recipe has {wrong}: it was written by another version or is damaged.")
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
-            given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
             if isinstance(given.get("projection"), dict):
                 given["projection"] = SurfaceLayers.from_json(given["projection"])
             if given.get("foreign") is not None:
                 given["foreign"] = Foreign.from_json(given["foreign"])
             return cls(**given)
-        except TypeError as problem:
-            raise ModelError(f"This recipe is damaged: {problem}.") from problem
+        except (ModelError, AxesError) as problem:
+            raise ModelError(f"The model's recipe is damaged or of another version. {problem}") from problem

@@ -44,7 +44,8 @@ def matched(low: Image, high: Image, values: NDArray[np.float64], name: str) -> 
     if not (agreement > LEAST_AGREEMENT).all():
         raise DataError(
             f"Low and high image of pair '{name}' have a correlation of {agreement.min():.2f}: they hardly show "
-            f"the same field. Check the pair and its registration, or normalise by 'random' or 'fixed'."
+            f"the same field. Check the pair and its registration, or normalise each image by itself: --normalize "
+            f"random."
         )
     gain = covariance / (square - mean_high**2)
     offset = mean_low - gain * mean_high

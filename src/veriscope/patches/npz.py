@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import zipfile
 import zlib
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import axes as ax
+from veriscope import saving
 from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
 from veriscope.patches.patches import percentile_facts
 
+DECLARED = 10**9  # bytes of an array that are believed only where they are there
 Array = NDArray[np.float32]
 
 
@@ -47,35 +50,30 @@ def save_npz(
     target = Path(path)
     if target.suffix != ".npz":
         raise OutputError(f"Patches are saved as .npz, not as '{target.name}'. Name it '{target.stem}.npz'.")
-    if target.exists() and not overwrite:
+    if saving.exists(target) and not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or pass overwrite=True.")
     count = len(patches) if count is None else count
     if count < 1:
         raise DataError(f"The number of patches to save is at least 1, not {count}.")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            flat = (1,) * (len(patches.low_shape) - len(patches.shape))
-            low_space, high_space = patches.low_shape, (*flat, *patches.shape)
-            for key, which, channels, space in (
-                ("X", 0, patches.channels_in, low_space),
-                ("Y", 1, patches.channels_out, high_space),
-            ):
-                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    shape = (count, channels, *space)
-                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(member, header)
-                    for index in range(count):
-                        patch = patches.plain(index, seed)[which]
-                        member.write(np.ascontiguousarray(patch, dtype="<f4").tobytes())
-            with archive.open("axes.npy", "w") as member:
-                np.lib.format.write_array(member, np.array("SC" + patches.axes), allow_pickle=False)
-        os.replace(beside, target)
-    except OSError as error:
-        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}. Choose another place.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    with (
+        saving.beside(target, overwrite) as beside,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        flat = (1,) * (len(patches.low_shape) - len(patches.shape))
+        low_space, high_space = patches.low_shape, (*flat, *patches.shape)
+        for key, which, channels, space in (
+            ("X", 0, patches.channels_in, low_space),
+            ("Y", 1, patches.channels_out, high_space),
+        ):
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                shape = (count, channels, *space)
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for index in range(count):
+                    patch = patches.plain(index, seed)[which]
+                    member.write(np.ascontiguousarray(patch, dtype="<f4").tobytes())
+        with archive.open("axes.npy", "w") as member:
+            np.lib.format.write_array(member, np.array("SC" + patches.axes), allow_pickle=False)
 
 
 def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatches:
@@ -117,12 +115,31 @@ def _damaged(name: str, error: BaseException) -> ImageFormatError:
 @contextlib.contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[Any]:
     stream: IO[bytes]
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError("it is no file, but a folder, pipe or device")
     with open(path, "rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise ValueError("it is no zip archive, or incomplete")
+        with zipfile.ZipFile(stream) as archive:
+            for member in archive.infolist():
+                _check_declared(archive, member)
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as found:
             yield found
+
+
+def _check_declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ValueError where an array declares more than is there, before it is given memory."""
+    if member.file_size > DECLARED and member.file_size > 100 * member.compress_size:
+        raise ValueError(
+            f"{member.filename} declares {member.file_size / 1e9:.3g} GB, but holds {member.compress_size / 1e6:.3g} MB"
+        )
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} declares {_text(shape)} values, but is cut short")
 
 
 def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = "The patches") -> ArrayPatches:

@@ -19,14 +19,15 @@ from veriscope.errors import AxesError, DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
 from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
+from veriscope.patches.fields import FIXED_PERCENTILES, Field
 from veriscope.patches.matching import matched
+from veriscope.tiling import Span
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
 
 LOW_PERCENTILES = (1.0, 3.0)  # SI 2.2: training draws the percentile that becomes 0 in this range, ...
 HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this;
-FIXED_PERCENTILES = (2.0, 99.8)  # checking and restoring use these two.
 FOREGROUND_PERCENTILE = 99.9
 SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
@@ -34,6 +35,7 @@ MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 _TABLE = np.array(  # percentiles taken of every image; those in between are interpolated
     sorted(
         {0.0, 100.0, *SUMMARY_PERCENTILES}
+        | {value for pair in norm.WIDER for value in pair}
         | {round(float(p), 6) for p in np.linspace(*LOW_PERCENTILES, 9)}
         | {round(float(p), 6) for p in np.linspace(*HIGH_PERCENTILES, 9)}
     )
@@ -109,10 +111,11 @@ def cut_patches(
     most_cells = min(max(MOST_CELLS_OF_ALL // frames, 2**10), sampling.MOST_CELLS)
     sources: list[_Source] = []
     dim: list[str] = []
+    empty: list[str] = []
     for pair, (low, high) in zip(pairs, moved, strict=True):
         by_percentile = isinstance(normalize, str)
-        low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile)
-        high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile)
+        low_table = _table(low, f"{_name(low, pair)} (low)", by_percentile, empty)
+        high_table = _table(high, f"{_name(high, pair)} (high)", by_percentile, empty)
         one_scale = low_table if normalize == "shared" else high_table
         if normalize == "matched":
             one_scale = matched(low, high, low_table, pair.name)
@@ -127,11 +130,18 @@ def cut_patches(
         if turns is not None or not pair.turns:
             orientations = augment.Orientations(axes, bool(turns))
         sources.append(_Source(pair.name, low, high, low_table, one_scale, tuple(starts), orientations))
-    if dim:
-        named = ", ".join(dim[:5]) + (f" and {len(dim) - 5} more" if len(dim) > 5 else "")
+    if empty:
         warnings.warn(
-            f"No position in {named} has signal above {foreground} of the brightest at the centre of a patch; patches "
-            f"are cut from everywhere there. Lower foreground, or pass foreground=None.",
+            f"Percentiles of {_listed(empty)} are the same, since most of it is empty; its lowest and highest values "
+            f"become 0 and 1.",
+            VeriscopeWarning,
+            stacklevel=2,
+        )
+    if dim:
+        warnings.warn(
+            f"No position in {_listed(dim)} has signal above {foreground} of the brightest at the centre of a patch; "
+            f"patches are cut from everywhere there. Ask for less (--foreground 0.2), or for none (foreground=None, "
+            f"--foreground 0).",
             VeriscopeWarning,
             stacklevel=2,
         )
@@ -337,6 +347,34 @@ class Patches:
             self._cut_into(one, low[number], high[number])
         return low, high
 
+    def fields(self) -> list[Field]:
+        """Every frame of every pair as a whole, normalised by the percentiles that restoring uses."""
+        return [self._field(pair, frame) for pair, frame in self._frames]
+
+    def stack(self) -> Image:
+        """The planes of the first pair's truth as a stack, Z C Y X: what low was made from."""
+        high = self._sources[0].high
+        return Image(high.moved("STCYX").read(slice(None), 0), "ZCYX", name=high.name)
+
+    def _field(self, pair: int, frame: int) -> Field:
+        source = self._sources[pair]
+        percentiles = FIXED_PERCENTILES if isinstance(self.choices.normalize, str) else None
+        whole = (slice(0, self.depth),) if self.depth else ()
+
+        def normalized(number: int, span: Span) -> Array:
+            image, table = ((source.low, source.low_table), (source.high, source.high_table))[number]
+            crop = self._read(image, (pair, number), frame, (*whole, *span) if number == 0 else span)
+            out = np.empty(crop.shape, np.float32)
+            _normalized_into(out, crop, *self._range(number, table, percentiles))
+            return out
+
+        alike = isinstance(self.choices.normalize, str) and self.choices.normalize != "shared"
+
+        def read(span: Span) -> tuple[Array, Array]:
+            return normalized(0, span), normalized(1, span)
+
+        return Field(source.high.shape[3:], read, self.depth or 1, alike)
+
     # Tell
 
     def summary(self) -> dict[str, Any]:
@@ -488,8 +526,11 @@ def _check_normalize(given: Normalize, channels: tuple[int, int], projects: bool
             )
 
 
-def _table(image: Image, name: str, by_percentile: bool) -> NDArray[np.float64]:
-    """Percentiles of the whole image (all frames) at _TABLE, per channel: (C, len(_TABLE)); read piece by piece."""
+def _table(image: Image, name: str, by_percentile: bool, empty: list[str]) -> NDArray[np.float64]:
+    """Percentiles of the whole image (all frames) at _TABLE, per channel: (C, len(_TABLE)); read piece by piece.
+
+    An image that is nearly empty has two values only, and is added to those that are `empty`.
+    """
     try:
         table = np.asarray(norm.percentiles(lambda: _blocks(image), _TABLE.tolist()), dtype=np.float64)
     except DataError as error:
@@ -499,11 +540,10 @@ def _table(image: Image, name: str, by_percentile: bool) -> NDArray[np.float64]:
         where = f", channel {channel}" if len(table) > 1 else ""
         if table[channel, 0] == table[channel, -1]:
             raise DataError(f"{name}{where} is constant: every pixel is {table[channel, 0]:g}. Leave this image out.")
-        if by_percentile:
-            raise DataError(
-                f"{name}{where} is nearly constant: its 3rd and 99.5th percentiles are both {bottom[channel]:g}, so "
-                f"percentiles cannot normalise it. Leave it out, or pass normalize=(low, high) with Normalizations."
-            )
+        if by_percentile:  # few spots on an empty background: as `normalize.fit` does when restoring
+            least, most = norm.widened(np.array([np.interp(sum(norm.WIDER, ()), _TABLE, table[channel])]))[0]
+            table[channel] = np.where(_TABLE < 50, least, most)
+            empty.append(f"{name}{where}")
     return table
 
 
@@ -553,6 +593,10 @@ def percentile_facts(blocks: Callable[[], Iterator[NDArray[Any]]]) -> dict[str, 
         "minimum": table[:, 0].tolist(),
         "maximum": table[:, -1].tolist(),
     }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _name(image: Image, pair: Pair) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.classical.tune import best
 from veriscope.errors import OutputError, VeriscopeWarning
@@ -20,7 +21,6 @@ from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
 from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
-from veriscope.judging.placing import place
 from veriscope.judging.report import write_report
 from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
@@ -108,8 +108,8 @@ def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
             distances = smallest_distances(run.name, model, run.seed, run.device, 2 if run.scale == "tiny" else TRIALS)
         lines = [replace(line, resolved_um=distances.get(line.method)) for line in lines]
     outcome = Outcome(run.name, tuple(lines), _facts(run, model, found))
-    place(str(outcome).encode() + b"\n", folder / TABLE, "table")
-    place(json.dumps(outcome.to_json(), indent=1).encode(), folder / FIGURES, "table")
+    saving.write(folder / TABLE, f"{outcome}\n")
+    saving.write(folder / FIGURES, json.dumps(outcome.to_json(), indent=1))
     return outcome
 
 
@@ -187,7 +187,7 @@ def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: 
         method = {RESTORATION: NETWORK, judged.methods[0]: INPUT}.get(row.method, row.method)
         ece = None
         if method == NETWORK and judged.trust is not None:
-            ece = next(one.ece for one in judged.trust.reliability[len(model)] if one.eps == ECE_WITHIN)
+            ece = next(one.ece for one in judged.trust.best.reliability[len(model)] if one.eps == ECE_WITHIN)
         found.append(Line(condition, method, row.nrmse, row.ssim, phi.get(method), ece=ece))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +23,10 @@ from veriscope.restoring.chunks import chunks
 from veriscope.restoring.frames import Frames, Number
 from veriscope.restoring.plan import Plan
 from veriscope.restoring.running import Answers, Block, Networks, Queue, Task, run
-from veriscope.restoring.scaling import from_units, to_units
+from veriscope.restoring.scaling import to_units
 from veriscope.tiling import Span, Tile, spans
 
-Make = Callable[..., Any]  # of means and scales (M, *axes): an image or several, (*axes)
+Make = Callable[..., Any]  # of means and scales (M, *axes) and widening (*axes), or 1: an image or several, (*axes)
 Key = tuple[Number, tuple[int, ...]]  # of a tile: its frame, and its place among the tiles along each spatial axis
 
 
@@ -37,18 +37,19 @@ class _Predicted:
     number: Number
     core: Span
     answers: Answers
+    widening: Block | None
     left: int
 
     @property
     def nbytes(self) -> int:
-        return sum(values.nbytes for values in self.answers if values is not None)
+        return sum(values.nbytes for values in (*self.answers, self.widening) if values is not None)
 
 
 class OnDemand:
     """What the members of `model` predict for an image, tile by tile of `plan`, computed when it is asked for.
 
-    `forward` takes each frame to the network's units, `back` its predictions to grey values, `factors` correct the
-    scales. The tiles used last are kept, up to `room` bytes of them but always one. One thread computes at a time.
+    `forward` takes each frame to the network's units, `settling` its predictions to grey values; `watch` sees each tile
+    before that. The tiles used last are kept, up to `room` bytes of them but always one. One thread computes at a time.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class OnDemand:
         plan: Plan,
         device: torch.device,
         forward: Callable[[Number], Normalization],
-        back: Callable[[Number], Normalization | None],
-        factors: Sequence[float] | None,
+        settling: Callable[[Number, Answers], Block | None],
         room: int,
+        watch: Callable[[Number, Block, Answers], object] | None = None,
     ) -> None:
         self.parts, self.plan, self.room = parts, plan, room
         self.channels = model.recipe.channels_out
@@ -68,8 +69,8 @@ class OnDemand:
         self.axes, self.shape = parts.result_axes(self.channels), parts.result_shape(self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()
-        self._model, self._device, self._factors = model, device, factors
-        self._forward, self._back = forward, back
+        self._model, self._device, self._watch = model, device, watch
+        self._forward, self._settling = forward, settling
         self._tiles = [
             list(spans(*lengths)) for lengths in zip(plan.shape, plan.core, plan.halo, plan.step, strict=True)
         ]
@@ -104,24 +105,32 @@ class OnDemand:
         return sum(tile.nbytes for tile in self._kept.values())
 
     def images(self, make: Make, placed: bool = False) -> list[Computed]:
-        """Arrays of the images that `make` makes of means and scales (M, *axes).
+        """Arrays of the images that `make` makes of means and scales (M, *axes) and widening (*axes).
 
         With `placed` it is also told the `corner` of the part it gets in the `whole`. Settings that it refuses are
         refused now, not in the middle of the image.
         """
         tried = (self.members, *(1 for _ in self.shape))
-        made = several(make(np.zeros(tried, np.float32), np.ones(tried, np.float32)))
+        made = several(make(np.zeros(tried, np.float32), np.ones(tried, np.float32), 1.0))
         return [Computed(self, make, which, placed=placed) for which in range(len(made))]
 
     def predictions(self) -> tuple[Computed, Computed | None]:
         """Means and scales of all members, (M, *axes)."""
-        means = Computed(self, lambda means, scales: means, first=(self.members,))
+        means = Computed(self, lambda means, scales, widening: means, first=(self.members,))
         if not self.probabilistic:
             return means, None
-        return means, Computed(self, lambda means, scales: scales, first=(self.members,))
+        return means, Computed(self, lambda means, scales, widening: scales, first=(self.members,))
 
-    def pieces(self, region: Span) -> Iterator[tuple[Span, Block, Block | None]]:
-        """What lies within `region`, a slice for each axis of the result, tile by tile: where, means and scales."""
+    def see_some(self, most: int) -> None:
+        """Compute at most so many tiles, spread over all frames, so that they are settled and watched."""
+        keys = [(number, place) for number in self.parts.numbers() for place in self._places()]
+        chosen = sorted({int(at) for at in np.linspace(0, len(keys) - 1, most)})
+        with self.lock:
+            for _ in self._compute(keys[at] for at in chosen if keys[at] not in self._kept):
+                pass
+
+    def pieces(self, region: Span) -> Iterator[tuple[Span, Block, Block | None, Block | None]]:
+        """What lies within `region`, a slice for each axis, tile by tile: where, means, scales, and widening."""
         wanted = list(self._touched(region))
         missing = [key for key in wanted if key not in self._kept]
         for key in wanted:
@@ -130,6 +139,10 @@ class OnDemand:
                 yield self._piece(self._kept[key], region)
         for tile in self._compute(missing) if missing else ():
             yield self._piece(tile, region)
+
+    def _places(self) -> Iterator[tuple[int, ...]]:
+        counts = (-(-size // core) for size, core in zip(self.parts.shape, self.plan.core, strict=True))
+        return product(*(range(count) for count in counts))
 
     def _touched(self, region: Span) -> Iterator[Key]:
         asked = {
@@ -146,7 +159,7 @@ class OnDemand:
             for place in product(*places):
                 yield number, place
 
-    def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None]:
+    def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None, Block | None]:
         """The part of `tile` within `region`, in the axes of the result."""
         covered = {letter: slice(n, n + 1) for letter, n in zip(self.parts.outer, tile.number, strict=True)}
         covered |= {"C": slice(0, self.channels)} | dict(zip(self.parts.space, tile.core, strict=True))
@@ -157,7 +170,9 @@ class OnDemand:
             None if values is None else self._arranged(values)[(slice(None), *inside)] for values in tile.answers
         )
         assert means is not None
-        return where, means, scales
+        first: Any = (0, *inside)
+        widening = None if tile.widening is None else self._arranged(tile.widening[None])[first]
+        return where, means, scales, widening
 
     def _arranged(self, values: Block) -> Block:
         count, channels, *core = values.shape
@@ -167,17 +182,23 @@ class OnDemand:
 
     @cached_property
     def _networks(self) -> Networks:
-        return Networks(self._model, self._device, self._factors)
+        return Networks(self._model, self._device)
 
     def _compute(self, keys: Iterable[Key]) -> Iterator[_Predicted]:
         """Tiles in the order of `keys`; each is kept as long as there is room."""
         self._queue.begin(map(self._task, keys))
         self._open = None
-        with closing(run(self.parts, self._networks, self.plan, self._prepare, self._into, self._queue)) as finished:
+        work = run(self.parts, self._networks, self.plan, self._prepare, self._into, self._queue, self._watch)
+        with closing(work) as finished:
             for number, core, answers in finished:  # tiles may come in parts, when memory was short
-                from_units(self._back(number), *answers)
                 assert self._open is not None
                 key, tile = self._open
+                widening = self._settling(number, answers)
+                if widening is not None:
+                    if tile.widening is None:
+                        tile.widening = np.empty(tile.answers[0].shape[1:], np.float32)
+                    inside = [slice(c.start - t.start, c.stop - t.start) for c, t in zip(core, tile.core, strict=True)]
+                    tile.widening[(slice(None), *inside)] = widening
                 tile.left -= prod(part.stop - part.start for part in core)
                 if tile.left == 0:
                     self._kept[key] = tile
@@ -219,7 +240,7 @@ class OnDemand:
         while self._kept and self.kept_bytes + needed > self.room:
             self._kept.popitem(last=False)
         scales = np.empty(size, np.float32) if self.probabilistic else None
-        return _Predicted(key[0], core, (np.empty(size, np.float32), scales), prod(size[2:]))
+        return _Predicted(key[0], core, (np.empty(size, np.float32), scales), None, prod(size[2:]))
 
 
 class Computed:
@@ -261,16 +282,15 @@ class Computed:
         result = np.empty(shape, np.float32)
         first, region = region[: len(self._first)], region[len(self._first) :]
         with self.source.lock:
-            for where, means, scales in self.source.pieces(region):
-                into, out = zip(
-                    *(_meeting(part, piece) for part, piece in zip(region, where, strict=True)), strict=True
-                )
-                result[(..., *into)] = self._made(where, means, scales)[(*first, *out)]
+            for piece in self.source.pieces(region):
+                where = piece[0]
+                into, out = zip(*(_meeting(part, span) for part, span in zip(region, where, strict=True)), strict=True)
+                result[(..., *into)] = self._made(*piece)[(*first, *out)]
         return result[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
 
-    def _made(self, where: Span, means: Block, scales: Block | None) -> Block:
+    def _made(self, where: Span, means: Block, scales: Block | None, widening: Block | None) -> Block:
         place = {"corner": [part.start for part in where], "whole": self.source.shape} if self._placed else {}
-        made: Block = several(self._make(means, scales, **place))[self._which]
+        made: Block = several(self._make(means, scales, 1.0 if widening is None else widening, **place))[self._which]
         return made
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

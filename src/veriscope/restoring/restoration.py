@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
+from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.errors import DataError, ModelError
+from veriscope.expected import Expected
 from veriscope.familiarity import Verdict
+from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.image import Image
 from veriscope.restoring.heights import height_and_spread
 from veriscope.restoring.ondemand import Computed, Make, OnDemand, several
+from veriscope.restoring.settling import Trust
 
 Block = NDArray[np.float32]
 
@@ -27,16 +31,23 @@ class Restoration:
     In grey values of the input (or of the truth, see `restore`) unless it was left normalised. `scales` is None when
     the networks are not probabilistic; then only `mean` is known. Where both are lazy, so is every image made of them:
     reading a part of it runs the networks on the tiles that this part touches.
+
+    `means` and `scales` are what the networks said. `distribution` puts that right by what was measured on images kept
+    aside in training, `widening` (*axes) says by how much each pixel's is widened around `mean`; every other image made
+    here uses both.
     """
 
     means: Block | Computed = field(repr=False)
     scales: Block | Computed | None = field(repr=False)
     axes: str
-    voxel_size: tuple[float, ...] | None = None
+    voxel_size: tuple[float | None, ...] | None = None
     time_step: float | None = None
     name: str = ""
-    verdict: Verdict | None = None  # how much it can be trusted, told without the truth
+    widening: Block | Computed | None = field(default=None, repr=False)
+    distribution: Distribution = field(default_factory=AsPredicted, repr=False)
+    judged: Callable[[], Trust] | None = field(default=None, repr=False)  # asked once, when it is wanted
     surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
+    carried: Carried = NOTHING
 
     @property
     def members(self) -> tuple[Block | Computed, Block | Computed | None]:
@@ -48,48 +59,76 @@ class Restoration:
         """True when images are computed as their pixels are asked for."""
         return isinstance(self.means, Computed)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the predicted distributions were put right by what was measured after training."""
+        return isinstance(self.distribution, Calibration)
+
+    @cached_property
+    def trust(self) -> Trust:
+        """What can be said without ground truth: the error to expect, and the verdict; of each time point too.
+
+        Lazily it is worked out from some tiles, spread over the image, when it is first asked for.
+        """
+        return Trust() if self.judged is None else self.judged()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the image is like those of the training; None for models that do not know their training images."""
+        return self.trust.verdict
+
+    @property
+    def expected(self) -> Expected | None:
+        """The NRMSE and PSNR this restoration is expected to have, with an interval; None where it is not known."""
+        return self.trust.expected
+
     @cached_property
     def mean(self) -> Image:
         """The restored image: the mean of the members' means (3.13)."""
-        return self._images(lambda means, scales: laplace.mixture_mean(means))[0]
+        return self._images(lambda means, scales, widening: laplace.mixture_mean(means))[0]
 
     @cached_property
     def scale(self) -> Image:
-        """How far the truth lies from `mean` on average, |truth - mean|, if the ensemble is right.
+        """How far the truth lies from `mean` on average, |truth - mean|.
 
-        That is also the scale of the one Laplace distribution around `mean` that is closest to the mixture: for a
-        single member its scale b; for several mean_m[d_m + b_m exp(-d_m / b_m)] with d_m = |mean_m - mean|, so that it
-        grows when members contradict each other.
+        As the networks predict it, that is also the scale of the one Laplace distribution around `mean` that is closest
+        to the mixture: for a single member its scale b; for several mean_m[d_m + b_m exp(-d_m / b_m)] with
+        d_m = |mean_m - mean|, so that it grows when members contradict each other.
         """
-        return self._of_mixture(laplace.mixture_scale)[0]
+        return self._of_mixture(self.distribution.scale)[0]
 
-    def interval(self, p: float = 0.9) -> tuple[Image, Image]:
-        """Lower and upper end of the interval around `mean` that holds the truth with probability `p` (3.15)."""
-        lower, upper = self._of_mixture(partial(mixture_interval, p=checked_probability(p)))
+    def interval(self, p: float = 0.9, guaranteed: bool = False) -> tuple[Image, Image]:
+        """Lower and upper end of the interval around `mean` that holds the truth with probability `p` (3.15).
+
+        `guaranteed`: at least that often on average, whatever the errors are distributed like, as long as the image
+        could as well have been one of those kept aside in training (conformal risk control, Angelopoulos et al. 2022).
+        """
+        how = partial(interval_of, self.distribution, p=checked_probability(p), guaranteed=guaranteed)
+        lower, upper = self._of_mixture(how)
         return lower, upper
 
     def quantile(self, u: float) -> Image:
         """The value below which the truth lies with probability `u`."""
-        return self._of_mixture(partial(laplace.quantile, u=checked_probability(u)))[0]
+        return self._of_mixture(partial(self.distribution.quantile, u=checked_probability(u)))[0]
 
     def probability(self, eps: float) -> Image:
         """Probability that the truth lies within `eps` (in units of `mean`) of `mean` (3.15)."""
-        return self._of_mixture(partial(laplace.interval_probability, eps=eps))[0]
+        return self._of_mixture(partial(self.distribution.probability, eps=eps))[0]
 
     def sample(self, seed: int = 0) -> Image:
         """One image drawn from the prediction, each pixel independent of its neighbours (Supp. Vid. 9).
 
         Same seed, same image, whether it is read as a whole or in parts.
         """
-        return self._of_mixture(partial(laplace.sample, seed=seed), placed=True)[0]
+        return self._of_mixture(partial(self.distribution.sample, seed=seed), placed=True)[0]
 
     def entropy(self) -> Image:
         """Differential entropy of every pixel's prediction in nat, of grey values in units of `mean` (3.20)."""
-        return self._of_mixture(laplace.entropy)[0]
+        return self._of_mixture(self.distribution.entropy)[0]
 
     def disagreement(self) -> Image:
         """How far the members contradict each other, from 0 to 1 (3.20-3.29); 0 for a single member."""
-        return self._of_mixture(laplace.disagreement)[0]
+        return self._of_mixture(lambda means, scales, widening: laplace.disagreement(means, scales))[0]
 
     @property
     def height(self) -> Image:
@@ -114,8 +153,8 @@ class Restoration:
         source = self.surface()
         axes = source.axes.replace("C", "")
         found = []
-        for array in source.images(height_and_spread):
-            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name).moved(axes)
+        for array in source.images(lambda heights, spreads, widening: height_and_spread(heights, spreads)):
+            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name, self.carried).moved(axes)
             found.append(image if self.is_lazy else image.in_memory())
         return found
 
@@ -128,18 +167,22 @@ class Restoration:
         return self._images(make, placed)
 
     def _images(self, make: Make, placed: bool = False) -> list[Image]:
-        """What `make` makes of means and scales, at once or when it is read; `placed` as in `OnDemand.images`."""
+        """What `make` makes of means, scales and widening, at once or when read; `placed` as in `OnDemand.images`."""
         arrays: Sequence[Any]
         if isinstance(self.means, Computed):
             arrays = self.means.source.images(make, placed)
         else:
-            arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales))]
-        return [Image(array, self.axes, self.voxel_size, self.time_step, self.name) for array in arrays]
+            widening = 1.0 if self.widening is None else np.asarray(self.widening)
+            arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales, widening))]
+        facts = self.voxel_size, self.time_step, self.name, self.carried
+        return [Image(array, self.axes, *facts) for array in arrays]
 
 
-def mixture_interval(means: Block, scales: Block, p: float) -> tuple[Block, Block]:
+def interval_of(
+    distribution: Distribution, means: Block, scales: Block, widening: Any, p: float, guaranteed: bool = False
+) -> tuple[Block, Block]:
     """Ends of the interval around the mean of means that holds the truth with probability `p`; (M, ...) -> (...)."""
-    mean, half = laplace.mixture_mean(means), laplace.symmetric_interval(means, scales, p)
+    mean, half = laplace.mixture_mean(means), distribution.half_width(means, scales, widening, p, guaranteed)
     return mean - half, mean + half
 
 

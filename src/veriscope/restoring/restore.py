@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
@@ -24,12 +25,14 @@ from veriscope.restoring.ondemand import Computed, OnDemand
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.running import Answers, Block, Networks, run
-from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
+from veriscope.restoring.scaling import Choice, normalizer, restorer, to_units
+from veriscope.restoring.settling import Settling, Trust
 from veriscope.restoring.watching import warnings_about, watcher
 from veriscope.tiling import Span
 
 __all__ = ["Restoration", "restore"]
 
+SAMPLED = 8  # tiles that are looked at, at most, to say how far to trust what is computed lazily
 KEPT = 0.25  # of the memory for the networks may be taken by tiles that were computed lazily, beside it
 Progress = Callable[[int, int], object]  # voxels done, voxels in all
 
@@ -46,7 +49,7 @@ def restore(
     *,
     channel: int | None = None,
     planes: bool = False,
-    calibrated: bool = False,
+    calibrated: bool = True,
     lazy: bool | None = None,
     combine: str | None = None,
 ) -> Restoration:
@@ -61,8 +64,9 @@ def restore(
     `normalize`: percentiles 2 and 99.8 of the whole "image" (all time points together), of every "frame", of the
     images the "model" was trained on, or a Normalization. `undo` takes the result back to the grey values of the
     input, or of the truth when the model projects or changes the number of channels. `channel` picks a channel of the
-    image, `planes` restores a stack plane by plane with a model for planes. `calibrated` multiplies the predicted
-    scales by the factor that made them right on the images kept aside in training.
+    image, `planes` restores a stack plane by plane with a model for planes. `calibrated` puts the predicted
+    distributions right by what was measured on images kept aside in training, where the model knows that; without it
+    they are what the networks said. The restored image is the same.
 
     `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
     values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
@@ -73,8 +77,9 @@ def restore(
     on the tiles that are read of it, once for each tile when it is saved, and `progress` hears nothing. The last tiles
     are kept, in up to a quarter of the memory. `restore_to_file` writes several images in one pass.
 
-    The `verdict` of the result says without the truth how much it can be trusted, with a VeriscopeWarning where that is
-    in doubt; None lazily, and for models that do not know their training images.
+    The result says without ground truth which error is `expected`, and by its `verdict` whether the image is like those
+    of the training, with a VeriscopeWarning where that is in doubt. Lazily both come from some tiles, when they are
+    asked for.
 
     Raises ModelError (other axes or channels than trained for), DataError (NaN, constant image, senseless settings),
     DeviceError (device absent, memory too small); what is wrong with pixels is found when they are read.
@@ -93,7 +98,13 @@ def restore(
     planned = plan_frames(parts, model, tile, memory, where)
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
-    factors = scale_factors(model, calibrated)
+    settling = Settling(parts, model, normalization, back, calibrated)
+    seen = watcher(model)
+
+    def trust() -> Trust:
+        with trusted():
+            said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
+        return settling.trust(seen, said)
 
     def surface(room: int) -> Callable[[], OnDemand] | None:
         if not model.recipe.projects:
@@ -102,16 +113,23 @@ def restore(
         def made() -> OnDemand:
             found = finders(model)
             own = plan_frames(parts, found, tile, memory, where)
-            return OnDemand(parts, found, own, where, normalization, lambda number: None, None, room)
+            return OnDemand(parts, found, own, where, normalization, lambda number, answers: None, room)
 
         return made
 
     if lazy or (lazy is None and not _fits(size, planned)):
         room = int(KEPT * min(planned.allowed, devices.free_memory(devices.choose("cpu"))))
-        waiting = OnDemand(parts, model, planned, where, normalization, back, factors, room)
-        return _of_image(parts, channels, *waiting.predictions(), surface(room))
+        waiting = OnDemand(parts, model, planned, where, normalization, settling, room, seen)
+
+        def judged() -> Trust:
+            waiting.see_some(SAMPLED)
+            return trust()
+
+        later = _of_image(parts, channels, *waiting.predictions(), surface(room))
+        return replace(later, distribution=settling.distribution, judged=judged)
     means = np.empty(work, np.float32)
     scales = np.empty(work, np.float32) if model.recipe.probabilistic else None
+    widening = np.empty(work[1:], np.float32) if settling.widens else None
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)
@@ -120,25 +138,29 @@ def restore(
         place: tuple[Any, ...] = (slice(None), *number, slice(None), *core)
         return means[place], None if scales is None else scales[place]
 
-    seen = watcher(model, factors)
-    said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
     done = 0
-    with closing(run(parts, Networks(model, where, factors), planned, prepare, into, watch=seen)) as finished:
+    with closing(run(parts, Networks(model, where), planned, prepare, into, watch=seen)) as finished:
         for number, core, answers in finished:
-            from_units(back(number), *answers)
+            wider = settling(number, answers)
+            if widening is not None:
+                inside: Any = (*number, slice(None), *core)
+                widening[inside] = wider
             done += prod(s.stop - s.start for s in core)
             if progress is not None:
                 progress(done, parts.voxels)
 
     arranged = None if scales is None else parts.arranged(scales, channels)
-    arranged_means = parts.arranged(means, channels)
-    restored = _of_image(parts, channels, arranged_means, arranged, surface(8 * len(model) * parts.voxels))
-    if seen is None:
-        return restored
-    found = seen.verdict(said)
-    if found.level or found.warnings:
-        warnings.warn(f"{image.name or 'The image'}: {found}", VeriscopeWarning, stacklevel=2)
-    return replace(restored, verdict=found)
+    room = 8 * len(model) * parts.voxels
+    restored = _of_image(parts, channels, parts.arranged(means, channels), arranged, surface(room))
+    found = trust()
+    if found.verdict is not None and (found.verdict.level or found.verdict.warnings):
+        warnings.warn(f"{image.name or 'The image'}: {found.verdict}", VeriscopeWarning, stacklevel=2)
+    return replace(
+        restored,
+        widening=None if widening is None else parts.arranged(widening[None], channels)[0],
+        distribution=settling.distribution,
+        judged=lambda: found,
+    )
 
 
 def _of_image(
@@ -150,7 +172,8 @@ def _of_image(
 ) -> Restoration:
     """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
     shown = parts.outline(channels)
-    return Restoration(means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, surface=surface)
+    facts = shown.axes, shown.voxel_size, shown.time_step, shown.name
+    return Restoration(means, scales, *facts, surface=surface, carried=shown.carried)
 
 
 def _fits(size: int, planned: Plan) -> bool:

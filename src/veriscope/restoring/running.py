@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -45,14 +45,10 @@ class Task:
 
 
 class Networks:
-    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there.
+    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there."""
 
-    `factors`, one per channel, correct the predicted scales.
-    """
-
-    def __init__(self, ensemble: Ensemble, device: torch.device, factors: Sequence[float] | None = None) -> None:
+    def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
         self.device = device
-        self.factors = None if factors is None else np.array(factors, np.float32)
         self.channels = ensemble.recipe.channels_out
         self.probabilistic = ensemble.recipe.probabilistic
         self.members = [deepcopy(member).eval().to(device, torch.float32) for member in ensemble.members]
@@ -74,8 +70,6 @@ class Networks:
                 if scales is not None:
                     torch.from_numpy(scales[number]).copy_(answer[self.channels :])
                 del answer
-        if scales is not None and self.factors is not None:
-            scales *= self.factors.reshape(1, -1, *(1 for _ in inner))
 
     def _exact(self) -> AbstractContextManager[Any]:
         """No 19-bit floats in the convolutions of a GPU: tiled and whole results would differ."""
@@ -92,13 +86,13 @@ def run(
     prepare: Callable[[Number, NDArray[Any]], Block],
     into: Callable[[Number, Span], Answers],
     queue: Queue | None = None,
-    watch: Callable[[Block, Answers], object] | None = None,
+    watch: Callable[[Number, Block, Answers], object] | None = None,
 ) -> Generator[tuple[Number, Span, Answers]]:
     """Restore every tile: its frame, its part of the frame, and the answers, which were put where `into` said.
 
     `prepare` takes what was read, as by `Frames.read`, to the network's units. The next tile is read while this one is
     computed. After an out-of-memory error tiles are halved along their longest axis. `queue` says which tiles, all of
-    them when not given. `watch` is shown what the networks were given of each part, and the answers.
+    them when not given. `watch` is shown the frame of each part, what the networks were given of it, and the answers.
     Raises DeviceError when the smallest tile is too large still.
     """
     queue = queue or Queue(frames, plan)
@@ -143,7 +137,7 @@ def run(
                 continue
             if watch is not None:
                 seen: Any = (..., *inner)
-                watch(block[seen], answers)
+                watch(task.number, block[seen], answers)
             yield task.number, core, answers
             del block, answers
             task = following

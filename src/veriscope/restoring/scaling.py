@@ -98,30 +98,16 @@ def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]
     """The percentiles of the model's training images, None when they were not stored or were constant."""
     stored = facts.get(which)
     table = stored.get("percentiles") if isinstance(stored, Mapping) else None
-    if not isinstance(table, Mapping):
+    if not isinstance(stored, Mapping) or not isinstance(table, Mapping):
         return None
     try:
         known = {float(key): tuple(float(value) for value in values) for key, values in table.items()}
-        return Normalization(known[PERCENTILES[0]], known[PERCENTILES[1]])
+        low, high = known[PERCENTILES[0]], known[PERCENTILES[1]]
+        if any(bottom >= top for bottom, top in zip(low, high, strict=True)):  # of images that are nearly empty
+            low, high = tuple(stored["minimum"]), tuple(stored["maximum"])
+        return Normalization(low, high)
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def scale_factors(ensemble: Ensemble, calibrated: bool) -> tuple[float, ...] | None:
-    """What the predicted scales of each channel are multiplied by: measured after training, None unless `calibrated`.
-
-    Raises ModelError when the model does not know it.
-    """
-    if not calibrated:
-        return None
-    stored = ensemble.facts.get("calibration")
-    factors = stored.get("scale_factor") if isinstance(stored, Mapping) else None
-    if not isinstance(factors, list) or len(factors) != ensemble.recipe.channels_out:
-        raise ModelError(
-            "This model was not calibrated: it predicts no scales, or its training did not come to an end. "
-            "Restore without calibration, or finish the training."
-        )
-    return tuple(float(factor) for factor in factors)
 
 
 def to_units(normalization: Normalization, block: NDArray[Any]) -> NDArray[np.float32]:
@@ -166,20 +152,37 @@ def _checked(normalization: Normalization, frames: Frames) -> Normalization:
 
 
 def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Number], Normalization]:
-    """One normalisation for each place along the axes `apart`, over all the rest; a graph of others says how."""
+    """One normalisation for each place along the axes `apart`, over all the rest; a graph of others says how. A place
+    that is constant, such as a blank frame of a movie, is taken with that of all together.
+    """
     percentiles = PERCENTILES if foreign is None else foreign.percentiles
     known: dict[Number, Normalization] = {}
+
+    def fitted(places: Mapping[str, int]) -> Normalization:
+        part: Image = frames.measured.region(**places)
+        rest = "C" + part.axes.replace("C", "")
+        try:
+            if foreign is not None and foreign.scaling == "moments":
+                return fit_moments(part.blocks(rest))
+            return fit(lambda: part.blocks(rest), percentiles)
+        except DataError:
+            if not places:
+                raise
+            everything = known[()] if () in known else fitted({})
+            known[()] = everything
+            where = ", ".join(f"{letter} = {place}" for letter, place in places.items())
+            warnings.warn(
+                f"the frame at {where} has no contrast; it is normalised as the whole image.",
+                VeriscopeWarning,
+                stacklevel=4,
+            )
+            return everything
 
     def of(number: Number) -> Normalization:
         places = {letter: place for letter, place in zip(frames.outer, number, strict=True) if letter in apart}
         key = tuple(places.values())
         if key not in known:
-            part: Image = frames.measured.region(**places)
-            rest = "C" + part.axes.replace("C", "")
-            if foreign is not None and foreign.scaling == "moments":
-                known[key] = fit_moments(part.blocks(rest))
-            else:
-                known[key] = fit(lambda: part.blocks(rest), percentiles)
+            known[key] = fitted(places)
         return known[key]
 
     return of

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from veriscope import laplace
+from veriscope.calibrated import Distribution
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.familiarity import Verdict
+from veriscope.images.casting import cast
 from veriscope.images.image import Image
-from veriscope.images.writing import Writer, cast, open_writer
+from veriscope.images.writing import Writer, open_writer
+from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.chunks import chunks
@@ -28,10 +31,11 @@ from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.heights import finders, height_and_spread
 from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
-from veriscope.restoring.restoration import checked_probability, mixture_interval
+from veriscope.restoring.restoration import checked_probability, interval_of
 from veriscope.restoring.restore import Progress
 from veriscope.restoring.running import Answers, Block, Networks, run
-from veriscope.restoring.scaling import Choice, from_units, normalizer, restorer, scale_factors, to_units
+from veriscope.restoring.scaling import Choice, normalizer, restorer, to_units
+from veriscope.restoring.settling import Settling, Trust
 from veriscope.restoring.watching import warnings_about, watcher
 from veriscope.tiling import Span
 
@@ -53,10 +57,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Extra:
-    """Images written beside the restored one: their files, and what makes them of the members' means and scales."""
+    """Images written beside the restored one: their files, and what makes them of means, scales and widening."""
 
     paths: dict[str, Path]
-    make: Callable[[Block, Block], tuple[Block, ...]]
+    make: Callable[[Block, Block, Any], tuple[Block, ...]]
     float_only: bool = False  # between 0 and 1, or negative: no integer can hold it
 
 
@@ -69,7 +73,11 @@ class Report:
     tiles: int  # computed; more than planned when memory was short
     voxels: int
     seconds: float
-    verdict: Verdict | None = None  # how much it can be trusted, told without the truth
+    trust: Trust = field(default_factory=Trust)  # the error to expect and the verdict, estimated without ground truth
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.trust.verdict
 
     @property
     def clipped(self) -> int:
@@ -82,7 +90,7 @@ class Report:
         for output in self.outputs:
             lost = f", {output.clipped:,} of {output.values:,} values clipped" if output.clipped else ""
             lines.append(f"{output.kind:<12} {output.path}{lost}")
-        return "\n".join([*lines, *([str(self.verdict)] if self.verdict else [])])
+        return "\n".join([*lines, *([str(self.trust)] if str(self.trust) else [])])
 
 
 def restore_to_file(
@@ -107,7 +115,7 @@ def restore_to_file(
     progress: Progress | None = None,
     channel: int | None = None,
     planes: bool = False,
-    calibrated: bool = False,
+    calibrated: bool = True,
     combine: str | None = None,
 ) -> Report:
     """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
@@ -128,7 +136,10 @@ def restore_to_file(
     where = devices.choose(device)
     ensemble = in_space(ensemble, combine)
     parts = frames(image, ensemble.recipe, channel, planes)
-    extras = _extras(scale, interval, probability, entropy, disagreement)
+    normalization = normalizer(parts, ensemble, normalize)
+    back = restorer(parts, ensemble, normalization, undo)
+    settling = Settling(parts, ensemble, normalization, back, calibrated)
+    extras = _extras(settling.distribution, scale, interval, probability, entropy, disagreement)
     wanted = _wanted(ensemble, out, extras, trust_mask, height)
     kind = _checked_type(dtype)
     fractions = [what for extra in extras if extra.float_only and kind.kind in "iu" for what in extra.paths]
@@ -137,12 +148,10 @@ def restore_to_file(
     planned = plan_frames(parts, ensemble, tile, memory, where)
     found = None if height is None else finders(ensemble)
     own = planned if found is None else plan_frames(parts, found, tile, memory, where)
-    normalization = normalizer(parts, ensemble, normalize)
-    back = restorer(parts, ensemble, normalization, undo)
-    factors = scale_factors(ensemble, calibrated)
     channels = ensemble.recipe.channels_out
-    seen = watcher(ensemble, factors, masking=trust_mask is not None)
-    said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
+    seen = watcher(ensemble, masking=trust_mask is not None)
+    with trusted():
+        said = warnings_about(parts, ensemble, normalization if isinstance(normalize, str) else None)
 
     def prepare(number: Number, block: NDArray[Any]) -> Block:
         return to_units(normalization(number), block)
@@ -167,12 +176,12 @@ def restore_to_file(
             writers[what] = stack.enter_context(_writer(path, parts, *how, kinds[what], overwrite))
         _check_units(kind, parts, back)
         filing = stack.enter_context(_Filing(writers, parts, channels))
-        networks = Networks(ensemble, where, factors)
+        networks = Networks(ensemble, where)
         finished = stack.enter_context(closing(run(parts, networks, planned, prepare, into, watch=seen)))
         for number, core, answers in finished:
-            from_units(back(number), *answers)
+            widening = settling(number, answers)
             ready = {}
-            for what, values in _images(answers, extras):
+            for what, values in _images(answers, widening, extras):
                 ready[what], lost = cast(values, kinds[what])
                 clipped[what] += lost
             if MASK in wanted:
@@ -191,7 +200,7 @@ def restore_to_file(
         for what, path in wanted.items()
     )
     spent = time.perf_counter() - started
-    return Report(outputs, planned, count, parts.voxels, spent, seen.verdict(said) if seen else None)
+    return Report(outputs, planned, count, parts.voxels, spent, settling.trust(seen, said))
 
 
 def _write_heights(
@@ -216,16 +225,17 @@ def _write_heights(
         filing.finish()
 
 
-def _images(answers: Answers, extras: list[Extra]) -> Iterator[tuple[str, Block]]:
+def _images(answers: Answers, widening: Block | None, extras: list[Extra]) -> Iterator[tuple[str, Block]]:
     """The images that are wanted of one tile, (channels, *space), as `Restoration` makes them."""
     means, scales = answers
     yield "mean", laplace.mixture_mean(means)
     for extra in extras:
         assert scales is not None  # _wanted saw to it
-        yield from zip(extra.paths, extra.make(means, scales), strict=True)
+        yield from zip(extra.paths, extra.make(means, scales, 1.0 if widening is None else widening), strict=True)
 
 
 def _extras(
+    distribution: Distribution,
     scale: PathLike | None,
     interval: tuple[float, PathLike, PathLike] | None,
     probability: tuple[float, PathLike] | None,
@@ -234,25 +244,27 @@ def _extras(
 ) -> list[Extra]:
     found = []
     if scale is not None:
-        found.append(_single("scale", scale, laplace.mixture_scale))
+        found.append(_single("scale", scale, distribution.scale))
     if interval is not None:
         p, lower, upper = checked_probability(interval[0]), Path(interval[1]), Path(interval[2])
-        found.append(Extra({"lower": lower, "upper": upper}, partial(mixture_interval, p=p)))
+        found.append(Extra({"lower": lower, "upper": upper}, partial(interval_of, distribution, p=p)))
     if probability is not None:
         eps, path = probability
         if not 0 < eps < np.inf:
             raise DataError(f"eps is the half-width of an interval and must be above 0, not {eps}. Use for example 50.")
-        within = partial(laplace.interval_probability, eps=eps)
+        within = partial(distribution.probability, eps=eps)
         found.append(_single("probability", path, within, float_only=True))
     if entropy is not None:
-        found.append(_single("entropy", entropy, laplace.entropy, float_only=True))
+        found.append(_single("entropy", entropy, distribution.entropy, float_only=True))
     if disagreement is not None:
-        found.append(_single("disagreement", disagreement, laplace.disagreement, float_only=True))
+        found.append(
+            _single("disagreement", disagreement, lambda means, scales, _: laplace.disagreement(means, scales), True)
+        )
     return found
 
 
 def _single(name: str, path: PathLike, make: Callable[..., Block], float_only: bool = False) -> Extra:
-    return Extra({name: Path(path)}, lambda means, scales: (make(means, scales),), float_only)
+    return Extra({name: Path(path)}, lambda *of_tile: (make(*of_tile),), float_only)
 
 
 class _Filing:
@@ -300,7 +312,16 @@ def _writer(path: Path, parts: Frames, planned: Plan, channels: int, kind: np.dt
     shown = parts.outline(channels)
     fitting = chunks(parts, planned.core, channels)
     return open_writer(
-        path, shown.shape, kind, shown.axes, shown.voxel_size, shown.time_step, overwrite, fitting, name=shown.name
+        path,
+        shown.shape,
+        kind,
+        shown.axes,
+        shown.voxel_size,
+        shown.time_step,
+        overwrite,
+        fitting,
+        name=shown.name,
+        carried=shown.carried,
     )
 
 

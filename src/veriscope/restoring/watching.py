@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,36 +26,33 @@ TRUSTED, DOUBTFUL = 255, 0  # in the mask, as Fiji has it
 class Watcher:
     """Looks at every restored tile, in the network's units, and gives the verdict at the end.
 
-    `factors`, one per channel, are those by which the scales are corrected (`scale_factors`): what is known of training
-    is of scales as they were predicted. With `masking`, `mask` is that of the tile seen last, (C_out, *space).
-    It costs a few percent of the restoration. Tiles are looked at each for itself, in windows of the size used before.
+    With `masking`, `mask` is that of the tile seen last, (C_out, *space). It costs a few percent of the restoration.
+    Tiles are looked at each for itself, in windows of the size used before.
     """
 
-    def __init__(self, known: Familiar, factors: Sequence[float] | None = None, masking: bool = False) -> None:
+    def __init__(self, known: Familiar, masking: bool = False) -> None:
         self.known = known
-        self.factors = None if factors is None else np.array(factors, np.float32)
         self.masking = masking
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-        self.rows: list[dict[str, float]] = []
-        self.pixels = self.strong = 0
+        self.rows: dict[Number, list[dict[str, float]]] = {}
+        self.pixels: Counter[Number] = Counter()
+        self.strong: Counter[Number] = Counter()
 
-    def __call__(self, given: Block, answers: Answers) -> None:
-        """See one tile: the networks' input (C_in, *space) and answers (M, C_out, *space).
+    def __call__(self, number: Number, given: Block, answers: Answers) -> None:
+        """See one tile of a frame: the networks' input (C_in, *space) and answers (M, C_out, *space).
 
         Of a stack that was projected the maximum along Z is looked at, as after training.
         """
         means, scales = answers
         if given.ndim == means.ndim:
             given = given.max(axis=1)
-        if scales is not None and self.factors is not None:
-            scales = scales / self.factors.reshape(1, -1, *(1 for _ in means.shape[2:]))
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
-        self.rows += seen.rows
+        self.rows.setdefault(number, []).extend(seen.rows)
         strong = None
         if seen.disagreement is not None and self.known.strong is not None:
             strong = seen.disagreement > self.known.strong
-            self.pixels += strong.size
-            self.strong += int(np.count_nonzero(strong))
+            self.pixels[number] += strong.size
+            self.strong[number] += int(np.count_nonzero(strong))
         if self.masking:
             self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
             if strong is not None:
@@ -64,9 +62,17 @@ class Watcher:
                 if doubtful:
                     self.mask[(slice(None), *span)] = DOUBTFUL
 
-    def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
-        """On all tiles seen so far."""
-        return verdict(self.known, self.rows, self.strong / self.pixels if self.pixels else None, warnings)
+    @property
+    def numbers(self) -> list[Number]:
+        """The frames seen so far."""
+        return list(self.rows)
+
+    def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
+        """On all tiles seen so far, or on those of one frame."""
+        numbers = list(self.rows) if number is None else [number]
+        rows = [row for one in numbers for row in self.rows.get(one, [])]
+        pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
+        return verdict(self.known, rows, strong / pixels if pixels else None, warnings)
 
 
 class SliceWatcher:
@@ -81,8 +87,8 @@ class SliceWatcher:
         self.combined = combined
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
 
-    def __call__(self, given: Block, answers: Answers) -> None:
-        """See one tile: the networks' input (C_in, Z, Y, X) and answers (2 M, C_out, Z, Y, X), those of xz first."""
+    def __call__(self, number: Number, given: Block, answers: Answers) -> None:
+        """See one tile of a frame: the input (C_in, Z, Y, X) and answers (2 M, C_out, Z, Y, X), those of xz first."""
         means, scales = answers
         real = _before_edge(given)
         given, means, scales = given[:, :real], means[:, :, :real], None if scales is None else scales[:, :, :real]
@@ -94,20 +100,24 @@ class SliceWatcher:
             for at in self._chosen(means.shape[across]):
                 place: Any = (..., at, slice(None)) if across == -2 else (..., at)
                 scale = None if scales is None else scales[own][place]
-                self.watcher(given[place], (means[own][place], scale))
+                self.watcher(number, given[place], (means[own][place], scale))
                 if self.watcher.masking:
                     seen = self.mask[:, :real]
                     seen[place] = np.minimum(seen[place], self.watcher.mask)
         if self.watcher.masking:
             self.mask[:, real:] = self.mask[:, real - 1 : real]
 
+    @property
+    def numbers(self) -> list[Number]:
+        return self.watcher.numbers
+
     def _chosen(self, length: int) -> list[int]:
         if self.watcher.masking:
             return list(range(length))
         return sorted({int(at) for at in (np.arange(SLICES) + 0.5) * length / SLICES})
 
-    def verdict(self, warnings: Sequence[str] = ()) -> Verdict:
-        return self.watcher.verdict(warnings)
+    def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
+        return self.watcher.verdict(warnings, number)
 
 
 def _before_edge(given: Block) -> int:
@@ -120,16 +130,14 @@ def _before_edge(given: Block) -> int:
     return real
 
 
-def watcher(
-    ensemble: Ensemble, factors: Sequence[float] | None = None, masking: bool = False
-) -> Watcher | SliceWatcher | None:
+def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher | None:
     """A watcher for `ensemble`; None when it does not know its training images. Raises ModelError if a mask is wanted.
 
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
     try:
-        found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), factors, masking)
+        found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), masking)
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
     except (KeyError, TypeError, ValueError):  # not known, or written by another version

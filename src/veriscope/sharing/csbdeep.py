@@ -20,8 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from veriscope import saving
 from veriscope.errors import ModelError
-from veriscope.networks.build import Network, build
+from veriscope.networks.build import Network, build, outline
+from veriscope.networks.checking import from_json
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection
@@ -29,7 +31,7 @@ from veriscope.networks.recipe import PATCH, Recipe
 from veriscope.networks.surface import SurfaceLayers
 from veriscope.networks.unet import UNet
 from veriscope.sharing import keras
-from veriscope.sharing.placing import appearing
+from veriscope.sharing.placing import free
 
 CONFIG = "config.json"
 BEST, LAST = "weights_best.h5", "weights_last.h5"
@@ -94,11 +96,11 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
     chosen = list(range(len(ensemble))) if member is None else [member]
     names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
     text = json.dumps(_written(recipe), indent=1).encode()
-    with appearing(target) as beside:
+    with saving.beside(free(target), overwrite=False, folder=True) as made:
         for name, number in zip(names, chosen, strict=True):
-            (beside / name).mkdir(parents=True, exist_ok=True)
-            keras.write(beside / name / BEST, _groups(cast(Network, ensemble.members[number])))
-            write_file(beside / name / CONFIG, text)
+            (made / name).mkdir(parents=True, exist_ok=True)
+            keras.write(made / name / BEST, _groups(cast(Network, ensemble.members[number])))
+            write_file(made / name / CONFIG, text)
     return [target / name for name in names]
 
 
@@ -121,10 +123,10 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > 10**6:
             raise ValueError("it is too large")
-        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        config = from_json(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it holds no names and values")
-    except (OSError, ValueError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         raise ModelError(f"'{path}' cannot be read: {problem}. Copy the folder again.") from problem
     unknown = sorted(name for name in config if name not in KNOWN and not name.startswith("train_"))
     if unknown or "axes" not in config:
@@ -134,10 +136,6 @@ def _config(folder: Path) -> dict[str, Any]:
             f"other networks, which cannot be imported."
         )
     return config
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"it holds {word}, which is no number")
 
 
 def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: float | None) -> tuple[Recipe, list[int]]:
@@ -247,8 +245,7 @@ def _weights(folder: Path, config: dict[str, Any], wanted: str) -> Path:
 
 
 def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str]:
-    with torch.device("meta"):  # only shapes, so that nothing is built for a file that does not hold it
-        wanted = build(recipe).state_dict()
+    wanted = outline(recipe).state_dict()  # nothing is built for a file that does not hold it
     state: dict[str, Tensor] = {}
     with keras.opened(path) as (layers, version):
         flat = [place - sum(other < place for other in order[:1]) for place in order[1:]]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope import saving
 from veriscope.errors import OutputError
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import onnx
 from veriscope.sharing.graph import Normalizing, Shared, shared
 from veriscope.sharing.needed import needed
-from veriscope.sharing.placing import appearing, free
+from veriscope.sharing.placing import free
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default some processors compute in bfloat16, with three digits
 
@@ -38,15 +40,16 @@ def write(
     free(weights)
     openvino = needed("openvino")
     graph = shared(ensemble, member, members, normalize)
-    with appearing(target.with_name(f".{target.name}.parts"), keep=False) as parts:
+    with TemporaryDirectory() as place:
+        parts = Path(place)
         (parts / "graph.onnx").write_bytes(onnx.made(graph))
         model = openvino.Core().read_model(parts / "graph.onnx")
         for name, text in graph.text.items():
             model.set_rt_info(text, ["veriscope", name])
         openvino.save_model(model, parts / "graph.xml", compress_to_fp16=False)
         del model
-        (parts / "graph.bin").rename(weights)
-        (parts / "graph.xml").rename(target)
+        saving.write(weights, (parts / "graph.bin").read_bytes(), overwrite=False)
+        saving.write(target, (parts / "graph.xml").read_bytes(), overwrite=False)
     return graph
 
 

@@ -29,7 +29,7 @@ def measured(image: Image, voxel_size: Sequence[float] | None = None) -> PSF:
             f"{' x '.join(map(str, image.shape))} voxels. Pick one channel and time point, or give the axes."
         )
     stack = image.moved("ZYX")
-    size = stack.voxel_size if voxel_size is None else tuple(voxel_size)
+    size = stack.full_voxel_size if voxel_size is None else tuple(voxel_size)
     if size is None:
         raise DataError(
             "The bead image does not say how large its voxels are, and a PSF without voxel size fits no other image. "

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from veriscope import saving
 from veriscope.errors import DataError, OutputError
 from veriscope.images.conditions import TESTING, TRAINING
 from veriscope.images.image import Image
@@ -138,19 +137,8 @@ def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[P
     if seed < 0:
         raise DataError(f"A seed is a whole number from 0, not {seed}.")
     refuse_existing(target, overwrite)
-    beside = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        beside.mkdir(parents=True)
-        write(beside)
-        if target.exists():
-            shutil.rmtree(target)
-        beside.rename(target)
-    except OSError as problem:
-        raise OutputError(
-            f"'{target}' cannot be written: {problem.strerror or problem}. Free space or choose another place."
-        ) from problem
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with saving.beside(target, overwrite, folder=True) as made:
+        write(made)
     return target
 
 
@@ -179,16 +167,18 @@ def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
 
 def made_by(folder: str | Path) -> dict[str, Any] | None:
     """The settings of the simulation in `folder`; None where there is none."""
+    if not (Path(folder) / SETTINGS).is_file():
+        return None
     try:
         found = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "experiment" in found else None
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """Stop before the work when `target` is there already; replace simulations only, never another folder."""
-    if not target.exists():
+    if not saving.exists(target):
         return
     if not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
 
@@ -115,10 +115,10 @@ def subsample(image: Image, axis: str, factor: float) -> Image:
     if image.voxel_size is None:
         return thin
     grown = [
-        step * (factor if letter == axis else 1)
+        step and step * (factor if letter == axis else 1)
         for letter, step in zip(image.spatial_axes, image.voxel_size, strict=True)
     ]
-    return Image(thin.array, thin.axes, tuple(grown), thin.time_step, thin.name)
+    return replace(thin, voxel_size=tuple(grown))
 
 
 def _between(pixels: NDArray[Any], axis: int, places: NDArray[Any]) -> NDArray[Any]:

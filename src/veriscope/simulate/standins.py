@@ -185,7 +185,7 @@ def _evenly_blurred(light: Image, psf: PSF) -> Pixels:
     from scipy.ndimage import gaussian_filter
 
     _, y, _ = psf.fwhm()
-    sigma = [y / 2.3548 / step for step in light.voxel_size or ()]
+    sigma = [y / 2.3548 / step for step in light.full_voxel_size or ()]
     pixels = np.asarray(light)
     blurred: Pixels = gaussian_filter(pixels, [0.0] * (pixels.ndim - 3) + sigma, mode="reflect")
     return blurred

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from veriscope.errors import TrainingError
+from veriscope.errors import ModelError, TrainingError
 from veriscope.networks.folder import read_tensors, write_tensors
 from veriscope.training.schedule import Plan, Plateau
 
@@ -42,6 +42,15 @@ def save(path: Path, state: Progressed, run: dict[str, Any], **parts: Any) -> No
 def restore(path: Path, run: dict[str, Any], **parts: Any) -> Progressed:
     """Put the saved tensors back and return the state. Raises TrainingError when `run` is not what was saved."""
     tensors, notes = read_tensors(path)
+    try:
+        return _restored(tensors, notes, run, **parts)
+    except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError, RecursionError) as problem:
+        raise ModelError(
+            f"'{path}' is damaged: it does not hold a training that can go on. Remove it, or overwrite the model."
+        ) from problem
+
+
+def _restored(tensors: dict[str, Tensor], notes: dict[str, str], run: dict[str, Any], **parts: Any) -> Progressed:
     before = json.loads(notes["run"])
     changed = sorted(name for name in {*before, *run} if before.get(name) != json.loads(json.dumps(run)).get(name))
     if changed:

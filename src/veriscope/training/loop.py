@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from veriscope import saving
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks import folder as files
 from veriscope.networks.build import Network
@@ -16,18 +17,15 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.training import checkpoint
 from veriscope.training.allocator import kept_memory
-from veriscope.training.answers import ask
+from veriscope.training.aside import measured
 from veriscope.training.job import Job, Source
 from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener, Silence
-from veriscope.training.recalibration import recalibration
-from veriscope.training.remembering import remembered
 
-VOXELS = 2**19  # of patches looked at after training, at most
-MEASURING = 0.02  # share of a budget of time that is kept for looking at them
-FORWARD = 0.7  # time it takes to look at a patch, in parts of the time it takes to learn from it
+VOXELS = 2**22  # of whole images looked at after training, at most
+MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
 
 
 def train(
@@ -132,24 +130,17 @@ def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensembl
         job.write(len(finished), len(finished), history)
         if job.folder and job.team.leads:
             (job.folder / checkpoint.FILE).unlink(missing_ok=True)
-    job.write(len(finished), len(finished), history, measured := _measured(job, finished, history))
-    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, measured))
+    job.write(len(finished), len(finished), history, known := _measured(job, finished))
+    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, known))
 
 
-def _measured(job: Job, finished: list[Network], history: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the patches tell of a trained ensemble: how far its scales are off, and what training images look like."""
-    ensemble = Ensemble(job.recipe, tuple(finished))
-    voxels = VOXELS
-    if job.minutes is not None and history:
-        per_patch = FORWARD * history[-1]["seconds"] / (history[-1]["step"] * job.recipe.batch)
-        affordable = 60 * MEASURING * job.minutes / (2 * job.members * per_patch)
-        voxels = min(VOXELS, int(affordable) * math.prod(job.check.shape))
-    checked = ask(ensemble, job.check, voxels)
-    found = {"calibration": recalibration(checked)} if job.recipe.probabilistic else {}
-    known = remembered(ask(ensemble, job.patches, voxels), checked)
-    return {**found, "familiar": known} if known else found
+def _measured(job: Job, finished: list[Network]) -> dict[str, Any]:
+    """What images say of a trained ensemble: how often its predictions come true, and what such images look like."""
+    seconds = None if job.minutes is None else 60 * MEASURING * job.minutes
+    return measured(Ensemble(job.recipe, tuple(finished)), job.check, job.patches, VOXELS, seconds)
 
 
+@files.trusted()
 def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
     """Members that an earlier run finished, with their history; an empty folder otherwise."""
     if job.folder is None:
@@ -174,9 +165,7 @@ def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[
         if job.folder.exists():
             for path in (*job.folder.glob("member-*.safetensors"), job.folder / checkpoint.FILE):
                 path.unlink(missing_ok=True)
-        try:
+        with saving.explained(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise files.cannot_write(job.folder, problem) from problem
         job.write(0, 0, [])
     return [], []

@@ -1,0 +1,68 @@
+"""veriscope calibrate: measure on pairs of images how far to trust a model, and keep that with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from veriscope.apps import console, words
+from veriscope.errors import DataError
+
+VOXELS = 2**24  # of the images that are looked at, at most
+
+
+def calibrate(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of the model; what is measured is kept in it.")
+    ],
+    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of low-light images, or one file.")],
+    high: Annotated[
+        Path, typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike.")
+    ],
+    axes: Annotated[
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX or ZYX,YX.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is measured, and change nothing.")] = False,
+) -> None:
+    """Measure on pairs how often a model's predictions come true, and what its images look like.
+
+    The model then predicts intervals, expected errors and verdicts for images like these: for models of other programs,
+    for another microscope, or when more pairs are at hand than in training. Use pairs that were not trained on. Its
+    networks, and the images they restore, stay the same.
+
+    Examples:
+    veriscope calibrate model low high --axes YX
+    """
+    from dataclasses import replace
+
+    from veriscope.images.pairing import read_pairs
+    from veriscope.networks import folder as files
+    from veriscope.patches.patches import cut_patches
+    from veriscope.training.aside import measured
+
+    ensemble = files.load(model)
+    recipe = ensemble.recipe
+    if recipe.isotropic:
+        raise DataError(
+            f"{model} makes stacks isotropic, which is measured on stacks whose planes are degraded, as in training. "
+            f"Train it again to calibrate it."
+        )
+    pairs = read_pairs(low, high, axes=words.axes_of_pairs(axes), finer=recipe.finer)
+    smallest = [min(pair.high.size(letter) for pair in pairs) for letter in recipe.axes_out]
+    shape = [min(n, size // step * step) for n, size, step in zip(recipe.patch, smallest, recipe.step, strict=True)]
+    alike = recipe.channels_in == recipe.channels_out and not recipe.projects
+    cut: dict[str, Any] = {"foreground": None, "normalize": "matched" if alike else "fixed"}
+    source = cut_patches(pairs, shape, **cut)
+    if dry_run:
+        console.facts("Plan (nothing is changed)", {"pairs": str(len(pairs)), "model": str(model)})
+        return
+    console.say(f"Measuring on {len(pairs)} pairs")
+    known = measured(ensemble, source, None, VOXELS)
+    seen = source.summary()
+    looks = {name: seen[name] for name in ("low", "high", "voxel_size", "time_step") if not ensemble.facts.get(name)}
+    ensemble = replace(ensemble, facts={**ensemble.facts, **looks, **known})
+    files.write_description(model, recipe, len(ensemble), ensemble.facts)
+    console.facts("Calibration", words.calibration(ensemble.facts))
+    console.facts("Images, to tell others from", words.familiar(ensemble.facts))

@@ -1,0 +1,236 @@
+"""OME-XML: which image of the description has its planes in a file, and what it says of this image.
+
+A description may stand in the file, in a companion file beside it, or in each file of a set; it may be that of a file
+that was renamed, and it may be broken. What is wrong is mended where its meaning is plain, and told where it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veriscope.images.carried import Carried, named
+from veriscope.images.units import as_number, micrometres, seconds
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+LARGEST = 2**28  # bytes of a companion file
+REFERENCE = "reference frame"  # the unit of positions without one
+
+
+@dataclass(frozen=True)
+class Described:
+    """OME-XML for one file, mended and cut down to the images that have planes in it.
+
+    `xml` is "" where the description cannot be used, for the reason `trouble`; `files` are the names of all files
+    with planes of the same images, in the folder of this one.
+    """
+
+    xml: str = ""
+    images: tuple[Element, ...] = ()
+    files: frozenset[str] = frozenset()
+    trouble: str = ""
+    note: str = ""
+
+
+def described(path: Path, text: str, pages: int, pixels: int) -> Described:
+    """What the OME-XML `text` in the file `path`, of so many pages of so many pixels, says of this file."""
+    try:
+        root = parsed(text)
+    except ValueError as error:
+        return Described(trouble=f"its description (OME-XML) cannot be understood: {error}")
+    note, uuid = "", root.get("UUID")
+    pointer = root.find("{*}BinaryOnly")
+    if pointer is not None:
+        name = Path(pointer.get("MetadataFile", "").replace("\\", "/")).name
+        companion = path.parent / name
+        if not name or not companion.is_file():
+            return Described(trouble=f"its description is in a companion file, '{name}', which is not beside it")
+        if companion.stat().st_size > LARGEST:
+            return Described(trouble=f"its companion file '{name}' is too large for a description")
+        try:
+            root = parsed(companion.read_bytes().decode("utf-8", "replace"))
+        except ValueError as error:
+            return Described(trouble=f"its companion file '{name}' cannot be understood: {error}")
+        note = f"axes and voxel size are read from its companion file '{name}'"
+    _own_uuid(root, uuid, pointer is None)
+    found = _for_file(root, path, uuid, pages, note, own=pointer is None)
+    for image in found.images:
+        if said := _too_much(image, pages * len(found.files), pixels):
+            return Described(trouble=f"its description (OME-XML) {said}")
+    return found
+
+
+def parsed(text: str) -> Element:
+    """The root of an XML text, mended where its meaning is plain. Raises ValueError where it is not."""
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml.ElementTree import fromstring
+
+    try:
+        try:
+            root: Element = fromstring(text.strip("\0 \t\r\n\ufeff"), forbid_dtd=True)
+        except ParseError:
+            root = fromstring(_mended(text), forbid_dtd=True)
+    except (ParseError, RecursionError, LookupError) as error:
+        raise ValueError(str(error)) from error
+    for place in root.iter():
+        for key, value in place.attrib.items():
+            if re.fullmatch(r"[-+]?\d+,\d+", value) and key.startswith(("Physical", "Time", "Position")):
+                place.set(key, value.replace(",", "."))
+    return root
+
+
+def _mended(text: str) -> str:
+    """Without control characters; bare & and < as what they stand for."""
+    text = re.sub(r"&#(x0*(?:[0-8bcBCefEF]|1[0-9a-fA-F])|0*(?:[0-8]|1[124-9]|2\d|3[01]));", "", text)
+    text = re.sub("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]", "", text).strip().lstrip("\ufeff")
+    text = re.sub(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)", "&amp;", text)
+    return re.sub(r"<(?![A-Za-z_/!?])", "&lt;", text)
+
+
+def _own_uuid(root: Element, uuid: str | None, own: bool) -> None:
+    """A companion file has a mark of its own: the file that led to it is known by the mark that it has itself."""
+    if not own:
+        root.attrib.pop("UUID", None)
+        if uuid is not None:
+            root.set("UUID", uuid)
+
+
+def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str, own: bool) -> Described:
+    """Only the images of `root` with planes in `path`."""
+    from xml.etree.ElementTree import SubElement, tostring
+
+    images = [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
+    every = [mark for image in images for mark in image.findall("{*}Pixels/{*}TiffData/{*}UUID")]
+    names = {_name(mark) for mark in every}
+    known = any((uuid and mark.text == uuid) or _name(mark) == path.name.lower() for mark in every)
+    entries = root.findall("{*}Image/{*}Pixels/{*}TiffData")
+    if len(names) == 1 and len(every) == len(entries) and not known and pages >= _planes(root) > 0:  # renamed
+        for entry in entries:
+            for mark in entry.findall("{*}UUID"):
+                entry.remove(mark)
+    if len(images) == 1 and own and images[0].find("{*}Pixels/{*}TiffData") is None:
+        pixels = images[0].find("{*}Pixels")
+        if pixels is not None and pixels.find("{*}MetadataOnly") is None:
+            SubElement(pixels, f"{pixels.tag.removesuffix('Pixels')}TiffData", IFD="0", PlaneCount=str(pages))
+    kept, files = [], set()
+    for image in images:
+        inside = [_file(entry, path, uuid) for entry in image.iterfind("{*}Pixels/{*}TiffData")]
+        if path.name in inside:
+            kept.append(image)
+            files |= set(inside)
+        else:
+            root.remove(image)
+    if not kept:
+        elsewhere = ", ".join(sorted({mark.get("FileName", "?") for mark in every})[:3])
+        where = f"says that its planes are in {elsewhere}" if elsewhere else "holds no image with pixels"
+        return Described(trouble=f"its description (OME-XML) {where}")
+    for mark in root.iterfind("{*}Image/{*}Pixels/{*}TiffData/{*}UUID"):  # never outside of the folder
+        mark.set("FileName", Path(mark.get("FileName", "").replace("\\", "/")).name)
+    return Described(tostring(root, encoding="unicode"), tuple(kept), frozenset(files), note=note)
+
+
+def _too_much(image: Element, pages: int, pixels: int) -> str:
+    """What is declared far beyond the pages that there are; "" for what can be."""
+    facts, most = _pixels(image), 1000 + 100 * pages  # planes may be missing
+    planes = [as_number(facts.get(f"Size{letter}", 1)) for letter in "ZCT"]
+    ends = [
+        sum(as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1), ("NumPlanes", 0)))
+        for entry in image.iterfind("{*}Pixels/{*}TiffData")
+    ]
+    firsts = [as_number(entry.get(f"First{a}", 0)) for entry in image.iterfind("{*}Pixels/{*}TiffData") for a in "ZCT"]
+    worst = max(prod(planes), *ends, *firsts, 0)
+    if worst > most:
+        return f"speaks of {worst:,.0f} planes, but {pages:,} are there"
+    size = prod(as_number(facts.get(f"Size{letter}", 1)) for letter in "YX")
+    return f"speaks of planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
+
+
+def _planes(root: Element) -> int:
+    """How many pages the description asks for, as far as it says."""
+    ends = [0]
+    for entry in root.iterfind("{*}Image/{*}Pixels/{*}TiffData"):
+        first, count = (as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1)))
+        ends.append(int(first + count))
+    return max(ends)
+
+
+def _name(mark: Element) -> str:
+    return Path(mark.get("FileName", "").replace("\\", "/")).name.lower()
+
+
+def _file(entry: Element, path: Path, uuid: str | None) -> str:
+    """Name of the file in which planes are: that of `path` where nothing else is said."""
+    mark = entry.find("{*}UUID")
+    if mark is None or (uuid and mark.text == uuid) or _name(mark) == path.name.lower():
+        return path.name
+    return Path(mark.get("FileName", "").replace("\\", "/")).name
+
+
+# What is said of an image
+
+Scale = tuple[dict[str, float | None], float | None]
+
+
+def scale(image: Element) -> Scale:
+    """Voxel size (um) and time step (s), where um and s are the units left out."""
+    facts = _pixels(image)
+    voxel = {
+        letter: micrometres(as_number(facts.get(f"PhysicalSize{letter}")), facts.get(f"PhysicalSize{letter}Unit", "µm"))
+        for letter in "XYZ"
+    }
+    return voxel, seconds(as_number(facts.get("TimeIncrement")), facts.get("TimeIncrementUnit", "s"))
+
+
+def odd(image: Element) -> dict[str, str]:
+    """What is stated for the voxel and cannot be used, by letter: {"Z": "0 µm"}."""
+    facts, (voxel, _) = _pixels(image), scale(image)
+    return {
+        letter: f"{facts[f'PhysicalSize{letter}']} {facts.get(f'PhysicalSize{letter}Unit', 'µm')}"
+        for letter in "XYZ"
+        if f"PhysicalSize{letter}" in facts and voxel[letter] is None
+    }
+
+
+def carried(image: Element) -> Carried:
+    """Names of channels, position, time of acquisition, description."""
+    channels = image.findall("{*}Pixels/{*}Channel")
+    names = [channel.get("Name") or channel.get("Fluor") or "" for channel in channels]
+    colours = [_colour(channel.get("Color")) for channel in channels]
+    return Carried(
+        channels=named(names, colours),
+        position=dict(_position(image)),
+        acquired=(image.findtext("{*}AcquisitionDate") or "").strip(),
+        description=(image.findtext("{*}Description") or "").strip(),
+    )
+
+
+def _pixels(image: Element) -> dict[str, str]:
+    pixels = image.find("{*}Pixels")
+    return {} if pixels is None else pixels.attrib
+
+
+def _position(image: Element) -> Iterator[tuple[str, tuple[float, str]]]:
+    """Of the first plane; of the stage where planes have none."""
+    label = image.find("{*}StageLabel")
+    plane = image.find("{*}Pixels/{*}Plane")
+    for letter in "ZYX":
+        for place, key in ((plane, f"Position{letter}"), (label, letter)):
+            if place is not None and key in place.attrib:
+                yield letter, (as_number(place.get(key)), place.get(f"{key}Unit", REFERENCE))
+                break
+
+
+def _colour(value: str | None) -> str:
+    """RRGGBB of a signed RGBA number; white, which stands for no choice, is none."""
+    try:
+        colour = f"{(int(value or '-1') >> 8) & 0xFFFFFF:06X}"
+    except ValueError:
+        return ""
+    return "" if colour == "FFFFFF" else colour

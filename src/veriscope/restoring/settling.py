@@ -1,0 +1,154 @@
+"""Settle what the networks said of a tile: put it right, sum up the error to expect, go back to grey values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import laplace
+from veriscope.calibrated import AsPredicted, Calibration, Distribution
+from veriscope.expected import Expectation, Expected, Tally, mean_of
+from veriscope.familiarity import Verdict
+from veriscope.images.noise import noise_and_contrast
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Normalization
+from veriscope.restoring.frames import Frames, Number
+from veriscope.restoring.running import Answers, Block
+from veriscope.restoring.scaling import from_units
+from veriscope.restoring.watching import SliceWatcher, Watcher
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What can be said of a restoration without ground truth: the error to expect, and a verdict.
+
+    `frames` says the same of every time point and sample, by its place along these axes, such as (("T", 3),).
+    """
+
+    expected: Expected | None = None
+    verdict: Verdict | None = None
+    frames: dict[tuple[tuple[str, int], ...], Trust] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Sentences: what to expect, then the verdict; empty where nothing is known."""
+        return " ".join(str(one) for one in (self.expected, self.verdict) if one is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: "expected" (nrmse, psnr, low, high), "verdict" (level, words, reasons, ...), "frames"."""
+        found: dict[str, Any] = {"expected": None, "verdict": None}
+        if self.expected is not None:
+            found["expected"] = {**asdict(self.expected), "psnr": self.expected.psnr}
+        if self.verdict is not None:
+            found["verdict"] = {**asdict(self.verdict), "words": str(self.verdict)}
+        if self.frames:
+            found["frames"] = [{**dict(place), **one.to_json()} for place, one in self.frames.items()]
+        return found
+
+
+class Settling:
+    """Settles tiles in the networks' units, one after the other, and remembers what they say of each frame."""
+
+    def __init__(
+        self,
+        parts: Frames,
+        model: Ensemble,
+        forward: Callable[[Number], Normalization],
+        back: Callable[[Number], Normalization | None],
+        calibrated: bool,
+    ) -> None:
+        self.parts, self.recipe = parts, model.recipe
+        self._forward, self._back = forward, back
+        joined = model.recipe.isotropic and model.recipe.combine == "csbdeep"  # not as it was measured
+        self.calibration = None if joined else stored_calibration(model)
+        self.expectation = stored_expectation(model) if self.calibration else None
+        self.widens = calibrated and self.calibration is not None
+        self.distribution: Distribution = AsPredicted()
+        if self.widens:
+            assert self.calibration is not None
+            self.distribution = self.calibration
+        self._textures: dict[Number, NDArray[np.float64]] = {}
+        self._tallies: dict[Number, Tally] = {}
+
+    def __call__(self, number: Number, answers: Answers) -> Block | None:
+        """By how much each pixel's distribution is to be widened, (C, *core), where that is wanted.
+
+        Means and scales, (M, C, *core), are taken to grey values in place.
+        """
+        means, scales = answers
+        widening = None
+        if self.calibration is not None and scales is not None:
+            widening = self._widening(number, means, scales)
+            tally = self._tallies.setdefault(number, Tally(self.recipe.channels_out))
+            tally.add(laplace.mixture_mean(means), self.calibration.root_mean_square(means, scales, widening))
+        from_units(self._back(number), means, scales)
+        return widening if self.widens else None
+
+    def trust(self, watcher: Watcher | SliceWatcher | None, warnings: Sequence[str] = ()) -> Trust:
+        """What the tiles settled so far, and seen by `watcher`, say; `warnings` become part of the verdict."""
+        errors = [self.expected(number) for number in self._tallies]
+        verdict = None if watcher is None else watcher.verdict(warnings)
+        frames = {}
+        if self.parts.outer:
+            for number in self._tallies if watcher is None else watcher.numbers:
+                place = tuple(zip(self.parts.outer, number, strict=True))
+                of_frame = None if watcher is None else watcher.verdict(number=number)
+                frames[place] = Trust(self.expected(number), of_frame)
+        return Trust(mean_of([one for one in errors if one is not None]), verdict, frames)
+
+    def expected(self, number: Number) -> Expected | None:
+        """What error to expect of a frame, all of its channels together; None where nothing is known of it."""
+        if self.expectation is None or number not in self._tallies:
+            return None
+        return mean_of([self.expectation.of(one) for one in self._tallies[number].nrmse])
+
+    def _texture(self, number: Number) -> NDArray[np.float64]:
+        if number not in self._textures:
+            normalization = self._forward(number)
+            if self.recipe.isotropic:
+                self._textures[number] = np.full((self.recipe.channels_in, 2), np.nan)
+            else:
+                self._textures[number] = noise_and_contrast(
+                    lambda span: normalization.apply(self.parts.read(number, span)), self.parts.shape
+                )
+        return self._textures[number]
+
+    def _widening(self, number: Number, means: Block, scales: Block) -> Block:
+        assert self.calibration is not None
+        texture = self._texture(number)
+        found = np.empty(means.shape[1:], np.float32)
+        for channel, level in enumerate(self.calibration.levels):
+            of_channel = texture[min(channel, len(texture) - 1)]
+            own = means[:, channel], scales[:, channel]
+            if self.recipe.isotropic:
+                found[channel] = self._of_both_directions(*own, level.factor)
+            else:
+                found[channel] = level.factor(laplace.mixture_scale(*own), of_channel)
+        return found
+
+    def _of_both_directions(self, means: Block, scales: Block, factor: Callable[[Block], Block]) -> Block:
+        """Of the mixture of xz and of yz slices: what was measured is the error of each direction alone."""
+        assert self.calibration is not None
+        half = len(means) // 2
+        predicted = [laplace.mixture_scale(means[own], scales[own]) for own in (slice(0, half), slice(half, None))]
+        alone = np.sqrt(np.mean([np.square(one * factor(one)) for one in predicted], axis=0))
+        return np.asarray(alone * np.float32(self.calibration.together) / laplace.mixture_scale(means, scales))
+
+
+def stored_calibration(model: Ensemble) -> Calibration | None:
+    """What was measured after training; None for models that do not know it, or in words of another version."""
+    try:
+        found = Calibration.from_json(model.facts["calibration"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if len(found.levels) == model.recipe.channels_out else None
+
+
+def stored_expectation(model: Ensemble) -> Expectation | None:
+    try:
+        return Expectation.from_json(model.facts["expected"])
+    except (KeyError, TypeError, ValueError):
+        return None

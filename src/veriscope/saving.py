@@ -1,0 +1,195 @@
+"""A result appears whole or not at all: written beside its place under another name, then renamed. The only place.
+
+The other name cannot be foreseen and belongs to this process. Nothing is replaced that was not asked for, also when it
+appeared meanwhile, and what a process left that was killed is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from veriscope.errors import OutputError, VeriscopeWarning
+
+LONGEST = 255  # bytes of a file's name, in nearly every file system
+_HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_OURS = re.compile(r"\.veriscope-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.partial")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV)
+
+
+@contextmanager
+def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]:
+    """A fresh empty file or folder beside `final`, which takes its place when the block is left without an exception.
+
+    Raises OutputError when `final` is there by then and is not to be replaced, or cannot be written.
+    """
+    with explained(final):
+        made = fresh(final, folder)
+        try:
+            yield made
+            put(made, final, overwrite)
+        except OutputError as problem:
+            raise OutputError(str(problem).replace(str(made), str(final))) from problem
+        finally:
+            remove(made)
+
+
+def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = False) -> None:
+    """A file of `data`, whole or not at all; `keep` waits until the disk has it. Raises OutputError.
+
+    Text is UTF-8; halves of characters, such as names in another encoding give, become "?".
+    """
+    whole = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    with beside(final, overwrite) as made, made.open("wb") as file:
+        file.write(whole)
+        file.flush()
+        if keep:
+            os.fsync(file.fileno())
+
+
+def fresh(final: Path, folder: bool = False) -> Path:
+    """A new empty file or folder beside `final`, made exclusively; what killed processes left there is removed."""
+    sweep(final.parent)
+    made = final.with_name(f".veriscope-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    if folder:
+        made.mkdir()
+    else:
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return made
+
+
+def put(made: Path, final: Path, overwrite: bool) -> None:
+    """Give `made` its final name. Without `overwrite` what appeared there meanwhile, a dangling link too, stays.
+
+    A folder that is replaced is moved aside first and removed last. Raises OutputError.
+    """
+    with explained(final):
+        if not overwrite:
+            _put_new(made, final)
+        elif final.is_dir() and not final.is_symlink():
+            aside = _aside(made)
+            os.replace(final, aside)
+            os.replace(made, final)
+            remove(aside)
+        else:
+            if made.is_dir():
+                final.unlink(missing_ok=True)
+            os.replace(made, final)
+
+
+def _put_new(made: Path, final: Path) -> None:
+    try:
+        if made.is_dir():
+            if os.path.lexists(final):  # a folder would take the place of an empty one
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            os.rename(made, final)
+            return
+        try:
+            os.link(made, final)  # unlike a rename this replaces nothing
+            made.unlink()
+        except OSError as problem:
+            if problem.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
+            os.replace(made, final)
+    except OSError as problem:
+        if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise OutputError(
+                f"'{final}' appeared while its contents were made, so it is not replaced. Choose another name, or "
+                f"replace it with overwrite (--overwrite)."
+            ) from problem
+        raise
+
+
+def remove(path: Path) -> None:
+    """A file or folder, if it is there."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    for _ in range(50):  # after an error zarr's threads may still be writing: until it is gone and stays away
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.02)
+        if not path.exists():
+            return
+
+
+def _aside(made: Path) -> Path:
+    """Where a folder is for the moment in which `made` takes its place; kept with it by whoever is killed then."""
+    return made.with_suffix(".replaced.partial")
+
+
+_swept: set[Path] = set()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that are gone left unfinished in `folder`, once, and say so."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    gone = []
+    for entry in _entries(folder):
+        found = _OURS.fullmatch(entry.name)
+        if found and found[1] == _HERE and not _alive(int(found[2])) and not exists(_aside(entry)):
+            remove(entry)
+            gone.append(entry)
+    if gone:
+        many = f"{len(gone)} unfinished results that earlier runs" if len(gone) > 1 else "a result that an earlier run"
+        warnings.warn(f"removed {many} left in '{folder}' when stopped by force.", VeriscopeWarning, stacklevel=3)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(".veriscope-*.partial"))
+    except OSError:
+        return []
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something of this name, if only a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
+@contextmanager
+def explained(final: Path) -> Iterator[None]:
+    """What the system says while writing becomes an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(final, error) from error
+
+
+def refused(final: Path, error: OSError) -> OutputError:
+    """The error for a file that the system does not let us write, with a way out that fits the reason."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            f"The disk is full ({error.strerror}): '{final}' could not be written and nothing of it was kept. "
+            f"Free some space or choose another folder."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        count = len(os.fsencode(final.name))
+        return OutputError(
+            f"The name '{final.name[:60]}...' of {count} bytes is too long; most disks take {LONGEST}. "
+            f"Choose a shorter one, or rename the image."
+        )
+    reason = error.strerror or str(error) or type(error).__name__
+    return OutputError(f"'{final}' cannot be written ({reason}). Choose another folder or check its permissions.")

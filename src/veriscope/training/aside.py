@@ -1,0 +1,296 @@
+"""After training: images and crops of them, restored as a user would restore them, say how far to trust later ones.
+
+Those kept aside say how often predictions come true; with those trained on beside them there are enough to know what
+such images look like.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from veriscope import calibrated, expected, laplace
+from veriscope.calibrated import Sample
+from veriscope.calibration import EPS, reliability_of
+from veriscope.familiarity import familiar, look
+from veriscope.images.image import Image
+from veriscope.images.noise import noise_and_contrast
+from veriscope.images.resampling import resampled
+from veriscope.networks.model import Ensemble
+from veriscope.networks.slices import Slices
+from veriscope.networks.unet import UNet
+from veriscope.patches.fields import FIXED_PERCENTILES, Field
+from veriscope.tiling import Span, windows
+from veriscope.training.job import Source
+
+Block = NDArray[np.float32]
+
+LARGEST = 2**19  # voxels of a piece, about: what is restored at once
+SMALLEST = 32  # pixels along Y or X of a piece
+COUNTS = 1, 2, 4  # pieces of each size from an image
+PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
+WINDOW = 2**12  # pixels of a window, at most
+ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
+TINY = 1e-6  # of the normalised range
+SIDE = 96  # pixels of the stack of which both directions are compared
+LEAST_TOGETHER = 0.5  # of two errors that have nothing to do with each other it is 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One piece of an image: what the networks were given and should have made of it, (channels, *space), and did.
+
+    Of stacks that are projected `given` is the maximum along Z.
+    """
+
+    given: Block
+    high: Block
+    means: Block  # (M, channels_out, *space)
+    scales: Block | None
+    texture: NDArray[np.float64]  # (C_in, 2), see `images.noise`; NaN where it says nothing of what is restored
+    size: int = 0  # 0 for the largest pieces, 1 for the next, ...
+    image: int = 0
+    trained_on: bool = False
+
+
+def measured(
+    ensemble: Ensemble, check: Source, patches: Source | None, voxels: int, seconds: float | None = None
+) -> dict[str, Any]:
+    """What images and crops of them say of a trained ensemble, for its facts: `voxels` of them, for about `seconds`.
+
+    `check` was kept aside in training, `patches` were learned from.
+
+    "calibration": `Calibration.to_json` with the expected calibration errors before and after; "expected":
+    `Expectation.to_json`; both None where there are too few pixels to know better than the networks; "familiar":
+    `Familiar.to_json`, or None where there are too few windows to know what such images look like.
+    """
+    window = window_of(check.shape)
+    aside, learned = _fields(check), [] if patches is None else _fields(patches)
+    smallest = 0 if len(aside) + len(learned) >= ENOUGH else len(COUNTS)  # pieces that predictions are compared for
+    channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
+    looks, spans, errors, trained = [], [], [], []
+    for seen in _pieces(ensemble, aside, learned, voxels, seconds):
+        looks.append((seen.size, seen.image, seen.trained_on, look(seen.given, seen.means, seen.scales, window)))
+        if seen.scales is None or seen.size > smallest:
+            continue
+        for channel, samples in enumerate(channels):
+            one, error = _sample(seen, channel, window)
+            samples.append(one)
+            errors.append(error)
+            spans.append(_range(laplace.mixture_mean(seen.means[:, channel])))
+            trained.append(seen.trained_on)
+    known = familiar(window, looks)
+    facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
+    if not ensemble.recipe.probabilistic:
+        return facts
+    right = calibrated.fit(channels)
+    if right is None:
+        return facts | {"calibration": None, "expected": None}
+    predicted = []
+    each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
+    for span, (one, level) in zip(spans, each, strict=True):
+        rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
+        predicted.append(float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span)
+    if ensemble.recipe.isotropic and hasattr(check, "stack"):
+        right = replace(right, together=_together(ensemble, right, check.stack()))
+    expectation = expected.fit(predicted, errors, trained)
+    return facts | {
+        "calibration": {**right.to_json(), "ece": _errors(right, channels)},
+        "expected": expectation.to_json(),
+    }
+
+
+def window_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """A window of half the `shape` of a patch, or a quarter of it, ... until it is small."""
+    window = tuple(-(-size // 2) for size in shape)
+    while prod(window) > WINDOW:
+        window = tuple(-(-size // 2) for size in window)
+    return window
+
+
+def _pieces(
+    ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], voxels: int, seconds: float | None
+) -> Iterator[Seen]:
+    """Images kept aside, then images trained on, each as a whole (or what of it fits) and in smaller and smaller crops.
+
+    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that.
+    """
+    began, done = time.monotonic(), 0
+    device = next(ensemble.members[0].parameters()).device
+    rng = np.random.default_rng(0)
+    order = [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
+    for count, number in enumerate(order):
+        one = [*aside, *learned][number]
+        depth = one.depth
+        for size, span in _spans(one.shape, depth, ensemble.recipe.step, rng):
+            late = seconds is not None and time.monotonic() - began > seconds
+            if count and (late or done > voxels):
+                return
+            done += depth * prod(part.stop - part.start for part in span)
+            seen = _restored(ensemble, one, span, device)
+            if seen is not None:
+                yield replace(seen, size=size, image=number, trained_on=number >= len(aside))
+
+
+def _spans(
+    shape: Sequence[int], depth: int, step: Sequence[int], rng: np.random.Generator
+) -> Iterator[tuple[int, Span]]:
+    """Crops of an image of `shape`, with the number of their size: COUNTS of each, each size a quarter of the last."""
+    size = [max(length // n * n, min(n, length)) for length, n in zip(shape, step, strict=True)]
+    for number, count in enumerate(COUNTS):
+        while number == 0 and depth * prod(size) > LARGEST and max(size) > SMALLEST:
+            _halve(size, step)
+        for _ in range(count):
+            starts = [int(rng.integers(length - part + 1)) for length, part in zip(shape, size, strict=True)]
+            yield number, tuple(slice(start, start + part) for start, part in zip(starts, size, strict=True))
+        for _ in range(2):
+            if max(size[-2:]) < 2 * SMALLEST:
+                return
+            _halve(size, step)
+
+
+def _halve(size: list[int], step: Sequence[int]) -> None:
+    """Halve the longer of Y and X, in whole steps of the network."""
+    axis = len(size) - (1 if size[-1] >= size[-2] else 2)
+    size[axis] = max(size[axis] // (2 * step[axis]), 1) * step[axis]
+
+
+def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device) -> Seen | None:
+    """One piece, without its numbers; None for one without contrast, which nobody can restore."""
+    low, high = field.read(span)
+    alike = field.alike and len(low) == len(high)
+    bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
+    if field.alike and not (top - bottom > TINY).all():
+        return None
+    if field.alike:
+        low = _rescaled(low, bottom, top)
+        if alike and not ensemble.recipe.projects:
+            high = _rescaled(high, bottom, top)
+    beyond: list[tuple[int, int]] = [
+        (0, -(part.stop - part.start) % n) for part, n in zip(span, ensemble.recipe.step, strict=True)
+    ]
+    padded = np.pad(low, [(0, 0)] * (low.ndim - len(beyond)) + beyond, mode="reflect")
+    means, scales = ensemble.predict(torch.from_numpy(padded).to(device)[None])
+    inner: Any = (..., *(slice(0, part.stop - part.start) for part in span))
+
+    texture = noise_and_contrast(lambda where: _part(low, where), high.shape[1:])
+    return Seen(
+        low.max(axis=1) if ensemble.recipe.projects else low,
+        high,
+        means[:, 0].cpu().numpy()[inner],
+        None if scales is None else scales[:, 0].cpu().numpy()[inner],
+        texture if field.alike else np.full((len(low), 2), np.nan),
+    )
+
+
+def _together(ensemble: Ensemble, right: calibrated.Calibration, stack: Image) -> float:
+    """Error of the mean of both directions in parts of that of one alone, as a stack that was kept aside shows it.
+
+    Errors e and f of two directions have (e² + f²) / 2 = ((e + f) / 2)² + ((e - f) / 2)², and e - f is seen.
+    """
+    middle = {
+        letter: slice((n - min(n, SIDE)) // 2, (n + min(n, SIDE)) // 2)
+        for letter, n in zip("YX", stack.shape[2:], strict=True)
+    }
+    fine = resampled(stack.region(**middle), ensemble.recipe.finer).moved("CZYX")
+    block = np.asarray(fine.array[...], np.float32)[:, :SIDE]
+    bottom, top = np.percentile(block.reshape(len(block), -1), FIXED_PERCENTILES, axis=1)
+    low = _rescaled(block, bottom, top)
+    steps = (ensemble.recipe.step[0], *ensemble.recipe.step[1:] * 2)
+    low = low[(slice(None), *(slice(0, n // step * step) for n, step in zip(low.shape[1:], steps, strict=True)))]
+    both, errors = [], []
+    for lateral in "XY":
+        with torch.inference_mode():
+            flat = (member for member in ensemble.members if isinstance(member, UNet))
+            answers = [Slices(member, lateral)(torch.from_numpy(low)[None])[0].numpy() for member in flat]
+        means, scales = np.split(np.stack(answers), 2, axis=1)
+        both.append(laplace.mixture_mean(means))
+        for channel, level in enumerate(right.levels):
+            own = means[:, channel], scales[:, channel]
+            errors.append(right.root_mean_square(*own, level.factor(laplace.mixture_scale(*own))))
+    apart = np.square(both[0] - both[1], dtype=np.float64).mean() / 4
+    alone = np.mean([np.square(one, dtype=np.float64).mean() for one in errors])
+    return float(np.sqrt(np.clip(1 - apart / alone, LEAST_TOGETHER**2, 1)))
+
+
+def _part(block: Block, span: Span) -> Block:
+    place: Any = (..., *span)
+    return np.asarray(block[place])
+
+
+def _rescaled(values: Block, bottom: NDArray[Any], top: NDArray[Any]) -> Block:
+    across = (-1, *(1 for _ in values.shape[1:]))
+    return np.asarray((values - bottom.reshape(across)) / (top - bottom).reshape(across), np.float32)
+
+
+def _fields(source: Source) -> list[Field]:
+    """The images of a source as a whole, or its patches where it has nothing else."""
+    whole = getattr(source, "fields", None)
+    if whole is not None:
+        return list(whole())
+
+    flat = getattr(source, "axes_out", source.axes) != source.axes
+    depth = int(getattr(source, "low_shape", (1,))[0]) if flat else 1
+
+    def patch(number: int) -> Field:
+        def read(span: Span) -> tuple[Block, Block]:
+            low, high = (one[0] for one in source.check_batch([number]))
+            return _part(low, span), _part(high, span)
+
+        return Field(tuple(source.shape), read, depth, alike=False)
+
+    return [patch(number) for number in range(len(source))]
+
+
+def _sample(seen: Seen, channel: int, window: Sequence[int]) -> tuple[Sample, float]:
+    """Some pixels of a piece, spread evenly over it, and the piece's NRMSE; truth and restoration matched as for it."""
+    assert seen.scales is not None
+    both = laplace.mixture_mean(seen.means)[channel], seen.high[channel]
+    mean, truth = (one.ravel().astype(np.float64) for one in both)
+    slope, offset = _line(mean, truth)
+    error = float(np.sqrt(np.square(truth - slope * mean - offset).mean())) / _range(truth)
+    labels = np.zeros(seen.high.shape[1:], np.intp)
+    for number, span in enumerate(windows(labels.shape, window)):
+        labels[span] = number
+    some = np.random.default_rng(seen.size).permutation(truth.size)[:PIXELS]
+    matched = (truth[some] - offset) / (slope if slope > 0 else 1.0)
+    means, scales = (one[:, channel].reshape(len(one), -1)[:, some] for one in (seen.means, seen.scales))
+    texture = seen.texture[min(channel, len(seen.texture) - 1)]
+    sample = Sample(
+        means, scales, matched.astype(np.float32), labels.ravel()[some], texture, seen.image, seen.trained_on
+    )
+    return sample, error
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and offset of y along x by least squares; a slope of 0 where x is constant."""
+    spread = float(np.square(x - x.mean()).mean())
+    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 0 else 0.0
+    return slope, float(y.mean()) - slope * float(x.mean())
+
+
+def _range(values: NDArray[Any]) -> float:
+    low, high = np.percentile(values, expected.RANGE)
+    return max(float(high - low), 1e-3)
+
+
+def _errors(right: calibrated.Calibration, channels: Sequence[Sequence[Sample]]) -> dict[str, list[float]]:
+    """Expected calibration errors (3.18) as predicted and put right, on images kept aside; means over channels."""
+    found: dict[str, list[float]] = {}
+    for eps in EPS:
+        pairs = []
+        for samples, level in zip(channels, right.levels, strict=True):
+            own = [one for one in samples if not one.trained_on] or list(samples)
+            true = np.concatenate([one.error <= eps for one in own])
+            said = [laplace.interval_probability(one.means, one.scales, eps) for one in own]
+            put = [right.probability(o.means, o.scales, level.factor(o.scale, o.texture), eps) for o in own]
+            pairs.append([reliability_of(np.concatenate(each), true, eps).ece for each in (said, put)])
+        found[f"{eps:g}"] = np.mean(pairs, axis=0).tolist()
+    return found

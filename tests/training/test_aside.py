@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import veriscope as vs
+from veriscope.calibrated import Calibration
+from veriscope.calibration import EPS
+from veriscope.errors import VeriscopeWarning
+from veriscope.images.pairing import Pair, Pairs
+from veriscope.networks.build import build
+from veriscope.networks.model import Ensemble
+from veriscope.restoring.settling import stored_calibration
+from veriscope.tiling import windows
+from veriscope.training.aside import _pieces, _spans, measured, window_of
+
+RECIPE = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, precision="float32")
+
+
+def images(count: int, seed: int = 0, size: int = 100) -> Pairs:
+    from scipy.ndimage import gaussian_filter
+
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng((seed, number))
+        high = (gaussian_filter(rng.random((size, size - 8)), 2) * 9000).astype(np.float32)
+        low = rng.poisson(high / 10).astype(np.uint16)
+        made.append(Pair(vs.Image(low, "YX"), vs.Image(high, "YX"), f"{seed}.{number}"))
+    return Pairs(made)
+
+
+def patches(pairs: Pairs) -> Any:
+    return vs.cut_patches(pairs, (16, 16), foreground=None, normalize="matched")
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> Ensemble:
+    return vs.train(RECIPE, patches(images(6)), patches(images(4, 1)), members=2, epochs=6, progress=False)
+
+
+class TruthAround:
+    """Truth drawn around what untrained networks say, with errors `times` as large as they say."""
+
+    axes = "YX"
+    shape = (64, 64)
+    count = 6
+
+    def __init__(self, network: Any, times: float) -> None:
+        self.network, self.times = network, times
+
+    def __len__(self) -> int:
+        return self.count
+
+    def check_batch(self, indices: Any) -> Any:
+        rng = np.random.default_rng(list(indices))
+        low = rng.normal(0.5, 0.2, (len(indices), 1, *self.shape)).astype(np.float32)
+        with torch.inference_mode():
+            mean, scale = self.network(torch.from_numpy(low)).numpy().transpose(1, 0, 2, 3)[:, :, None]
+        return low, (mean + self.times * scale * rng.laplace(size=mean.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("times", [0.4, 1.0, 3.0])
+def test_the_factor_that_is_missing_is_found(times: float) -> None:
+    torch.manual_seed(0)
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(32, 32))
+    network = build(recipe).eval()
+    source: Any = TruthAround(network, times)
+    known = measured(Ensemble(recipe, (network,)), source, source, 2**20)
+    right = Calibration.from_json(known["calibration"])
+    factor = right.levels[0].factor(np.exp(right.levels[0].log_scale).astype(np.float32))
+    np.testing.assert_allclose(factor, times, rtol=0.15)
+    assert list(known["calibration"]["ece"]) == [f"{eps:g}" for eps in EPS]
+    for before, after in known["calibration"]["ece"].values():
+        assert after < 0.04
+        assert times == 1 or after <= before + 0.005
+
+
+def test_pieces_are_what_restoring_makes_of_the_same_crop(ensemble: Ensemble) -> None:
+    """The calibration is measured as a user restores: own percentiles, the same networks."""
+    (pair,) = images(1, 7)
+    source = patches(Pairs([pair]))
+    seen = list(_pieces(ensemble, source.fields(), [], 2**20, None))
+    assert {one.size for one in seen} == {0, 1}
+    sides = [one.given.shape[1:] for one in seen]
+    assert sides == sorted(sides, reverse=True)
+    whole = seen[0]
+    restored = vs.restore(pair.low.region(X=slice(0, 92)), ensemble, undo=False, calibrated=False)
+    np.testing.assert_allclose(whole.means[:, 0], np.asarray(restored.means), atol=1e-4)
+    for one in seen:
+        low, high = np.percentile(one.given, [2, 99.8])
+        assert (low, high) == pytest.approx((0, 1), abs=1e-4)
+
+
+def test_what_was_measured_is_kept_with_the_model_and_used(ensemble: Ensemble, tmp_path: Path) -> None:
+    vs.save(ensemble, tmp_path / "model")
+    again = vs.load(tmp_path / "model")
+    assert again.facts["calibration"] == ensemble.facts["calibration"]
+    right = stored_calibration(again)
+    assert right is not None
+    assert right.images == 10
+    low = images(1, 9)[0].low
+    plain, put = (vs.restore(low, again, calibrated=way) for way in (False, True))
+    np.testing.assert_array_equal(np.asarray(plain.mean), np.asarray(put.mean))
+    np.testing.assert_array_equal(plain.means, put.means)
+    assert (plain.is_calibrated, put.is_calibrated) == (False, True)
+    assert put.widening is not None
+    wide = put.widening * np.asarray(plain.scale) * right._moments[0]
+    np.testing.assert_allclose(np.asarray(put.scale), wide, rtol=1e-4)
+    assert np.abs(np.asarray(put.interval(0.9)[0]) - np.asarray(plain.interval(0.9)[0])).max() > 0
+
+
+def test_intervals_hold_what_they_promise_on_new_images(ensemble: Ensemble) -> None:
+    held: dict[bool, list[float]] = {True: [], False: []}
+    for pair in images(6, 20):
+        truth = np.asarray(pair.high, np.float64)
+        for way, found in held.items():
+            restored = vs.restore(pair.low, ensemble, calibrated=way)
+            mean = np.asarray(restored.mean, np.float64)
+            slope, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
+            lower, upper = (np.asarray(one) for one in restored.interval(0.5))
+            found.append(float(np.mean((lower <= slope * truth + offset) & (slope * truth + offset <= upper))))
+    assert abs(np.mean(held[True]) - 0.5) < 0.06
+
+
+def test_the_error_of_new_images_is_the_expected_one(ensemble: Ensemble) -> None:
+    from veriscope.judging.quality import nrmse
+
+    near = []
+    for pair in images(8, 30):
+        restored = vs.restore(pair.low, ensemble)
+        assert restored.expected is not None
+        found = nrmse(pair.high, restored.mean)
+        near.append(abs(restored.expected.nrmse / found - 1) < 0.2)
+        assert restored.expected.low < restored.expected.nrmse < restored.expected.high
+    assert np.mean(near) >= 0.9
+
+
+def test_models_that_predict_no_scales_are_not_calibrated(blobs: Any) -> None:
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, probabilistic=False)
+    ensemble = vs.train(recipe, blobs(), blobs(), members=1, epochs=1)
+    assert "calibration" not in ensemble.facts
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)  # noise alone is not what it was trained on
+        restored = vs.restore(vs.Image(np.random.default_rng(0).random((20, 24)), "YX"), ensemble)
+    assert restored.expected is None
+    assert not restored.is_calibrated
+
+
+def test_with_too_few_pixels_the_networks_word_stands(blobs: Any) -> None:
+    few = blobs(count=3)
+    ensemble = vs.train(RECIPE, few, few, members=1, epochs=1)
+    assert ensemble.facts["calibration"] is None
+    image = vs.Image(np.random.default_rng(0).random((20, 24)), "YX")
+    assert not vs.restore(image, ensemble).is_calibrated
+
+
+def test_crops_lie_within_the_image_and_shrink_by_a_quarter() -> None:
+    found = list(_spans((500, 300), 1, (4, 4), np.random.default_rng(0)))
+    areas: dict[int, set[int]] = {}
+    for size, span in found:
+        assert all(0 <= part.start < part.stop <= length for part, length in zip(span, (500, 300), strict=True))
+        areas.setdefault(size, set()).add(int(np.prod([part.stop - part.start for part in span])))
+    assert [len(one) for one in areas.values()] == [1, 1, 1]
+    sizes = [one.pop() for one in areas.values()]
+    assert sizes[0] / sizes[1] == pytest.approx(4, rel=0.1)
+    assert len(found) == 7
+
+
+def test_windows_are_half_a_patch_or_less() -> None:
+    assert window_of((64, 64)) == (32, 32)
+    assert window_of((16, 64, 64)) == (4, 16, 16)
+    assert len(windows((64, 64), window_of((64, 64)))) == 4
