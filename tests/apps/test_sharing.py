@@ -133,6 +133,7 @@ def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
         ("export model --to matlab --out x/m", "--to matlab is not known"),
         ("export nowhere --to onnx --out x/m.onnx", "no model at 'nowhere'"),
         ("export model --to onnx --out x/m.onnx --member 7", "no member 7"),
+        ("export model --to csbdeep --out x/m --member -1", "no member -1"),
         ("export model --to onnx --out new.tif", "exists already"),
         ("export model --to csbdeep --out x/m --normalize model", "Remove --normalize model"),
         ("export model --to csbdeep --out x/m --members", "Remove it"),

@@ -364,7 +364,7 @@ def test_a_recipe_of_a_huge_network_is_not_built(make: Any, tmp_path: Path) -> N
     recipe["recipe"] |= {"base": 4096, "depth": 8, "patch": [256, 256]}
     files["recipe.json"] = json.dumps(recipe).encode()
     told["config"]["veriscope"]["files"]["recipe.json"] = hashlib.sha256(files["recipe.json"]).hexdigest()
-    with pytest.raises(ModelError, match="do not fit the recipe"):
+    with pytest.raises(ModelError, match="million weights"):
         packages.read(packed(tmp_path / "huge.zip", told, files))
 
 

@@ -63,6 +63,14 @@ class Ensemble:
         first = self.members[0]
         return first.numbers if isinstance(first, OnnxNetwork) else count_parameters(first)
 
+    def checked(self, member: int) -> int:
+        """`member` once it is known to be one of these, counted from 0. Raises ModelError."""
+        if not 0 <= member < len(self):
+            raise ModelError(
+                f"There is no member {member}: this model has {len(self)}, counted from 0. Choose another, or none."
+            )
+        return member
+
     def to(self, device: str | torch.device) -> Ensemble:
         """The same ensemble with its weights on `device` (moved in place, as torch does)."""
         for member in self.members:

@@ -93,7 +93,7 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
     """
     target, recipe = Path(folder), ensemble.recipe
     _check_expressible(ensemble)
-    chosen = list(range(len(ensemble))) if member is None else [member]
+    chosen = list(range(len(ensemble))) if member is None else [ensemble.checked(member)]
     names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
     text = json.dumps(_written(recipe), indent=1).encode()
     with saving.beside(free(target), overwrite=False, folder=True) as made:

@@ -115,7 +115,7 @@ def shared(
             "This model was imported as a graph, not as a network of veriscope, so it cannot be exported. "
             "Use the package that it came from."
         )
-    chosen = list(ensemble.members) if member is None else [ensemble.members[checked_member(ensemble, member)]]
+    chosen = list(ensemble.members) if member is None else [ensemble.members[ensemble.checked(member)]]
     low, back = None, None
     if normalize == "model":
         low = trained_normalization(ensemble)
@@ -133,15 +133,6 @@ def trained_normalization(ensemble: Ensemble) -> Normalization:
             "the export. Normalise by the image (normalize='image', --normalize image)."
         )
     return low
-
-
-def checked_member(ensemble: Ensemble, member: int) -> int:
-    """`member` once it is known to be one of the ensemble's, counted from 0."""
-    if not 0 <= member < len(ensemble):
-        raise ModelError(
-            f"There is no member {member}: this model has {len(ensemble)}, counted from 0. Choose another, or none."
-        )
-    return member
 
 
 def described(
