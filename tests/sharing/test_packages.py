@@ -23,6 +23,7 @@ from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import bioimageio, packages
 from veriscope.sharing.card import card
+from veriscope.training.aside import measured
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -194,11 +195,13 @@ def test_it_is_a_model_like_any_other(weights: bytes, apart: Any, tmp_path: Path
     vs.save(model, tmp_path / "model")
     again = vs.load(tmp_path / "model")
     assert again.recipe == model.recipe
-    pixels = np.random.default_rng(0).integers(100, 900, (48, 48)).astype(np.uint16)
+    pixels = np.random.default_rng(0).integers(100, 900, (96, 96)).astype(np.uint16)
     image = vs.Image(pixels, "YX")
     assert apart(vs.restore(image, again).mean.array, vs.restore(image, model).mean.array) < 1e-7
     judged = vs.judge(again, [Pair(image, vs.Image(pixels[::-1].copy(), "YX"), "a")])
     assert np.isfinite(judged.of("restoration").nrmse)
+    aside = vs.cut_patches([Pair(image, image, "a")], shape=model.recipe.patch[:1] * 2, foreground=None)
+    assert measured(model, aside, None, 2**20) is not None  # what veriscope calibrate measures
     patches = vs.cut_patches([Pair(image, image, "a")], shape=(16, 16), per_image=4)
     with pytest.raises(TrainingError, match="was trained with other"):
         vs.train(model.recipe, patches, patches, members=1, epochs=1, folder=tmp_path / "model", resume=True)

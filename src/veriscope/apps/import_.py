@@ -65,7 +65,7 @@ def import_model(
         console.show(f"  Run on the package's own test image: it differs by at most {tested:.1e} of the range.")
     if "familiar" not in ensemble.facts:
         console.note(
-            "it does not know its training images, so restorations come without a verdict. Judge it on pairs of your "
-            "own: veriscope judge."
+            "it does not know its training images, so restorations come without a verdict and expected errors. Measure "
+            f"them on pairs of your own: veriscope calibrate {out} LOW HIGH"
         )
     console.show(f"Restore with it: veriscope restore new.tif --model {out} --out restored.ome.tif")

@@ -29,6 +29,7 @@ class OnnxNetwork(nn.Module):
         if hashlib.sha256(contents).hexdigest() != self.told.sha256:
             raise ModelError("The graph of this model is damaged: its checksum does not match. Copy it again.")
         check(contents)
+        self.here = nn.Parameter(torch.empty(0), requires_grad=False)  # tells others the device
         self.session = session(contents)
 
     def __deepcopy__(self, memo: object) -> OnnxNetwork:

@@ -136,7 +136,9 @@ class Recipe:
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
         if self.foreign is not None:
-            fill |= {"patch": self.foreign.step, "residual": False}
+            sizes = zip(PATCH[self.axes_out], self.foreign.least, self.foreign.step, strict=True)
+            patch = tuple(-(-max(usual, least) // step) * step for usual, least, step in sizes)
+            fill |= {"patch": patch, "residual": False}
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         self._check()

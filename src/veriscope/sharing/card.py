@@ -91,11 +91,13 @@ def _figures(ensemble: Ensemble) -> dict[str, str]:
         values = value if isinstance(value, list) else [value]
         rows[str(name).replace("_", " ")] = ", ".join(_number(one) for one in values)
     calibration = facts.get("calibration")
-    factors = calibration.get("scale_factor") if isinstance(calibration, Mapping) else None
-    if isinstance(factors, list):
-        rows["scales"] = f"right ones are {', '.join(_number(one) for one in factors)} times those predicted"
+    if isinstance(calibration, Mapping) and isinstance(calibration.get("ece"), Mapping):
+        rows["calibration"] = f"on {calibration.get('pixels')} pixels of {calibration.get('images')} images"
+        for eps, errors in calibration["ece"].items():
+            before, after = (f"{100 * float(error):.1f} %" for error in errors)
+            rows[f"calibration error at {eps} of the range"] = f"{before} as predicted, {after} calibrated"
     if rows:
-        return {"measured on": "patches kept aside in training, of the same experiment", **rows}
+        return {"measured on": "images that were not trained on, of the same experiment", **rows}
     return {"figures": "none were measured. Judge the model on pairs of your own before you rely on it"}
 
 
