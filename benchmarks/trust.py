@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from veriscope import laplace
+from veriscope.calibrated import AsPredicted, Sample, fit
 from veriscope.familiarity import look
 
 RESULTS = Path(__file__).parent / "results"
@@ -89,6 +90,29 @@ def rate(work: Callable[[], object], pixels: int, rounds: int = 3) -> float:
     return pixels / best / 1e6
 
 
+def put_right(mean: Any, scale: Any, say: Callable[[str], None]) -> None:
+    """What it costs to be calibrated: the same images as the networks predict them and put right, in turn."""
+    rng = np.random.default_rng(1)
+    some = slice(0, 40_000)
+    truth = mean[:, some].mean(0) + rng.normal(0, 0.05, 40_000).astype(np.float32)
+    texture = np.array([0.1, 0.5])
+    sample = Sample(mean[:, some], scale[:, some], truth, np.arange(40_000) // 100, texture)
+    right, raw = fit([[sample]]), AsPredicted()
+    assert right is not None
+    wide = right.levels[0].factor(laplace.mixture_scale(mean, scale), texture)
+    say(f"\n{'calibrated':28} {'million/s':>10}  {'time, in parts of that as predicted':>14}")
+    for name, work in (
+        ("probability within eps", lambda one: one.probability(mean, scale, wide, EPS)),
+        ("90 % interval", lambda one: one.half_width(mean, scale, wide, 0.9)),
+        ("quantile 0.05", lambda one: one.quantile(mean, scale, wide, 0.05)),
+        ("scale", lambda one: one.scale(mean, scale, wide)),
+        ("entropy", lambda one: one.entropy(mean, scale, wide)),
+        ("sample", lambda one: one.sample(mean, scale, wide)),
+    ):
+        speeds = [rate(partial(work, one), PIXELS) for one in (raw, right)]
+        say(f"{name:28} {speeds[1]:10.2f}  {speeds[0] / speeds[1]:14.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/trust.txt")
@@ -142,6 +166,7 @@ def main() -> None:
     tile = [values.reshape(MEMBERS, 1, 1000, -1) for values in (mean, scale)]
     speed = rate(lambda: look(tile[0][0], *tile, WINDOW), PIXELS)
     say(f"{'look at a tile (verdict)':28} {speed:10.2f}")
+    put_right(mean, scale, say)
     error = np.abs(plain_entropy(*hard) - exact)
     say(f"\nplain NumPy: entropy {plain['entropy']:.3f} million/s, error {error.max():.1e}, {error.mean():.1e}")
     say(f"plain NumPy: probability {plain['probability']:.2f} million/s")

@@ -47,7 +47,7 @@ TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
-IMAGES, PIECES = 3, 8  # of one size that must be known, to say how much such images differ from each other
+IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
 LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
 SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribution over an image is looked at
 HARMLESS = {"saturation": -1, "blackness": -1, "unlike": -1, "disagreeing": -1, "disagreement": -1}  # to have less of
@@ -333,8 +333,8 @@ def _size(
     """What pieces of one size are like; None where too few are known.
 
     The threshold comes from the scores of the pieces of each image against the pieces of all others: their quantile
-    where there are enough of them for it to be one of them (conformal), and before that the bound for one more
-    image if the logarithms of the scores are normal (Student).
+    where there are enough of them for it to be one of them (conformal). Before that it is the bound for one more image
+    if each of its values is normal (Student, Bonferroni).
     """
     from scipy.stats import t
 
@@ -350,9 +350,8 @@ def _size(
         ]
     )
     rank = int(np.ceil((1 - ALARMS) * (len(scores) + 1)))
-    logs, freedom = np.log(scores), len(groups) - 1
-    bound = float(logs.mean() + t.ppf(1 - ALARMS, freedom) * logs.std(ddof=1) * np.sqrt(1 + 1 / len(groups)))
-    threshold = np.sort(scores)[rank - 1] if rank <= len(scores) else np.exp(bound)
+    one_of_many = t.isf(ALARMS / (2 * values.shape[1]), len(groups) - 1) * np.sqrt(1 + 1 / len(groups))
+    threshold = np.sort(scores)[rank - 1] if rank <= len(scores) else one_of_many
     return replace(_of_pieces(windows, values), threshold=float(threshold))
 
 

@@ -219,7 +219,7 @@ def test_all_results_are_written_side_by_side(desk: Path, veriscope: Any) -> Non
     assert answer.code == 0, answer.err
     kinds = ("", ".scale", ".lower", ".upper", ".probability", ".entropy", ".disagreement")
     assert sorted(path.name for path in (desk / "done").iterdir()) == sorted(
-        f"cell{number}{kind}.ome.tif" for number in range(4) for kind in kinds
+        f"cell{number}{end}" for number in range(4) for end in [*(f"{kind}.ome.tif" for kind in kinds), ".trust.json"]
     )
     found = [np.asarray(vs.read_image(f"done/cell0{kind}.ome.tif")) for kind in kinds]
     mean, scale, lower, upper, probability, entropy, disagreement = found
@@ -234,7 +234,7 @@ def test_all_results_are_written_side_by_side(desk: Path, veriscope: Any) -> Non
 def test_files_folders_and_patterns_are_restored_once_each(desk: Path, veriscope: Any) -> None:
     answer = veriscope("restore", "new.tif", "low/*0.tif", "low/cell0.tif", "--model", "model", "--out", "done")
     assert answer.code == 0, answer.err
-    assert sorted(path.name for path in (desk / "done").iterdir()) == ["cell0.ome.tif", "new.ome.tif"]
+    assert sorted(path.name for path in (desk / "done").glob("*.tif")) == ["cell0.ome.tif", "new.ome.tif"]
 
 
 def test_zarr_out_keeps_axes_voxel_size_and_time_step(desk: Path, veriscope: Any) -> None:
@@ -307,7 +307,7 @@ def test_one_bad_image_among_many_does_not_stop_the_others(desk: Path, veriscope
     assert answer.code == 2
     assert "cell1.tif" in answer.err
     assert "1 of 4 images could not be restored" in answer.err
-    assert sorted(path.name for path in (desk / "done").iterdir()) == [f"cell{n}.ome.tif" for n in (0, 2, 3)]
+    assert sorted(path.name for path in (desk / "done").glob("*.tif")) == [f"cell{n}.ome.tif" for n in (0, 2, 3)]
 
 
 @pytest.mark.parametrize("out", ["out.ome.tif", "out.ome.zarr", "out.tif"])
@@ -434,13 +434,12 @@ def test_every_restoration_comes_with_a_verdict_and_a_mask_if_wanted(desk: Path,
     answer = veriscope("restore", "new.tif", "--model", "known", "--out", "checked", "--trust-mask")
     assert answer.code == 0, answer.err
     assert "ike the training images" in answer.out
-    assert "of its windows lie beyond 99 %" in answer.out
     mask = vs.read_image("checked/new.trust-mask.ome.tif")
     assert (mask.axes, mask.shape, str(mask.dtype)) == ("YX", (45, 37), "uint8")
     assert "windows of 8 x 8 pixels" in veriscope("info", "known").out
     judged = veriscope("judge", "low", "high", "--model", "known", "--report", "known.html")
     assert "of 4 images are like the training images" in judged.out
-    assert "Told without the truth" in (desk / "known.html").read_text(encoding="utf-8")
+    assert "Estimated without ground truth" in (desk / "known.html").read_text(encoding="utf-8")
 
 
 def test_a_mask_needs_a_model_that_knows_its_training_images(desk: Path, veriscope: Any) -> None:

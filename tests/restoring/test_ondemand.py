@@ -52,7 +52,6 @@ WIDER = {  # a calibration that widens every distribution, more in noisy images
         "guaranteed": CENTRAL.tolist(),
         "pixels": 10_000,
         "images": 5,
-        "together": 1.0,
     },
     "expected": {"log_ratio": 0.0, "half_width": 0.2},
 }

@@ -126,5 +126,5 @@ def test_what_was_remembered_is_stored_with_the_model(model: Any, tmp_path: Path
     known = model.facts["familiar"]
     assert known["window"] == [16, 16]
     assert len(known["disagreement"]) == 101
-    assert [size["windows"] for size in known["sizes"]] == [36, 9]
-    assert known["count"] == 10 * (36 + 2 * 9)
+    assert [size["windows"] for size in known["sizes"]] == [36, 9, 4]
+    assert known["count"] == 10 * (36 + 2 * 9 + 4 * 4)

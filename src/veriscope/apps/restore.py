@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
     from veriscope.restoring.tofile import Report
 
+TRUST = "trust.json"  # beside each restored image: the error to expect, and the verdict
 VALUES = "Intensities"
 MORE = "Also written"
 LIMITS = "Time and memory"
@@ -154,7 +156,8 @@ def restore(
     The model knows what it does: less noise, a surface as a flat image, a stack as sharp along Z as across, finer
     pixels. Reads TIFF, OME-TIFF, ImageJ hyperstacks and OME-Zarr; writes OME-TIFF or OME-Zarr with axes, voxel size and
     time step kept. Images larger than memory are restored from disk to disk, tile by tile, with the same result. For
-    every image it says whether it is like those of the training, so that you know how far to trust the result.
+    every image it prints the error to expect and whether the image is like those of the training, and keeps both in
+    NAME.trust.json, so that you know how far to trust the result.
 
     Examples:
     veriscope restore new.tif --model model --out restored.ome.tif
@@ -182,7 +185,7 @@ def restore(
     }
     extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
     beside = [name for names, _ in extras.values() for name in names]
-    jobs = files.plan_outputs(sources, out, form, beside, overwrite)
+    jobs = files.plan_outputs(sources, out, form, beside, overwrite, [TRUST])
 
     from veriscope.sharing.opening import load
 
@@ -204,7 +207,7 @@ def restore(
         _show_plans(jobs, ensemble, axes, how)
         return
     how |= {"calibrated": calibrated, "dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
-    _restore_all(jobs, ensemble, axes, extras, how)
+    _restore_all(jobs, ensemble, axes, extras, how, model)
 
 
 def _check_words(
@@ -249,8 +252,10 @@ def _restore_all(
     axes: str | None,
     extras: dict[str, tuple[list[str], Any]],
     how: dict[str, Any],
+    model: Path,
 ) -> None:
     """Restore one after the other. An image that cannot be used is reported and the others go on."""
+    from veriscope import saving
     from veriscope.restoring.tofile import restore_to_file
 
     batch = files.Batch("restored", len(jobs))
@@ -264,8 +269,17 @@ def _restore_all(
         with batch.image(job.source):
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(_read(job, axes), ensemble, job.mean, progress=progress, **beside, **how)
+                saving.write(job.outputs[TRUST], _trust_of(job, report, model), how["overwrite"])
             _tell(job, report, how["dtype"])
     batch.end()
+
+
+def _trust_of(job: files.Job, report: Report, model: Path) -> str:
+    """What is known of a restored image without ground truth, for the file beside it."""
+    from veriscope import __version__
+
+    known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
+    return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _tell(job: files.Job, report: Report, dtype: str) -> None:

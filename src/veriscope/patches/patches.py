@@ -351,11 +351,6 @@ class Patches:
         """Every frame of every pair as a whole, normalised by the percentiles that restoring uses."""
         return [self._field(pair, frame) for pair, frame in self._frames]
 
-    def stack(self) -> Image:
-        """The planes of the first pair's truth as a stack, Z C Y X: what low was made from."""
-        high = self._sources[0].high
-        return Image(high.moved("STCYX").read(slice(None), 0), "ZCYX", name=high.name)
-
     def _field(self, pair: int, frame: int) -> Field:
         source = self._sources[pair]
         percentiles = FIXED_PERCENTILES if isinstance(self.choices.normalize, str) else None

@@ -123,19 +123,20 @@ class Settling:
         for channel, level in enumerate(self.calibration.levels):
             of_channel = texture[min(channel, len(texture) - 1)]
             own = means[:, channel], scales[:, channel]
-            if self.recipe.isotropic:
-                found[channel] = self._of_both_directions(*own, level.factor)
-            else:
-                found[channel] = level.factor(laplace.mixture_scale(*own), of_channel)
+            found[channel] = level.factor(self._predicted(*own), of_channel)
         return found
 
-    def _of_both_directions(self, means: Block, scales: Block, factor: Callable[[Block], Block]) -> Block:
-        """Of the mixture of xz and of yz slices: what was measured is the error of each direction alone."""
-        assert self.calibration is not None
+    def _predicted(self, means: Block, scales: Block) -> Block:
+        """The error predicted for a pixel, as it was compared with the truth in training.
+
+        Of stacks that are made isotropic that was the error of one direction alone. How far xz and yz slices differ
+        widens their mixture beyond it: a reserve for axial sections, which look less like degraded planes than those.
+        """
+        if not self.recipe.isotropic:
+            return laplace.mixture_scale(means, scales)
         half = len(means) // 2
-        predicted = [laplace.mixture_scale(means[own], scales[own]) for own in (slice(0, half), slice(half, None))]
-        alone = np.sqrt(np.mean([np.square(one * factor(one)) for one in predicted], axis=0))
-        return np.asarray(alone * np.float32(self.calibration.together) / laplace.mixture_scale(means, scales))
+        both = [laplace.mixture_scale(means[own], scales[own]) for own in (slice(0, half), slice(half, None))]
+        return np.asarray((both[0] + both[1]) / 2)
 
 
 def stored_calibration(model: Ensemble) -> Calibration | None:

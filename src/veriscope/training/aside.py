@@ -20,12 +20,8 @@ from veriscope import calibrated, expected, laplace
 from veriscope.calibrated import Sample
 from veriscope.calibration import EPS, reliability_of
 from veriscope.familiarity import familiar, look
-from veriscope.images.image import Image
 from veriscope.images.noise import noise_and_contrast
-from veriscope.images.resampling import resampled
 from veriscope.networks.model import Ensemble
-from veriscope.networks.slices import Slices
-from veriscope.networks.unet import UNet
 from veriscope.patches.fields import FIXED_PERCENTILES, Field
 from veriscope.tiling import Span, windows
 from veriscope.training.job import Source
@@ -33,14 +29,12 @@ from veriscope.training.job import Source
 Block = NDArray[np.float32]
 
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
-SMALLEST = 32  # pixels along Y or X of a piece
+SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
 TINY = 1e-6  # of the normalised range
-SIDE = 96  # pixels of the stack of which both directions are compared
-LEAST_TOGETHER = 0.5  # of two errors that have nothing to do with each other it is 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +92,6 @@ def measured(
     for span, (one, level) in zip(spans, each, strict=True):
         rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
         predicted.append(float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span)
-    if ensemble.recipe.isotropic and hasattr(check, "stack"):
-        right = replace(right, together=_together(ensemble, right, check.stack()))
     expectation = expected.fit(predicted, errors, trained)
     return facts | {
         "calibration": {**right.to_json(), "ece": _errors(right, channels)},
@@ -188,36 +180,6 @@ def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device
         None if scales is None else scales[:, 0].cpu().numpy()[inner],
         texture if field.alike else np.full((len(low), 2), np.nan),
     )
-
-
-def _together(ensemble: Ensemble, right: calibrated.Calibration, stack: Image) -> float:
-    """Error of the mean of both directions in parts of that of one alone, as a stack that was kept aside shows it.
-
-    Errors e and f of two directions have (e² + f²) / 2 = ((e + f) / 2)² + ((e - f) / 2)², and e - f is seen.
-    """
-    middle = {
-        letter: slice((n - min(n, SIDE)) // 2, (n + min(n, SIDE)) // 2)
-        for letter, n in zip("YX", stack.shape[2:], strict=True)
-    }
-    fine = resampled(stack.region(**middle), ensemble.recipe.finer).moved("CZYX")
-    block = np.asarray(fine.array[...], np.float32)[:, :SIDE]
-    bottom, top = np.percentile(block.reshape(len(block), -1), FIXED_PERCENTILES, axis=1)
-    low = _rescaled(block, bottom, top)
-    steps = (ensemble.recipe.step[0], *ensemble.recipe.step[1:] * 2)
-    low = low[(slice(None), *(slice(0, n // step * step) for n, step in zip(low.shape[1:], steps, strict=True)))]
-    both, errors = [], []
-    for lateral in "XY":
-        with torch.inference_mode():
-            flat = (member for member in ensemble.members if isinstance(member, UNet))
-            answers = [Slices(member, lateral)(torch.from_numpy(low)[None])[0].numpy() for member in flat]
-        means, scales = np.split(np.stack(answers), 2, axis=1)
-        both.append(laplace.mixture_mean(means))
-        for channel, level in enumerate(right.levels):
-            own = means[:, channel], scales[:, channel]
-            errors.append(right.root_mean_square(*own, level.factor(laplace.mixture_scale(*own))))
-    apart = np.square(both[0] - both[1], dtype=np.float64).mean() / 4
-    alone = np.mean([np.square(one, dtype=np.float64).mean() for one in errors])
-    return float(np.sqrt(np.clip(1 - apart / alone, LEAST_TOGETHER**2, 1)))
 
 
 def _part(block: Block, span: Span) -> Block:
