@@ -37,7 +37,7 @@ GROUND_MODULES = {
     "saving",
     "tables",
 }
-HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs")
+HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs", "h5py", "onnx", "openvino")
 
 
 def modules() -> dict[str, ast.Module]:

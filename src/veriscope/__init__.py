@@ -21,7 +21,7 @@ _HOME = {
     "judge": "veriscope.judging.judge",
     "compare": "veriscope.judging.compare",
     "save": "veriscope.networks.folder",
-    "load": "veriscope.networks.folder",
+    "load": "veriscope.sharing.opening",
     "VeriscopeError": "veriscope.errors",
 }
 
@@ -40,10 +40,11 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "load",
     "VeriscopeError",
     "classical",
+    "sharing",
 ]
 
 if TYPE_CHECKING:
-    from veriscope import classical
+    from veriscope import classical, sharing
     from veriscope.errors import VeriscopeError
     from veriscope.images.image import Image
     from veriscope.images.pairing import read_pairs
@@ -51,18 +52,19 @@ if TYPE_CHECKING:
     from veriscope.images.writing import save_image
     from veriscope.judging.compare import compare
     from veriscope.judging.judge import judge
-    from veriscope.networks.folder import load, save
+    from veriscope.networks.folder import save
     from veriscope.networks.recipe import Recipe
     from veriscope.patches.patches import cut_patches
     from veriscope.restoring.restore import restore
+    from veriscope.sharing.opening import load
     from veriscope.training.loop import train
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "classical":  # a room of its own, for vs.classical.denoise.median(...)
-        return import_module("veriscope.classical")
+    if name in ("classical", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
+        return import_module(f"veriscope.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'veriscope' has no attribute '{name}'")
     value = getattr(import_module(_HOME[name]), name)

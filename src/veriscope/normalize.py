@@ -116,6 +116,23 @@ def fit(blocks: Blocks, percentiles: Sequence[float] = (2.0, 99.8)) -> Normaliza
     return Normalization(tuple(found[:, 0].tolist()), tuple(found[:, 1].tolist()))
 
 
+def fit_moments(blocks: Iterable[NDArray[Any]]) -> Normalization:
+    """The normalisation that takes the mean of the data to 0, and one standard deviation above it to 1.
+
+    `blocks` are arrays (C, ...). Raises DataError for constant images and for NaN or infinite values.
+    """
+    count, sums = 0, np.zeros((2, 1))
+    for block in blocks:
+        flat = np.asarray(block, np.float64).reshape(len(block), -1)
+        count += flat.shape[1]
+        sums = sums + np.stack([flat.sum(1), np.square(flat).sum(1)])
+    if not count or not np.isfinite(sums).all():
+        raise DataError("The image is empty, or holds NaN or infinite values, so it cannot be normalised.")
+    mean = sums[0] / count
+    deviation = np.sqrt(np.maximum(sums[1] / count - mean**2, 0))
+    return Normalization(tuple(mean.tolist()), tuple((mean + deviation).tolist()))
+
+
 def widened(found: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of percentiles (C, 4) at WIDER, those of the first two that differ, (C, 2)."""
     return np.where((found[:, 0] < found[:, 1])[:, None], found[:, :2], found[:, 2:])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from veriscope.networks.folder import load, save
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
 from veriscope.networks.recipe import Recipe
+from veriscope.networks.surface import SurfaceLayers
 from veriscope.networks.unet import count_parameters
 
 
@@ -26,6 +28,9 @@ def projection(recipe: Recipe, seed: int = 0) -> Projection:
     network = build(recipe)
     assert isinstance(network, Projection)
     return network.eval()
+
+
+UNEQUAL = SurfaceLayers((3, 3, 5), (1, 5, 3), (2, 3), 1, 2, 2)  # convolutions in pairs, kernels and pools unlike
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [("paper", 1_386_347), ("compact", 1_379_835)])
@@ -123,12 +128,12 @@ def all_through(network: Projection) -> Projection:
     return network.double()
 
 
-@pytest.mark.parametrize(("kind", "axis"), [("paper", 0), ("compact", 1)])
-def test_reach_is_as_far_as_gradients_travel(kind: str, axis: int) -> None:
-    recipe = small(projection=kind, probabilistic=False, residual=False)
+@pytest.mark.parametrize(("kind", "axis"), [("paper", 0), ("compact", 1), (UNEQUAL, 0), (UNEQUAL, 1)])
+def test_reach_is_as_far_as_gradients_travel(kind: str | SurfaceLayers, axis: int) -> None:
+    recipe = small(projection=kind, probabilistic=False, residual=False, patch=(48, 48))
     network = all_through(projection(recipe))
     step = recipe.step[axis]
-    shape = [32, 32]
+    shape = [-(-32 // n) * n for n in recipe.step]
     length = shape[axis] = -(-2 * network.reach[axis] // step) * step + 2 * step
     farthest = 0
     for seed in range(6):  # max pooling shows one of its inputs at a time
@@ -169,6 +174,20 @@ def test_the_recipe_of_a_projection_is_flat_behind_it() -> None:
     assert Recipe.from_json(recipe.to_json()) == recipe
     paper = Recipe.paper("flywing")
     assert (paper.projection, paper.patch, paper.kernel, paper.depth) == ("paper", (64, 64), 3, 3)
+
+
+def test_layers_of_ones_own_survive_json() -> None:
+    recipe = small(projection=UNEQUAL, patch=(24, 24))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert recipe.step == (2, 6)
+    assert len(projection(recipe).surface.up) == 3
+
+
+@pytest.mark.parametrize("changes", [{"depth": "2"}, {"pool": [2]}, {"first": [2, 3, 3]}, {"filters": 0}, {"more": 1}])
+def test_layers_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
+    values = small(projection=UNEQUAL, patch=(24, 24)).to_json()
+    with pytest.raises(ModelError, match=r"not described as they are|cannot find a surface"):
+        Recipe.from_json({**values, "projection": {**values["projection"], **changes}})
 
 
 def test_recipes_that_do_not_project_are_told_as_before() -> None:

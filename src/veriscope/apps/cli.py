@@ -16,6 +16,8 @@ from veriscope.apps import (
     console,
     cross,
     demo,
+    export,
+    import_,
     info,
     judge,
     project,
@@ -100,6 +102,8 @@ COMMANDS = (
 )
 for command in COMMANDS:
     console.command(app, command)
+console.command(app, import_.import_model, "import")
+console.command(app, export.export)
 app.add_typer(simulate.app, name="simulate")
 
 

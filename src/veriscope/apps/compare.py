@@ -122,7 +122,7 @@ def compare(
 
     from veriscope.judging.compare import compare as compare_all
     from veriscope.judging.work import prepare
-    from veriscope.networks.folder import load
+    from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
     pairs = _read(low, high, words.axes_of_pairs(axes), ensemble)

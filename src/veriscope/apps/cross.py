@@ -53,7 +53,7 @@ def cross(
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
 
     from veriscope.images.pairing import read_pairs
-    from veriscope.networks.folder import load
+    from veriscope.sharing.opening import load
 
     names = words.short_names([str(model) for model in models])
     loaded = {name: load(model) for name, model in zip(names, models, strict=True)}

@@ -22,6 +22,9 @@ def info(
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not say so.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Of a model: its card in Markdown, to be published with it.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the pixels: no percentiles.")] = False,
 ) -> None:
     """Tell what an image or a model is.
@@ -32,15 +35,27 @@ def info(
     Examples:
     veriscope info new.tif
     veriscope info model
+    veriscope info model --card > model.md
     """
-    if path.is_dir() and (path / "recipe.json").exists():
-        _model(path)
+    packed = path.is_file() and path.suffix.lower() == ".zip"
+    if packed or (path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json"))):
+        _card(path) if card else _model(path)
+    elif card:
+        raise ImageFormatError(f"Only models have a card, and {path} is none. Remove --card.")
     elif path.is_dir() and not _is_zarr(path):
         raise ImageFormatError(
-            f"{path} is a folder that is neither a model (no recipe.json) nor an OME-Zarr image. Give one of its files."
+            f"{path} is a folder that is neither a model (no recipe.json or config.json) nor an OME-Zarr image. "
+            f"Give one of its files."
         )
     else:
         _image(path, axes, quick)
+
+
+def _card(path: Path) -> None:
+    from veriscope.sharing.card import card
+    from veriscope.sharing.opening import load
+
+    console.show(card(load(path), path.resolve().name.removesuffix(".veriscope")).rstrip())
 
 
 def _is_zarr(path: Path) -> bool:
@@ -63,7 +78,8 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
 
 
 def _model(path: Path) -> None:
-    from veriscope.networks.folder import load, trusted
+    from veriscope.networks.folder import trusted
+    from veriscope.sharing.opening import load
 
     ensemble = load(path)
     with trusted(path):
@@ -75,8 +91,7 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
     console.facts(
         str(path),
         {
-            "network": f"{words.network(recipe)} ({_axes(recipe)}), depth {recipe.depth}, kernel {recipe.kernel}, "
-            f"base {recipe.base}{f', stem {recipe.stem}' if recipe.stem > 1 else ''}",
+            "network": _network(recipe),
             **words.task(recipe),
             "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
@@ -96,6 +111,14 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
     remembered = words.familiar(known)
     if remembered:
         console.facts("Training images, to tell others from", remembered)
+
+
+def _network(recipe: Recipe) -> str:
+    kind = f"{words.network(recipe)} ({_axes(recipe)})"
+    if recipe.foreign is not None:
+        return kind
+    stem = f", stem {recipe.stem}" if recipe.stem > 1 else ""
+    return f"{kind}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}{stem}"
 
 
 def _axes(recipe: Recipe) -> str:

@@ -85,7 +85,7 @@ def judge(
         _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 
     from veriscope.images.conditions import pooled
-    from veriscope.networks.folder import load
+    from veriscope.sharing.opening import load
 
     ensemble = load(model)
     conditions = _read(low, high, words.axes_of_pairs(axes), ensemble.recipe.finer)

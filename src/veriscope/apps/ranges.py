@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 # By the name of the parameter; None where what the number is for tells its range.
 RANGES: dict[str, Range | None] = {
-    "members": (1, 1000), "minutes": (0.001, 10**6), "epochs": (1, 10**7), "check": (0.001, 0.999),
+    "members": (1, 1000), "member": None, "minutes": (0.001, 10**6), "epochs": (1, 10**7), "check": (0.001, 0.999),
     "seed": (0, 2**32 - 1), "depth": None, "base": None, "kernel": None, "stem": None, "batch": None,
     "learning_rate": None, "per_image": (1, 10**6), "foreground": (0, 1), "subsample": (1, 1000), "channel": (0, 10**6),
     "interval": (1e-6, 1 - 1e-6), "probability": (1e-12, 1e12), "frames": (1, 10_000), "crop": (1, 10**6),

@@ -131,6 +131,15 @@ def restore(
             rich_help_panel=MORE,
         ),
     ] = True,
+    combine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mixture|csbdeep",
+            help="Treat borders, interpolate, and join the directions of isotropic models as veriscope or as csbdeep "
+            "does; as the model says if left out: csbdeep for models imported from there.",
+            rich_help_panel=VALUES,
+        ),
+    ] = None,
     tile: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
@@ -158,6 +167,8 @@ def restore(
     veriscope restore stacks --model surfaces --out restored --height
     """
     _check_words(form, dtype, normalize, interval, probability)
+    if combine not in (None, "mixture", "csbdeep"):
+        raise VeriscopeError(f"--combine {combine} is not known. Choose mixture or csbdeep.")
     tile_shape = words.sizes("--tile", tile)
 
     from veriscope.images.reading import list_images
@@ -176,8 +187,8 @@ def restore(
     beside = [name for names, _ in extras.values() for name in names]
     jobs = files.plan_outputs(sources, out, form, beside, overwrite, [TRUST])
 
-    from veriscope.networks.folder import load
     from veriscope.restoring.memory import Whole
+    from veriscope.sharing.opening import load
 
     ensemble = load(model)
     if height and not ensemble.recipe.projects:
@@ -192,7 +203,8 @@ def restore(
             f"Leave them out, or train with --loss laplace."
         )
     how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
-    how |= {"memory": None if memory is None else Whole(memory), "device": device, "channel": channel, "planes": planes}
+    how |= {"memory": None if memory is None else Whole(memory), "device": device}
+    how |= {"channel": channel, "planes": planes, "combine": combine}
     if dry_run:
         _show_plans(jobs, ensemble, axes, how)
         return

@@ -77,8 +77,11 @@ def task(recipe: Recipe) -> dict[str, str]:
 
 def network(recipe: Recipe) -> str:
     """What kind of network it is."""
+    if recipe.foreign is not None:
+        return "graph of others (ONNX)"
     if recipe.projects:
-        return f"surface finder ({recipe.projection}) and {len(recipe.axes_out)}D U-Net"
+        named = recipe.projection if isinstance(recipe.projection, str) else f"depth {recipe.projection.depth}"
+        return f"surface finder ({named}) and {len(recipe.axes_out)}D U-Net"
     return f"{len(recipe.axes)}D U-Net"
 
 

@@ -6,13 +6,13 @@ the whole would show there, and only the pixels that it needs are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
@@ -87,16 +87,48 @@ def checked_factor(value: float, letter: str) -> float:
     return factor
 
 
-class Resampled:
-    """A lazy float32 array: `source` on finer `grids`, one for each axis (by its number) that changes."""
+def zoomed(image: Image, factors: Mapping[str, float], whole: bool) -> Image:
+    """`image` as ``scipy.ndimage.zoom(order=1)`` makes it finer, lazy: how csbdeep interpolates.
 
-    def __init__(self, source: Any, grids: Mapping[int, Grid]) -> None:
+    Linear; the outermost pixels of the result lie upon those of the image, so that voxels shrink by a little more or
+    less than the factor. If `whole`, the type stays, and whole numbers are rounded; else the result is float32.
+    """
+    grids = {}
+    for letter, value in factors.items():
+        size = image.size(letter)
+        length = max(1, round(size * checked_factor(value, letter)))
+        spread = (length - 1) / (size - 1) if size > 1 else np.inf
+        grids[image.axes.index(letter)] = Grid(spread, length, points=True)
+    if not grids:
+        return image
+    voxel_size = image.voxel_size and tuple(
+        size and size / factors.get(letter, 1.0)
+        for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
+    )
+    made = Resampled(image.array, grids, image.dtype if whole else np.float32, linear)
+    return replace(image, array=made, voxel_size=voxel_size)
+
+
+class Resampled:
+    """A lazy array: `source` on finer `grids`, one for each axis (by its number) that changes.
+
+    `weigh` gives the weights of four neighbours, as `cubic` does.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        grids: Mapping[int, Grid],
+        dtype: DTypeLike = np.float32,
+        weigh: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    ) -> None:
         self.source = source
+        self.weigh = weigh or cubic
         self.grids = dict(sorted(grids.items()))
         self.shape = tuple(
             self.grids[axis].length if axis in self.grids else int(n) for axis, n in enumerate(source.shape)
         )
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
 
     @property
     def ndim(self) -> int:
@@ -111,7 +143,7 @@ class Resampled:
         grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
         return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
 
-    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+    def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = plain_index(index, self.shape)
         taps: dict[int, _Taps] = {}
         region: list[slice | int] = list(parts)
@@ -119,11 +151,12 @@ class Resampled:
             part = parts[axis]
             entries = np.arange(part.start, part.stop, part.step) if isinstance(part, slice) else np.array([part])
             if not len(entries):
-                return np.empty([len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)], "f4")
-            taps[axis] = _taps(finer, entries, self.source.shape[axis])
+                lengths = [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)]
+                return np.empty(lengths, self.dtype)
+            taps[axis] = _taps(finer, entries, self.source.shape[axis], self.weigh)
             region[axis] = slice(taps[axis].first, taps[axis].stop)
         block = np.asarray(self.source[tuple(region)])
-        exact = block.dtype.itemsize <= 2 or block.dtype == np.float32
+        exact = self.weigh is cubic and (block.dtype.itemsize <= 2 or block.dtype == np.float32)
         block = block.astype(np.float32 if exact else np.float64, copy=False)
         dropped = 0  # axes before this one that the index has taken away
         for axis, part in enumerate(parts):
@@ -132,7 +165,7 @@ class Resampled:
                 if not isinstance(part, slice):
                     block = np.take(block, 0, axis=axis - dropped)
             dropped += not isinstance(part, slice)
-        return np.asarray(block, np.float32)
+        return np.asarray(np.floor(block + 0.5) if self.dtype.kind in "iu" else block, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
@@ -148,10 +181,15 @@ class _Taps:
     weights: NDArray[np.float64]
 
 
-def _taps(finer: Grid, entries: NDArray[Any], size: int) -> _Taps:
+def _taps(
+    finer: Grid,
+    entries: NDArray[Any],
+    size: int,
+    weigh: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> _Taps:
     positions = np.clip(finer.positions(entries), 0, size - 1)
     below = np.floor(positions).astype(np.intp)
-    weights = cubic(positions - below)
+    weights = weigh(positions - below)
     places = np.clip(below + np.arange(-1, 3)[:, None], 0, size - 1)
     used = places[weights != 0]  # on a plane of the old grid nothing else is read
     first, stop = int(used.min()), int(used.max()) + 1
@@ -168,6 +206,11 @@ def cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
             (0.5 * t - 0.5) * t * t,
         ]
     )
+
+
+def linear(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (4, n) of the entries at -1, 0, 1, 2 for positions `t` from 0 to below 1, of which two are 0."""
+    return np.stack([np.zeros_like(t), 1 - t, t, np.zeros_like(t)])
 
 
 def _interpolated(block: NDArray[Any], axis: int, taps: _Taps) -> NDArray[Any]:

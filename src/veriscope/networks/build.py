@@ -24,7 +24,7 @@ MOST_PARAMETERS = 2**28  # of one network: 1 GB of weights, and four times as mu
 def build(recipe: Recipe) -> Network:
     """A fresh network for `recipe`, with random weights from torch's current seed.
 
-    Raises ModelError for one that is too large to be meant.
+    Raises ModelError for one that is too large to be meant, and for graphs of others.
     """
     outline(recipe)
     return _made(recipe)
@@ -32,6 +32,8 @@ def build(recipe: Recipe) -> Network:
 
 def outline(recipe: Recipe) -> Network:
     """The network of `recipe` without its weights, which costs nothing whatever its size. Raises as `build` does."""
+    if recipe.foreign is not None:
+        raise ModelError("This model is a graph made by others (ONNX): it can restore, but not be trained further.")
     with torch.device("meta"):
         made = _made(recipe)
     count = sum(weights.numel() for weights in made.parameters())

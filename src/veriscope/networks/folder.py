@@ -1,5 +1,7 @@
 """A model is a folder: recipe.json, one safetensors file of weights per member, log.csv. Nothing in it is executed.
 
+Members that are graphs of others are kept as they came, as ONNX.
+
 Training writes the same files one by one, so that what is on disk can be loaded at any moment.
 """
 
@@ -24,6 +26,7 @@ from veriscope import saving
 from veriscope.errors import ModelError, OutputError
 from veriscope.networks.build import Network, build, outline
 from veriscope.networks.checking import LARGEST, OneOf, Real, Whole, from_json, wrong
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 
@@ -56,6 +59,11 @@ def member_file(number: int) -> str:
     return f"member-{number}.safetensors"
 
 
+def graph_file(number: int) -> str:
+    """Name of member `number` where it is a graph."""
+    return f"member-{number}.onnx"
+
+
 def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """Write `ensemble` to a new folder and return its path. Raises OutputError if it exists, unless `overwrite`."""
     target = Path(folder)
@@ -64,7 +72,10 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
         target.parent.mkdir(parents=True, exist_ok=True)
     with saving.beside(target, overwrite, folder=True) as made:
         for number, member in enumerate(ensemble.members):
-            write_member(made, number, member.state_dict())
+            if isinstance(member, OnnxNetwork):
+                write_file(made / graph_file(number), member.contents)
+            else:
+                write_member(made, number, member.state_dict())
         write_description(made, ensemble.recipe, len(ensemble), ensemble.facts)
         write_log(made, ensemble.facts.get("history", []))
     return target
@@ -78,6 +89,9 @@ def load(folder: str | os.PathLike[str]) -> Ensemble:
     count = described["members"]
     if count < 1:
         raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
+    if recipe.foreign is not None:
+        graphs = tuple(OnnxNetwork(recipe, _read_graph(source / graph_file(number))) for number in range(count))
+        return Ensemble(recipe, graphs, described["facts"])
     return Ensemble(recipe, tuple(read_members(source, recipe, count)), described["facts"])
 
 
@@ -210,6 +224,13 @@ def _member(path: Path, recipe: Recipe) -> Network:
     network = build(recipe)
     network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
+
+
+def _read_graph(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise ModelError(f"The model is incomplete: '{path}' cannot be read. Copy the whole folder again.") from problem
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

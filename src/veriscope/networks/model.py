@@ -11,9 +11,10 @@ from torch import Tensor
 
 from veriscope.errors import ModelError
 from veriscope.networks.build import Network
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.slices import Slices
+from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import count_parameters
 
 if hasattr(os, "register_at_fork"):  # a forked process has no threads of OpenMP and would wait for them for ever
@@ -25,7 +26,9 @@ class Ensemble:
     """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
 
     recipe: Recipe
-    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...]
+    members: (
+        tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...] | tuple[OnnxNetwork, ...]
+    )
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ class Ensemble:
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
         first = self.members[0]
-        return first.step if isinstance(first, Slices) else self.recipe.step
+        return first.step if isinstance(first, Slices | BothWays) else self.recipe.step
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -57,7 +60,16 @@ class Ensemble:
     @property
     def parameters(self) -> int:
         """Weights per member."""
-        return count_parameters(self.members[0])
+        first = self.members[0]
+        return first.numbers if isinstance(first, OnnxNetwork) else count_parameters(first)
+
+    def checked(self, member: int) -> int:
+        """`member` once it is known to be one of these, counted from 0. Raises ModelError."""
+        if not 0 <= member < len(self):
+            raise ModelError(
+                f"There is no member {member}: this model has {len(self)}, counted from 0. Choose another, or none."
+            )
+        return member
 
     def to(self, device: str | torch.device) -> Ensemble:
         """The same ensemble with its weights on `device` (moved in place, as torch does)."""

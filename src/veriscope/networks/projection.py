@@ -28,10 +28,11 @@ class Surface(nn.Module):
         self.layers = layers = recipe.surface
         self.down = nn.ModuleList()
         channels, kernel = recipe.channels_in, layers.first
-        for _ in range(layers.depth):
+        for _ in range(layers.depth * layers.convolutions):
             self.down.append(_convolution(channels, layers.filters, kernel))
             channels, kernel = layers.filters, layers.kernel
-        self.up = nn.ModuleList(_convolution(channels, channels, kernel) for _ in range(layers.depth))
+        before_last = (layers.depth + 1) * layers.convolutions - 1
+        self.up = nn.ModuleList(_convolution(channels, channels, kernel) for _ in range(before_last))
         self.last = _convolution(channels, channels, kernel)
         self.logits = _convolution(channels, 1, kernel)
 
@@ -40,12 +41,15 @@ class Surface(nn.Module):
 
     def scores(self, stack: Tensor) -> Tensor:
         """Logits of the probabilities, (batch, 1, Z, Y, X)."""
-        x, lateral = stack, (1, self.layers.pool, self.layers.pool)
-        for layer in self.down:
-            x = F.max_pool3d(F.relu(layer(x), inplace=True), lateral)
-        for layer in self.up:
+        x, lateral, together = stack, (1, *self.layers.pool), self.layers.convolutions
+        for number, layer in enumerate(self.down, start=1):
             x = F.relu(layer(x), inplace=True)
-            x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
+            if number % together == 0:
+                x = F.max_pool3d(x, lateral)
+        for number, layer in enumerate(self.up, start=1):
+            x = F.relu(layer(x), inplace=True)
+            if number % together == 0:
+                x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
         x = F.relu(self.last(x), inplace=True)
         logits: Tensor = self.logits(x)
         return logits
@@ -58,15 +62,19 @@ class Surface(nn.Module):
         spread = (probable * (planes - height[:, :, None]).square()).sum(2).sqrt()
         return height, spread
 
-    def reads(self, first: int, last: int) -> tuple[int, int]:
-        """The pixels along Y, or X, that the outputs `first` to `last` are computed from; along Z it is all of them."""
-        pool = self.layers.pool
+    def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+        """The pixels along Y (axis 0), or X (1), that outputs `first` to `last` are computed from; along Z all are."""
+        pool, together = self.layers.pool[axis], self.layers.convolutions
         for full in (self.logits, self.last):
-            first, last = _widen(full, first, last)
-        for layer in reversed(self.up):
-            first, last = _widen(layer, first // pool, last // pool)
-        for layer in reversed(self.down):
-            first, last = _widen(layer, first * pool, last * pool + pool - 1)
+            first, last = _widen(full, first, last, axis)
+        for number, layer in reversed(list(enumerate(self.up, start=1))):
+            if number % together == 0:
+                first, last = first // pool, last // pool
+            first, last = _widen(layer, first, last, axis)
+        for number, layer in reversed(list(enumerate(self.down, start=1))):
+            if number % together == 0:
+                first, last = first * pool, last * pool + pool - 1
+            first, last = _widen(layer, first, last, axis)
         return first, last
 
 
@@ -104,7 +112,7 @@ class Projection(nn.Module):
 
     def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         projected = self.unet.reads(first, last, axis)
-        found = self.surface.reads(*projected)
+        found = self.surface.reads(*projected, axis)
         return min(projected[0], found[0]), max(projected[1], found[1])
 
 
@@ -133,7 +141,7 @@ class Heights(nn.Module):
         return halo_of(self.recipe.step, self._reads)
 
     def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
-        return self.surface.reads(first, last)
+        return self.surface.reads(first, last, axis)
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: Kernel) -> nn.Conv3d:
@@ -144,6 +152,6 @@ def _convolution(channels_in: int, channels_out: int, kernel: Kernel) -> nn.Conv
     return layer
 
 
-def _widen(layer: nn.Module, first: int, last: int) -> tuple[int, int]:
-    reach = cast(nn.Conv3d, layer).kernel_size[-1] // 2
+def _widen(layer: nn.Module, first: int, last: int, axis: int) -> tuple[int, int]:
+    reach = cast(nn.Conv3d, layer).kernel_size[axis + 1] // 2  # behind Z
     return first - reach, last + reach

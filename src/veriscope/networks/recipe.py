@@ -8,7 +8,8 @@ from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import AxesError, ModelError
-from veriscope.networks.checking import Real, Whole, wrong
+from veriscope.networks.checking import OneOf, Real, Whole, wrong
+from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
 
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
@@ -53,6 +54,7 @@ _FORM: dict[str | None, Any] = {  # of every field; what fields have to do with 
     "axes": ("YX", "ZYX"), "channels_in": Whole(1, 4096), "channels_out": Whole(1, 4096), "probabilistic": bool,
     "depth": Whole(1, 8), "kernel": Whole(1, 63), "base": Whole(1, 4096), "residual": bool,
     "task": ("restore", "project", "isotropic"), "projection": ("", *SURFACES), "upsample": [Real(1, 1000)],
+    "activation": ("linear", "relu"), "combine": ("mixture", "csbdeep"), "foreign": OneOf(None, {}),
     "stem": Whole(1, 64), "patch": [Whole(1, 2**16)], "batch": Whole(1, 2**16), "learning_rate": Real(0, 10),
     "schedule": ("cosine", "plateau"), "scale_weight": Real(0, 1e6), "scale_rate": Real(0, 1e6), "warmup": Real(0, 1),
     "patience": Whole(1, 10**6), "averaging": Real(0, 1), "clip": Real(0, 1e9), "weight_decay": Real(0, 1e3),
@@ -63,6 +65,9 @@ _LATER = {
     "task": "restore",
     "projection": "",
     "upsample": (),
+    "activation": "linear",
+    "combine": "mixture",
+    "foreign": None,
 }  # fields that earlier models lack, with what they mean there
 
 
@@ -83,11 +88,15 @@ class Recipe:
     residual: bool | None = None  # adds the input to the mean; None: when channels agree
     task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1);
     # "isotropic": a stack by its xz and yz slices, with a network for planes whose Y meets Z (SI 2.4)
-    projection: str = ""  # of the part that finds the surface, a name of SURFACES; "": "compact"
+    projection: str | SurfaceLayers = ""  # what finds the surface: layers, or a name of SURFACES; "": "compact"
     upsample: tuple[
         float, ...
     ] = ()  # by which an image is interpolated first, along Z Y X or Y X of it; (): not at all
+    activation: str = "linear"  # of the means, behind all else: "linear" or "relu"
+    combine: str = "mixture"  # "csbdeep": borders, interpolation, both directions of slices and the way back to grey
+    # values as csbdeep has them, for networks that were trained there
     stem: int = 1  # n > 1: works on n x n lateral pixels folded into channels, n^2 times fewer positions
+    foreign: Foreign | None = None  # instead of all this a graph of others, which can be run but not trained
 
     patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
     batch: int = BATCH  # patches per step
@@ -113,6 +122,10 @@ class Recipe:
         left_out = {name: getattr(self, name) for name in ("depth", "residual")}
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given |= {name: usual for name, usual in (("depth", 1), ("residual", True)) if left_out[name] in (0, None)}
+        if isinstance(self.projection, SurfaceLayers):  # these two have checked themselves
+            given["projection"] = ""
+        if isinstance(self.foreign, Foreign):
+            given["foreign"] = None
         if said := wrong(given, _FORM, "recipe"):
             raise ModelError(f"This recipe cannot be used: {said.removeprefix('recipe.')}.")
         fill = {
@@ -122,6 +135,10 @@ class Recipe:
             "projection": self.projection or ("compact" if self.projects else ""),
             "residual": self.channels_in == self.channels_out if self.residual is None else self.residual,
         }
+        if self.foreign is not None:
+            sizes = zip(PATCH[self.axes_out], self.foreign.least, self.foreign.step, strict=True)
+            patch = tuple(-(-max(usual, least) // step) * step for usual, least, step in sizes)
+            fill |= {"patch": patch, "residual": False}
         for name, value in fill.items():
             object.__setattr__(self, name, value)
         self._check()
@@ -187,7 +204,7 @@ class Recipe:
     @property
     def surface(self) -> SurfaceLayers:
         """The layers that find the surface, of a network that projects."""
-        return SURFACES[self.projection]
+        return self.projection if isinstance(self.projection, SurfaceLayers) else SURFACES[self.projection]
 
     @property
     def flat(self) -> Recipe:
@@ -203,8 +220,10 @@ class Recipe:
     def step(self) -> tuple[int, ...]:
         """Lengths the network can take are multiples of this, per axis of the result. A stack to project may have any
         number of planes."""
-        pooled = self.surface.step if self.projects else 1
-        return tuple(math.lcm(n * 2**self.depth, pooled) for n in self.folding)
+        if self.foreign is not None:
+            return self.foreign.step
+        pooled = self.surface.step if self.projects else (1,) * len(self.axes_out)
+        return tuple(math.lcm(n * 2**self.depth, pool) for n, pool in zip(self.folding, pooled, strict=True))
 
     @classmethod
     def paper(cls, name: str, **changes: Any) -> Recipe:
@@ -227,6 +246,10 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
         values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
+        if isinstance(self.projection, SurfaceLayers):
+            values["projection"] = self.projection.to_json()
+        if self.foreign is not None:
+            values["foreign"] = self.foreign.to_json()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -238,6 +261,10 @@ class Recipe:
             raise ModelError(f"This recipe has {wrong}: it was written by another version or is damaged.")
         given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
+            if isinstance(given.get("projection"), dict):
+                given["projection"] = SurfaceLayers.from_json(given["projection"])
+            if given.get("foreign") is not None:
+                given["foreign"] = Foreign.from_json(given["foreign"])
             return cls(**given)
         except (ModelError, AxesError) as problem:
             raise ModelError(f"The model's recipe is damaged or of another version. {problem}") from problem

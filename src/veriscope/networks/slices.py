@@ -1,9 +1,10 @@
-"""A network for planes at work in a stack: on all slices that hold Z and one lateral axis."""
+"""A network for planes at work in a stack: on all slices that hold Z and one lateral axis, or on those of both."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from veriscope.networks.unet import UNet
@@ -61,3 +62,42 @@ class Slices(nn.Module):
 
     def _in_space(self, along_z: int, lateral: int) -> tuple[int, ...]:
         return (along_z, 0, lateral) if self.lateral == "X" else (along_z, lateral, 0)
+
+
+class BothWays(nn.Module):
+    """`network` on the slices of both directions, their answers made one as csbdeep does.
+
+    The mean is the geometric mean of both, negative ones counted as 0; the scale is the larger one. Slices along Y are
+    shown upside down. (batch, channels_in, Z, Y, X) -> (batch, channels, Z, Y, X), channels as `network` makes them.
+    """
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.recipe = network.recipe
+        self.along_x, self.along_y = Slices(network, "X"), Slices(network, "Y")
+
+    def forward(self, stack: Tensor) -> Tensor:
+        return self.part(stack, tuple(slice(0, length) for length in stack.shape[2:]))
+
+    def part(self, stack: Tensor, inner: tuple[slice, ...]) -> Tensor:
+        """The part `inner` of the answer to `stack`."""
+        planes, (z, *lateral) = stack.shape[2], inner
+        upside_down = (slice(planes - z.stop, planes - z.start), *lateral)
+        one = self.along_x.part(stack, inner)
+        other = self.along_y.part(stack.flip(2), upside_down).flip(2)
+        count = self.recipe.channels_out
+        mean = (one[:, :count].clamp_min(0) * other[:, :count].clamp_min(0)).sqrt()
+        return torch.cat([mean, torch.maximum(one[:, count:], other[:, count:])], dim=1)
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        return self.along_x.step
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far, along Z Y X, a tile must be read beyond its borders."""
+        return tuple(map(max, self.along_x.halo, self.along_y.halo))
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        return tuple(map(max, self.along_x.reach, self.along_y.reach))

@@ -73,6 +73,8 @@ class UNet(nn.Module):
         mean = unfold(self.mean(features), self.recipe.folding).to(image.dtype)
         if self.recipe.residual:
             mean = mean + image
+        if self.recipe.activation == "relu":
+            mean = F.relu(mean)
         if self.scale is None:
             return mean
         scale = unfold(self.scale(features), self.recipe.folding).to(image.dtype)

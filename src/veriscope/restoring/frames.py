@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from veriscope import axes as ax
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.images.resampling import resampled
+from veriscope.images.resampling import resampled, zoomed
 from veriscope.networks.recipe import Recipe
 from veriscope.tiling import padded
 
@@ -28,6 +28,9 @@ Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
 class Frames:
     """`image` with its axes in the order `outer`, C, `whole`, `space`: one frame for each place along the outer axes.
 
+    A frame is continued by reflection to multiples of the network's step, and tiles are laid over what results; its
+    own first pixel lies there at `before`. Percentiles are taken of `measured`.
+
     `source` is the image as the user gave it (or the channel of it that was chosen), on the grid that the recipe asks
     for. `whole` are spatial axes that every tile has whole and the result no longer has: Z, when stacks are projected.
     """
@@ -36,6 +39,8 @@ class Frames:
     image: Image
     outer: str
     space: str
+    measured: Image
+    before: tuple[int, ...]
     whole: str = ""
 
     @property
@@ -101,8 +106,11 @@ class Frames:
         return np.asarray(moved[kept])
 
     def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
-        """The part `span` of a frame, (C, *whole, *space), continued by reflection beyond its far borders."""
-        wanted = [_reflected(part, length) for part, length in zip(span, self.shape, strict=True)]
+        """The part `span` of a frame as continued, (C, *whole, *space)."""
+        wanted = [
+            _reflected(slice(part.start - before, part.stop - before), length)
+            for part, before, length in zip(span, self.before, self.shape, strict=True)
+        ]
         everything = [slice(None)] * (1 + len(self.whole))
         block = self.image.read(*number, *everything, *(region for region, _ in wanted))
         for axis, (_, places) in enumerate(wanted, start=len(everything)):
@@ -126,7 +134,7 @@ def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None
 
     As ``np.pad(mode="reflect")``: the border pixel is not repeated, reflections repeat, one pixel continues as itself.
     """
-    if span.stop <= length:
+    if span.start >= 0 and span.stop <= length:
         return span, None
     places = np.arange(span.start, span.stop)
     if length == 1:
@@ -181,10 +189,20 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
         )
     if recipe.isotropic:
         _check_ratio(image, recipe)
-    image = resampled(image, recipe.finer)
+    coarse = image
+    if recipe.combine == "mixture":
+        image = resampled(image, recipe.finer)
+    else:  # csbdeep normalises first where slices are restored
+        image = zoomed(image, recipe.finer, whole=not recipe.isotropic)
     outer = "".join(letter for letter in ax.canonical(image.axes) if letter not in "C" + given)
     whole = "".join(letter for letter in given if letter not in space)
-    return Frames(image, image.moved(outer + "C" + whole + space), outer, space, whole)
+    ready = image.moved(outer + "C" + whole + space)
+    measured, before = ready, (0,) * len(space)
+    if recipe.combine == "csbdeep":
+        measured = coarse.moved(ready.axes) if recipe.isotropic else ready
+        step = (recipe.step[0], recipe.step[1], recipe.step[1]) if recipe.isotropic else recipe.step
+        before = tuple(-length % n // 2 for length, n in zip(ready.shape[-len(space) :], step, strict=True))
+    return Frames(image, ready, outer, space, measured, before, whole)
 
 
 def _check_ratio(image: Image, recipe: Recipe) -> None:

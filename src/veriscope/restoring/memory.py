@@ -103,6 +103,8 @@ def need(recipe: Recipe, on_cpu: bool = True, depth: int = 1) -> Need:
     Everything in these networks grows with the image, so this holds for every size. Of stacks that are projected, with
     `depth` planes, it is what a pixel needs with all that is above and below it.
     """
+    if recipe.foreign is not None:
+        return Need(recipe.foreign.bytes, 64.0)
     with torch.random.fork_rng(devices=[]):  # building a network draws its weights
         network = build(recipe)
     planes = (depth,) if recipe.projects else ()
@@ -120,7 +122,9 @@ def of_slices(network: Need, recipe: Recipe, shape: Sequence[int], halo: Sequenc
     as the smallest tile reads.
     """
     apart = min(_longest_read(*lengths) for lengths in zip(shape[1:], step[1:], halo[1:], step[1:], strict=True))
-    held = 4.0 * (recipe.channels_in + 2 * recipe.channels_out * (2 if recipe.probabilistic else 1))
+    answers = recipe.channels_out * (2 if recipe.probabilistic else 1)
+    held = 4.0 * (recipe.channels_in + 2 * answers)
+    held += 4.0 * (recipe.channels_in + answers) if recipe.combine == "csbdeep" else 0.0  # upside down; both made one
     piece = int(SAFETY * network.bytes * min(PIECE, prod(shape)))
     return Need(held + network.bytes / apart, max(network.elements / apart, 1.0), network.fixed + piece)
 

@@ -89,11 +89,15 @@ class OnDemand:
     @property
     def cuts(self) -> Cuts:
         """Where tiles begin along each axis of the result."""
-        cores = dict(zip(self.parts.space, self.plan.core, strict=True))
+        cores = dict(zip(self.parts.space, zip(self.plan.core, self.parts.before, strict=True), strict=True))
         steps = [
-            cores.get(letter, size if letter == "C" else 1) for letter, size in zip(self.axes, self.shape, strict=True)
+            cores.get(letter, (size if letter == "C" else 1, 0))
+            for letter, size in zip(self.axes, self.shape, strict=True)
         ]
-        return tuple(tuple(range(0, size, step)) for size, step in zip(self.shape, steps, strict=True))
+        return tuple(
+            tuple(sorted({max(0, at - before) for at in range(0, size + before, step)}))
+            for size, (step, before) in zip(self.shape, steps, strict=True)
+        )
 
     @property
     def kept_bytes(self) -> int:
@@ -148,8 +152,8 @@ class OnDemand:
             return
         numbers = product(*(asked[letter] for letter in self.parts.outer))
         places = [
-            sorted({at // core for at in asked[letter]})
-            for letter, core in zip(self.parts.space, self.plan.core, strict=True)
+            sorted({(at + before) // core for at in asked[letter]})
+            for letter, core, before in zip(self.parts.space, self.plan.core, self.parts.before, strict=True)
         ]
         for number in numbers:
             for place in product(*places):
@@ -212,7 +216,13 @@ class OnDemand:
 
     def _into(self, number: Number, core: Span) -> Answers:
         """The place of `core` in the answers of its tile."""
-        key = number, tuple(part.start // size for part, size in zip(core, self.plan.core, strict=True))
+        key = (
+            number,
+            tuple(
+                (part.start + before) // size
+                for part, before, size in zip(core, self.parts.before, self.plan.core, strict=True)
+            ),
+        )
         if self._open is None or self._open[0] != key:
             self._open = None
             self._open = key, self._begin(key)
@@ -224,7 +234,7 @@ class OnDemand:
 
     def _begin(self, key: Key) -> _Predicted:
         """An empty tile, for which those that were used least recently have made room."""
-        core = self._task(key).core(self.parts.shape)
+        core = self._task(key).core(self.parts)
         size = (self.members, self.channels, *(part.stop - part.start for part in core))
         needed = 4 * prod(size) * (2 if self.probabilistic else 1)
         while self._kept and self.kept_bytes + needed > self.room:

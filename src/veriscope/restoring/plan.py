@@ -74,9 +74,10 @@ def plan(
     *,
     channel: int | None = None,
     planes: bool = False,
+    combine: str | None = None,
 ) -> Plan:
     """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
-    ensemble = in_space(ensemble)
+    ensemble = in_space(ensemble, combine)
     return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
 
 

@@ -51,6 +51,7 @@ def restore(
     planes: bool = False,
     calibrated: bool = True,
     lazy: bool | None = None,
+    combine: str | None = None,
 ) -> Restoration:
     """Restore `image`, of any size, with all members of `model`.
 
@@ -66,6 +67,10 @@ def restore(
     image, `planes` restores a stack plane by plane with a model for planes. `calibrated` puts the predicted
     distributions right by what was measured on images kept aside in training, where the model knows that; without it
     they are what the networks said. The restored image is the same.
+
+    `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
+    values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
+    that came from there.
 
     The predictions of all members are held in memory (`lazy` False), or computed when they are read (True); None does
     the latter where they do not fit. Lazily nothing is computed here: every image made of the answer runs the networks
@@ -83,7 +88,7 @@ def restore(
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
     """
     where = devices.choose(device)
-    model = in_space(model)
+    model = in_space(model, combine)
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from veriscope.errors import DeviceError
 from veriscope.networks.build import channels_last
 from veriscope.networks.model import Ensemble
-from veriscope.networks.slices import Slices
+from veriscope.networks.slices import BothWays, Slices
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
@@ -36,9 +36,12 @@ class Task:
     number: Number
     tile: Tile
 
-    def core(self, shape: Sequence[int]) -> Span:
-        """The part of the frame of `shape` that this tile gives, without what was added by reflection."""
-        return tuple(slice(s.start, min(s.stop, length)) for s, length in zip(self.tile.core, shape, strict=True))
+    def core(self, frames: Frames) -> Span:
+        """The part of the frame that this tile gives, without what was added by reflection."""
+        return tuple(
+            slice(max(s.start - before, 0), min(s.stop - before, length))
+            for s, before, length in zip(self.tile.core, frames.before, frames.shape, strict=True)
+        )
 
 
 class Networks:
@@ -60,7 +63,9 @@ class Networks:
             image = torch.from_numpy(block)[None].to(self.device)
             for number, member in enumerate(self.members):
                 whole = (slice(None), *inner)
-                answer = member.part(image, inner)[0] if isinstance(member, Slices) else member(image)[0][whole]
+                answer = (
+                    member.part(image, inner)[0] if isinstance(member, Slices | BothWays) else member(image)[0][whole]
+                )
                 torch.from_numpy(means[number]).copy_(answer[: self.channels])
                 if scales is not None:
                     torch.from_numpy(scales[number]).copy_(answer[self.channels :])
@@ -108,9 +113,10 @@ def run(
             try:
                 block = reading.result()
                 reading = start(following)
-                core = task.core(frames.shape)
+                core = task.core(frames)
                 inner = tuple(
-                    slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, task.tile.read, strict=True)
+                    slice(c.start + before - r.start, c.stop + before - r.start)
+                    for c, before, r in zip(core, frames.before, task.tile.read, strict=True)
                 )
                 answers = into(task.number, core)
                 tidy()

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.foreign import Foreign
 from veriscope.networks.model import Ensemble
-from veriscope.normalize import Normalization, fit
+from veriscope.networks.recipe import Recipe
+from veriscope.normalize import Normalization, fit, fit_moments
 from veriscope.restoring.frames import Frames, Number
 
 PERCENTILES = (2.0, 99.8)  # at restoration one fixed pair (SI 2.2)
@@ -37,10 +39,13 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
                 "This model does not know the percentiles of the images it was trained on. Normalise by the image."
             )
         return _same(_checked(stored, frames))
+    foreign = ensemble.recipe.foreign
+    if choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
+        return _same(_checked(Normalization(foreign.low, foreign.high), frames))
     if choice == "image":
-        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""))
+        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""), foreign)
     if choice == "frame":
-        return _fitted(frames, frames.outer)
+        return _fitted(frames, frames.outer, foreign)
     raise DataError(f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization.")
 
 
@@ -51,15 +56,15 @@ def restorer(
 
     The input's own normalisation when the network has as many channels in as out; that of the truth the model was
     trained on when it has not, and for planes made of stacks: the percentiles of a stack are not those of the surface
-    in it. Warns when that is not known.
+    in it, though csbdeep takes them. Warns when that is not known.
     """
     recipe = ensemble.recipe
     if not undo:
         return lambda number: None
-    if recipe.channels_in == recipe.channels_out and not recipe.projects:
+    if _by_input(recipe):
         return normalization
-    target = stored_normalization(ensemble.facts, "high")
-    if target is None or target.channels != recipe.channels_out:
+    target = _by_truth(ensemble)
+    if target is None:
         made = (
             "it is the projection of a stack"
             if recipe.projects
@@ -72,6 +77,21 @@ def restorer(
         )
         return lambda number: None
     return lambda number: target
+
+
+def target_normalization(ensemble: Ensemble, low: Normalization) -> Normalization | None:
+    """What takes restorations of images normalised by `low` back to grey values, as in `restorer`; None if unknown."""
+    return low if _by_input(ensemble.recipe) else _by_truth(ensemble)
+
+
+def _by_input(recipe: Recipe) -> bool:
+    same = recipe.channels_in == recipe.channels_out
+    return same and (not recipe.projects or recipe.combine == "csbdeep")
+
+
+def _by_truth(ensemble: Ensemble) -> Normalization | None:
+    target = stored_normalization(ensemble.facts, "high")
+    return None if target is None or target.channels != ensemble.recipe.channels_out else target
 
 
 def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]) -> Normalization | None:
@@ -131,17 +151,20 @@ def _checked(normalization: Normalization, frames: Frames) -> Normalization:
     )
 
 
-def _fitted(frames: Frames, apart: str) -> Callable[[Number], Normalization]:
-    """One normalisation for each place along the axes `apart`, over all the rest. A place that is constant, such as a
-    blank frame of a movie, is taken with that of all together.
+def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Number], Normalization]:
+    """One normalisation for each place along the axes `apart`, over all the rest; a graph of others says how. A place
+    that is constant, such as a blank frame of a movie, is taken with that of all together.
     """
+    percentiles = PERCENTILES if foreign is None else foreign.percentiles
     known: dict[Number, Normalization] = {}
 
     def fitted(places: Mapping[str, int]) -> Normalization:
-        part: Image = frames.image.region(**places)
+        part: Image = frames.measured.region(**places)
         rest = "C" + part.axes.replace("C", "")
         try:
-            return fit(lambda: part.blocks(rest), PERCENTILES)
+            if foreign is not None and foreign.scaling == "moments":
+                return fit_moments(part.blocks(rest))
+            return fit(lambda: part.blocks(rest), percentiles)
         except DataError:
             if not places:
                 raise

@@ -62,7 +62,8 @@ class Settling:
     ) -> None:
         self.parts, self.recipe = parts, model.recipe
         self._forward, self._back = forward, back
-        self.calibration = stored_calibration(model)
+        joined = model.recipe.isotropic and model.recipe.combine == "csbdeep"  # not as it was measured
+        self.calibration = None if joined else stored_calibration(model)
         self.expectation = stored_expectation(model) if self.calibration else None
         self.widens = calibrated and self.calibration is not None
         self.distribution: Distribution = AsPredicted()

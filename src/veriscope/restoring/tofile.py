@@ -116,6 +116,7 @@ def restore_to_file(
     channel: int | None = None,
     planes: bool = False,
     calibrated: bool = True,
+    combine: str | None = None,
 ) -> Report:
     """Restore `image`, lazy or not, into the file `out`; never more than a few tiles are in memory.
 
@@ -133,7 +134,7 @@ def restore_to_file(
     """
     started = time.perf_counter()
     where = devices.choose(device)
-    ensemble = in_space(ensemble)
+    ensemble = in_space(ensemble, combine)
     parts = frames(image, ensemble.recipe, channel, planes)
     normalization = normalizer(parts, ensemble, normalize)
     back = restorer(parts, ensemble, normalization, undo)

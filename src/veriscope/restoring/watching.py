@@ -79,10 +79,12 @@ class SliceWatcher:
     """Looks at slices of restored tiles as training looked at planes: each with the M networks that restored it.
 
     Of each tile SLICES in either direction, all where a mask is asked for; otherwise as `Watcher`, which sees them.
+    `combined` where each of the answers stands for both directions.
     """
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: Watcher, combined: bool = False) -> None:
         self.watcher = watcher
+        self.combined = combined
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
 
     def __call__(self, number: Number, given: Block, answers: Answers) -> None:
@@ -91,9 +93,10 @@ class SliceWatcher:
         real = _before_edge(given)
         given, means, scales = given[:, :real], means[:, :, :real], None if scales is None else scales[:, :, :real]
         count = len(means) // 2
+        ways = (slice(None), slice(None)) if self.combined else (slice(0, count), slice(count, None))
         if self.watcher.masking:
             self.mask = np.full(answers[0].shape[1:], TRUSTED, np.uint8)
-        for own, across in ((slice(0, count), -2), (slice(count, None), -1)):
+        for own, across in zip(ways, (-2, -1), strict=True):
             for at in self._chosen(means.shape[across]):
                 place: Any = (..., at, slice(None)) if across == -2 else (..., at)
                 scale = None if scales is None else scales[own][place]
@@ -135,7 +138,8 @@ def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher
     """
     try:
         found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), masking)
-        return SliceWatcher(found) if ensemble.recipe.isotropic else found
+        combined = ensemble.recipe.combine == "csbdeep"
+        return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
     except (KeyError, TypeError, ValueError):  # not known, or written by another version
         pass
     if masking:

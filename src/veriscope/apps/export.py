@@ -1,0 +1,196 @@
+"""veriscope export: a model for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veriscope.apps import console, files
+from veriscope.errors import VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.networks.model import Ensemble
+    from veriscope.sharing.graph import Shared
+
+FORMATS = ("csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji")
+GRAPHS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torchscript": "PyTorch"}
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
+PACKAGE = "For bioimage.io"
+FAR = 1e-4  # of the range: then something is wrong
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that veriscope train or import wrote.")],
+    to: Annotated[str, typer.Option("--to", metavar="|".join(FORMATS), help="For which program.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE|FOLDER", help="What to write.")],
+    member: Annotated[int | None, typer.Option(help="Only this network of the ensemble, counted from 0.")] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="onnx, openvino, torchscript: also the answers of every member.")
+    ] = False,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            metavar="image|model",
+            help="Expect images normalised by their own percentiles, or take grey values and normalise by those of "
+            "the training images.",
+        ),
+    ] = "image",
+    author: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Who made the model; repeat it.", rich_help_panel=PACKAGE)
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", "--license", metavar="SPDX", help="Such as CC-BY-4.0.", rich_help_panel=PACKAGE),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An image to show and test it with.", rich_help_panel=PACKAGE),
+    ] = None,
+) -> None:
+    """Write a model for other programs, and try what was written.
+
+    csbdeep: a folder for csbdeep in Python. bioimageio: a package for bioimage.io and the programs that use it (Fiji
+    and others). onnx, openvino: a file for the runtimes of these names. torchscript: a file for PyTorch. fiji: a file
+    for the CSBDeep plugin of Fiji (experimental). The networks of an ensemble become one graph, whose answer is the
+    mean of all and the scale of their mixture; csbdeep knows single networks only.
+
+    Examples:
+    veriscope export mito.veriscope --to onnx --out mito.onnx --normalize model
+    veriscope export mito.veriscope --to csbdeep --out models/mito
+    veriscope export mito.veriscope --to bioimageio --out mito.zip --author 'A. Person' --licence CC-BY-4.0
+    """
+    if to not in FORMATS:
+        raise VeriscopeError(f"--to {to} is not known. Choose one of {', '.join(FORMATS)}.")
+    if normalize not in ("image", "model"):
+        raise VeriscopeError(f"--normalize {normalize} is not known. Choose image or model.")
+    _check_options(to, members, normalize, {"author": author, "licence": licence, "image": image})
+
+    from veriscope.sharing.opening import load
+
+    ensemble = load(model)
+    with files.no_empty_folder(out.absolute().parent):
+        if to in GRAPHS:
+            _graph(ensemble, model, to, out, {"member": member, "members": members, "normalize": normalize})
+        elif to == "csbdeep":
+            _csbdeep(ensemble, model, out, member)
+        elif to == "fiji":
+            _fiji(ensemble, model, out, member)
+        else:
+            _package(ensemble, model, out, {"member": member, "normalize": normalize}, author, licence, image)
+
+
+def _check_options(to: str, members: bool, normalize: str, package: dict[str, Any]) -> None:
+    if members and to not in GRAPHS:
+        raise VeriscopeError(f"--members is for {', '.join(GRAPHS)}, not for {to}. Remove it.")
+    if normalize == "model" and to in ("csbdeep", "fiji"):
+        raise VeriscopeError(f"{to} normalises every image by its own percentiles. Remove --normalize model.")
+    given = [name for name, value in package.items() if value]
+    if given and to != "bioimageio":
+        raise VeriscopeError(f"--{given[0]} belongs to packages for bioimage.io, not to {to}. Remove it.")
+
+
+def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, Any]) -> None:
+    from importlib import import_module
+
+    from veriscope.sharing import trying
+
+    form = import_module(f"veriscope.sharing.{to}")
+    written: Shared = form.write(ensemble, out, **how)
+    console.show(f"{model} -> {out}")
+    _tell(trying.graph(written, GRAPHS[to], PACKAGES[to], lambda image: form.run(out, image)))
+    _use(written)
+
+
+def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
+    from veriscope.sharing import csbdeep, trying
+
+    folders = csbdeep.write(ensemble, out, member)
+    console.show(f"{model} -> {', '.join(map(str, folders))}")
+    _tell(trying.csbdeep(ensemble, folders, member))
+    recipe = ensemble.recipe
+    kind = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
+    kind = "IsotropicCARE" if recipe.isotropic else kind
+    factor = f", and give it factor={recipe.finer['Z']:g}" if recipe.finer else ""
+    console.show(f"Open it with csbdeep.models.{kind}(None, '{folders[0].name}', '{folders[0].parent}'){factor}.")
+    if len(folders) > 1:
+        console.note(
+            f"csbdeep knows single networks only, so each of the {len(folders)} members is a folder of its own."
+        )
+    if recipe.combine == "mixture":
+        console.note("csbdeep continues images at their borders in another way, so results differ a little there.")
+
+
+def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
+    from veriscope.sharing import fiji, trying
+
+    written = fiji.write(ensemble, out, member)
+    console.show(f"{model} -> {out}")
+    _tell(trying.graph(written, "OpenVINO", "openvino", lambda image: fiji.run(out, image)))
+    console.note("experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image.")
+    console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
+
+
+def _package(
+    ensemble: Ensemble,
+    model: Path,
+    out: Path,
+    how: dict[str, Any],
+    authors: list[str] | None,
+    licence: str | None,
+    example: Path | None,
+) -> None:
+    from veriscope.images.reading import read_image
+    from veriscope.sharing import bioimageio, trying
+
+    if not authors or licence is None:
+        missing = " and ".join(
+            [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
+        )
+        raise VeriscopeError(f"A package names its authors and its licence. Add {missing}.")
+    shown = None if example is None else read_image(example)
+    made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=shown, **how)
+    console.show(f"{model} -> {out}")
+    for tried in trying.package(made, out):
+        _tell(tried)
+    told = made.normalized
+    console.note(f"{told} Check the package with: bioimageio test {out}")
+    if example is None:
+        console.note("its cover and test show artificial spots. Give an image of your own: --image FILE.")
+
+
+def _tell(tried: Any) -> None:
+    if tried.apart is None:
+        console.note(str(tried))
+    elif tried.apart > FAR:
+        console.fail(f"{tried} That is too much. Do not use this file.")
+    else:
+        console.show(f"  {tried}")
+
+
+def _use(written: Shared) -> None:
+    """How to use a graph rightly."""
+    from veriscope.apps import words
+
+    recipe, told = written.graph.recipe, written.described
+    console.facts(
+        "",
+        {
+            "input": f"image, float32, axes {told['axes']} (N images, C channels: {recipe.channels_in}); lengths along "
+            f"{' '.join(recipe.axes_out)} are multiples of {words.times(told['step'])}",
+            "output": f"{', '.join(written.graph.outputs)}, axes {told['axes_out']}",
+            "tiles": f"read {words.times(told['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
+        },
+    )
+    if told["normalization"]["by"] == "caller":
+        console.note(
+            "normalise each image first: its percentiles 2 and 99.8 become 0 and 1. The result is normalised too."
+        )
+    elif told["normalization"]["output"] is None:
+        console.note("it takes grey values, but its result is normalised: the grey values of the truth are not known.")
+    if recipe.finer:
+        finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
+        console.note(f"interpolate images first ({finer}).")
+    if recipe.isotropic:
+        console.note("it restores slices: give it all xz and all yz slices of a stack, Z as their Y, and average both.")

@@ -1,0 +1,71 @@
+"""veriscope import: models that others trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veriscope.apps import console, words
+
+
+def import_model(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER|PACKAGE...",
+            help="Folders of csbdeep, of which several become one ensemble; or a package (.zip) of bioimage.io.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder for the imported model.")],
+    weights: Annotated[
+        str, typer.Option(metavar="best|last|FILE", help="Which weights of csbdeep: a file in the folder.")
+    ] = "best",
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="isotropic|upsample", help="Of IsotropicCARE and UpsamplingCARE; no folder says so."),
+    ] = None,
+    factor: Annotated[
+        float | None, typer.Option(help="By which Z is made finer, for --task: the factor given to predict.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there already.")] = False,
+) -> None:
+    """Take over a model that was trained elsewhere: a CARE model of csbdeep, or a package of bioimage.io.
+
+    Of csbdeep: CARE in 2D and 3D, ProjectionCARE, IsotropicCARE and UpsamplingCARE, probabilistic or not, written under
+    any Keras; neither Keras nor TensorFlow is needed. The model gives what csbdeep gave. Of bioimage.io: what veriscope
+    exported, and networks of others in ONNX that make images of images; these need ONNX Runtime, and cannot be trained
+    further. Nothing that is imported is executed. Imported models restore, are judged and compared like any other.
+
+    Examples:
+    veriscope import models/planaria --out planaria.veriscope
+    veriscope import run-1 run-2 run-3 --out ensemble.veriscope --weights last
+    veriscope import models/liver --out liver.veriscope --task isotropic --factor 8
+    veriscope import package.zip --out model.veriscope
+    """
+    from veriscope.networks import folder
+    from veriscope.sharing.opening import read
+
+    folder.refuse_existing(out, overwrite)
+    ensemble = read(*sources, weights=weights, task=task, factor=factor)
+    folder.save(ensemble, out, overwrite)
+    recipe = ensemble.recipe
+    console.show(f"{', '.join(map(str, sources))} -> {out}")
+    members = f"{len(ensemble)} member{'s' if len(ensemble) > 1 else ''}"
+    console.show(f"  {words.network(recipe)}, {members}, {ensemble.parameters:,} weights each, for {recipe.space}")
+    console.facts("", words.task(recipe))
+    folders = not any(source.is_file() for source in sources)
+    if folders and task is None and not recipe.projects:
+        console.note(
+            "taken as CARE. If it was an IsotropicCARE or UpsamplingCARE model, import it with --task and --factor."
+        )
+    tested = ensemble.facts.get("imported", {}).get("apart_from_its_test")
+    if tested is not None:
+        console.show(f"  Run on the package's own test image: it differs by at most {tested:.1e} of the range.")
+    if "familiar" not in ensemble.facts:
+        console.note(
+            "it does not know its training images, so restorations come without a verdict and expected errors. Measure "
+            f"them on pairs of your own: veriscope calibrate {out} LOW HIGH"
+        )
+    console.show(f"Restore with it: veriscope restore new.tif --model {out} --out restored.ome.tif")

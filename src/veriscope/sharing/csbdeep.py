@@ -1,0 +1,442 @@
+"""CARE models of csbdeep: a folder with config.json and weights in HDF5, read and written without Keras.
+
+>>> model = read("models/planaria")  # doctest: +SKIP
+>>> model = read("models/liver", task="isotropic", factor=8)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from veriscope import saving
+from veriscope.errors import ModelError
+from veriscope.networks.build import Network, build, outline
+from veriscope.networks.checking import from_json
+from veriscope.networks.folder import write_file
+from veriscope.networks.model import Ensemble
+from veriscope.networks.projection import Projection
+from veriscope.networks.recipe import PATCH, Recipe
+from veriscope.networks.surface import SurfaceLayers
+from veriscope.networks.unet import UNet
+from veriscope.sharing import keras
+from veriscope.sharing.placing import free
+
+CONFIG = "config.json"
+BEST, LAST = "weights_best.h5", "weights_last.h5"
+TASKS = ("isotropic", "upsample")  # which config.json does not tell
+KNOWN = {
+    "n_dim", "axes", "n_channel_in", "n_channel_out", "probabilistic", "unet_residual", "unet_n_depth",
+    "unet_kern_size", "unet_n_first", "unet_last_activation", "unet_input_shape", "proj_axis", "proj_n_depth",
+    "proj_n_filt", "proj_n_conv_per_depth", "proj_kern", "proj_pool",
+}  # fmt: skip
+FIXED = re.compile(r"(down|up)_level_(\d+)_no_(\d+)|middle_(\d+)")
+TRAINED: dict[str, Any] = {  # how csbdeep trains, where it differs from a recipe's defaults
+    "schedule": "plateau", "scale_weight": 0.0, "scale_rate": 1.0, "warmup": 0.0, "averaging": 0.0, "clip": 0.0,
+}  # fmt: skip
+TRAINING = {"learning_rate", "batch", "epochs", "patch", *TRAINED}  # fields of a recipe that do not change the network
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` looks like a model of csbdeep, without opening it."""
+    return (Path(path) / CONFIG).is_file() and not (Path(path) / "recipe.json").exists()
+
+
+def read(
+    *folders: str | os.PathLike[str], weights: str = "best", task: str | None = None, factor: float | None = None
+) -> Ensemble:
+    """The models in `folders`, which csbdeep wrote, as one ensemble that is restored as csbdeep did by default.
+
+    `weights`: "best", "last", or the name of a file in the folder. The folder does not tell IsotropicCARE and
+    UpsamplingCARE from CARE: say task="isotropic" or "upsample", and by which `factor` Z is made finer. Raises
+    ModelError for folders that are incomplete, damaged, or hold what cannot be expressed here.
+    """
+    if not folders:
+        raise ModelError("No folder was given. Give the folder with config.json and weights_best.h5.")
+    recipes, members, sources = [], [], []
+    for each in folders:
+        folder = Path(each)
+        config = _config(folder)
+        recipe, order = _recipe(config, folder, task, factor)
+        path = _weights(folder, config, weights)
+        network, version = _network(path, recipe, order)
+        recipes.append(recipe)
+        members.append(network)
+        sources.append({"folder": folder.resolve().name, "weights": path.name, "keras": version, "config": config})
+    for other, recipe in zip(folders[1:], recipes[1:], strict=True):
+        differing = _differing(recipes[0], recipe)
+        if differing:
+            raise ModelError(
+                f"'{folders[0]}' and '{other}' cannot be members of one ensemble: {', '.join(differing)} differ. "
+                f"Import them one by one."
+            )
+    facts = {"imported": {"from": "csbdeep", "members": sources}, "training": _training(sources)}
+    return Ensemble(recipes[0], tuple(members), facts)
+
+
+def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None = None) -> list[Path]:
+    """Write every member, or the one counted from 0, as csbdeep has it; the folders, one for each member.
+
+    `folder` is that of the model where there is one member, else it holds member-0, member-1, ... Raises ModelError
+    for networks that csbdeep cannot build, OutputError where a file is in the way.
+    """
+    target, recipe = Path(folder), ensemble.recipe
+    _check_expressible(ensemble)
+    chosen = list(range(len(ensemble))) if member is None else [ensemble.checked(member)]
+    names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
+    text = json.dumps(_written(recipe), indent=1).encode()
+    with saving.beside(free(target), overwrite=False, folder=True) as made:
+        for name, number in zip(names, chosen, strict=True):
+            (made / name).mkdir(parents=True, exist_ok=True)
+            keras.write(made / name / BEST, _groups(cast(Network, ensemble.members[number])))
+            write_file(made / name / CONFIG, text)
+    return [target / name for name in names]
+
+
+# What a folder says
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not folder.exists():
+        raise ModelError(f"There is no model at '{folder}'. Check the path.")
+    if folder.suffix.lower() == ".zip" or (folder / "saved_model.pb").exists():
+        raise ModelError(
+            f"'{folder}' is an export of TensorFlow (SavedModel), which cannot be read without running it. Give the "
+            f"folder that csbdeep trained in: it holds {CONFIG} and {BEST}."
+        )
+    if not path.is_file():
+        within = sorted(one.parent.name for one in folder.glob(f"*/{CONFIG}")) if folder.is_dir() else []
+        way = f"There are models in it: {', '.join(within[:6])}. Give one of them" if within else "Give the folder"
+        raise ModelError(f"'{folder}' is not a model of csbdeep: it holds no {CONFIG}. {way} that csbdeep wrote.")
+    try:
+        if path.stat().st_size > 10**6:
+            raise ValueError("it is too large")
+        config = from_json(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no names and values")
+    except (OSError, ValueError) as problem:
+        raise ModelError(f"'{path}' cannot be read: {problem}. Copy the folder again.") from problem
+    unknown = sorted(name for name in config if name not in KNOWN and not name.startswith("train_"))
+    if unknown or "axes" not in config:
+        found = f"the settings {', '.join(unknown[:6])} are unknown to it" if unknown else "it names no axes"
+        raise ModelError(
+            f"'{folder}' is not a CARE model of csbdeep: {found}. Models of Noise2Void, StarDist and others have "
+            f"other networks, which cannot be imported."
+        )
+    return config
+
+
+def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: float | None) -> tuple[Recipe, list[int]]:
+    """The recipe, and for each of its axes (of the stack, where it projects) the place in the network's kernels."""
+    axes = str(config["axes"]).upper()
+    space = axes.replace("C", "")
+    projects = any(name.startswith("proj_") for name in config)
+    if sorted(space) not in (["X", "Y"], ["X", "Y", "Z"]) or axes.count("C") > 1:
+        raise ModelError(
+            f"The network in '{folder}' works on the axes {axes}. Only planes (Y, X) and stacks (Z, Y, X) with "
+            f"channels can be restored here."
+        )
+    order = [space.index(letter) for letter in ("ZYX" if len(space) == 3 else "YX")]
+    options: dict[str, Any] = {}
+    if projects:
+        options = _surface(config, folder, space, order)
+    elif task is not None:
+        options, order = _with_task(task, factor, axes, order, folder)
+    if task is None and factor is not None:
+        raise ModelError(f"A factor of {factor:g} needs a task: isotropic or upsample (--task upsample).")
+    if projects and task is not None:
+        raise ModelError(f"'{folder}' projects stacks (ProjectionCARE). Remove --task {task}.")
+    count_in, count_out = _whole(config, "n_channel_in", 1), _whole(config, "n_channel_out", 1)
+    depth, flat = _whole(config, "unet_n_depth", 2), "YX" if projects or len(space) == 2 else "ZYX"
+    pools = options["projection"].step if projects else (1,) * len(flat)
+    steps = [math.lcm(2 ** min(depth, 8), pool) for pool in pools]
+    values = {
+        "axes": "YX" if len(space) == 2 else "ZYX",
+        "channels_in": count_in,
+        "channels_out": count_out,
+        "probabilistic": _truth(config, "probabilistic", False),
+        "depth": depth,
+        "kernel": _whole(config, "unet_kern_size", 5 if len(space) == 2 else 3),
+        "base": _whole(config, "unet_n_first", 32),
+        "residual": _truth(config, "unet_residual", count_in == count_out),
+        "activation": config.get("unet_last_activation", "linear"),
+        "combine": "csbdeep",
+        "patch": tuple(-(-n // step) * step for n, step in zip(PATCH[flat], steps, strict=True)),
+        **TRAINED,
+        **_usable_training(config),
+        **options,
+    }
+    try:
+        return Recipe(**values), order
+    except (ModelError, TypeError, ValueError) as problem:
+        raise ModelError(f"The network in '{folder}' cannot be built here. {problem}") from problem
+
+
+def _surface(config: dict[str, Any], folder: Path, space: str, order: Sequence[int]) -> dict[str, Any]:
+    axis = config.get("proj_axis", "Z")
+    if len(space) != 3 or axis != "Z":
+        raise ModelError(
+            f"The network in '{folder}' projects {space} along {axis}. Only stacks (Z, Y, X) can be projected here, "
+            f"along Z."
+        )
+    kernel, pool = (
+        [_of(config.get(name, default), place, name) for place in order]
+        for name, default in (("proj_kern", [3, 3, 3]), ("proj_pool", [1 if a == axis else 2 for a in space]))
+    )
+    if pool[0] != 1:
+        raise ModelError(f"The network in '{folder}' pools planes along Z ({pool[0]}), which cannot be done here.")
+    surface = SurfaceLayers(
+        (kernel[0], kernel[1], kernel[2]),
+        (kernel[0], kernel[1], kernel[2]),
+        (pool[1], pool[2]),
+        _whole(config, "proj_n_depth", 4),
+        _whole(config, "proj_n_filt", 8),
+        _whole(config, "proj_n_conv_per_depth", 1),
+    )
+    return {"task": "project", "projection": surface}
+
+
+def _with_task(
+    task: str, factor: float | None, axes: str, order: list[int], folder: Path
+) -> tuple[dict[str, Any], list[int]]:
+    if task not in TASKS:
+        raise ModelError(f"The task {task} is unknown. Choose isotropic (IsotropicCARE) or upsample (UpsamplingCARE).")
+    if factor is None or not (math.isfinite(factor) and factor >= 1):
+        raise ModelError(
+            f"A model for the task {task} needs the factor by which Z is made finer, a number from 1: the one that "
+            f"was given to predict (--factor 4)."
+        )
+    wanted = "YX" if task == "isotropic" else "ZYX"
+    if axes.replace("C", "") != wanted:
+        raise ModelError(
+            f"The network in '{folder}' has the axes {axes}, but one for the task {task} has {wanted}. "
+            f"Choose another task, or none."
+        )
+    upsample = (float(factor), 1.0, 1.0)
+    if task == "upsample":
+        return {"upsample": upsample}, order
+    return {"task": "isotropic", "upsample": upsample}, [1, 0]  # Z meets the network's last axis, here the first
+
+
+def _weights(folder: Path, config: dict[str, Any], wanted: str) -> Path:
+    present = [one for one in folder.iterdir() if one.suffix.lower() in (".h5", ".hdf5")]
+    present.sort(key=lambda one: (-one.stat().st_mtime, one.name))
+    names = {"best": config.get("train_checkpoint", BEST), "last": config.get("train_checkpoint_last", LAST)}
+    name = names.get(wanted, wanted)
+    found = [one for one in present if one.name == name]
+    if not found and wanted == "best":  # as csbdeep chooses
+        found = [one for one in present if "best" in one.name] or present
+    if not found:
+        listed = ", ".join(one.name for one in present) or "none at all"
+        raise ModelError(f"'{folder}' holds no weights '{name}'. It has {listed}. Choose with --weights FILE.")
+    return found[0]
+
+
+def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str]:
+    wanted = outline(recipe).state_dict()  # nothing is built for a file that does not hold it
+    state: dict[str, Tensor] = {}
+    with keras.opened(path) as (layers, version):
+        flat = [place - sum(other < place for other in order[:1]) for place in order[1:]]
+        placed = _placed(layers, recipe, path)
+        if set(wanted) != {f"{key}.{part}" for key in placed for part in ("weight", "bias")}:
+            raise ModelError(f"'{path}' does not fit {CONFIG} beside it: it has {len(layers)} convolutions.")
+        for key, layer in placed.items():
+            space = flat if recipe.projects and key.startswith("unet.") else order
+            shape = tuple(wanted[f"{key}.weight"].shape)
+            inverse = [space.index(n) for n in range(len(space))]
+            have = tuple(layer.kernel.shape)
+            if have != (*(shape[2 + n] for n in inverse), shape[1], shape[0]) or tuple(layer.bias.shape) != shape[:1]:
+                raise ModelError(
+                    f"'{path}' does not fit {CONFIG} beside it: the layer '{layer.name}' has a kernel of "
+                    f"{' x '.join(map(str, have))}, where {' x '.join(map(str, shape))} is expected (out, in, space). "
+                    f"Do they belong together?"
+                )
+            kernel, bias = layer.read(space)
+            state[f"{key}.weight"], state[f"{key}.bias"] = torch.from_numpy(kernel), torch.from_numpy(bias)
+    if not all(bool(values.isfinite().all()) for values in state.values()):
+        raise ModelError(f"The weights in '{path}' are not finite numbers: that training failed. Choose another file.")
+    network = build(recipe)
+    network.load_state_dict(state)
+    return network.requires_grad_(False).eval(), version
+
+
+def _placed(layers: Sequence[keras.Convolution], recipe: Recipe, path: Path) -> dict[str, keras.Convolution]:
+    """The layers by their names here. Those of the U-Net have fixed names, the others come in order."""
+    prefix = "unet." if recipe.projects else ""
+    found: dict[str, keras.Convolution] = {}
+    rest = []
+    for layer in layers:
+        match = FIXED.fullmatch(layer.name)
+        if match is None:
+            rest.append(layer)
+            continue
+        way, level, number, middle = match.groups()
+        if middle is not None:
+            key = f"bottom.{int(middle) // 2}"
+        elif way == "down":
+            key = f"down.{level}.{number}"
+        else:
+            key = f"up.{recipe.depth - 1 - int(level)}.{int(number) // 2}"
+        found[prefix + key] = layer
+    surface = [layer for layer in rest if recipe.projects and layer.kernel.ndim == 5]
+    last = [layer for layer in rest if layer not in surface]
+    named = _surface_names(recipe) if recipe.projects else []
+    ends = ["mean", "scale"] if recipe.probabilistic else ["mean"]
+    if len(surface) != len(named) or len(last) != len(ends):
+        raise ModelError(
+            f"'{path}' does not fit {CONFIG} beside it: it has {len(last)} last layers and {len(surface)} that find a "
+            f"surface, where {len(ends)} and {len(named)} belong."
+        )
+    return (
+        found
+        | dict(zip(named, surface, strict=True))
+        | {prefix + name: layer for name, layer in zip(ends, last, strict=True)}
+    )
+
+
+def _surface_names(recipe: Recipe) -> list[str]:
+    """Names of the layers that find the surface, in the order of csbdeep."""
+    count, together = recipe.surface.depth, recipe.surface.convolutions
+    names = [f"surface.down.{n}" for n in range(count * together)]
+    names += [f"surface.up.{n}" for n in range((count + 1) * together - 1)]
+    return [*names, "surface.last", "surface.logits"]
+
+
+def _usable_training(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the training, as far as they can be used to go on with it."""
+    found: dict[str, Any] = {}
+    for name, key in (("batch", "train_batch_size"), ("epochs", "train_epochs")):
+        if type(config.get(key)) is int and config[key] >= 1:
+            found[name] = config[key]
+    rate = config.get("train_learning_rate")
+    if isinstance(rate, float) and math.isfinite(rate) and rate > 0:
+        found["learning_rate"] = rate
+    return found
+
+
+def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    config = sources[0]["config"]
+    shown = {"train_epochs": "epochs", "train_steps_per_epoch": "steps_per_epoch", "train_loss": "loss"}
+    told = {name: config[key] for key, name in shown.items() if isinstance(config.get(key), int | float | str)}
+    return {"program": "csbdeep", **told, "members": len(sources), "finished_members": len(sources)}
+
+
+def _differing(one: Recipe, other: Recipe) -> list[str]:
+    names = [field.name for field in fields(Recipe) if field.name not in TRAINING]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def _whole(config: dict[str, Any], name: str, default: int) -> int:
+    value = config.get(name, default)
+    if type(value) is not int or not 1 <= value <= 4096:
+        raise ModelError(f"{CONFIG} says {name} = {value!r:.60}, where a whole number from 1 belongs. Is it damaged?")
+    return value
+
+
+def _truth(config: dict[str, Any], name: str, default: bool) -> bool:
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise ModelError(f"{CONFIG} says {name} = {value!r:.60}, where true or false belongs. Is it damaged?")
+    return value
+
+
+def _of(values: Any, place: int, name: str) -> int:
+    if not isinstance(values, list) or len(values) != 3 or not all(type(n) is int and 1 <= n <= 99 for n in values):
+        raise ModelError(f"{CONFIG} says {name} = {values!r:.60}, where three numbers belong. Is it damaged?")
+    return int(values[place])
+
+
+# What is written
+
+
+def _check_expressible(ensemble: Ensemble) -> None:
+    recipe = ensemble.recipe
+    why = [
+        (not all(isinstance(m, UNet | Projection) for m in ensemble.members), "its networks are not those of CARE"),
+        (recipe.stem > 1, f"it folds {recipe.stem} x {recipe.stem} pixels into channels (stem)"),
+        (any(letter != "Z" for letter in recipe.finer), "it makes pixels finer along Y and X, csbdeep only along Z"),
+    ]
+    broken = [reason for holds, reason in why if holds]
+    if broken:
+        raise ModelError(
+            f"This model cannot be written for csbdeep: {', and '.join(broken)}. Export it as onnx, or train one with "
+            f"--stem 1."
+        )
+
+
+def _written(recipe: Recipe) -> dict[str, Any]:
+    """The settings that csbdeep needs; it fills in the rest, and stops at any that it does not know."""
+    config: dict[str, Any] = {
+        "axes": recipe.axes + "C",
+        "n_channel_in": recipe.channels_in,
+        "n_channel_out": recipe.channels_out,
+        "probabilistic": recipe.probabilistic,
+        "unet_residual": recipe.residual,
+        "unet_n_depth": recipe.depth,
+        "unet_kern_size": recipe.kernel,
+        "unet_n_first": recipe.base,
+        "unet_last_activation": recipe.activation,
+    }
+    if recipe.projects:
+        layers = recipe.surface
+        config |= {
+            "proj_axis": "Z",
+            "proj_n_depth": layers.depth,
+            "proj_n_filt": layers.filters,
+            "proj_n_conv_per_depth": layers.convolutions,
+            "proj_kern": list(_largest(layers)),
+            "proj_pool": [1, *layers.pool],
+        }
+    return config
+
+
+def _groups(network: Network) -> list[tuple[str, list[tuple[str, NDArray[Any], NDArray[Any]]]]]:
+    recipe = network.recipe
+    order = [1, 0] if recipe.isotropic else range(len(recipe.axes_out))
+    kind = f"conv{len(recipe.axes_out)}d"
+    unet = network.unet
+    named: list[tuple[str, nn.Module]] = []
+    for level, block in enumerate(unet.down):
+        named += [(f"down_level_{level}_no_{n}", layer) for n, layer in enumerate(cast(nn.ModuleList, block))]
+    named += [(f"middle_{2 * n}", layer) for n, layer in enumerate(unet.bottom)]
+    for level, block in zip(reversed(range(recipe.depth)), unet.up, strict=True):
+        named += [(f"up_level_{level}_no_{2 * n}", layer) for n, layer in enumerate(cast(nn.ModuleList, block))]
+    named.append((kind, unet.mean))
+    if unet.scale is not None:
+        named.append((f"{kind}_1", unet.scale))
+    layers = [(name, *_arrays(layer, order)) for name, layer in named]
+    if not isinstance(network, Projection):
+        return [(layer[0], [layer]) for layer in layers]
+    size = _largest(recipe.surface)
+    weights = dict(network.named_modules())
+    three = [weights[name] for name in _surface_names(recipe)]
+    found = [(f"conv3d{f'_{n}' if n else ''}", *_arrays(layer, range(3), size)) for n, layer in enumerate(three)]
+    return [("input_1", []), ("model", found), ("model_1", layers)]
+
+
+def _arrays(
+    layer: nn.Module, order: Sequence[int], size: Sequence[int] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Kernel (*space, in, out) and bias; a kernel smaller than `size` with zeros around it, which changes nothing."""
+    kernel = cast(Tensor, layer.weight).detach().cpu().numpy()
+    kernel = kernel.transpose(*(2 + n for n in order), 1, 0)
+    if size is not None:
+        around = [((n - have) // 2,) * 2 for n, have in zip(size, kernel.shape, strict=False)]
+        kernel = np.pad(kernel, [*around, (0, 0), (0, 0)])
+    return kernel, cast(Tensor, layer.bias).detach().cpu().numpy()
+
+
+def _largest(layers: SurfaceLayers) -> tuple[int, ...]:
+    return tuple(map(max, layers.first, layers.kernel))

@@ -1,0 +1,218 @@
+"""For the CSBDeep plugin of Fiji: a zip with a SavedModel of TensorFlow 1 and meta.json, written without TensorFlow.
+
+Experimental: the file is checked with OpenVINO, which reads such models; no Fiji was at hand.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from veriscope.errors import ModelError
+from veriscope.networks.folder import write_file
+from veriscope.networks.model import Ensemble
+from veriscope.networks.projection import Projection, Surface
+from veriscope.networks.unet import SMALLEST_SCALE, UNet
+from veriscope.sharing.graph import Shared, shared
+from veriscope.sharing.needed import needed
+from veriscope.sharing.placing import free
+from veriscope.sharing.tensorflow import INT32, Nodes, kind, lengths_of, saved_model, text, wholes
+
+INPUT, OUTPUT = "input", "output"
+VERSION = "0.8.2"  # of csbdeep, whose exports the plugin reads
+
+
+def write(ensemble: Ensemble, path: str | os.PathLike[str], member: int | None = None) -> Shared:
+    """Write `path`, a .zip file: the mean and the scale of all members, or of the one counted from 0.
+
+    Channels are last, as in TensorFlow; the output has the means, then the scales. The plugin normalises, and needs
+    `axes_div_by` and `tile_overlap`, which meta.json tells. Raises ModelError for networks with a stem.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".zip":
+        raise ModelError(f"A model for the CSBDeep plugin of Fiji is a .zip file. Name it {target}.zip.")
+    free(target)
+    graph = shared(ensemble, member)
+    recipe = ensemble.recipe
+    if recipe.stem > 1:
+        raise ModelError(
+            f"This model folds {recipe.stem} x {recipe.stem} pixels into channels (stem), which cannot be written for "
+            f"Fiji. Export it as bioimageio or onnx, or train one with --stem 1."
+        )
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("saved_model.pb", _saved(graph))
+        packed.writestr("variables/", b"")
+        packed.writestr("meta.json", json.dumps(_meta(ensemble)))
+    write_file(target, written.getvalue())
+    return graph
+
+
+def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """What OpenVINO, which reads models of TensorFlow, says to `image` (batch, channels, *space): mean, and scale."""
+    openvino = needed("openvino")
+    from veriscope.sharing.openvino import EXACT
+
+    with TemporaryDirectory() as place, zipfile.ZipFile(path) as packed:
+        (Path(place) / "saved_model.pb").write_bytes(packed.read("saved_model.pb"))
+        told = json.loads(packed.read("meta.json"))
+        core: Any = openvino.Core()
+        model = core.compile_model(core.read_model(place), "CPU", EXACT)
+        turned = told["type"] == "IsotropicCARE"  # there Z is the last axis, here the first
+        given = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
+        found = np.moveaxis(np.array(model(np.ascontiguousarray(given))[model.outputs[0]]), -1, 1)
+    found = found.swapaxes(2, 3) if turned else found
+    return list(np.split(found, 2, axis=1)) if told["probabilistic"] else [found]
+
+
+def _meta(ensemble: Ensemble) -> dict[str, Any]:
+    recipe = ensemble.recipe
+    name = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
+    step, reach = recipe.step, ensemble.reach  # of which csbdeep makes the overlap of tiles
+    if recipe.isotropic:
+        name, step, reach = "IsotropicCARE", step[::-1], reach[::-1]
+    whole = recipe.axes[: len(recipe.axes) - len(recipe.axes_out)]  # Z of stacks that are projected
+    return {
+        "type": name,
+        "version": VERSION,
+        "probabilistic": recipe.probabilistic,
+        "axes": recipe.axes + "C",
+        "axes_div_by": [*(1 for _ in whole), *step, 1],
+        "tile_overlap": [*(0 for _ in whole), *reach, 0],
+    }
+
+
+def _saved(graph: Shared) -> bytes:
+    recipe, nodes = graph.graph.recipe, Nodes()
+    lengths = [-1] * (len(recipe.axes) + 1) + [recipe.channels_in]
+    image = nodes.add("Placeholder", name=INPUT, dtype=kind(), shape=lengths_of(lengths))
+    answers = [_network(nodes, member, image) for member in graph.graph.members]
+    parts = _mixture(nodes, answers)
+    whole = parts[0] if len(parts) == 1 else nodes.joined(*parts, axis=len(recipe.axes_out) + 1)
+    nodes.add("Identity", whole, name=OUTPUT, T=kind())
+    made = [-1] * (len(recipe.axes_out) + 1) + [recipe.channels_out * len(parts)]
+    return saved_model(nodes, {INPUT: lengths}, {OUTPUT: made})
+
+
+def _mixture(nodes: Nodes, answers: Sequence[list[str]]) -> list[str]:
+    """Mean and scale of the mixture of several members, as in `graph.Graph`."""
+    if len(answers) == 1:
+        return answers[0]
+    count = nodes.constant(float(len(answers)))
+
+    def average(images: Sequence[str]) -> str:
+        total = images[0]
+        for one in images[1:]:
+            total = nodes.plain("Add", total, one)
+        return nodes.plain("RealDiv", total, count)
+
+    mean = average([one[0] for one in answers])
+    if len(answers[0]) == 1:
+        return [mean]
+    scales = []
+    for own, scale in answers:
+        distance = nodes.plain("Abs", nodes.plain("Sub", own, mean))
+        less = nodes.plain("Exp", nodes.plain("Neg", nodes.plain("RealDiv", distance, scale)))
+        scales.append(nodes.plain("Add", distance, nodes.plain("Mul", scale, less)))
+    return [mean, average(scales)]
+
+
+def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
+    """The mean, and the scale where there is one, of a network."""
+    if isinstance(network, Projection):
+        probable = _surface(nodes, network.surface, image)
+        image = nodes.reduced("Sum", nodes.plain("Mul", probable, image), axis=1, keep=False)
+    unet = cast(UNet, network.unet)
+    recipe = unet.recipe
+    space = len(recipe.axes)
+    turned = recipe.isotropic
+    x, skips = image, []
+    for block in unet.down:
+        x = _through(nodes, block, x, turned)
+        skips.append(x)
+        pool = ("MaxPool", "NHWC") if space == 2 else ("MaxPool3D", "NDHWC")
+        x = _pooled(nodes, x, pool, (2,) * space)
+    x = _through(nodes, unet.bottom, x, turned)
+    channels = _layers(unet.bottom)[-1].out_channels
+    for block in unet.up:
+        x = nodes.joined(_finer(nodes, x, (2,) * space, channels), skips.pop(), axis=space + 1)
+        x = _through(nodes, block, x, turned)
+        channels = _layers(block)[-1].out_channels
+    mean = _convolved(nodes, unet.mean, x, turned)
+    if recipe.residual:
+        mean = nodes.plain("Add", mean, image)
+    if recipe.activation == "relu":
+        mean = nodes.plain("Relu", mean)
+    if unet.scale is None:
+        return [mean]
+    positive = nodes.plain("Softplus", _convolved(nodes, unet.scale, x, turned))
+    return [mean, nodes.plain("Add", positive, nodes.constant(SMALLEST_SCALE))]
+
+
+def _surface(nodes: Nodes, surface: Surface, stack: str) -> str:
+    """How probable each plane is, (batch, Z, Y, X, 1)."""
+    layers, x = surface.layers, stack
+    lateral = (1, *layers.pool)
+    for count, layer in enumerate(surface.down, start=1):
+        x = nodes.plain("Relu", _convolved(nodes, layer, x))
+        if count % layers.convolutions == 0:
+            x = _pooled(nodes, x, ("MaxPool3D", "NDHWC"), lateral)
+    for count, layer in enumerate(surface.up, start=1):
+        x = nodes.plain("Relu", _convolved(nodes, layer, x))
+        if count % layers.convolutions == 0:
+            x = _finer(nodes, x, lateral, layers.filters)
+    x = nodes.plain("Relu", _convolved(nodes, surface.last, x))
+    scores = _convolved(nodes, surface.logits, x)
+    raised = nodes.plain("Exp", nodes.plain("Sub", scores, nodes.reduced("Max", scores, axis=1, keep=True)))
+    return nodes.plain("RealDiv", raised, nodes.reduced("Sum", raised, axis=1, keep=True))
+
+
+def _layers(block: nn.Module) -> list[nn.Conv2d]:
+    return [cast(nn.Conv2d, layer) for layer in cast(nn.ModuleList, block)]
+
+
+def _through(nodes: Nodes, block: nn.Module, x: str, turned: bool) -> str:
+    for layer in _layers(block):
+        x = nodes.plain("Relu", _convolved(nodes, layer, x, turned))
+    return x
+
+
+def _convolved(nodes: Nodes, layer: nn.Module, x: str, turned: bool = False) -> str:
+    kernel = cast(Tensor, layer.weight).detach().cpu().numpy()
+    kernel = kernel.swapaxes(2, 3) if turned else kernel
+    space = kernel.ndim - 2
+    weights = nodes.constant(kernel.transpose(*range(2, space + 2), 1, 0))
+    op, order = ("Conv2D", "NHWC") if space == 2 else ("Conv3D", "NDHWC")
+    stride, form = wholes([1] * (space + 2)), text(order)
+    made = nodes.add(op, x, weights, T=kind(), strides=stride, padding=text("SAME"), data_format=form)
+    return nodes.plain("Add", made, nodes.constant(cast(Tensor, layer.bias).detach().cpu().numpy()))
+
+
+def _pooled(nodes: Nodes, x: str, pool: tuple[str, str], by: Sequence[int]) -> str:
+    op, order = pool
+    window = wholes([1, *by, 1])
+    return nodes.add(op, x, T=kind(), ksize=window, strides=window, padding=text("VALID"), data_format=text(order))
+
+
+def _finer(nodes: Nodes, x: str, by: Sequence[int], channels: int) -> str:
+    """Every pixel repeated. Stacks in two steps, since only planes can be resized: laterally, then along Z."""
+    batch, *sizes = nodes.lengths(x, len(by) + 1)
+    grown = [nodes.plain("Mul", n, nodes.constant(times, INT32), of=INT32) for n, times in zip(sizes, by, strict=True)]
+    if len(by) == 2:
+        return nodes.resized(x, *grown)
+    many, last = nodes.constant(-1, INT32), nodes.constant(channels, INT32)
+    planes = nodes.resized(nodes.reshaped(x, many, sizes[1], sizes[2], last), grown[1], grown[2])
+    if by[0] > 1:
+        area = nodes.plain("Mul", grown[1], grown[2], of=INT32)
+        planes = nodes.resized(nodes.reshaped(planes, batch, sizes[0], area, last), grown[0], area)
+    return nodes.reshaped(planes, batch, grown[0], grown[1], grown[2], last)

@@ -1,0 +1,176 @@
+"""An ensemble as one graph from an image to its mean and scale, for runtimes that know nothing of ensembles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from veriscope.errors import ModelError
+from veriscope.networks.model import Ensemble
+from veriscope.networks.projection import Projection
+from veriscope.networks.recipe import Recipe
+from veriscope.networks.unet import UNet
+from veriscope.normalize import Normalization
+from veriscope.restoring.scaling import PERCENTILES, stored_normalization, target_normalization
+
+Normalizing = Literal["image", "model"]
+"""Who normalises: the caller by each image's percentiles, or the graph by those of the training images."""
+
+PLANES = 9  # of the stack that a projection is traced with
+
+
+class Graph(nn.Module):
+    """(batch, channels_in, *space), float32, to the mean, and the scale where networks are probabilistic.
+
+    These are the mean and the scale of the mixture of all members, as in `Restoration`; each is (batch, channels_out,
+    *axes of the result). `each` adds the members' own, (batch, members, channels_out, *axes of the result). With
+    `low` and `back` grey values are normalised by `low`, and the result is taken back by `back`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        recipe: Recipe,
+        low: Normalization | None = None,
+        back: Normalization | None = None,
+        each: bool = False,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.recipe = recipe
+        self.each = each
+        self.low, self.span = _constants(low, len(recipe.axes))
+        self.floor, self.rise = _constants(back, len(recipe.axes_out))
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of what `forward` gives."""
+        one = ["mean", "scale"] if self.recipe.probabilistic else ["mean"]
+        return one + ([f"{name}s" for name in one] if self.each else [])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        if self.low is not None:
+            image = (image - self.low) / self.span
+        answers = torch.stack([member(image) for member in self.members], dim=1)
+        count = self.recipe.channels_out
+        means, scales = answers[:, :, :count], answers[:, :, count:]
+        if self.floor is not None:
+            means, scales = means * self.rise + self.floor, scales * self.rise
+        mean = means.mean(1)
+        found = [mean]
+        if self.recipe.probabilistic:
+            found.append(_mixture_scale(means, scales, mean))
+        if self.each:
+            found += [means, scales] if self.recipe.probabilistic else [means]
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A graph to be written, what is to be known of it, and an example to trace it with and another to try it on."""
+
+    graph: Graph
+    described: dict[str, Any]
+
+    def example(self, steps: int = 2, seed: int = 0) -> NDArray[np.float32]:
+        """Random pixels as the graph takes them, `steps` steps along the first axis, one more along each further."""
+        recipe = self.graph.recipe
+        space = tuple(n * (steps + place) for place, n in enumerate(recipe.step))
+        planes = (PLANES + steps - 2,) if recipe.projects else ()
+        image = np.random.default_rng(seed).random((1, recipe.channels_in, *planes, *space), np.float32)
+        if self.graph.low is not None:
+            image = image * self.graph.span.numpy() + self.graph.low.numpy()
+        return np.ascontiguousarray(image, np.float32)
+
+    @torch.inference_mode()
+    def answer(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """What veriscope says to `image`, by the names of the outputs."""
+        found = self.graph(torch.from_numpy(image))
+        return {name: one.numpy() for name, one in zip(self.graph.outputs, found, strict=True)}
+
+    @property
+    def text(self) -> dict[str, str]:
+        """What is to be known, as names and texts."""
+        return {name: one if isinstance(one, str) else json.dumps(one) for name, one in self.described.items()}
+
+
+def shared(
+    ensemble: Ensemble, member: int | None = None, each: bool = False, normalize: Normalizing = "image"
+) -> Shared:
+    """The graph of all members, or of the one counted from 0.
+
+    Raises ModelError when there is no such member, when the networks are no networks of PyTorch, or when the model
+    does not know the percentiles of its training images and `normalize` asks for them.
+    """
+    recipe = ensemble.recipe
+    if not all(isinstance(one, UNet | Projection) for one in ensemble.members):
+        raise ModelError(
+            "This model was imported as a graph, not as a network of veriscope, so it cannot be exported. "
+            "Use the package that it came from."
+        )
+    chosen = list(ensemble.members) if member is None else [ensemble.members[ensemble.checked(member)]]
+    low, back = None, None
+    if normalize == "model":
+        low = trained_normalization(ensemble)
+        back = target_normalization(ensemble, low)
+    graph = Graph(chosen, recipe, low, back, each).eval().requires_grad_(False)
+    return Shared(graph, described(ensemble, len(chosen), low, back))
+
+
+def trained_normalization(ensemble: Ensemble) -> Normalization:
+    """That of the training images. Raises ModelError where the model does not know it."""
+    low = stored_normalization(ensemble.facts, "low")
+    if low is None or low.channels != ensemble.recipe.channels_in:
+        raise ModelError(
+            "This model does not know the percentiles of the images it was trained on, so they cannot be part of "
+            "the export. Normalise by the image (normalize='image', --normalize image)."
+        )
+    return low
+
+
+def described(
+    ensemble: Ensemble, members: int, low: Normalization | None, back: Normalization | None
+) -> dict[str, Any]:
+    """What one must know to use the graph rightly, as plain JSON."""
+    from veriscope import __version__
+
+    recipe = ensemble.recipe
+    told = (
+        {"by": "graph", "input": low.to_json(), "output": None if back is None else back.to_json()}
+        if low is not None
+        else {"by": "caller", "percentiles": list(PERCENTILES)}
+    )
+    return {
+        "program": f"veriscope {__version__}",
+        "axes": f"NC{recipe.axes}",
+        "axes_out": f"NC{recipe.axes_out}",
+        "channels": [recipe.channels_in, recipe.channels_out],
+        "members": members,
+        "step": list(recipe.step),
+        "halo": list(ensemble.halo),
+        "task": recipe.task,
+        "interpolate": recipe.finer,
+        "normalization": told,
+        "voxel_size_um": ensemble.facts.get("voxel_size"),
+    }
+
+
+def _mixture_scale(means: Tensor, scales: Tensor, mean: Tensor) -> Tensor:
+    """As `laplace.mixture_scale`, with the members on axis 1."""
+    distance = (means - mean[:, None]).abs()
+    return (distance + scales * torch.exp(-distance / scales)).mean(1)
+
+
+def _constants(normalization: Normalization | None, dimensions: int) -> tuple[Any, Any]:
+    if normalization is None:
+        return None, None
+    shape = (1, -1, *(1,) * dimensions)
+    low, span = (torch.tensor(values).reshape(shape) for values in (normalization.low, normalization.range))
+    return low, span

@@ -1,0 +1,84 @@
+"""ONNX: one file that most programs can run. Opset 17 in IR 8, which old runtimes read too; sizes are dynamic."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from veriscope.errors import ModelError
+from veriscope.networks.folder import write_file
+from veriscope.networks.model import Ensemble
+from veriscope.sharing.graph import Normalizing, Shared, shared
+from veriscope.sharing.needed import needed
+from veriscope.sharing.placing import free
+
+OPSET, IR = 17, 8
+LARGEST = 2 * 10**9  # bytes of a file; protobuf holds no more
+
+
+def write(
+    ensemble: Ensemble,
+    path: str | os.PathLike[str],
+    *,
+    member: int | None = None,
+    members: bool = False,
+    normalize: Normalizing = "image",
+) -> Shared:
+    """Write `path`: the input "image", the outputs "mean" and "scale", with `members` also "means" and "scales".
+
+    `member` takes one of the members alone. `normalize` "image" expects images that the caller has normalised (their
+    percentiles 2 and 99.8 become 0 and 1); "model" takes grey values and gives grey values, by the percentiles of the
+    training images. The file's metadata tell axes, step, halo and normalisation. Raises ModelError and OutputError.
+    """
+    target = free(Path(path))
+    graph = shared(ensemble, member, members, normalize)
+    write_file(target, made(graph))
+    return graph
+
+
+def made(graph: Shared) -> bytes:
+    """The file."""
+    onnx = needed("onnx")
+    recipe = graph.graph.recipe
+    if 4 * sum(weights.numel() for weights in graph.graph.parameters()) > LARGEST:
+        raise ModelError(
+            "This model is too large for one file of ONNX, which holds 2 GB. Export a member (--member 0)."
+        )
+    inner, outer = [letter.lower() for letter in recipe.axes], [letter.lower() for letter in recipe.axes_out]
+    dynamic = {"image": {0: "batch", **dict(enumerate(inner, start=2))}}
+    for name in graph.graph.outputs:
+        dynamic[name] = {0: "batch", **dict(enumerate(outer, start=3 if name in ("means", "scales") else 2))}
+    written: Any = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the newer exporter makes files that older runtimes cannot read
+        torch.onnx.export(
+            graph.graph,
+            (torch.from_numpy(graph.example()),),
+            written,
+            input_names=["image"],
+            output_names=graph.graph.outputs,
+            dynamic_axes=dynamic,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(written.getvalue())
+    model.ir_version = IR
+    model.producer_name, _, model.producer_version = graph.described["program"].partition(" ")
+    onnx.helper.set_model_props(model, graph.text)
+    onnx.checker.check_model(model)
+    contents: bytes = model.SerializeToString()
+    return contents
+
+
+def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """What ONNX Runtime says to `image` (batch, channels_in, *space), by the names of the outputs."""
+    session: Any = needed("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: image})
+    return dict(zip([one.name for one in session.get_outputs()], found, strict=True))

@@ -1,0 +1,349 @@
+"""Packages of bioimage.io, read: our own, and such of others whose network is one of ONNX from image to image.
+
+TorchScript, pickled weights of PyTorch, Keras and TensorFlow would have to be executed, and are not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.errors import ModelError
+from veriscope.networks import folder as own
+from veriscope.networks.foreign import Foreign
+from veriscope.networks.graph import OnnxNetwork
+from veriscope.networks.model import Ensemble
+from veriscope.networks.recipe import Recipe
+from veriscope.sharing.measuring import measured_bytes, measured_halo
+from veriscope.sharing.zipped import Zipped, opened
+
+DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
+LETTERS = {"batch": "b", "channel": "c"}
+LARGEST_TEXT = 2**20  # bytes of a description
+FAR = 1e-2  # of the range of the package's own test: the network is not used as it is meant to be
+
+
+def read(path: str | os.PathLike[str]) -> Ensemble:
+    """The model in the package at `path`, a .zip file. Raises ModelError for what cannot be read or restored here."""
+    with opened(Path(path)) as package:
+        told = _description(package)
+        config = told.get("config")
+        veriscope = config.get("veriscope") if isinstance(config, Mapping) else None
+        if isinstance(veriscope, Mapping) and isinstance(veriscope.get("files"), Mapping):
+            return _own(package, veriscope["files"])
+        return _foreign(package, told)
+
+
+def is_package(path: Path) -> bool:
+    """Whether `path` is a zip file with the description of a package."""
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return False
+    with opened(path) as package:
+        return any(name in DESCRIPTIONS or name.endswith(".bioimageio.yaml") for name in package.names)
+
+
+def _description(package: Zipped) -> Mapping[str, Any]:
+    named = [name for name in package.names if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
+    if not named:
+        raise ModelError(f"'{package.path}' is no package of bioimage.io: it holds no {DESCRIPTIONS[0]}.")
+    contents = package.read(named[0], most=LARGEST_TEXT)
+    try:
+        told = json.loads(contents)
+    except (ValueError, RecursionError):
+        told = _yaml(contents, package.path)
+    if not isinstance(told, Mapping) or told.get("type", "model") != "model":
+        raise ModelError(f"'{package.path}' does not describe a model ({named[0]}). Get the package again.")
+    return told
+
+
+def _yaml(contents: bytes, path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as problem:
+        raise ModelError(
+            "PyYAML is not installed, and this package needs it. Install it: pip install 'veriscope[sharing]'"
+        ) from problem
+    try:
+        return yaml.safe_load(contents)
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise ModelError(f"The description in '{path}' is damaged ({str(problem).splitlines()[0]}).") from problem
+
+
+def _own(package: Zipped, files: Mapping[str, Any]) -> Ensemble:
+    """What veriscope packed: the recipe and the weights as they were."""
+    with TemporaryDirectory() as place:
+        for name, sha256 in files.items():
+            if Path(str(name)).name != name or not (name == own.DESCRIPTION or str(name).endswith(".safetensors")):
+                raise ModelError(f"'{package.path}' names the file '{str(name)[:80]}', which no model has. Not opened.")
+            (Path(place) / name).write_bytes(package.read(name, str(sha256)))
+        try:
+            ensemble = own.load(place)
+        except ModelError as problem:
+            raise ModelError(
+                f"The model in '{package.path}' cannot be read. {problem}".replace(place, "it")
+            ) from problem
+    return replace(ensemble, facts={**ensemble.facts, "package": package.path.name})
+
+
+def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
+    weights = told.get("weights")
+    onnx = weights.get("onnx") if isinstance(weights, Mapping) else None
+    if not isinstance(onnx, Mapping):
+        names = ", ".join(map(str, weights)) if isinstance(weights, Mapping) and weights else "none"
+        raise ModelError(
+            f"'{package.path}' holds weights that would have to be executed or unpickled to be read ({names}), and "
+            f"none in ONNX. Ask its authors for ONNX, or convert it with bioimageio.core."
+        )
+    contents = package.read(str(onnx.get("source")), onnx.get("sha256"))
+    try:
+        given, answered = (_tensor(told[which], which) for which in ("inputs", "outputs"))
+        recipe = _recipe(given, answered, hashlib.sha256(contents).hexdigest())
+        _no_postprocessing(answered, recipe)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
+        if isinstance(problem, ModelError):
+            raise ModelError(f"The model in '{package.path}' cannot be used here. {problem}") from problem
+        raise ModelError(
+            f"The description in '{package.path}' is damaged, or of an unknown form ({problem!r:.200})."
+        ) from problem
+    network = OnnxNetwork(recipe, contents)
+    assert recipe.foreign is not None
+    halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
+    foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
+    network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
+    facts: dict[str, Any] = {
+        "imported": {"from": "bioimage.io", **_credits(told)},
+        "training": {"program": "unknown", "members": 1, "finished_members": 1},
+    }
+    tested = _tested(package, told, network)
+    if tested is not None:
+        facts["imported"]["apart_from_its_test"] = tested
+    return Ensemble(network.recipe, (network,), facts)
+
+
+# What a description says of images
+
+
+def _tensor(tensors: Any, which: str) -> Mapping[str, Any]:
+    if not isinstance(tensors, Sequence) or not tensors or (which == "inputs" and len(tensors) > 1):
+        raise ModelError(f"Its networks have {len(tensors)} {which}; one image in and one out is needed.")
+    first: Mapping[str, Any] = tensors[0]
+    return first
+
+
+def _letters(tensor: Mapping[str, Any]) -> str:
+    """The axes of a tensor: "bcyx". A word in older descriptions, a list of axes in newer ones."""
+    axes = tensor["axes"]
+    if isinstance(axes, str):
+        letters = axes
+    else:
+        letters = "".join(LETTERS.get(one["type"], str(one.get("id", one["type"]))) for one in axes)
+    if len(letters) != len(axes) or set(letters) - set("bczyx") or not set("yx") <= set(letters):
+        raise ModelError(f"Its axes are {axes if isinstance(axes, str) else letters}; images of Z, Y, X are needed.")
+    return letters
+
+
+def _recipe(given: Mapping[str, Any], answered: Mapping[str, Any], sha256: str) -> Recipe:
+    letters, letters_out = _letters(given), _letters(answered)
+    space = "zyx" if "z" in letters else "yx"
+    if set(letters) & set("zyx") != set(letters_out) & set("zyx"):
+        raise ModelError(f"It makes images with the axes {letters_out} of such with {letters}.")
+    least, step = zip(*(_size(given, letters, letter) for letter in space), strict=True)
+    halo = tuple(_halo(answered, letters_out, letter) for letter in space)
+    channels_in = _channels(given, letters)
+    channels_out = _channels(answered, letters_out, channels_in)
+    foreign = Foreign(
+        sha256, step, least, halo, letters, letters_out, 1.0, **_scaling(given.get("preprocessing") or [], channels_in)
+    )
+    return Recipe(
+        axes=space.upper(),
+        channels_in=channels_in,
+        channels_out=channels_out,
+        probabilistic=False,
+        depth=1,
+        kernel=1,
+        base=1,
+        foreign=foreign,
+    )
+
+
+def _size(tensor: Mapping[str, Any], letters: str, letter: str) -> tuple[int, int]:
+    """The smallest length along an axis, and the step of larger ones."""
+    place = letters.index(letter)
+    if isinstance(tensor["axes"], str):
+        shape = tensor["shape"]
+        if not isinstance(shape, Mapping):
+            raise ModelError(f"It takes images of {shape} pixels only, and cannot restore others in tiles.")
+        least, step = int(shape["min"][place]), int(shape["step"][place])
+    else:
+        size = tensor["axes"][place]["size"]
+        if not isinstance(size, Mapping) or "min" not in size:
+            raise ModelError(f"It takes images of {size} pixels along {letter} only, so it cannot work in tiles.")
+        least, step = int(size["min"]), int(size["step"])
+    if step < 1 or least % step:
+        raise ModelError(f"It takes lengths of {least} + n x {step} along {letter}, which tiles cannot have.")
+    return least, step
+
+
+def _halo(tensor: Mapping[str, Any], letters: str, letter: str) -> int:
+    place = letters.index(letter)
+    if isinstance(tensor["axes"], str):
+        shape = tensor.get("shape")
+        if not isinstance(shape, Mapping) or shape.get("scale") is None or float(shape["scale"][place]) != 1:
+            raise ModelError("Its images have other sizes than those that it is given.")
+        if float((shape.get("offset") or [0] * len(letters))[place]):
+            raise ModelError("Its images are smaller or larger than those that it is given.")
+        halo = tensor.get("halo") or [0] * len(letters)
+        return int(halo[place])
+    axis = tensor["axes"][place]
+    size = axis["size"]
+    if (
+        not isinstance(size, Mapping)
+        or "axis_id" not in size
+        or size.get("offset", 0)
+        or float(axis.get("scale", 1)) != 1
+    ):
+        raise ModelError("Its images have other sizes than those that it is given.")
+    return int(axis.get("halo", 0))
+
+
+def _channels(tensor: Mapping[str, Any], letters: str, given: int = 0) -> int:
+    """How many channels a tensor has; older descriptions tell those of an output by the `given` ones of the input."""
+    if "c" not in letters:
+        return 1
+    place = letters.index("c")
+    if not isinstance(tensor["axes"], str):
+        return len(tensor["axes"][place]["channel_names"])
+    shape = tensor["shape"]
+    if isinstance(shape, Mapping):
+        if "min" in shape:
+            return int(shape["min"][place])
+        return round(float(shape["scale"][place] or 0) * given + 2 * float(shape["offset"][place]))
+    return int(shape[place])
+
+
+def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any]:
+    """How images become what the network is given."""
+    found: dict[str, Any] = {"scaling": "fixed", "low": (0.0,) * channels, "high": (1.0,) * channels}
+    chosen = [step for step in steps if _name(step) != "ensure_dtype"]
+    if len(chosen) > 1:
+        raise ModelError(f"It prepares images by {', '.join(map(_name, chosen))}; one step is all that is known here.")
+    for step in chosen:
+        name, told = _name(step), step.get("kwargs") or {}
+        mode = told.get("mode", "per_sample")
+        if told.get("reference_tensor") or mode not in ("per_sample", "fixed"):
+            raise ModelError(f"It prepares images by {name} of other images, which are not at hand.")
+        if name == "scale_range":
+            _each_channel(told, channels)
+            found = {
+                "scaling": "percentiles",
+                "percentiles": (float(told.get("min_percentile", 0)), float(told.get("max_percentile", 100))),
+            }
+        elif name == "zero_mean_unit_variance" and mode == "per_sample":
+            _each_channel(told, channels)
+            found = {"scaling": "moments"}
+        elif name in ("zero_mean_unit_variance", "fixed_zero_mean_unit_variance"):
+            mean, deviation = (_each(told[key], channels) for key in ("mean", "std"))
+            ends = tuple(a + b for a, b in zip(mean, deviation, strict=True))
+            found = {"scaling": "fixed", "low": mean, "high": ends}
+        elif name == "scale_linear":
+            gain, offset = _each(told.get("gain", 1), channels), _each(told.get("offset", 0), channels)
+            low = tuple(-b / a for a, b in zip(gain, offset, strict=True))
+            found = {"scaling": "fixed", "low": low, "high": tuple(a + 1 / b for a, b in zip(low, gain, strict=True))}
+        else:
+            raise ModelError(f"It prepares images by {name}, which is not known here.")
+    return found
+
+
+def _no_postprocessing(answered: Mapping[str, Any], recipe: Recipe) -> None:
+    """Results are taken back to grey values here, so a package's own way back is not needed; others cannot be taken."""
+    names = [_name(step) for step in answered.get("postprocessing") or []]
+    others = [name for name in names if name not in ("ensure_dtype", "scale_linear")]
+    if others:
+        raise ModelError(f"It changes its images by {', '.join(others)}, so they are no restored images.")
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    return str(step.get("id") or step.get("name"))
+
+
+def _each(values: Any, channels: int) -> tuple[float, ...]:
+    if isinstance(values, list | tuple):
+        return tuple(float(value) for value in values)
+    return (float(values),) * channels
+
+
+def _each_channel(told: Mapping[str, Any], channels: int) -> None:
+    axes = told.get("axes")
+    joint = axes is None or "c" in axes or "channel" in axes
+    if channels > 1 and joint:
+        raise ModelError("It normalises all channels together, and here each has its own percentiles.")
+
+
+def _credits(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Who made it, as short texts."""
+    authors = [str(one.get("name", ""))[:100] for one in told.get("authors") or () if isinstance(one, Mapping)]
+    return {
+        "name": str(told.get("name", ""))[:200],
+        "authors": authors[:50],
+        "licence": str(told.get("license", "unknown"))[:100],
+    }
+
+
+def _tested(package: Zipped, told: Mapping[str, Any], network: OnnxNetwork) -> float | None:
+    """How far the network is from what the package says of its test image, in parts of the range; None if unclear.
+
+    Raises ModelError where the two have nothing to do with each other.
+    """
+    given, answered = told["inputs"][0], told["outputs"][0]
+    if answered.get("postprocessing"):
+        return None
+    if "test_tensor" in given:
+        sources = [(one["test_tensor"].get("source"), one["test_tensor"].get("sha256")) for one in (given, answered)]
+    else:
+        tests = [(told.get(f"test_{which}") or [None])[0] for which in ("inputs", "outputs")]
+        sources = [(source, None) for source in tests]
+    if not all(isinstance(source, str) and source.endswith(".npy") for source, _ in sources):
+        return None
+    image, expected = (_array(package, str(source), sha256) for source, sha256 in sources)
+    from veriscope.images.image import Image
+    from veriscope.restoring.restore import restore
+
+    letters = network.told.axes_in
+    pixels = image[0] if letters[0] == "b" else image
+    axes = letters.replace("b", "").upper()
+    model = Ensemble(network.recipe, (network,))
+    found = restore(Image(np.asarray(pixels, np.float32), axes), model, undo=False, device="cpu", lazy=False).means[0]
+    wanted = expected[0] if network.told.axes_out[0] == "b" else expected
+    if found.shape != wanted.shape:
+        found = found.reshape(wanted.shape) if found.size == wanted.size else found
+    if found.shape != wanted.shape:
+        return None
+    apart = float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
+    if not apart <= FAR:  # also where it is not a number
+        raise ModelError(
+            f"The model in '{package.path}' does not give here what the package says of its test image (it differs by "
+            f"{apart:.2g} of the range), so it is not imported."
+        )
+    return apart
+
+
+def _array(package: Zipped, source: str, sha256: object) -> NDArray[Any]:
+    try:
+        found: NDArray[Any] = np.load(io.BytesIO(package.read(source, sha256)), allow_pickle=False)
+        if found.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {found.dtype}")
+    except (ValueError, OSError, EOFError) as problem:
+        if isinstance(problem, ModelError):
+            raise
+        raise ModelError(f"'{source[:80]}' in '{package.path}' is no array of numbers ({problem}).") from problem
+    return found

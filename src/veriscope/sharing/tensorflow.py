@@ -1,0 +1,134 @@
+"""Graphs of TensorFlow 1, written without it: nodes with their inputs and attributes, as bytes of its protocol buffers.
+
+Only what is used here is known: numbers of fields are those of graph.proto, node_def.proto, attr_value.proto,
+tensor.proto, meta_graph.proto and saved_model.proto, which have not changed since TensorFlow 1.0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOAT, INT32 = 1, 3  # of types.proto
+PRODUCER = 27  # version of graphs that TensorFlow 1.12 writes
+
+
+def number(value: int) -> bytes:
+    """A whole number, seven bits a byte, the lowest first; negative ones as 64-bit complements."""
+    rest, found = value & (2**64 - 1), bytearray()
+    while rest > 127:
+        found.append(rest & 127 | 128)
+        rest >>= 7
+    return bytes([*found, rest])
+
+
+def field(at: int, value: int | str | bytes) -> bytes:
+    """One field of a message: a whole number, or text, or a message within."""
+    if isinstance(value, int):
+        return number(at << 3) + number(value)
+    contents = value.encode() if isinstance(value, str) else value
+    return number(at << 3 | 2) + number(len(contents)) + contents
+
+
+def entry(key: str, value: bytes) -> bytes:
+    return field(1, key) + field(2, value)
+
+
+def shape_of(lengths: Sequence[int]) -> bytes:
+    return b"".join(field(2, field(1, length)) for length in lengths)
+
+
+# Values of attributes
+
+
+def kind(of: int = FLOAT) -> bytes:
+    return field(6, of)
+
+
+def text(value: str) -> bytes:
+    return field(2, value)
+
+
+def whole(value: int) -> bytes:
+    return field(3, value)
+
+
+def flag(value: bool) -> bytes:
+    return field(5, int(value))
+
+
+def wholes(values: Sequence[int]) -> bytes:
+    return field(1, field(3, b"".join(map(number, values))))
+
+
+def lengths_of(lengths: Sequence[int]) -> bytes:
+    return field(7, shape_of(lengths))
+
+
+class Nodes:
+    """A graph under construction. Every method adds a node and gives its name."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.counts: Counter[str] = Counter()
+
+    def add(self, op: str, *inputs: str, name: str = "", **attributes: bytes) -> str:
+        self.counts[op] += 1
+        own = name or f"{op}_{self.counts[op]}"
+        parts = [field(1, own), field(2, op), *(field(3, one) for one in inputs)]
+        parts += [field(5, entry(key, value)) for key, value in attributes.items()]
+        self.written += field(1, b"".join(parts))
+        return own
+
+    def constant(self, values: Any, of: int = FLOAT) -> str:
+        array: NDArray[Any] = np.asarray(values, "<f4" if of == FLOAT else "<i4")
+        tensor = field(1, of) + field(2, shape_of(array.shape)) + field(4, array.tobytes())
+        return self.add("Const", dtype=kind(of), value=field(8, tensor))
+
+    def plain(self, op: str, *inputs: str, of: int = FLOAT) -> str:
+        """An operation whose only attribute is its type."""
+        return self.add(op, *inputs, T=kind(of))
+
+    def reduced(self, op: str, image: str, axis: int, keep: bool) -> str:
+        return self.add(op, image, self.constant([axis], INT32), T=kind(), Tidx=kind(INT32), keep_dims=flag(keep))
+
+    def joined(self, *images: str, axis: int) -> str:
+        where = self.constant(axis, INT32)
+        return self.add("ConcatV2", *images, where, N=whole(len(images)), T=kind(), Tidx=kind(INT32))
+
+    def lengths(self, image: str, count: int) -> list[str]:
+        """The sizes of the first `count` axes, known only when the graph runs."""
+        sizes = self.add("Shape", image, T=kind(), out_type=kind(INT32))
+        ends = [self.constant([at], INT32) for at in range(count + 1)]
+        one = self.constant([1], INT32)
+        masks: dict[str, Any] = {f"{name}_mask": whole(0) for name in ("begin", "end", "ellipsis", "new_axis")}
+        taken = {**masks, "shrink_axis_mask": whole(1), "T": kind(INT32), "Index": kind(INT32)}
+        return [self.add("StridedSlice", sizes, ends[at], ends[at + 1], one, **taken) for at in range(count)]
+
+    def reshaped(self, image: str, *lengths: str) -> str:
+        return self.add("Reshape", image, self.packed(*lengths), T=kind(), Tshape=kind(INT32))
+
+    def packed(self, *numbers: str) -> str:
+        return self.add("Pack", *numbers, N=whole(len(numbers)), T=kind(INT32), axis=whole(0))
+
+    def resized(self, image: str, *lengths: str) -> str:
+        """(batch, rows, columns, channels) with other numbers of rows and columns, by the nearest pixel."""
+        return self.add("ResizeNearestNeighbor", image, self.packed(*lengths), T=kind(), align_corners=flag(False))
+
+
+def saved_model(nodes: Nodes, given: Mapping[str, Sequence[int]], made: Mapping[str, Sequence[int]]) -> bytes:
+    """saved_model.pb, tag serve, signature serving_default; `given` and `made` are nodes with their lengths or -1."""
+
+    def told(name: str, lengths: Sequence[int]) -> bytes:
+        return entry(name, field(1, f"{name}:0") + field(2, FLOAT) + field(3, shape_of(lengths)))
+
+    signature = b"".join(field(1, told(*one)) for one in given.items())
+    signature += b"".join(field(2, told(*one)) for one in made.items()) + field(3, "tensorflow/serving/predict")
+    graph = bytes(nodes.written) + field(4, field(1, PRODUCER))
+    about = field(4, "serve") + field(5, "1.12.0")
+    meta = field(1, about) + field(2, graph) + field(5, entry("serving_default", signature))
+    return field(1, 1) + field(2, meta)
