@@ -32,9 +32,9 @@ def main() -> None:
     model, whole = vs.load(given.model), nuclei()
     judged = {"Y": JUDGED, "X": slice(BORDER, None)}
     truth = whole.region(**judged)
-    usual, dim = (low_light(whole, photons, 5, READ_NOISE).region(**judged) for photons in (40, 10))
+    usual, dim = (low_light(whole, photons, 5, READ_NOISE).region(**judged) for photons in (40, 4))
     smooth = usual.with_array(gaussian_filter(np.asarray(usual, np.float32), 1.5))
-    cases = {"40 photons, as in training": usual, "10 photons": dim, "smoothed before": smooth}
+    cases = {"40 photons, as in training": usual, "4 photons, a tenth": dim, "smoothed before": smooth}
     figure = Figure(figsize=(8.4, 14.2), layout="constrained")
     panels = figure.subplots(len(ROWS), len(cases))
     for column, (title, low) in enumerate(cases.items()):

@@ -39,7 +39,8 @@ def test_nrmse_and_psnr_are_told_in_one_sentence() -> None:
     expected = Expectation(0.0, np.log(1.25)).of(0.02)
     assert str(expected) == "Expected NRMSE 0.020 (between 0.016 and 0.025), PSNR 34.0 dB (32.0 to 35.9)."
     assert expected.psnr == pytest.approx(-20 * np.log10(0.02))
-    assert Expectation.from_json(Expectation(0.1, 0.2).to_json()) == Expectation(0.1, 0.2)
+    assert Expectation.from_json(Expectation(0.1, 0.2, 0.03).to_json()) == Expectation(0.1, 0.2, 0.03)
+    assert Expectation.from_json({"log_ratio": 0.1, "half_width": 0.2}).largest == np.inf
 
 
 def test_the_mean_of_frames_is_that_of_each_figure() -> None:

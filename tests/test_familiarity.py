@@ -20,6 +20,7 @@ from veriscope.familiarity import (
     familiar,
     look,
     verdict,
+    with_error,
 )
 from veriscope.tiling import windows
 
@@ -264,3 +265,13 @@ def test_a_verdict_prints_its_warnings_last() -> None:
     assert str(found) == (
         "Partly unlike the training images: it has more noise. Check it before you rely on it. Its voxels are large."
     )
+
+
+def test_an_expected_error_beyond_those_of_training_raises_the_level(known: Familiar) -> None:
+    usual = verdict(known, piece(1001).rows, 0.01)
+    assert with_error(usual, 1.2) == usual
+    doubtful, wrong = with_error(usual, 1.8), with_error(usual, 3.0)
+    assert (usual.level, doubtful.level, wrong.level) == (0, 1, 2)
+    assert "it has an expected error 3.0 times as large as any training image. Do not rely" in str(wrong)
+    small = verdict(known, piece(1001).rows[:3], 0.01)
+    assert str(with_error(small, 1.8)).startswith("Partly unlike the training images")

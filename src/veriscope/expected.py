@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite, log10, sqrt
+from math import exp, inf, isfinite, log10, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Expectation:
 
     log_ratio: float
     half_width: float  # of the logarithm's interval
+    largest: float = inf  # NRMSE found of all these images
 
     def of(self, predicted: float) -> Expected:
         """What to expect where the calibrated distributions say `predicted`."""
@@ -52,11 +53,11 @@ class Expectation:
         return Expected(middle, low, high)
 
     def to_json(self) -> dict[str, float]:
-        return {"log_ratio": self.log_ratio, "half_width": self.half_width}
+        return {"log_ratio": self.log_ratio, "half_width": self.half_width, "largest": self.largest}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, float]) -> Expectation:
-        return cls(float(stored["log_ratio"]), float(stored["half_width"]))
+        return cls(float(stored["log_ratio"]), float(stored["half_width"]), float(stored.get("largest", inf)))
 
 
 def fit(predicted: Sequence[float], found: Sequence[float], trained_on: Sequence[bool]) -> Expectation:
@@ -75,7 +76,8 @@ def fit(predicted: Sequence[float], found: Sequence[float], trained_on: Sequence
     freedom = max(1, len(left) - 1 - int(trained.any()))
     deviation = max(sqrt(float(np.square(left).sum()) / freedom), STEADY)
     known = int(np.count_nonzero(~trained))
-    return Expectation(middle, float(t.ppf((1 + INTERVAL) / 2, max(freedom, 3)) * deviation * sqrt(1 + 1 / known)))
+    half = float(t.ppf((1 + INTERVAL) / 2, max(freedom, 3)) * deviation * sqrt(1 + 1 / known))
+    return Expectation(middle, half, float(max(found)))
 
 
 class Tally:

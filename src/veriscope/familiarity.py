@@ -46,6 +46,7 @@ LEAST = 16  # windows, to say what training images look like
 TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
+HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
 LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
@@ -428,6 +429,19 @@ def verdict(
     level = int(score > 1) + int(score > FAR_BEYOND)
     reasons = _reasons(names, off / size.threshold) if level else ()
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
+
+
+def with_error(found: Verdict, times: float) -> Verdict:
+    """The verdict on an image whose expected error is so many `times` the largest of the training images.
+
+    Also where nothing else can be said of the image.
+    """
+    level = int(times > HARM) + int(times > FAR_BEYOND * HARM)
+    if not level:
+        return found
+    reason = f"an expected error {times:.1f} times as large as any training image"
+    reasons = (reason, *found.reasons) if level > found.level else (*found.reasons, reason)
+    return replace(found, level=max(level, found.level), reasons=reasons, unknown="")
 
 
 def _like(known: Familiar, windows: int) -> Size | None:

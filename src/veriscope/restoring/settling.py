@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.expected import Expectation, Expected, Tally, mean_of
-from veriscope.familiarity import Verdict
+from veriscope.familiarity import Verdict, with_error
 from veriscope.images.noise import noise_and_contrast
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
@@ -90,14 +90,21 @@ class Settling:
     def trust(self, watcher: Watcher | SliceWatcher | None, warnings: Sequence[str] = ()) -> Trust:
         """What the tiles settled so far, and seen by `watcher`, say; `warnings` become part of the verdict."""
         errors = [self.expected(number) for number in self._tallies]
-        verdict = None if watcher is None else watcher.verdict(warnings)
+        whole = mean_of([one for one in errors if one is not None])
+        verdict = self._verdict(None if watcher is None else watcher.verdict(warnings), whole)
         frames = {}
         if self.parts.outer:
             for number in self._tallies if watcher is None else watcher.numbers:
                 place = tuple(zip(self.parts.outer, number, strict=True))
                 of_frame = None if watcher is None else watcher.verdict(number=number)
-                frames[place] = Trust(self.expected(number), of_frame)
-        return Trust(mean_of([one for one in errors if one is not None]), verdict, frames)
+                error = self.expected(number)
+                frames[place] = Trust(error, self._verdict(of_frame, error))
+        return Trust(whole, verdict, frames)
+
+    def _verdict(self, found: Verdict | None, expected: Expected | None) -> Verdict | None:
+        if found is None or expected is None or self.expectation is None:
+            return found
+        return with_error(found, expected.nrmse / self.expectation.largest)
 
     def expected(self, number: Number) -> Expected | None:
         """What error to expect of a frame, all of its channels together; None where nothing is known of it."""
