@@ -151,6 +151,7 @@ def test_models_that_predict_no_scales_are_not_calibrated(blobs: Any) -> None:
     assert not restored.is_calibrated
 
 
+@pytest.mark.filterwarnings("ignore::veriscope.errors.VeriscopeWarning")
 def test_with_too_few_pixels_the_networks_word_stands(blobs: Any) -> None:
     few = blobs(count=3)
     ensemble = vs.train(RECIPE, few, few, members=1, epochs=1)

@@ -92,13 +92,13 @@ def restore(
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)
-    size = 4 * (prod(work) * 2 + prod(work[1:]) if model.recipe.probabilistic else prod(work))
-    if lazy is False:
-        _check_room(size)
     planned = plan_frames(parts, model, tile, memory, where)
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
     settling = Settling(parts, model, normalization, back, calibrated)
+    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1) + (4 * prod(work[1:]) if settling.widens else 0)
+    if lazy is False:
+        _check_room(size)
     seen = watcher(model)
 
     def trust() -> Trust:
