@@ -40,7 +40,7 @@ from veriscope.simulate.experiments import simulate
 
 RESULTS = Path(__file__).parent / "results"
 HARM = 1.5  # times the usual error
-BASES = 4  # test images that are changed, of each model
+BASES = 4, 2  # test images that are changed, of each model for planes and for stacks
 SETS = ("w2s0", "w2s1", "w2s2", "demo", "planaria", "tribolium")
 OTHERS = {"w2s0": ("w2s1", "w2s2"), "w2s1": ("w2s0", "w2s2"), "w2s2": ("w2s0", "w2s1")}
 OTHERS |= {"planaria": ("demo",), "tribolium": ("planaria",), "demo": ("tribolium",)}
@@ -295,11 +295,12 @@ def main() -> None:
             say(f"{name:11} {title:22} {len(known):6} {alarms:7} {sum(not one.known for one in known):10}")
             false.setdefault("images trained on" if "trained" in title else "like training", []).extend(known)
         halvings = 1 if name.startswith("w2s") else 0
-        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, halvings))[:1]][:BASES]
+        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, halvings))[:1]]
+        bases = bases[: BASES[len(model.axes) - 2]]
         for low, high, voxel in bases:
             wrong += [(name, title, look(model, case), usual) for title, case in changed(low, high, voxel, rng)]
         for other in OTHERS.get(name, ()):
-            for pair in list(calibration.pairs_of(other, given.models, vs.load(given.models / other))[0])[:BASES]:
+            for pair in list(calibration.pairs_of(other, given.models, vs.load(given.models / other))[0])[: BASES[0]]:
                 case = Case(*(np.asarray(one, np.float64) for one in (pair.low, pair.high)))
                 wrong.append((name, f"another set: {other}", look(model, case), usual))
     say(f"\n{'change':24} images  error / usual   harmful  noticed   of the rest noticed  first reason")

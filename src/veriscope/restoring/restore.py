@@ -26,7 +26,7 @@ from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.running import Answers, Block, Networks, run
 from veriscope.restoring.scaling import Choice, normalizer, restorer, to_units
-from veriscope.restoring.settling import Settling, Trust
+from veriscope.restoring.settling import Settling, Trust, stored_calibration
 from veriscope.restoring.watching import warnings_about, watcher
 from veriscope.tiling import Span
 
@@ -92,13 +92,14 @@ def restore(
     parts = frames(image, model.recipe, channel, planes)
     channels = model.recipe.channels_out
     work = (len(model), *parts.counts, channels, *parts.shape)
+    widens = calibrated and stored_calibration(model) is not None
+    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1) + (4 * prod(work[1:]) if widens else 0)
+    if lazy is False:
+        _check_room(size)
     planned = plan_frames(parts, model, tile, memory, where)
     normalization = normalizer(parts, model, normalize)
     back = restorer(parts, model, normalization, undo)
     settling = Settling(parts, model, normalization, back, calibrated)
-    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1) + (4 * prod(work[1:]) if settling.widens else 0)
-    if lazy is False:
-        _check_room(size)
     seen = watcher(model)
 
     def trust() -> Trust:
