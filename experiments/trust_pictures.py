@@ -58,7 +58,7 @@ def main() -> None:
                 axes.set_ylabel(row)
         panels[0, column].set_title(title, fontsize=11)
         said = f"{restored.expected} Found: {found:.3f}. {restored.verdict}"
-        panels[-1, column].set_xlabel("\n".join(textwrap.wrap(said, 44)), fontsize=8, loc="left")
+        panels[-1, column].set_xlabel("\n".join(textwrap.wrap(said, 40)), fontsize=8, loc="left")
         print(f"{title}: {said}")
     figure.savefig(PLACE, dpi=80)
 

@@ -272,6 +272,6 @@ def test_an_expected_error_beyond_those_of_training_raises_the_level(known: Fami
     assert with_error(usual, 1.2) == usual
     doubtful, wrong = with_error(usual, 1.8), with_error(usual, 3.0)
     assert (usual.level, doubtful.level, wrong.level) == (0, 1, 2)
-    assert "it has an expected error 3.0 times as large as any training image. Do not rely" in str(wrong)
+    assert "it has an expected error 3.0 times that of any training image. Do not rely" in str(wrong)
     small = verdict(known, piece(1001).rows[:3], 0.01)
     assert str(with_error(small, 1.8)).startswith("Partly unlike the training images")

@@ -439,7 +439,7 @@ def with_error(found: Verdict, times: float) -> Verdict:
     level = int(times > HARM) + int(times > FAR_BEYOND * HARM)
     if not level:
         return found
-    reason = f"an expected error {times:.1f} times as large as any training image"
+    reason = f"an expected error {times:.1f} times that of any training image"
     reasons = (reason, *found.reasons) if level > found.level else (*found.reasons, reason)
     return replace(found, level=max(level, found.level), reasons=reasons, unknown="")
 
