@@ -57,7 +57,7 @@ class Batch:
 
     @contextmanager
     def image(self, source: Path) -> Iterator[None]:
-        """The work on one image. What cannot be done is told with its name; alone it stops the command."""
+        """The work on one image. What cannot be done is reported with its name; alone it stops the command."""
         try:
             yield
         except (VeriscopeError, OSError, MemoryError) as problem:
