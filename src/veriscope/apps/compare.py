@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope import saving
-from veriscope.apps import console, words
+from veriscope.apps import console, options, words
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
@@ -23,18 +23,8 @@ REPORTS = (".html", ".htm")
 
 
 def compare(
-    low: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LOW",
-            help="Folder of images with little light, or one file; or, without HIGH, a folder with GT and a folder for "
-            "each condition in it.",
-        ),
-    ],
-    high: Annotated[
-        Path | None,
-        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
-    ] = None,
+    low: options.Low,
+    high: options.High = None,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote; none: methods alone."),
@@ -78,18 +68,13 @@ def compare(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
     ] = False,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
-    ] = None,
-    normalize: Annotated[
-        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
-    ] = "image",
+    axes: options.PairAxes = None,
+    normalize: options.Normalize = "image",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report and the table if they exist.")
     ] = False,
-    tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+    *,
+    limits: options.Limits,
 ) -> None:
     """Compare a model with the methods people used before: how close to the truth, and how fast.
 
@@ -102,7 +87,7 @@ def compare(
     veriscope compare test_data --model model --methods nlm,tv --crop 256 --table table.tex
     veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
     """
-    tile_shape = words.sizes("--tile", tile)
+    settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if background and psf is None:
         raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
@@ -142,9 +127,7 @@ def compare(
                 ensemble,
                 **what,
                 out=out,
-                tile=tile_shape,
-                memory=memory,
-                device=device,
+                **settings,
                 normalize=way,
                 progress=progress,
                 tell=console.note,
@@ -162,8 +145,8 @@ def compare(
 
         given = {
             "--model": model, "--methods": methods, "--tune-on": tune_on, "--crop": crop, "--minutes": minutes,
-            "--psf": psf, "--background": background, "--axes": axes, "--normalize": normalize, "--tile": tile,
-            "--memory": memory, "--device": device, "--report": report,
+            "--psf": psf, "--background": background, "--axes": axes, "--normalize": normalize, "--tile": limits.tile,
+            "--memory": limits.memory, "--device": limits.device, "--report": report,
         }  # fmt: skip
         command = _command([low, *([high] if high else [])], given, [] if tune else ["--no-tune"])
         write_comparison(report, compared, command=command, overwrite=overwrite)

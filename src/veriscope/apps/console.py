@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from veriscope.apps import ranges
+from veriscope.apps import options, ranges
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def flush(code: int) -> int:
 def command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Make `function` a command of `app`, called as it is without `name`; its docstring is the help, with examples."""
     described, _, shown = (function.__doc__ or "").partition("Examples:")
-    app.command(name, help=paragraphs(described), epilog=examples(shown))(ranges.checked(function))
+    app.command(name, help=paragraphs(described), epilog=examples(shown))(ranges.checked(options.with_groups(function)))
 
 
 def paragraphs(text: str) -> str:

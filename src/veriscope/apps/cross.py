@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from veriscope import saving, tables
-from veriscope.apps import console, words
+from veriscope.apps import console, options, words
 from veriscope.errors import OutputError, VeriscopeError
 
 LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
@@ -26,17 +26,12 @@ def cross(
             "for every data set.",
         ),
     ],
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX or ZYX, or ZYX,YX.")
-    ] = None,
+    axes: options.PairAxes = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table, as .csv or .json, too.")] = None,
-    normalize: Annotated[
-        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
-    ] = "image",
+    normalize: options.Normalize = "image",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table if it exists.")] = False,
-    tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+    *,
+    limits: options.Limits,
 ) -> None:
     """Try every model on every data set: scores, disagreement, and the verdict that is given without the truth.
 
@@ -46,7 +41,7 @@ def cross(
     veriscope cross nuclei actin --on data/nuclei --on data/actin
     veriscope cross nuclei --on test/low,test/high --on other/noisy,other/clean --axes ZYX --out table.csv
     """
-    tile_shape = words.sizes("--tile", tile)
+    settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if out is not None:
         _check_table(out, overwrite)
@@ -64,9 +59,7 @@ def cross(
     from veriscope.judging.cross import cross as cross_all
 
     with console.bar("Crossing") as progress:
-        crossed = cross_all(
-            loaded, sets, tile=tile_shape, memory=memory, device=device, normalize=way, progress=progress
-        )
+        crossed = cross_all(loaded, sets, **settings, normalize=way, progress=progress)
     console.show(str(crossed))
     for meeting in crossed.meetings:
         if meeting.failure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from veriscope.apps import console, words
+from veriscope.apps import console, options, words
 from veriscope.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
@@ -17,19 +17,9 @@ if TYPE_CHECKING:
 
 
 def judge(
-    low: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LOW",
-            help="Folder of images with little light, or one file; or, without HIGH, a folder with GT and a folder for "
-            "each condition in it.",
-        ),
-    ],
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote.")],
-    high: Annotated[
-        Path | None,
-        typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike, or one file."),
-    ] = None,
+    low: options.Low,
+    model: options.Model,
+    high: options.High = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as report.html.")
     ] = None,
@@ -42,26 +32,14 @@ def judge(
         ),
     ] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX.")
-    ] = None,
-    normalize: Annotated[
-        str, typer.Option(metavar="image|frame|model", help="Where percentiles come from, as in veriscope restore.")
-    ] = "image",
-    calibrated: Annotated[
-        bool,
-        typer.Option(
-            "--calibrated/--raw",
-            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
-            "the networks predict them.",
-        ),
-    ] = True,
+    axes: options.PairAxes = None,
+    normalize: options.Normalize = "image",
+    calibrated: options.Calibrated = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report and the movie if they exist.")
     ] = False,
-    tile: Annotated[str | None, typer.Option(metavar="SIZE", help="Tile in pixels, such as 256.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+    *,
+    limits: options.Limits,
 ) -> None:
     """Compare what a model restores with the truth: NRMSE, PSNR and SSIM for each image and overall.
 
@@ -75,7 +53,7 @@ def judge(
     veriscope judge test/low test/high --model model --movie samples.gif
     veriscope judge test_data --model model --axes ZYX
     """
-    tile_shape = words.sizes("--tile", tile)
+    settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if report is not None:
         from veriscope.judging.placing import check_target
@@ -102,9 +80,7 @@ def judge(
         judged = judge_pairs(
             ensemble,
             pairs,
-            tile=tile_shape,
-            memory=memory,
-            device=device,
+            **settings,
             normalize=way,
             calibrated=calibrated,
             keep_plane=movie is not None,

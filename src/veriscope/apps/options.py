@@ -1,0 +1,118 @@
+"""Options that several commands share, declared once; and groups of options, which commands take as one parameter.
+
+A group is a frozen dataclass whose fields are options. A command with a parameter of that type shows all of them in its
+help, at that place, and gets one object.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from veriscope.apps import words
+
+if TYPE_CHECKING:
+    from veriscope.restoring import settings
+
+LIMITS = "Time and memory"
+
+Model = Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder written by veriscope train.")]
+Low = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LOW",
+        help="Folder of low-light images, or one file; or, without HIGH, a folder with GT and a folder for each "
+        "condition in it.",
+    ),
+]
+High = Annotated[
+    Path | None,
+    typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, with the same names, or one file."),
+]
+PairAxes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        metavar="AXES",
+        help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where LOW and HIGH differ; needed only where the "
+        "files do not state them.",
+    ),
+]
+Normalize = Annotated[
+    str,
+    typer.Option(
+        "--normalize",
+        metavar="image|frame|model",
+        help="Take percentiles from the whole image or series, from each time point, or from the training images.",
+    ),
+]
+Calibrated = Annotated[
+    bool,
+    typer.Option(
+        "--calibrated/--raw",
+        help="Correct the predicted distributions by what was measured after training (default), or leave them as the "
+        "networks predict them.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the fastest.", rich_help_panel=LIMITS),
+]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What restoring may use of the machine."""
+
+    tile: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
+    ] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.", rich_help_panel=LIMITS),
+    ] = None
+    device: Device = None
+
+    def settings(self) -> settings.Limits:
+        """The same as keywords of `restore`. Raises VeriscopeError for a tile that is no size."""
+        shape = words.sizes("--tile", self.tile)
+        tile = shape[0] if shape and len(shape) == 1 else shape
+        return {"tile": tile, "memory": self.memory, "device": self.device}
+
+
+def with_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` as typer wants it: every parameter that is a group is replaced by the options in it."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    if not groups:
+        return function
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        group = groups.get(parameter.name)
+        if group is None:
+            options = [(parameter.name, hints[parameter.name], parameter.default)]
+        else:
+            inside = get_type_hints(group, include_extras=True)
+            options = [(field.name, inside[field.name], field.default) for field in fields(group)]
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+            for name, hint, default in options
+        ]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        made = {}
+        for name, group in groups.items():
+            made[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        function(**given, **made)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
