@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from veriscope import saving
-from veriscope.errors import OutputError
+from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.networks.build import channels_last
 from veriscope.networks.slices import BothWays, Slices
 
@@ -157,7 +157,8 @@ def _fastest(network: nn.Module, engines: list[Engine], exact: Engine, piece: Te
             except (RuntimeError, ImportError, OSError, TypeError, ValueError) as problem:
                 if engine.name == "torch":
                     raise
-                warnings.warn(f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used.", stacklevel=2)
+                text = f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used."
+                warnings.warn(text, VeriscopeWarning, stacklevel=2)
     return min(timed, key=lambda pair: pair[0])[1] if timed else exact
 
 
