@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from veriscope import saving
-from veriscope.calibration import EPS
 from veriscope.expected import Expected
+from veriscope.judging.calibration import EPS
 from veriscope.judging.placing import check_target
 from veriscope.judging.trust import BINS, Trust
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import laplace, saving
-from veriscope.calibration import EPS
 from veriscope.errors import OutputError
 from veriscope.expected import Expected
+from veriscope.judging.calibration import EPS
 from veriscope.judging.charts import (
     INK,
     MEMBERS,

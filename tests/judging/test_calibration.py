@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from veriscope import laplace
-from veriscope.calibration import coverage, reliability, scale_factor
 from veriscope.errors import DataError
+from veriscope.judging.calibration import coverage, reliability, scale_factor
 
 
 def drawn(members: int = 3, pixels: int = 40000, seed: int = 0) -> Any:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veriscope.errors import DataError
-from veriscope.judging.resolution import Lines, dip, profile, resolved, smallest_resolved
+from veriscope.judging.two_lines import Lines, dip, profile, resolved, smallest_resolved
 
 angles = st.floats(0, np.pi)
 
