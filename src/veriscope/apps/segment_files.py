@@ -15,10 +15,10 @@ from veriscope.apps.segment_scores import Outcome
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
 
 if TYPE_CHECKING:
-    from veriscope.classical.pixels import PixelClassifier
     from veriscope.images.image import Image
-    from veriscope.judging.curves import Curves
-    from veriscope.judging.tracking import Followed
+    from veriscope.objects.curves import Curves
+    from veriscope.objects.pixels import PixelClassifier
+    from veriscope.objects.tracking import Followed
 
 Targets = Mapping[str, Path]  # "mean", the labels, and "jaccard"
 
@@ -106,7 +106,7 @@ class Way:
         """The labels of an image; by the threshold `level` where one is given."""
         if not self.track:
             return self._found(image, level)
-        from veriscope.judging.tracking import track
+        from veriscope.objects.tracking import track
 
         if image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1:
             raise DataError(
@@ -116,7 +116,7 @@ class Way:
         return track(self._found(image, level))
 
     def _found(self, image: Image, level: float | None) -> Image:
-        from veriscope.classical import segment
+        from veriscope.objects import segment
 
         if self.learnt is not None:
             sure = 0.5 if self.threshold is None else self.threshold
@@ -139,14 +139,14 @@ class Way:
 
 
 def load(path: Path) -> PixelClassifier:
-    from veriscope.classical import pixels
+    from veriscope.objects import pixels
 
     return pixels.load(path)
 
 
 def learn(pairs: Mapping[Path, Path], reading: Reading, strokes: bool, trees: int) -> PixelClassifier:
     """A classifier from images and their label images, or strokes."""
-    from veriscope.classical import pixels
+    from veriscope.objects import pixels
 
     images, examples = [], []
     for source, told in pairs.items():
@@ -166,7 +166,7 @@ def swept(
     names: Mapping[Path, str], true: Mapping[Path, Path], reading: Reading, way: Way, sweep: int, iou: float
 ) -> tuple[Curves, dict[Path, float]]:
     """Scores of all images at all thresholds, and the threshold with the best SEG of each."""
-    from veriscope.judging import curves
+    from veriscope.objects import curves
 
     found = []
     with console.bar("Trying thresholds") as progress:
@@ -201,7 +201,7 @@ def segment_all(
     """Segment one after the other, write, and score where there is a truth. Those that cannot be used are reported,
     and the others go on. What was scored, and how it went.
     """
-    from veriscope.judging import objects
+    from veriscope.objects import overlaps as objects
 
     outcomes: list[Outcome] = []
     batch = files.Batch("segmented", len(names))
@@ -223,7 +223,7 @@ def segment_all(
 
 def draw(curves: Curves, target: Path, overwrite: bool) -> None:
     from veriscope.judging.charts import write_chart
-    from veriscope.judging.curves import threshold_chart
+    from veriscope.objects.curves import threshold_chart
 
     console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
 
@@ -235,7 +235,7 @@ def place_table(rows: Sequence[Sequence[str]], target: Path, overwrite: bool) ->
 
 def _followed(truth: Image, labels: Image, path: Path) -> Followed:
     """How far the cells of `truth` were followed; a note where its numbers seem to start anew in every frame."""
-    from veriscope.judging.tracking import followed, track
+    from veriscope.objects.tracking import followed, track
 
     if followed(truth, track(truth)).recall < 0.5:
         console.note(

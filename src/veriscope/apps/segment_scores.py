@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veriscope.judging.objects import Scores
-    from veriscope.judging.tracking import Followed
+    from veriscope.objects.overlaps import Scores
+    from veriscope.objects.tracking import Followed
 
 SCORED = ["image", "objects", "SEG", "ERROR", "precision", "recall", "AP"]
 FOLLOWED = ["image", "cells", "frames followed", "to the end", "recall", "precision"]

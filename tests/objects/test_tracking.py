@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import veriscope as vs
 from veriscope.errors import DataError
-from veriscope.judging.tracking import followed, track, tracks
+from veriscope.objects.tracking import followed, track, tracks
 
 
 def movie(*frames: str) -> np.ndarray:

@@ -17,10 +17,10 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope import saving
-from veriscope.classical.forest import Forest, from_arrays, grow
-from veriscope.classical.segment import each, without_small
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.labels import check as check_labels
+from veriscope.objects.forest import Forest, from_arrays, grow
+from veriscope.objects.segment import each, without_small
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -14,10 +14,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 from scipy import ndimage
 
-from veriscope.classical import segment as s
 from veriscope.errors import DataError
 from veriscope.images.image import Image
-from veriscope.judging import objects
+from veriscope.objects import overlaps as objects
+from veriscope.objects import segment as s
 
 
 def drawn(*rows: str) -> Any:

@@ -12,11 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import load_file, save_file
 from scipy import ndimage
 
-from veriscope.classical import forest as f
-from veriscope.classical import pixels as p
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.image import Image
-from veriscope.judging import objects
+from veriscope.objects import forest as f
+from veriscope.objects import overlaps as objects
+from veriscope.objects import pixels as p
 
 SMALL: dict[str, Any] = {"trees": 8, "sigmas": (1, 4)}
 

@@ -16,7 +16,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.labels import check as check_labels
-from veriscope.judging.objects import Overlaps, overlaps
+from veriscope.objects.overlaps import Overlaps, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

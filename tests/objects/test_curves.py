@@ -12,12 +12,12 @@ import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from veriscope.classical import segment
 from veriscope.errors import DataError
 from veriscope.images.image import Image
-from veriscope.judging import curves as c
-from veriscope.judging import objects
 from veriscope.judging.charts import write_chart
+from veriscope.objects import curves as c
+from veriscope.objects import overlaps as objects
+from veriscope.objects import segment
 
 
 def field() -> tuple[Any, Any]:

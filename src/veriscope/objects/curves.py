@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope.classical import segment as segmenting
 from veriscope.errors import DataError
-from veriscope.judging import objects
 from veriscope.judging.charts import INK, MEMBERS, chart
+from veriscope.objects import overlaps as objects
+from veriscope.objects import segment as segmenting
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
-from veriscope.judging import objects as o
+from veriscope.objects import overlaps as o
 
 
 def drawn(*rows: str) -> Any:
