@@ -33,12 +33,12 @@ import w2s
 import veriscope as vs
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted
+from veriscope.comparing.judge import members_of, widenings_of
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.conditions import TESTING, TRAINING, part, pooled, read_conditions
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.judging import quality
 from veriscope.judging.calibration import EPS, reliability_of, scale_factor
-from veriscope.judging.judge import members_of, widenings_of
 from veriscope.reproducing.material import CHECKED
 from veriscope.simulate.standins import STANDINS
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from veriscope.comparing.comparison import Comparison, Credit, Line
+from veriscope.comparing.failures import Failure
+from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.judging.comparison import Comparison, Credit, Line
 from veriscope.judging.comparison_report import _busiest, headline, render, write_comparison
-from veriscope.judging.failures import Failure
-from veriscope.judging.picture import picture
 
 CROP = "central 64 x 64 px"
 

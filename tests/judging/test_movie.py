@@ -19,14 +19,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
+from veriscope.comparing.judge import judge
+from veriscope.comparing.picture import LARGEST, picture
 from veriscope.errors import AxesError, DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.images.reading import read_image
 from veriscope.judging import movie
-from veriscope.judging.judge import judge
 from veriscope.judging.movie import check_target, one_plane, samples, write_movie
-from veriscope.judging.picture import LARGEST, picture
 from veriscope.judging.report import SAMPLES, render
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from veriscope.comparing.judge import Judgement, Row
+from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.judging.judge import Judgement, Row
-from veriscope.judging.picture import picture
 from veriscope.judging.report import render, write_report
 from veriscope.judging.trust import measure
 

@@ -14,8 +14,8 @@ from veriscope.apps import console, options, words
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
+    from veriscope.comparing.plan import Work
     from veriscope.images.pairing import Pair, Pairs
-    from veriscope.judging.work import Work
     from veriscope.networks.model import Ensemble
 
 TABLES = {".csv": "csv", ".tsv": "tsv", ".md": "markdown", ".tex": "latex"}
@@ -105,8 +105,8 @@ def compare(
     if table is not None:
         check_target(table, tuple(TABLES), overwrite, "--table")
 
-    from veriscope.judging.compare import compare as compare_all
-    from veriscope.judging.work import prepare
+    from veriscope.comparing.compare import compare as compare_all
+    from veriscope.comparing.plan import prepare
     from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
@@ -184,7 +184,7 @@ def _psf(text: str, pair: Pair) -> Any:
 
 
 def _show_plan(work: Work) -> None:
-    from veriscope.judging.estimate import in_words, region_name
+    from veriscope.comparing.estimate import in_words, region_name
 
     shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in work.pairs)
     console.facts(

@@ -56,7 +56,7 @@ def cross(
     word = words.axes_of_pairs(axes)
     sets = {label: read_pairs(low, high, axes=word) for label, (low, high) in zip(labels, places.values(), strict=True)}
 
-    from veriscope.judging.cross import cross as cross_all
+    from veriscope.comparing.cross import cross as cross_all
 
     with console.bar("Crossing") as progress:
         crossed = cross_all(loaded, sets, **settings, normalize=way, progress=progress)

@@ -12,8 +12,8 @@ from veriscope.apps import console, options, words
 from veriscope.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
+    from veriscope.comparing.judge import Judgement
     from veriscope.images.pairing import Pairs
-    from veriscope.judging.judge import Judgement
 
 
 def judge(
@@ -74,7 +74,7 @@ def judge(
             f"Leave it out, or train with --loss laplace."
         )
 
-    from veriscope.judging.judge import judge as judge_pairs
+    from veriscope.comparing.judge import judge as judge_pairs
 
     with console.bar("Judging") as progress:
         judged = judge_pairs(

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from veriscope import saving
+from veriscope.comparing.comparison import Comparison, Line, Summary, speed_in_words, times_in_words
+from veriscope.comparing.estimate import in_words as time_in_words
+from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
+from veriscope.comparing.judge import FIGURES, RESTORATION, versions
+from veriscope.comparing.picture import INTERPOLATED, Picture
+from veriscope.comparing.run import TIMING
 from veriscope.errors import OutputError
 from veriscope.judging.charts import INK, chart, svg
-from veriscope.judging.comparison import Comparison, Line, Summary, speed_in_words, times_in_words
-from veriscope.judging.estimate import in_words as time_in_words
-from veriscope.judging.failures import EXPLAINED, WINDOW, Failure
-from veriscope.judging.judge import FIGURES, RESTORATION, versions
 from veriscope.judging.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
-from veriscope.judging.picture import INTERPOLATED, Picture
-from veriscope.judging.timing import TIMING
 
 TEMPLATE = Path(__file__).with_name("comparison.html.jinja")
 INSET = 3  # the region shown is this many times as wide as the square shown larger

@@ -17,9 +17,9 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope import saving
+from veriscope.comparing.picture import telling_plane
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image
-from veriscope.judging.picture import telling_plane
 from veriscope.judging.quality import PERCENTILES
 from veriscope.restoring.restoration import Restoration
 

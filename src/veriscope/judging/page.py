@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope.comparing.judge import RESTORATION
+from veriscope.comparing.picture import INPUT, INPUTS
 from veriscope.judging.charts import INK
-from veriscope.judging.judge import RESTORATION
 from veriscope.judging.movie import grey
-from veriscope.judging.picture import INPUT, INPUTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

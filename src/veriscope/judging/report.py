@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import laplace, saving
+from veriscope.comparing.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
+from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.errors import OutputError
 from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
@@ -26,7 +28,6 @@ from veriscope.judging.charts import (
     reliabilities,
     svg,
 )
-from veriscope.judging.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
 from veriscope.judging.movie import grey, webp
 from veriscope.judging.page import (
     COLOURS,
@@ -39,7 +40,6 @@ from veriscope.judging.page import (
     scale_bar,
     style_sheet,
 )
-from veriscope.judging.picture import INPUTS, Picture
 from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import AxesError, DataError, ModelError
 from veriscope.familiarity import LEVELS
-from veriscope.judging.judge import RESTORATION, judge
 from veriscope.judging.trust import BINS
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from veriscope.comparing.judge import RESTORATION, judge
+from veriscope.comparing.picture import INPUT, MAXIMUM
 from veriscope.errors import DataError, ModelError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.judging.judge import RESTORATION, judge
-from veriscope.judging.picture import INPUT, MAXIMUM
 from veriscope.judging.quality import nrmse
 from veriscope.judging.report import write_report
 from veriscope.networks.build import build
@@ -65,7 +65,7 @@ def test_the_report_tells_of_the_maximum_and_the_plane_is_kept(tmp_path: Path) -
 
 
 def test_a_lazy_stack_is_read_plane_by_plane() -> None:
-    from veriscope.judging.judge import _maximum
+    from veriscope.comparing.judge import _maximum
 
     class Planes:
         shape, dtype = (5, 2, 8, 8), np.dtype(np.uint16)

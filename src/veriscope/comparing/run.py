@@ -15,18 +15,18 @@ import numpy as np
 
 from veriscope.classical import tune as tuning
 from veriscope.classical.method import Method, Task
+from veriscope.comparing import estimate
+from veriscope.comparing.comparison import Line
+from veriscope.comparing.estimate import Planned, cropped, region_name
+from veriscope.comparing.failures import Failure, largest_relative_error
+from veriscope.comparing.judge import RESTORATION, Row, judge_one, members_of
+from veriscope.comparing.kept import Kept, fingerprint
+from veriscope.comparing.machine import machine
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
+from veriscope.comparing.plan import Work, on_grid
 from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.judging import estimate
-from veriscope.judging.comparison import Line
-from veriscope.judging.estimate import Planned, cropped, region_name
-from veriscope.judging.failures import Failure, largest_relative_error
-from veriscope.judging.judge import RESTORATION, Row, judge_one, members_of
-from veriscope.judging.kept import Kept, fingerprint
-from veriscope.judging.machine import machine
-from veriscope.judging.picture import INPUT, INPUTS, INTERPOLATED, Picture
-from veriscope.judging.work import Work, on_grid
 
 if TYPE_CHECKING:
     from veriscope.restoring.restoration import Restoration

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import laplace
+from veriscope.comparing.picture import as_shown
 from veriscope.judging import quality
-from veriscope.judging.picture import as_shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

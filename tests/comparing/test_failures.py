@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from veriscope.comparing.failures import FLOOR, WINDOW, largest_relative_error, relative_error
 from veriscope.images.image import Image
 from veriscope.judging import quality
-from veriscope.judging.failures import FLOOR, WINDOW, largest_relative_error, relative_error
 
 
 def field(shape: tuple[int, ...] = (120, 140)) -> Any:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope.classical.method import Method
+from veriscope.comparing.comparison import Comparison, Credit, Line
+from veriscope.comparing.estimate import Planned, region_name
+from veriscope.comparing.failures import Failure
+from veriscope.comparing.judge import facts_of, versions
+from veriscope.comparing.kept import Kept
+from veriscope.comparing.machine import machine
+from veriscope.comparing.picture import Picture
+from veriscope.comparing.plan import MINUTES, Work, check_pixels, prepare
+from veriscope.comparing.run import Progress, Run
 from veriscope.images.pairing import Pair
-from veriscope.judging.comparison import Comparison, Credit, Line
-from veriscope.judging.estimate import Planned, region_name
-from veriscope.judging.failures import Failure
-from veriscope.judging.judge import facts_of, versions
-from veriscope.judging.kept import Kept
-from veriscope.judging.machine import machine
-from veriscope.judging.picture import Picture
-from veriscope.judging.timing import Progress, Run
-from veriscope.judging.work import MINUTES, Work, check_pixels, prepare
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from veriscope import tables
+from veriscope.comparing.failures import Failure
+from veriscope.comparing.judge import FIGURES, RESTORATION
+from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.errors import DataError
 from veriscope.judging import quality
-from veriscope.judging.failures import Failure
-from veriscope.judging.judge import FIGURES, RESTORATION
-from veriscope.judging.picture import INPUTS, Picture
 
 WHOLE = "whole images"
 HEAD = ("method", "NRMSE", "± SD", "PSNR", "± SD", "SSIM", "± SD", "Mvoxel/s", "network’s speed", "network closer")

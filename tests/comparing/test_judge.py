@@ -12,13 +12,13 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from veriscope.calibrated import CENTRAL, CUMULATIVE, Calibration, Level
+from veriscope.comparing.judge import Judgement, Row, judge, judge_images
 from veriscope.errors import DataError
 from veriscope.expected import Expectation
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
 from veriscope.judging.calibration import coverage
-from veriscope.judging.judge import Judgement, Row, judge, judge_images
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe

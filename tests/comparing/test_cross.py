@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import veriscope as vs
+from veriscope.comparing.cross import cross
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
-from veriscope.judging.cross import cross
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 

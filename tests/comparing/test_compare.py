@@ -18,16 +18,18 @@ from scipy.ndimage import gaussian_filter
 from veriscope.classical import tune
 from veriscope.classical.method import Method, Task
 from veriscope.classical.methods import for_task, from_words
+from veriscope.comparing import compare as comparing
+from veriscope.comparing import plan as work
+from veriscope.comparing import run as timing
+from veriscope.comparing.compare import compare
+from veriscope.comparing.comparison import Comparison, Line
+from veriscope.comparing.judge import judge
+from veriscope.comparing.plan import prepare
+from veriscope.comparing.run import timed
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.judging import compare as comparing
-from veriscope.judging import quality, timing, work
-from veriscope.judging.compare import compare
-from veriscope.judging.comparison import Comparison, Line
-from veriscope.judging.judge import judge
-from veriscope.judging.timing import timed
-from veriscope.judging.work import prepare
+from veriscope.judging import quality
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe

@@ -10,13 +10,14 @@ import numpy as np
 
 from veriscope.classical import methods as methods_of
 from veriscope.classical.method import Method, Task
+from veriscope.comparing import estimate
+from veriscope.comparing.comparison import WHOLE
+from veriscope.comparing.estimate import Planned, cropped, in_words, region_name
+from veriscope.comparing.judge import RESTORATION, check_pair
+from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
-from veriscope.judging import estimate, quality
-from veriscope.judging.comparison import WHOLE
-from veriscope.judging.estimate import Planned, cropped, in_words, region_name
-from veriscope.judging.judge import RESTORATION, check_pair
-from veriscope.judging.picture import INPUTS, INTERPOLATED, MAXIMUM
+from veriscope.judging import quality
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
