@@ -14,10 +14,10 @@ from scipy import ndimage
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
-from veriscope.judging.charts import write_chart
 from veriscope.objects import curves as c
 from veriscope.objects import overlaps as objects
 from veriscope.objects import segment
+from veriscope.reporting.charts import write_chart
 
 
 def field() -> tuple[Any, Any]:

@@ -141,7 +141,7 @@ def compare(
         saving.write(table, compared.table(TABLES[table.suffix.lower()]), overwrite)
         console.show(f"Table: {table.resolve()}")
     if report is not None:
-        from veriscope.judging.comparison_report import write_comparison
+        from veriscope.reporting.comparison_report import write_comparison
 
         given = {
             "--model": model, "--methods": methods, "--tune-on": tune_on, "--crop": crop, "--minutes": minutes,

@@ -211,7 +211,7 @@ def _tune(task: Task) -> list[Tuned[Image]]:
 def _judge(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
     """Restore and compare; print the table, write the report and the images."""
     from veriscope.comparing.judge import judge
-    from veriscope.judging.report import write_report
+    from veriscope.reporting.report import write_report
 
     with console.bar("Restoring and judging") as progress:
         judged = judge(

@@ -91,12 +91,12 @@ def judge(
         console.show()
         _show_means(judged, conditions)
     if report is not None:
-        from veriscope.judging.report import write_report
+        from veriscope.reporting.report import write_report
 
         write_report(report, judged, overwrite=overwrite)
         console.show(f"Report: {report.resolve()}")
     if movie is not None and judged.plane is not None:
-        from veriscope.judging.movie import write_movie
+        from veriscope.reporting.movie import write_movie
 
         write_movie(movie, judged.plane, frames, overwrite=overwrite)
         console.show(f"Movie: {movie.resolve()}")
@@ -127,7 +127,7 @@ def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:
 
 def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
     from veriscope.images.reading import holds_images, list_images
-    from veriscope.judging.movie import check_target
+    from veriscope.reporting.movie import check_target
 
     check_target(movie, overwrite)
     files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]

@@ -279,7 +279,7 @@ def _check_targets(plot: Path | None, table: Path | None, keep: Path | None, ove
     from veriscope.judging.placing import check_target
 
     if plot is not None:
-        from veriscope.judging.charts import KINDS
+        from veriscope.reporting.charts import KINDS
 
         check_target(plot, KINDS, overwrite, "--plot")
     for option, path, suffix in (("--table", table, ".csv"), ("--keep", keep, ".safetensors")):

@@ -22,8 +22,8 @@ from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
-from veriscope.judging.movie import one_plane
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
+from veriscope.reporting.movie import one_plane
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair

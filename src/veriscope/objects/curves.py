@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope.errors import DataError
-from veriscope.judging.charts import INK, MEMBERS, chart
 from veriscope.objects import overlaps as objects
 from veriscope.objects import segment as segmenting
+from veriscope.reporting.charts import INK, MEMBERS, chart
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

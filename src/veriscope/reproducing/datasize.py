@@ -10,8 +10,8 @@ import numpy as np
 
 from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
-from veriscope.judging.charts import INK, chart, svg_file
 from veriscope.patches.npz import ArrayPatches, array_patches
+from veriscope.reporting.charts import INK, chart, svg_file
 from veriscope.training.loop import train
 
 if TYPE_CHECKING:

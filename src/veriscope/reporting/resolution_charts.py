@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
-from veriscope.judging.charts import INK, MEMBERS, chart
 from veriscope.judging.fourier import Correlation
 from veriscope.judging.spectra import Section, Spectrum
+from veriscope.reporting.charts import INK, MEMBERS, chart
 
 DARKEST = -60.0  # dB shown in sections
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from veriscope.comparing.judge import RESTORATION
 from veriscope.comparing.picture import INPUT, INPUTS
-from veriscope.judging.charts import INK
-from veriscope.judging.movie import grey
+from veriscope.reporting.charts import INK
+from veriscope.reporting.movie import grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

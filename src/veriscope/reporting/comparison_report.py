@@ -19,8 +19,8 @@ from veriscope.comparing.judge import FIGURES, RESTORATION, versions
 from veriscope.comparing.picture import INTERPOLATED, Picture
 from veriscope.comparing.run import TIMING
 from veriscope.errors import OutputError
-from veriscope.judging.charts import INK, chart, svg
-from veriscope.judging.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
+from veriscope.reporting.charts import INK, chart, svg
+from veriscope.reporting.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
 
 TEMPLATE = Path(__file__).with_name("comparison.html.jinja")
 INSET = 3  # the region shown is this many times as wide as the square shown larger

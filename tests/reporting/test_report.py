@@ -18,8 +18,8 @@ from PIL import Image as Pillow
 from veriscope.comparing.judge import Judgement, Row
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.judging.report import render, write_report
 from veriscope.judging.trust import measure
+from veriscope.reporting.report import render, write_report
 
 VOID = {"meta", "img", "source", "link", "br", "path", "rect", "use"}
 

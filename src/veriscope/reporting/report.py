@@ -18,7 +18,8 @@ from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.errors import OutputError
 from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
-from veriscope.judging.charts import (
+from veriscope.judging.trust import LEVELS, Trust
+from veriscope.reporting.charts import (
     INK,
     MEMBERS,
     calibration_errors,
@@ -28,8 +29,8 @@ from veriscope.judging.charts import (
     reliabilities,
     svg,
 )
-from veriscope.judging.movie import grey, webp
-from veriscope.judging.page import (
+from veriscope.reporting.movie import grey, webp
+from veriscope.reporting.page import (
     COLOURS,
     SCALE_MAP,
     gradient,
@@ -40,7 +41,6 @@ from veriscope.judging.page import (
     scale_bar,
     style_sheet,
 )
-from veriscope.judging.trust import LEVELS, Trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from veriscope.comparing.comparison import Comparison, Credit, Line
 from veriscope.comparing.failures import Failure
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.judging.comparison_report import _busiest, headline, render, write_comparison
+from veriscope.reporting.comparison_report import _busiest, headline, render, write_comparison
 
 CROP = "central 64 x 64 px"
 

@@ -25,12 +25,12 @@ from veriscope.errors import AxesError, DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.images.reading import read_image
-from veriscope.judging import movie
-from veriscope.judging.movie import check_target, one_plane, samples, write_movie
-from veriscope.judging.report import SAMPLES, render
 from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
+from veriscope.reporting import movie
+from veriscope.reporting.movie import check_target, one_plane, samples, write_movie
+from veriscope.reporting.report import SAMPLES, render
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.restore import restore
 
