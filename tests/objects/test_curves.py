@@ -17,7 +17,7 @@ from veriscope.images.image import Image
 from veriscope.objects import curves as c
 from veriscope.objects import overlaps as objects
 from veriscope.objects import segment
-from veriscope.reporting.charts import write_chart
+from veriscope.reporting.charts import threshold_chart, write_chart
 
 
 def field() -> tuple[Any, Any]:
@@ -78,7 +78,7 @@ def test_the_table_names_every_image_with_its_best() -> None:
 
 
 def test_the_chart_has_a_line_for_each(tmp_path: Path) -> None:
-    figure = c.threshold_chart(c.against_threshold({"noisy": NOISY, "clean <1>": CLEAN}, TRUTH, 9))
+    figure = threshold_chart(c.against_threshold({"noisy": NOISY, "clean <1>": CLEAN}, TRUTH, 9))
     text = write_chart(tmp_path / "curves.svg", figure).read_text()
     ET.fromstring(text)
     for word in ("SEG", "ERROR", "average precision", "noisy", "clean &lt;1&gt;", "range"):

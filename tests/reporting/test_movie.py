@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
 from veriscope.comparing.judge import judge
-from veriscope.comparing.picture import LARGEST, picture
+from veriscope.comparing.picture import LARGEST, one_plane, picture
 from veriscope.errors import AxesError, DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
@@ -29,7 +29,7 @@ from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.reporting import movie
-from veriscope.reporting.movie import check_target, one_plane, samples, write_movie
+from veriscope.reporting.movie import check_target, samples, write_movie
 from veriscope.reporting.report import SAMPLES, render
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.restore import restore

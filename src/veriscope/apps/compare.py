@@ -98,12 +98,10 @@ def compare(
     if tune_on is not None and not tune:
         raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
 
-    from veriscope.judging.placing import check_target
-
     if report is not None:
-        check_target(report, REPORTS, overwrite, "--report")
+        saving.check_target(report, REPORTS, overwrite, "--report")
     if table is not None:
-        check_target(table, tuple(TABLES), overwrite, "--table")
+        saving.check_target(table, tuple(TABLES), overwrite, "--table")
 
     from veriscope.comparing.compare import compare as compare_all
     from veriscope.comparing.plan import prepare

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, options, words
 from veriscope.errors import ModelError, OutputError
 
@@ -56,9 +57,7 @@ def judge(
     settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if report is not None:
-        from veriscope.judging.placing import check_target
-
-        check_target(report, (".html", ".htm"), overwrite, "--report")
+        saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
         _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 

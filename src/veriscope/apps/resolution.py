@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, words
 from veriscope.errors import AxesError, VeriscopeError
 
@@ -78,10 +79,9 @@ def resolution(
     if split and second is not None:
         raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
     if plot is not None:
-        from veriscope.judging.placing import check_target
         from veriscope.reporting.charts import KINDS
 
-        check_target(plot, KINDS, overwrite, "--plot")
+        saving.check_target(plot, KINDS, overwrite, "--plot")
 
     sizes = words.lengths("--voxel-size", voxel_size)
     image = _read(first, axes, sizes)

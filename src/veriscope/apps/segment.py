@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, files, words
 from veriscope.apps import segment_files as work
 from veriscope.apps import segment_scores as telling
@@ -276,15 +277,14 @@ def _check_together(given: Mapping[str, Any]) -> None:
 
 
 def _check_targets(plot: Path | None, table: Path | None, keep: Path | None, overwrite: bool) -> None:
-    from veriscope.judging.placing import check_target
 
     if plot is not None:
         from veriscope.reporting.charts import KINDS
 
-        check_target(plot, KINDS, overwrite, "--plot")
+        saving.check_target(plot, KINDS, overwrite, "--plot")
     for option, path, suffix in (("--table", table, ".csv"), ("--keep", keep, ".safetensors")):
         if path is not None:
-            check_target(path, (suffix,), overwrite, option)
+            saving.check_target(path, (suffix,), overwrite, option)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

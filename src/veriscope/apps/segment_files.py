@@ -222,8 +222,7 @@ def segment_all(
 
 
 def draw(curves: Curves, target: Path, overwrite: bool) -> None:
-    from veriscope.objects.curves import threshold_chart
-    from veriscope.reporting.charts import write_chart
+    from veriscope.reporting.charts import threshold_chart, write_chart
 
     console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
 

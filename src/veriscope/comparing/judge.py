@@ -16,14 +16,13 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.calibrated import Calibration
-from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, picture, telling_plane
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, one_plane, picture, telling_plane
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
-from veriscope.reporting.movie import one_plane
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair

@@ -15,7 +15,6 @@ import numpy as np
 from veriscope.errors import DataError
 from veriscope.objects import overlaps as objects
 from veriscope.objects import segment as segmenting
-from veriscope.reporting.charts import INK, MEMBERS, chart
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -29,7 +28,6 @@ TITLES = {
     "recall": "recall",
     "average_precision": "average precision",
 }
-SHOWN = ("seg", "error", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -120,25 +118,6 @@ def against_threshold(
             if progress is not None:
                 progress(sum(map(len, scores.values())), total)
     return Curves(segmenting.fractions(thresholds), levels, scores, iou)
-
-
-def threshold_chart(curves: Curves) -> Any:
-    """SEG, ERROR and average precision against the threshold, a line for each image and a point at its best."""
-    figure, axes = chart(11.0, 3.4, len(SHOWN), sharex=True)
-    for panel, score in zip(axes, SHOWN, strict=True):
-        for number, name in enumerate(curves.scores):
-            colour = MEMBERS[number % len(MEMBERS)]
-            panel.plot(curves.fractions, curves.values(name, score), color=colour, linewidth=1.8, label=name)
-            best = curves.best(name, score)
-            panel.plot([best.fraction], [getattr(best.scores, score)], "o", color=colour, markersize=5)
-        at_iou = f" at IoU {curves.iou:g}" if score == "average_precision" else ""
-        lower = ", lower is better" if score == "error" else ""
-        panel.set_title(f"{TITLES[score]}{at_iou}{lower}", fontsize=10)
-        panel.set_ylim(-0.02, 1.02)
-        panel.set_xlim(0, 1)
-        panel.set_xlabel("threshold, of the image’s range")
-    axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
-    return figure
 
 
 def _row(best: Best) -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 from veriscope import saving
 from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
-from veriscope.judging.placing import check_target
 from veriscope.judging.trust import BINS, Trust
+from veriscope.objects.curves import TITLES, Curves
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -21,6 +21,7 @@ MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 CALIBRATED = "#d55e00"  # of MEMBERS, the sixth
 
 KINDS = (".svg", ".png")  # files of charts
+SCORES = ("seg", "error", "average_precision")  # of objects that are drawn
 FEWEST = 1e-4  # share of pixels below which a bin says nothing
 
 
@@ -102,6 +103,25 @@ def disagreements(trust: Trust) -> str:
     return svg(figure)
 
 
+def threshold_chart(curves: Curves) -> Any:
+    """SEG, ERROR and average precision against the threshold, a line for each image and a point at its best."""
+    figure, axes = chart(11.0, 3.4, len(SCORES), sharex=True)
+    for panel, score in zip(axes, SCORES, strict=True):
+        for number, name in enumerate(curves.scores):
+            colour = MEMBERS[number % len(MEMBERS)]
+            panel.plot(curves.fractions, curves.values(name, score), color=colour, linewidth=1.8, label=name)
+            best = curves.best(name, score)
+            panel.plot([best.fraction], [getattr(best.scores, score)], "o", color=colour, markersize=5)
+        at_iou = f" at IoU {curves.iou:g}" if score == "average_precision" else ""
+        lower = ", lower is better" if score == "error" else ""
+        panel.set_title(f"{TITLES[score]}{at_iou}{lower}", fontsize=10)
+        panel.set_ylim(-0.02, 1.02)
+        panel.set_xlim(0, 1)
+        panel.set_xlabel("threshold, of the image’s range")
+    axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
+    return figure
+
+
 def chart(width: float, height: float, columns: int = 1, rows: int = 1, **layout: Any) -> tuple[Any, Any]:
     """An empty figure in inches, and its axes (an array of them where there are several), in the page's colours."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -138,7 +158,7 @@ def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:
     for other names, for a file that is there already, and where it cannot be written.
     """
     target = Path(path)
-    check_target(target, KINDS, overwrite)
+    saving.check_target(target, KINDS, overwrite)
     saving.write(target, svg_file(figure) if target.suffix.lower() == ".svg" else _png(figure), overwrite)
     return target
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope import axes as axes_of
 from veriscope import saving
-from veriscope.comparing.picture import telling_plane
-from veriscope.errors import AxesError, DataError, OutputError
+from veriscope.comparing.picture import one_plane
+from veriscope.errors import DataError, OutputError
 from veriscope.images.image import Image
 from veriscope.judging.quality import PERCENTILES
 from veriscope.restoring.restoration import Restoration
@@ -104,36 +103,6 @@ def samples(restoration: Restoration, frames: int = FRAMES, at: Mapping[str, int
     plane = one_plane(restoration, at)
     drawn = np.stack([np.asarray(plane.sample(seed)) for seed in range(frames)])
     return Image(drawn, "TYX", plane.voxel_size, name=plane.name)
-
-
-def one_plane(restoration: Restoration, at: Mapping[str, int] | None = None) -> Restoration:
-    """The prediction for a single plane, axes YX: that at the places `at`, such as {"Z": 12, "C": 1}, from 0.
-
-    Of other axes the first entry is taken; of a stack the plane whose restored brightness varies most.
-    """
-    letters = [letter for letter in restoration.axes if letter not in "YX"]
-    if unknown := sorted(set(at or {}) - set(letters)):
-        raise AxesError(
-            f"There is no choice of {', '.join(unknown)} in a restoration with the axes '{restoration.axes}'. "
-            f"Choose out of: {', '.join(letters) or 'nothing'}."
-        )
-    places = {letter: 0 for letter in letters if letter != "Z"} | dict(at or {})
-    for letter, number in places.items():
-        size = restoration.means.shape[1 + restoration.axes.index(letter)]
-        if not 0 <= number < size:
-            raise DataError(f"{letter} {number} is not in the restoration. Choose from 0 to {size - 1}.")
-    if "Z" in letters and "Z" not in places:
-        places["Z"] = telling_plane(np.asarray(restoration.mean.region(**places).moved("ZYX")))
-    index = (slice(None), *(places.get(letter, slice(None)) for letter in restoration.axes))
-    order = (0, 1, 2) if restoration.axes.index("Y") < restoration.axes.index("X") else (0, 2, 1)
-    means, scales = (
-        None if group is None else np.asarray(group[index]).transpose(order)
-        for group in (restoration.means, restoration.scales)
-    )
-    assert means is not None
-    voxels = dict(zip(axes_of.spatial(restoration.axes), restoration.voxel_size or (), strict=False))
-    voxel_size = (voxels["Y"], voxels["X"]) if voxels else None
-    return Restoration(means.copy(), None if scales is None else scales.copy(), "YX", voxel_size, name=restoration.name)
 
 
 def grey(values: NDArray[Any], low: float, high: float) -> Frames:
