@@ -19,10 +19,9 @@ from veriscope.classical import tune
 from veriscope.classical.method import Method, Task
 from veriscope.classical.methods import for_task, from_words
 from veriscope.comparing import compare as comparing
-from veriscope.comparing import plan as work
-from veriscope.comparing import run as timing
+from veriscope.comparing import plan, run
 from veriscope.comparing.compare import compare
-from veriscope.comparing.comparison import Comparison, Line
+from veriscope.comparing.comparison import Comparison, Result
 from veriscope.comparing.judge import judge
 from veriscope.comparing.plan import prepare
 from veriscope.comparing.run import timed
@@ -61,7 +60,7 @@ def model(**choices: Any) -> Ensemble:
 
 @pytest.fixture(autouse=True)
 def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TIMES", 1)
+    monkeypatch.setattr(run, "TIMES", 1)
 
 
 def test_lines_are_what_quality_says_of_the_tuned_method_and_judge_of_the_network() -> None:
@@ -85,7 +84,7 @@ def test_lines_are_what_quality_says_of_the_tuned_method_and_judge_of_the_networ
 
 def test_the_spread_is_that_over_images_and_wins_are_counted() -> None:
     lines = [
-        Line(image, method, error, 20, 0.5, seconds=seconds, voxels=voxels)
+        Result(image, method, error, 20, 0.5, seconds=seconds, voxels=voxels)
         for method, errors, seconds in (("smooth", (0.1, 0.2, 0.3), 2.0), ("restoration", (0.05, 0.3, 0.1), 0.5))
         for image, error, voxels in zip("abc", errors, (10**6, 10**6, 4 * 10**6), strict=True)
     ]
@@ -192,7 +191,7 @@ def test_a_missing_library_is_refused_when_asked_for_and_left_out_by_default(mon
     absent = replace(SMOOTH, name="far", title="far", module="no_such_module", extra="far", library="far-away")
     with pytest.raises(DataError, match=r"far needs the package far-away"):
         compare([pair()], None, [absent])
-    monkeypatch.setattr(work.methods_of, "for_task", lambda *_: (absent, SMOOTH))
+    monkeypatch.setattr(plan.methods_of, "for_task", lambda *_: (absent, SMOOTH))
     found = compare([pair()], None)
     assert found.methods() == ("input", "smooth")
     assert any(note.startswith("far is left out: ") and "pip install" in note for note in found.notes)
@@ -289,7 +288,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs() -> None:
 
 
 def test_brief_calls_are_timed_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TIMES", 3)
+    monkeypatch.setattr(run, "TIMES", 3)
     calls: list[int] = []
     result, seconds = timed(lambda: calls.append(1) or "made")
     assert (result, len(calls)) == ("made", 3)

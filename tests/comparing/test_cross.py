@@ -31,7 +31,7 @@ def test_every_model_meets_every_set() -> None:
     sets = {"clean": pairs(2, 1), "noisy": pairs(3, 8)}
     heard: list[tuple[int, int]] = []
     crossed = cross({"a": model(), "b": model(members=1)}, sets, progress=lambda *done: heard.append(done))
-    assert [(one.model, one.data, one.images) for one in crossed.meetings] == [
+    assert [(one.model, one.data, one.images) for one in crossed.cells] == [
         ("a", "clean", 2),
         ("a", "noisy", 3),
         ("b", "clean", 2),
@@ -74,8 +74,8 @@ def test_models_without_scales_have_scores_only() -> None:
 
 def test_the_table_has_a_line_for_each_and_survives_json() -> None:
     crossed = cross({"a": model()}, {"first": pairs(1, 1), "second": pairs(1, 2)})
-    assert len(crossed.rows()) == 3
-    assert all(len(row) == len(crossed.rows()[0]) for row in crossed.rows())
+    assert len(crossed.table().rows) == 2
+    assert len({len(row) for row in crossed.table().cells()}) == 1
     assert str(crossed).index("first") < str(crossed).index("second")
     assert json.loads(json.dumps(crossed.to_json()))[1]["data"] == "second"
 
@@ -83,5 +83,5 @@ def test_the_table_has_a_line_for_each_and_survives_json() -> None:
 def test_nothing_to_cross_is_an_error() -> None:
     with pytest.raises(DataError, match="at least one"):
         cross({}, {"set": pairs(1, 1)})
-    with pytest.raises(DataError, match="has not met"):
+    with pytest.raises(DataError, match="was not tried on"):
         cross({"a": model()}, {"set": pairs(1, 1)}).of("a", "other")

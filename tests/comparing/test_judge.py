@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from veriscope.calibrated import CENTRAL, CUMULATIVE, Calibration, Level
-from veriscope.comparing.judge import Judgement, Row, judge, judge_images
+from veriscope.comparing.judge import Judgement, Score, judge, judge_images
 from veriscope.errors import DataError
 from veriscope.expected import Expectation
 from veriscope.images.image import Image
@@ -188,10 +188,10 @@ def test_images_that_exist_can_be_compared_without_a_model() -> None:
 
 def test_printing_gives_a_table_and_the_settings() -> None:
     rows = (
-        Row("a", "input", 0.1, 20, 0.5),
-        Row("a", "restoration", 0.05, 26.02, 0.75, 0.912),
-        Row("b", "input", 0.2, 13.98, 0.25),
-        Row("b", "restoration", 0.1, 20, 0.5, 0.888),
+        Score("a", "input", 0.1, 20, 0.5),
+        Score("a", "restoration", 0.05, 26.02, 0.75, 0.912),
+        Score("b", "input", 0.2, 13.98, 0.25),
+        Score("b", "restoration", 0.1, 20, 0.5, 0.888),
     )
     text = str(Judgement(rows)).split("\n\n")
     assert text[0].split() == ["image", "method", "NRMSE", "PSNR", "SSIM", "in", "90%", "band"]
@@ -209,7 +209,7 @@ def test_plain_values_survive_json() -> None:
     assert again["facts"]["Network"]["depth"] == 1
     assert again["facts"]["Training"]["seed"] == 7
     assert "skimage" in again["settings"] or "scikit-image" in again["settings"]
-    endless = Judgement((Row("a", "input", 0.0, float("inf"), 1.0),))
+    endless = Judgement((Score("a", "input", 0.0, float("inf"), 1.0),))
     assert endless.to_json()["rows"][0]["psnr"] is None
 
 

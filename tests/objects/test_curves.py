@@ -74,7 +74,7 @@ def test_the_table_names_every_image_with_its_best() -> None:
     assert "IoU 0.5" in lines[0]
     assert lines[3].split()[0] == "clean"
     assert lines[3].split()[3:] == ["9", "of", "9", "1.000", "0.000", "1.000"]
-    assert len(curves.all_rows()) == 1 + 2 * 9
+    assert len(curves.every_score().rows) == 2 * 9
 
 
 def test_the_chart_has_a_line_for_each(tmp_path: Path) -> None:

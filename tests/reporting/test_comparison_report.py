@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from veriscope.comparing.comparison import Comparison, Credit, Line
+from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
@@ -18,8 +18,8 @@ CROP = "central 64 x 64 px"
 
 
 def comparison(own: float = 0.05, seconds: float = 0.5) -> Comparison:
-    def line(image: str, method: str, error: float, region: str = "whole images", **known: object) -> Line:
-        return Line(image, method, error, 20.0, 0.9 - error, region=region, **known)  # type: ignore[arg-type]
+    def line(image: str, method: str, error: float, region: str = "whole images", **known: object) -> Result:
+        return Result(image, method, error, 20.0, 0.9 - error, region=region, **known)  # type: ignore[arg-type]
 
     lines = []
     for image, more in (("a<b", 0.0), ("c", 0.02)):
@@ -119,7 +119,7 @@ def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
     truth = np.random.default_rng(0).random((20, 24, 28))
     for method, sections in (("input, interpolated", 3), ("input", 0)):
         shown = picture("a", "ZYX", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
-        lines = tuple(Line("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
+        lines = tuple(Result("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
         page = render(Comparison(lines, pictures=(shown,)))
         assert page.count('alt="section of') == sections
         assert ("section along X and Z" in page) == bool(sections)
@@ -127,7 +127,7 @@ def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
 
 def test_conditions_have_tables_of_their_own() -> None:
     lines = [
-        Line(f"{condition}/{field}", "input", error, 20.0, 0.5)
+        Result(f"{condition}/{field}", "input", error, 20.0, 0.5)
         for condition, error in (("C1", 0.3), ("C2", 0.1))
         for field in "ab"
     ]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from veriscope.comparing.judge import Judgement, Row
+from veriscope.comparing.judge import Judgement, Score
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
 from veriscope.judging.trust import measure
@@ -66,9 +66,9 @@ def judgement(shape: tuple[int, ...] = (6, 24, 40), voxels: Any = None) -> Judge
     images = {"input": truth + rng.normal(0, 40, shape), "smooth": truth + 1, "restoration": members[0].mean(0)}
     shown = picture("a<b", "ZYX"[-len(shape) :], images, truth, members, voxels or {}, 0.9)
     rows = (
-        Row("a<b", "input", 0.2, 13.98, 0.25),
-        Row("a<b", "smooth", 0.05, 26.02, 0.6),
-        Row("a<b", "restoration", 0.1, 20, 0.75, 0.912),
+        Score("a<b", "input", 0.2, 13.98, 0.25),
+        Score("a<b", "smooth", 0.05, 26.02, 0.6),
+        Score("a<b", "restoration", 0.1, 20, 0.75, 0.912),
     )
     history = tuple(
         {
@@ -160,7 +160,7 @@ def test_pixels_that_are_not_square_are_shown_in_proportion() -> None:
 
 
 def test_figures_alone_make_a_report_too() -> None:
-    page = Page(render(Judgement((Row("a", "input", 0.2, 13.98, 0.25),))))
+    page = Page(render(Judgement((Score("a", "input", 0.2, 13.98, 0.25),))))
     assert page.pictures() == []
     assert "Training" not in page.words
 

@@ -14,7 +14,7 @@ from veriscope.apps import console, options, words
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
-    from veriscope.comparing.plan import Work
+    from veriscope.comparing.plan import Plan
     from veriscope.images.pairing import Pair, Pairs
     from veriscope.networks.model import Ensemble
 
@@ -181,22 +181,22 @@ def _psf(text: str, pair: Pair) -> Any:
     return from_words(text, pair.high.full_voxel_size)
 
 
-def _show_plan(work: Work) -> None:
-    from veriscope.comparing.estimate import in_words, region_name
+def _show_plan(plan: Plan) -> None:
+    from veriscope.comparing.plan import in_words, region_name
 
-    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in work.pairs)
+    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in plan.pairs)
     console.facts(
-        "Would compare", {"images": f"{len(work.pairs)}, {', '.join(shapes)}", "parameters": work.tuned_words}
+        "Would compare", {"images": f"{len(plan.pairs)}, {', '.join(shapes)}", "parameters": plan.tuned_words}
     )
     rows = [
-        [one.method.name, one.method.title, region_name(one.side, work.region), in_words(one.total)]
-        for one in work.planned
+        [one.method.name, one.method.title, region_name(one.side, plan.region), in_words(one.total)]
+        for one in plan.planned
     ]
-    if work.model is not None:
-        count = len(work.model)
-        rows.append(["", f"restoration, {count} network{'s' if count > 1 else ''}", work.region, "told by the first"])
+    if plan.model is not None:
+        count = len(plan.model)
+        rows.append(["", f"restoration, {count} network{'s' if count > 1 else ''}", plan.region, "told by the first"])
     console.table("", ["method", "is", "run on", "about"], rows)
-    for note in work.notes:
+    for note in plan.notes:
         console.note(note)
 
 

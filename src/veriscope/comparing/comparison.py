@@ -1,4 +1,4 @@
-"""What a comparison of methods found: a line for every image by every method, means, spread, and tables."""
+"""What a comparison of methods found: a result for every image by every method, means, spread, and tables."""
 
 from __future__ import annotations
 
@@ -10,39 +10,32 @@ from typing import Any
 
 import numpy as np
 
-from veriscope import tables
 from veriscope.comparing.failures import Failure
-from veriscope.comparing.judge import FIGURES, RESTORATION
+from veriscope.comparing.judge import FIGURES, RESTORATION, Score
 from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.errors import DataError
 from veriscope.judging import quality
+from veriscope.tables import Column, Table, plain
 
 WHOLE = "whole images"
-HEAD = ("method", "NRMSE", "± SD", "PSNR", "± SD", "SSIM", "± SD", "Mvoxel/s", "network’s speed", "network closer")
 Spread = tuple[float, float]  # mean and standard deviation over images
+KEPT = ("image", "method", *FIGURES, "channel", "coverage", "region", "seconds", "voxels", "tuning", "settings")
 
 
 @dataclass(frozen=True)
-class Line:
-    """One image by one method, in one channel; time points averaged."""
+class Result(Score):
+    """One image by one method, in one channel: how close, and how fast."""
 
-    image: str
-    method: str
-    nrmse: float
-    psnr: float  # dB
-    ssim: float
-    channel: int | None = None  # None where the truth has one channel only
-    coverage: float | None = None  # share of the truth in the 90 % band, of networks that predict one
     region: str = WHOLE  # what was judged
-    seconds: float | None = None  # to process the image, all channels; None where nothing was run for this line
-    voxels: int = 0  # given to it
+    seconds: float | None = None  # to process the image, all channels; None where nothing was run for this result
+    voxels: int = 0  # of the input
     tuning: float | None = None  # seconds
     settings: str = ""
 
     @property
     def speed(self) -> float | None:
-        """Mvoxel/s of the input."""
-        return None if self.seconds is None else self.voxels / 1e6 / self.seconds
+        """Mvoxel/s of the input; None where nothing was run, or too briefly for the clock."""
+        return self.voxels / 1e6 / self.seconds if self.seconds else None
 
 
 @dataclass(frozen=True)
@@ -60,6 +53,11 @@ class Summary:
     speed: float | None  # Mvoxel/s over all images
     times: float | None  # how many times as fast the network is
     closer: int | None  # on how many of `count` the network has the smaller NRMSE
+
+    @property
+    def wins(self) -> str | None:
+        """Those of the network, in words."""
+        return None if self.closer is None else f"{self.closer} of {self.count}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Credit:
 class Comparison:
     """Every method on every image. Printing it gives the means; `table` gives text to copy."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[Result, ...]
     credits: tuple[Credit, ...] = field(default=(), repr=False)
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
     failures: tuple[Failure, ...] = field(default=(), repr=False)  # the largest relative errors, the worst first
@@ -97,20 +95,20 @@ class Comparison:
     @property
     def regions(self) -> tuple[str, ...]:
         """What was judged: whole images, and ever smaller crops of methods that were limited; the last one by all."""
-        return tuple(dict.fromkeys(line.region for line in self.lines))
+        return tuple(dict.fromkeys(line.region for line in self.lines)) or (WHOLE,)
 
     @property
     def region(self) -> str:
         """What was judged of every image by all methods that were not limited."""
-        return self.lines[0].region
+        return self.regions[0]
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
         """The images of each condition, where they are called CONDITION/IMAGE and there are several; else empty."""
-        found: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for image in self.images:
-            found.setdefault(image.partition("/")[0] if "/" in image else "", []).append(image)
-        return {} if "" in found or len(found) < 2 else {name: tuple(images) for name, images in found.items()}
+            names.setdefault(image.partition("/")[0] if "/" in image else "", []).append(image)
+        return {} if "" in names or len(names) < 2 else {name: tuple(images) for name, images in names.items()}
 
     def only(self, images: Collection[str]) -> Comparison:
         """The figures of some of the images, such as those of one condition."""
@@ -159,7 +157,7 @@ class Comparison:
         others = [one for one in self.overall(self.regions[-1]) if one.method not in (*INPUTS, RESTORATION)]
         return min(others, key=lambda one: one.nrmse[0], default=None)
 
-    def _network(self, region: str) -> list[Line]:
+    def _network(self, region: str) -> list[Result]:
         return [line for line in self.lines if (line.method, line.region) == (RESTORATION, region)]
 
     def _speed(self, method: str) -> float | None:
@@ -170,28 +168,41 @@ class Comparison:
 
     # -- tables -------------------------------------------------------------------------------------
 
-    def rows(self, region: str | None = None) -> list[list[str]]:
-        """The means as text, the head first."""
-        shown = len(HEAD) if RESTORATION in self.methods(region) else len(HEAD) - 2
-        return [list(HEAD[:shown]), *(_row(one)[:shown] for one in self.overall(region))]
+    def means(self, region: str | None = None) -> Table:
+        """A row for each method: means and spread over images."""
+        region = region or self.region
+        columns = [Column("method", left=True)]
+        for name, form in zip(FIGURES, (".4f", ".2f", ".3f"), strict=True):
+            columns += [Column(name.upper(), form), Column("± SD", form)]
+        columns.append(Column("Mvoxel/s", speed_in_words))
+        if RESTORATION in self.methods(region):
+            columns += [Column("network’s speed", times_in_words), Column("network closer")]
+        rows = []
+        for one in self.overall(region):
+            figures = [value if math.isfinite(value) else None for name in FIGURES for value in getattr(one, name)]
+            row = [one.method, *figures, one.speed, one.times, one.wins]
+            rows.append(row[: len(columns)])
+        return Table(columns, rows, f"{self.counted(region)}, {region}")
+
+    def parts(self) -> list[tuple[str, str, Comparison]]:
+        """Of every region all images ("") and those of each condition: region, name of the condition, their figures."""
+        named = {"": self, **{name: self.only(images) for name, images in self.conditions.items()}}
+        return [
+            (region, name, part)
+            for region in self.regions
+            for name, part in named.items()
+            if any(line.region == region for line in part.lines)
+        ]
 
     def table(self, form: str = "text") -> str:
         """To copy: the means as "text", "markdown" or "latex"; every line, with its settings, as "csv" or "tsv"."""
         if form in ("csv", "tsv"):
-            return self._every_line("," if form == "csv" else "\t")
-        makers = {"text": _aligned, "markdown": _markdown, "latex": _latex}
-        if form not in makers:
-            raise DataError(f"A table is text, markdown, latex, csv or tsv, not '{form}'. Choose one of them.")
-        parts = []
-        for region in self.regions:
-            for name, part in {
-                "": self,
-                **{name: self.only(images) for name, images in self.conditions.items()},
-            }.items():
-                if any(line.region == region for line in part.lines):
-                    title = f"{part.counted(region)}, {region}" + f", {name}" * bool(name)
-                    parts.append(makers[form](title, part.rows(region)))
-        return "\n\n".join(parts)
+            return self._every_line().write(form)
+        tables = [(part.means(region), name) for region, name, part in self.parts()]
+        return "\n\n".join(
+            replace(table, title=f"{table.title}, {name}" if name else table.title).write(form)
+            for table, name in tables
+        )
 
     def counted(self, region: str) -> str:
         """Over what the means of a region are taken: "Mean and spread over 3 images"."""
@@ -201,11 +212,10 @@ class Comparison:
         words = f"{words} with {channels} channels" if channels > 1 else words.removesuffix(", each")
         return f"Mean and spread over {words}" if images * channels > 1 else words
 
-    def _every_line(self, mark: str) -> str:
-        names = [*Line.__dataclass_fields__, "mvoxels_per_second"]
-        values = ({**asdict(line), "mvoxels_per_second": line.speed} for line in self.lines)
-        rows = [["" if of[name] is None else of[name] for name in names] for of in values]
-        return tables.csv([names, *rows], mark)
+    def _every_line(self) -> Table:
+        columns = [Column(name) for name in (*KEPT, "mvoxels_per_second")]
+        rows = [[*(getattr(line, name) for name in KEPT), line.speed] for line in self.lines]
+        return Table(columns, rows, missing="")
 
     def __str__(self) -> str:
         parts = [self.table()]
@@ -219,10 +229,10 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; what is not finite becomes None."""
         return {
-            "lines": [_plain({**asdict(line), "mvoxels_per_second": line.speed}) for line in self.lines],
-            "overall": [_plain(asdict(one)) for region in self.regions for one in self.overall(region)],
+            "lines": self._every_line().to_json(),
+            "overall": [plain(one) for region in self.regions for one in self.overall(region)],
             "conditions": {
-                name: [_plain(asdict(one)) for region in part.regions for one in part.overall(region)]
+                name: [plain(one) for region in part.regions for one in part.overall(region)]
                 for name, part in ((name, self.only(images)) for name, images in self.conditions.items())
             },
             "methods": [asdict(one) for one in self.credits],
@@ -244,15 +254,6 @@ def times_in_words(times: float | None) -> str:
     return "-" if times is None else f"{times:.2g}x" if times < 99.5 else f"{times:,.0f}x"
 
 
-def _row(one: Summary) -> list[str]:
-    digits = {"nrmse": 4, "psnr": 2, "ssim": 3}
-    figures = [
-        f"{value:.{digits[name]}f}" if math.isfinite(value) else "-" for name in FIGURES for value in getattr(one, name)
-    ]
-    closer = "-" if one.closer is None else f"{one.closer} of {one.count}"
-    return [one.method, *figures, speed_in_words(one.speed), times_in_words(one.times), closer]
-
-
 def _spread(values: Sequence[float]) -> Spread:
     """Mean and sample standard deviation; NaN for the latter of a single value."""
     if not np.isfinite(values).all():
@@ -260,36 +261,7 @@ def _spread(values: Sequence[float]) -> Spread:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def _total(lines: Sequence[Line], what: str) -> float | None:
+def _total(lines: Sequence[Result], what: str) -> float | None:
     """Summed over images: channels share what they took."""
     known = {line.image: getattr(line, what) for line in lines if getattr(line, what) is not None}
     return float(sum(known.values())) if known else None
-
-
-def _aligned(title: str, rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return "\n".join([title, *lines])
-
-
-def _markdown(title: str, rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(map(tables.markdown, row))} |" for row in rows]
-    lines.insert(1, "|" + " --- |" + " ---: |" * (len(rows[0]) - 1))
-    return "\n".join([f"{title}:", "", *lines])
-
-
-def _latex(title: str, rows: list[list[str]]) -> str:
-    lines = [" & ".join(map(tables.latex, row)) + r" \\" for row in rows]
-    body = [r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
-    return "\n".join(
-        [f"% {' '.join(title.split())}", f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", *body, r"\end{tabular}"]
-    )
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    def one(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [one(part) for part in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: one(value) for name, value in values.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 import platform
 import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 
@@ -23,13 +22,14 @@ from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
+from veriscope.restoring.scaling import Choice
+from veriscope.restoring.settings import Limits
+from veriscope.tables import Column, Table, plain
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
     from veriscope.networks.model import Ensemble
-    from veriscope.restoring.plan import Memory, Pixels
     from veriscope.restoring.restoration import Restoration
-    from veriscope.restoring.scaling import Choice
 
     Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
 
@@ -38,8 +38,15 @@ BAND = 0.9
 FIGURES = ("nrmse", "psnr", "ssim")
 
 
+class Settings(Limits, total=False):
+    """How images are restored to be judged; see `restore`."""
+
+    normalize: Choice
+    calibrated: bool
+
+
 @dataclass(frozen=True)
-class Row:
+class Score:
     """One image by one method, in one channel; time points averaged."""
 
     image: str
@@ -47,7 +54,7 @@ class Row:
     nrmse: float
     psnr: float  # dB
     ssim: float
-    coverage: float | None = None  # share of pixels whose truth lies in the 90 % band, where there is one
+    coverage: float | None = None  # fraction of pixels whose truth lies in the 90 % band, where there is one
     channel: int | None = None  # None where the truth has one channel only
     expected: Expected | None = None  # error estimated without the truth, all channels together
 
@@ -56,7 +63,7 @@ class Row:
 class Judgement:
     """All figures, pictures of the first images, and what is needed to repeat it. Printing it gives a table."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Score, ...]
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
     history: tuple[dict[str, Any], ...] = field(
         default=(), repr=False
@@ -64,7 +71,7 @@ class Judgement:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     settings: str = quality.SETTINGS
     trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
-    verdicts: dict[str, Verdict] = field(default_factory=dict, repr=False)  # by image, told without its truth
+    verdicts: dict[str, Verdict] = field(default_factory=dict, repr=False)  # by image, estimated without its truth
     plane: Restoration | None = field(default=None, repr=False)  # of the first image, in grey values, if asked for
 
     @property
@@ -73,7 +80,7 @@ class Judgement:
         return tuple(dict.fromkeys(row.method for row in self.rows))
 
     @property
-    def input(self) -> Row | None:
+    def input(self) -> Score | None:
         """The mean row of what the networks were given; None where it cannot be compared with the truth."""
         return next((self._mean(method) for method in self.methods if method in INPUTS), None)
 
@@ -82,11 +89,11 @@ class Judgement:
         return tuple(dict.fromkeys(row.image for row in self.rows))
 
     @property
-    def overall(self) -> tuple[Row, ...]:
+    def overall(self) -> tuple[Score, ...]:
         """One row per method: the means over images and channels."""
         return tuple(self._mean(method) for method in self.methods)
 
-    def of(self, method: str) -> Row:
+    def of(self, method: str) -> Score:
         """The mean row of one method, for example ``judgement.of("restoration").nrmse``."""
         if method not in self.methods:
             raise DataError(f"'{method}' was not judged. There are: {', '.join(self.methods)}.")
@@ -96,34 +103,63 @@ class Judgement:
         """The figures of some of the images, such as those of one condition."""
         return replace(self, rows=tuple(row for row in self.rows if row.image in images), trust=None, verdicts={})
 
-    def _mean(self, method: str) -> Row:
+    def _mean(self, method: str) -> Score:
         rows = [row for row in self.rows if row.method == method]
         covered = [row.coverage for row in rows if row.coverage is not None]
         nrmse, psnr, ssim = (float(np.mean([getattr(row, name) for row in rows])) for name in FIGURES)
-        share = float(np.mean(covered)) if covered else None
+        coverage = float(np.mean(covered)) if covered else None
         expected = mean_of([row.expected for row in rows if row.expected is not None])
-        return Row(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, share, None, expected)
+        return Score(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, coverage, None, expected)
+
+    def by_image(self) -> dict[str, list[Score]]:
+        """The rows of every image, and of each channel where there are several."""
+        groups: dict[str, list[Score]] = {}
+        for row in self.rows:
+            groups.setdefault(row.image if row.channel is None else f"{row.image}, channel {row.channel}", []).append(
+                row
+            )
+        return groups
+
+    def table(self) -> Table:
+        """A block of methods for every image, and the means where there is more than one."""
+        groups = self.by_image()
+        if len(groups) > 1:
+            groups[f"mean of {len(self.images)}"] = list(self.overall)
+        columns = (
+            Column("image", left=True),
+            Column("method", left=True),
+            Column("NRMSE", ".4f"),
+            Column("PSNR", ".2f"),
+            Column("SSIM", ".3f"),
+            Column(f"in {BAND:.0%} band", ".1%", optional=True),
+            Column("expected NRMSE", lambda one: f"{one.nrmse:.4f} ({one.low:.4f}-{one.high:.4f})", optional=True),
+        )
+        rows = [
+            ("" if number else name, row.method, row.nrmse, row.psnr, row.ssim, row.coverage, row.expected)
+            for name, own in groups.items()
+            for number, row in enumerate(own)
+        ]
+        return Table(columns, rows, missing="", blocks=True)
 
     def __str__(self) -> str:
-        parts = [table(self), textwrap.fill(self.settings, 100)]
+        parts = [self.table().text(), textwrap.fill(self.settings, 100)]
         if self.trust is not None:
-            parts.insert(1, str(self.trust))
-            parts.insert(2, textwrap.fill(EXPLAINED, 100))
+            parts[1:1] = [str(self.trust), textwrap.fill(EXPLAINED, 100)]
         if self.verdicts:
-            told = [f"{name}: {found}" for name, found in self.verdicts.items() if found.level or found.warnings]
-            alike = len(self.verdicts) - sum(bool(found.level) for found in self.verdicts.values())
-            told.insert(0, f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth.")
-            parts.insert(-1, "\n".join(told))
+            alike = sum(not verdict.level for verdict in self.verdicts.values())
+            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth."]
+            said += [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
+            parts.insert(-1, "\n".join(said))
         return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; infinite PSNR becomes None."""
         return {
-            "rows": [_plain(row) for row in self.rows],
-            "overall": [_plain(row) for row in self.overall],
+            "rows": plain(self.rows),
+            "overall": plain(self.overall),
             "settings": self.settings,
             "trust": None if self.trust is None else self.trust.to_json(),
-            "verdicts": {name: asdict(found) for name, found in self.verdicts.items()},
+            "verdicts": {name: asdict(one) for name, one in self.verdicts.items()},
             "facts": self.facts,
         }
 
@@ -132,15 +168,11 @@ def judge(
     model: Ensemble,
     pairs: Iterable[Pair],
     *,
-    tile: Pixels = None,
-    memory: Memory = None,
-    device: str | None = None,
-    normalize: Choice = "image",
-    calibrated: bool = True,
     others: Mapping[str, Other] | None = None,
     pictures: int = 3,
     keep_plane: bool = False,
     progress: Callable[[int, int], object] | None = None,
+    **settings: Unpack[Settings],
 ) -> Judgement:
     """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
 
@@ -157,11 +189,12 @@ def judge(
     """
     from veriscope.restoring.restore import restore
 
+    check_keywords("judge", settings)
     pairs, others = list(pairs), dict(others or {})
     if not pairs:
         raise DataError("There is nothing to judge: no pairs were given. Give at least one low and one high image.")
     _check_others(others, len(pairs))
-    rows: list[Row] = []
+    rows: list[Score] = []
     kept: list[Picture] = []
     trusts: list[Trust] = []
     plane: Restoration | None = None
@@ -176,9 +209,7 @@ def judge(
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
-            restored = restore(
-                pair.low, on_grid, tile, memory, device, normalize, undo, calibrated=calibrated, lazy=False
-            )
+            restored = restore(pair.low, on_grid, undo=undo, lazy=False, **settings)
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
@@ -200,7 +231,7 @@ def judge(
         tuple(rows),
         tuple(kept),
         tuple(model.facts.get("history", ())),
-        facts_of(model, pairs, normalize, calibrated),
+        facts_of(model, pairs, settings.get("normalize", "image"), settings.get("calibrated", True)),
         trust=pool(trusts) if trusts else None,
         plane=plane,
         verdicts=verdicts,
@@ -214,7 +245,7 @@ def judge_images(
 
     `facts` go into the report as they are: {"heading": {"what": value}}.
     """
-    rows: list[Row] = []
+    rows: list[Score] = []
     kept: list[Picture] = []
     for name, truth, methods in images:
         found, shown = judge_one(name, truth, methods, None, pictures - len(kept))
@@ -225,55 +256,22 @@ def judge_images(
     return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": versions()})
 
 
-def table(judgement: Judgement) -> str:
-    """The figures as aligned text: a block of methods for every image, and the means where there is more than one."""
-    groups: dict[tuple[str, int | None], list[Row]] = {}
-    for row in judgement.rows:
-        groups.setdefault((row.image, row.channel), []).append(row)
-    if len(groups) > 1:
-        groups["mean of", None] = list(judgement.overall)
-    banded = any(row.coverage is not None for row in judgement.rows)
-    foreseen = any(row.expected is not None for row in judgement.rows)
-    titles = (f"in {BAND:.0%} band" if banded else "", "expected NRMSE" if foreseen else "")
-    lines = [("image", "method", "NRMSE", "PSNR", "SSIM", *titles)]
-    for (image, channel), rows in groups.items():
-        label = rows[0].image if image == "mean of" else image
-        label += "" if channel is None else f", channel {channel}"
-        for number, row in enumerate(rows):
-            covered = "" if row.coverage is None else f"{row.coverage:.1%}"
-            expected = "" if row.expected is None else _expected(row.expected)
-            figures = (f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}", covered, expected)
-            lines.append((label if number == 0 else "", row.method, *figures))
-    widths = [max(len(line[column]) for line in lines) for column in range(7)]
-    text = []
-    for number, line in enumerate(lines):
-        if number == 0 or line[0]:
-            text.append("")
-        named = [line[column].ljust(widths[column]) for column in (0, 1)]
-        text.append("  ".join([*named, *(line[column].rjust(widths[column]) for column in range(2, 7))]).rstrip())
-    return "\n".join(text[1:])
-
-
-def _expected(found: Expected) -> str:
-    return f"{found.nrmse:.4f} ({found.low:.4f}-{found.high:.4f})"
-
-
 # -- one image --------------------------------------------------------------------------------------
 
 
 def judge_one(
     name: str, truth: Image, methods: Mapping[str, Image], restored: Restoration | None, pictures: int
-) -> tuple[list[Row], list[Picture]]:
+) -> tuple[list[Score], list[Picture]]:
     """Rows of all methods for one image, and pictures of its first time point, one per channel, at most so many."""
     truth = truth.in_memory()
     methods = {  # a network that makes other channels than it reads has an input that cannot be compared
         method: image for method, image in methods.items() if method not in INPUTS or image.size("C") == truth.size("C")
     }
-    rows: list[Row] = []
+    rows: list[Score] = []
     shown: list[Picture] = []
     channels = truth.size("C")
     for channel in range(channels):
-        of_channel: list[Row] = []
+        of_channel: list[Score] = []
         label = channel if channels > 1 else None
         for method, image in methods.items():
             found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
@@ -281,7 +279,7 @@ def judge_one(
             covered = None
             if method == RESTORATION and restored is not None and restored.scales is not None:
                 covered = _coverage(truth, restored, channel)
-            of_channel.append(Row(name, method, nrmse, psnr, ssim, covered, label))
+            of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
         rows += of_channel
         if len(shown) < pictures:
             firsts = {
@@ -299,6 +297,12 @@ def judge_one(
                 )
             )
     return rows, shown
+
+
+def check_keywords(function: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that no restoration has."""
+    if unknown := sorted(set(given) - set(Settings.__annotations__)):
+        raise TypeError(f"{function}() got an unexpected keyword argument '{unknown[0]}'")
 
 
 def check_pair(pair: Pair, projects: bool) -> None:
@@ -371,9 +375,9 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
 
 
 def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
-    """Share of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
+    """Fraction of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
     pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
-    shares = []
+    inside = []
     wide = widenings_of(truth, restored, channel)
     for (high, mean), (means, scales) in zip(pairs, members_of(truth, restored, channel), strict=True):
         y = quality.normalize_truth(high)
@@ -381,8 +385,8 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
         if a == 0:
             return None
         error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
-        shares.append(np.mean(restored.distribution.half_width(means, scales, next(wide), BAND) >= error))
-    return float(np.mean(shares))
+        inside.append(np.mean(restored.distribution.half_width(means, scales, next(wide), BAND) >= error))
+    return float(np.mean(inside))
 
 
 # -- what is needed to repeat it --------------------------------------------------------------------
@@ -424,11 +428,6 @@ def versions() -> dict[str, str]:
             continue
     found["machine"] = f"{platform.system()} {platform.machine()}"
     return found
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    finite = {name: getattr(row, name) if math.isfinite(getattr(row, name)) else None for name in FIGURES}
-    return {**asdict(row), **finite}
 
 
 def _check_others(others: Mapping[str, Other], count: int) -> None:

@@ -15,15 +15,13 @@ import numpy as np
 
 from veriscope.classical import tune as tuning
 from veriscope.classical.method import Method, Task
-from veriscope.comparing import estimate
-from veriscope.comparing.comparison import Line
-from veriscope.comparing.estimate import Planned, cropped, region_name
+from veriscope.comparing.comparison import Result
 from veriscope.comparing.failures import Failure, largest_relative_error
-from veriscope.comparing.judge import RESTORATION, Row, judge_one, members_of
+from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
 from veriscope.comparing.kept import Kept, fingerprint
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
-from veriscope.comparing.plan import Work, on_grid
+from veriscope.comparing.plan import Plan, Planned, cropped, on_grid, region_name, without_margin
 from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
@@ -42,7 +40,7 @@ TIMING = (
 )
 
 Progress = Callable[[float, float, str], object]  # seconds of work done and in all, as far as known, and what is done
-Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -58,22 +56,22 @@ class Done:
 
 @dataclass(eq=False)
 class Run:
-    """A comparison at work: what it has told, and how long things really take."""
+    """A comparison at work: its notes so far, and how long things really take."""
 
-    work: Work
+    plan: Plan
     how: dict[str, Any]  # of restore
     progress: Progress | None
     tell: Callable[[str], object] | None
     kept: Kept | None = None
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     elsewhere: dict[str, Any] = field(default_factory=dict)  # method: settings found on `tune_on`
 
     def __post_init__(self) -> None:
-        self.waiting = {label: list(seconds) for label, seconds in self.work.seconds.items()}
+        self.waiting = {label: list(seconds) for label, seconds in self.plan.seconds.items()}
         self.spent = 0.0
 
     def say(self, words: str) -> None:
-        self.told.append(words)
+        self.notes.append(words)
         if self.tell is not None:
             self.tell(words)
 
@@ -90,22 +88,22 @@ class Run:
 
     def warm_up(self) -> None:
         """Everything once on a small piece: what is loaded or set up at the first call is not what is to be timed."""
-        piece = cropped(self.work.pairs[0].low, WARM).in_memory()
-        for one in self.work.planned:
+        piece = cropped(self.plan.pairs[0].low, WARM).in_memory()
+        for one in self.plan.planned:
             self.report(f"warming up: {one.method.title}")
             _attempt(partial(_usually, one.method, piece))
-        if self.work.model is not None:
+        if self.plan.model is not None:
             self.report(f"warming up: {RESTORATION}")
             _attempt(lambda: self.restore(piece))
 
     def tune_elsewhere(self) -> None:
         """Settings from another image, once; a method that cannot be tuned there fails on every image."""
-        other = self.work.tune_on
-        if not self.work.tune or other is None:
+        other = self.plan.tune_on
+        if not self.plan.tune or other is None:
             return
-        for one in self.work.planned:
+        for one in self.plan.planned:
             self.report(f"tuning: {one.method.title}")
-            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.work.task), one.side)
+            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.plan.task), one.side)
             found, problem = _attempt(partial(_found, one.method, low, truth))
             self.elsewhere[one.method.name] = found
             if problem:
@@ -114,27 +112,27 @@ class Run:
     def restore(self, low: Image) -> Restoration:
         from veriscope.restoring.restore import restore
 
-        model = self.work.model
+        model = self.plan.model
         assert model is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)
             return restore(low, on_grid(model), **self.how, lazy=False)
 
-    def image(self, number: int, pictures: int) -> tuple[list[Line], list[Picture], Failure | None]:
+    def image(self, number: int, pictures: int) -> tuple[list[Result], list[Picture], Failure | None]:
         """One image by everything: its lines, at most so many pictures, and its largest relative error."""
-        pair = self.work.pairs[number]
+        pair = self.plan.pairs[number]
         name = pair.name or f"image {number + 1}"
-        low, truth = pair.low.in_memory(), _truth(pair, self.work.task).in_memory()
+        low, truth = pair.low.in_memory(), _truth(pair, self.plan.task).in_memory()
         whole: dict[str, Done] = {}
         limited: dict[int, dict[str, Done]] = {}
-        for one in self.work.planned:
+        for one in self.plan.planned:
             done = self.by_method(one, name, low, truth)
             if done is not None and one.side is None:
-                whole[self.work.label(one.method)] = done
+                whole[self.plan.label(one.method)] = done
             elif done is not None and one.side is not None:
-                limited.setdefault(one.side, {})[self.work.label(one.method)] = done
+                limited.setdefault(one.side, {})[self.plan.label(one.method)] = done
         restored: Restoration | None = None
-        if self.work.model is not None:
+        if self.plan.model is not None:
             self.report(f"{RESTORATION}: {name}")
             start = time.perf_counter()
             answer, problem = _attempt(lambda: timed(lambda: self.restore(low)))
@@ -147,18 +145,20 @@ class Run:
                 if self.kept is not None:
                     self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
         images = {label: done.image for label, done in whole.items()}
-        given = {} if self.work.task == "project" or INTERPOLATED in images else {self._input: low}
+        given = {} if self.plan.task == "project" or INTERPOLATED in images else {self._input: low}
         images = {**given, **images}
         regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
         everything = images
-        for limit in self.work.limits:
+        for limit in self.plan.limits:
             made = limited.get(limit, {})
             everything = {**everything, **{label: done.image for label, done in made.items()}}
             regions[limit] = ({label: cropped(image, limit) for label, image in everything.items()}, made)
-        smallest = min(self.work.limits, default=None)
-        lines: list[Line] = []
+        smallest = min(self.plan.limits, default=None)
+        lines: list[Result] = []
         shown: list[Picture] = []
         for side, (those, dones) in regions.items():
+            if not those:  # everything failed, or is limited to a smaller region
+                continue
             rows, seen = judge_one(
                 name,
                 cropped(truth, side),
@@ -166,8 +166,8 @@ class Run:
                 restored if restored is None else _cut(restored, side),
                 pictures if side == smallest else 0,
             )
-            region = region_name(side, self.work.region)
-            lines += [_line(row, dones.get(row.method), region) for row in rows]
+            region = region_name(side, self.plan.region)
+            lines += [_result(row, dones.get(row.method), region) for row in rows]
             shown += seen
         if not set(images) - set(INPUTS):  # all methods were limited
             truth, images = cropped(truth, smallest), regions[smallest][0]
@@ -175,17 +175,17 @@ class Run:
 
     @property
     def _input(self) -> str:
-        return INTERPOLATED if self.work.task == "isotropic" else INPUT
+        return INTERPOLATED if self.plan.task == "isotropic" else INPUT
 
     def by_method(self, one: Planned, name: str, low: Image, truth: Image) -> Done | None:
         """`one` on one image; None, with a word of why, where it fails. The others go on."""
-        method, label = one.method, self.work.label(one.method)
+        method, label = one.method, self.plan.label(one.method)
         given, goal = cropped(low, one.side, MARGIN).in_memory(), cropped(truth, one.side, MARGIN).in_memory()
         self.report(f"{label}: {name}")
         key = ""
         if self.kept is not None:
-            way = (method.name, method.version, dict(method.grid), dict(method.usual), self.work.tune)
-            optics = (getattr(self.work.psf, "kernel", self.work.psf), self.work.background)
+            way = (method.name, method.version, dict(method.grid), dict(method.usual), self.plan.tune)
+            optics = (getattr(self.plan.psf, "kernel", self.plan.psf), self.plan.background)
             key = fingerprint(given, goal, way, self.elsewhere.get(method.name), one.side, machine(), *optics)
             found = self.kept.find(method.name, name, key)
             if found is not None:
@@ -198,7 +198,7 @@ class Run:
         if done is None:
             self.say(f"{method.title} failed on {name}: {problem}")
             return None
-        done = replace(done, image=estimate.without_margin(done.image, low, one.side, MARGIN))
+        done = replace(done, image=without_margin(done.image, low, one.side, MARGIN))
         if self.kept is not None:
             facts = {"seconds": done.seconds, "voxels": done.voxels, "tuning": done.tuning, "settings": done.settings}
             self.kept.keep(method.name, name, key, done.image, facts)
@@ -208,9 +208,9 @@ class Run:
         """`low` by a method that is tuned as asked for."""
         start = time.perf_counter()
         tuned = None
-        if not (self.work.tune and method.grid):
+        if not (self.plan.tune and method.grid):
             settings = tuning.usual(method, low)
-        elif self.work.tune_on is None:
+        elif self.plan.tune_on is None:
             settings = tuning.find(method, low, truth)
             tuned = time.perf_counter() - start
         elif self.elsewhere[method.name] is not None:
@@ -222,7 +222,7 @@ class Run:
         return Done(_as_image(made, truth), seconds, prod(low.shape), tuned, words)
 
     def worst(
-        self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Line], restored: Restoration | None
+        self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Result], restored: Restoration | None
     ) -> Failure | None:
         """The largest relative error of the network, or of the best method without one, beside the best other."""
         errors: dict[str, list[float]] = {}
@@ -242,7 +242,7 @@ class Run:
         return largest_relative_error(name, truth, shown, subject, known)
 
 
-def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+def timed(work: Callable[[], Made]) -> tuple[Made, float]:
     """What `work` gives and its seconds; what is brief is done again and the median is taken."""
     taken: list[float] = []
     while not taken or (taken[0] < BRIEF and len(taken) < TIMES):
@@ -252,7 +252,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return result, statistics.median(taken)
 
 
-def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
+def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str]:
     """What `work` gives, or why it could not. Libraries of others raise anything; other results must not be lost."""
     try:
         return work(), ""
@@ -292,9 +292,9 @@ def _cut(restored: Restoration, side: int | None) -> Restoration:
     return replace(restored, means=cut(restored.means), scales=scales, surface=None)
 
 
-def _line(row: Row, done: Done | None, region: str) -> Line:
-    line = Line(row.image, row.method, row.nrmse, row.psnr, row.ssim, row.channel, row.coverage, region)
-    if done is None or row.method == INTERPOLATED:
-        return line
-    settings = done.settings[row.channel or 0] if done.settings else ""
-    return replace(line, seconds=done.seconds, voxels=done.voxels, tuning=done.tuning, settings=settings)
+def _result(score: Score, done: Done | None, region: str) -> Result:
+    result = Result(**vars(score), region=region)
+    if done is None or score.method == INTERPOLATED:
+        return result
+    settings = done.settings[score.channel or 0] if done.settings else ""
+    return replace(result, seconds=done.seconds, voxels=done.voxels, tuning=done.tuning, settings=settings)

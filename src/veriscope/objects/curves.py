@@ -7,14 +7,15 @@ can do at its best is compared; and how wide the range of good thresholds is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from veriscope.errors import DataError
-from veriscope.objects import overlaps as objects
+from veriscope.objects import overlaps
 from veriscope.objects import segment as segmenting
+from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -36,7 +37,7 @@ class Best:
 
     fraction: float  # of the image's range, percentiles 0.1 to 99.9
     threshold: float  # in the image's own unit
-    scores: objects.Scores
+    scores: overlaps.Scores
 
 
 @dataclass(frozen=True)
@@ -45,51 +46,65 @@ class Curves:
 
     fractions: NDArray[np.float64]
     thresholds: Mapping[str, NDArray[np.float64]]  # of each image, in its own unit
-    scores: Mapping[str, Sequence[objects.Scores]]
-    iou: float = objects.IOU  # for precision, recall and average precision
+    scores: Mapping[str, Sequence[overlaps.Scores]]
+    iou: float = overlaps.IOU  # for precision, recall and average precision
 
     def values(self, name: str, score: str) -> NDArray[np.float64]:
-        """One score of the image `name` at every threshold; NaN where it is a share of nothing."""
+        """One score of the image `name` at every threshold; NaN where it is a fraction of nothing."""
         return np.array([getattr(one, score) for one in self.scores[name]], float)
 
     def best(self, name: str, score: str = "seg") -> Best:
         """Where the image `name` reaches its best `score`: the lowest ERROR, the highest of all others."""
         values = self.values(name, score)
         if np.isnan(values).all():
-            raise DataError(f"{TITLES[score]} of {name} is a share of nothing at every threshold. Are there objects?")
+            raise DataError(
+                f"{TITLES[score]} of {name} is a fraction of nothing at every threshold. Are there objects?"
+            )
         k = int(np.nanargmin(values) if score == "error" else np.nanargmax(values))
         return Best(float(self.fractions[k]), float(self.thresholds[name][k]), self.scores[name][k])
 
-    def rows(self) -> list[list[str]]:
-        """The best of each image by SEG, as a table with a heading."""
-        heading = ["image", "threshold", "of range", "objects", "SEG", "ERROR", "AP"]
-        return [heading, *[[name, *_row(self.best(name))] for name in self.scores]]
+    def table(self) -> Table:
+        """The best of each image by SEG."""
+        rows = []
+        for name in self.scores:
+            best = self.best(name)
+            one = best.scores
+            count = f"{one.found} of {one.truth}"
+            rows.append((name, best.threshold, best.fraction, count, one.seg, one.error, one.average_precision))
+        columns = (
+            Column("image", left=True),
+            Column("threshold", ".5g"),
+            Column("of range", ".2f"),
+            Column("objects"),
+            Column("SEG", ".3f"),
+            Column("ERROR", ".3f"),
+            Column("AP", ".3f"),
+        )
+        title = f"At the threshold of the best SEG; AP (average precision) at IoU {self.iou:g}"
+        return Table(columns, rows, title)
 
-    def all_rows(self) -> list[list[str]]:
-        """Every score of every image at every threshold, as a table with a heading, for spreadsheets."""
-        rows = [["image", "of range", "threshold", "truth", "found", *TITLES]]
-        for name, found in self.scores.items():
-            for fraction, threshold, one in zip(self.fractions, self.thresholds[name], found, strict=True):
-                told = [one.truth, one.found, *[f"{getattr(one, score):.6g}" for score in TITLES]]
-                rows.append([name, f"{fraction:.6g}", f"{threshold:.8g}", *map(str, told)])
-        return rows
+    def every_score(self) -> Table:
+        """Every score of every image at every threshold, for spreadsheets."""
+        columns = [Column("image"), Column("of range", ".6g"), Column("threshold", ".8g"), Column("truth")]
+        columns += [Column("found"), *(Column(score, ".6g") for score in TITLES)]
+        rows = [
+            (name, fraction, threshold, one.truth, one.found, *(getattr(one, score) for score in TITLES))
+            for name, scores in self.scores.items()
+            for fraction, threshold, one in zip(self.fractions, self.thresholds[name], scores, strict=True)
+        ]
+        return Table(columns, rows, missing="nan")
 
     def __str__(self) -> str:
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *[cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]])
-            for row in rows
-        ]
-        return "\n".join([f"At the threshold of the best SEG; AP (average precision) at IoU {self.iou:g}:", *lines])
+        table = self.table()
+        return str(replace(table, title=f"{table.title}:"))
 
 
 def against_threshold(
     images: Mapping[str, Image | NDArray[Any]],
-    truth: objects.Labels,
+    truth: overlaps.Labels,
     thresholds: int = 40,
     segment: Callable[..., Any] = segmenting.components,
-    iou: float = objects.IOU,
+    iou: float = overlaps.IOU,
     inside: ArrayLike | None = None,
     progress: Callable[[int, int], None] | None = None,
     **how: Any,
@@ -105,26 +120,16 @@ def against_threshold(
         none = np.zeros(np.shape(image), np.int32)
         like: Any = image
         empty = like.with_array(none) if hasattr(image, "axes") else none
-        if not objects.scores(truth, empty, iou, inside).truth:  # also refuses other shapes, before the work
+        if not overlaps.scores(truth, empty, iou, inside).truth:  # also refuses other shapes, before the work
             raise DataError(
                 f"The truth holds no objects, so there is nothing for {name} to find. Is it the right file?"
             )
     levels = {name: segmenting.thresholds(image, thresholds) for name, image in images.items()}
-    scores: dict[str, list[objects.Scores]] = {name: [] for name in images}
+    scores: dict[str, list[overlaps.Scores]] = {name: [] for name in images}
     total = thresholds * len(images)
     for name, image in images.items():
         for level in levels[name]:
-            scores[name].append(objects.scores(truth, segment(image, float(level), **how), iou, inside))
+            scores[name].append(overlaps.scores(truth, segment(image, float(level), **how), iou, inside))
             if progress is not None:
                 progress(sum(map(len, scores.values())), total)
     return Curves(segmenting.fractions(thresholds), levels, scores, iou)
-
-
-def _row(best: Best) -> list[str]:
-    one = best.scores
-    shares = [one.seg, one.error, one.average_precision]
-    return [f"{best.threshold:.5g}", f"{best.fraction:.2f}", f"{one.found} of {one.truth}", *map(_told, shares)]
-
-
-def _told(share: float) -> str:
-    return "-" if np.isnan(share) else f"{share:.3f}"

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from veriscope import saving
-from veriscope.comparing.comparison import Comparison, Line, Summary, speed_in_words, times_in_words
-from veriscope.comparing.estimate import in_words as time_in_words
+from veriscope.comparing.comparison import Comparison, Result, Summary, speed_in_words, times_in_words
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
 from veriscope.comparing.judge import FIGURES, RESTORATION, versions
 from veriscope.comparing.picture import INTERPOLATED, Picture
+from veriscope.comparing.plan import in_words as time_in_words
 from veriscope.comparing.run import TIMING
 from veriscope.errors import OutputError
 from veriscope.reporting.charts import INK, chart, svg
@@ -188,7 +188,7 @@ def _row(one: Summary, best: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _found(line: Line) -> dict[str, str]:
+def _found(line: Result) -> dict[str, str]:
     return {
         "image": line.image,
         "method": line.method,

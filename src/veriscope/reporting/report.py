@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import laplace, saving
-from veriscope.comparing.judge import BAND, FIGURES, RESTORATION, Judgement, Row, versions
+from veriscope.comparing.judge import BAND, FIGURES, RESTORATION, Judgement, Score, versions
 from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.errors import OutputError
 from veriscope.expected import Expected
@@ -142,7 +142,7 @@ def _headline(judgement: Judgement) -> str:
 
 
 def _groups(judgement: Judgement) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, int | None], list[Row]] = {}
+    groups: dict[tuple[str, int | None], list[Score]] = {}
     for row in judgement.rows:
         groups.setdefault((row.image, row.channel), []).append(row)
     named = [
@@ -233,7 +233,7 @@ def _samples(members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> dict
     }
 
 
-def _title(row: Row) -> str:
+def _title(row: Score) -> str:
     return row.image if row.channel is None else f"{row.image}, channel {row.channel}"
 
 
