@@ -11,6 +11,7 @@ import typer
 from veriscope import saving
 from veriscope.apps import console, options, words
 from veriscope.errors import ModelError, OutputError
+from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
     from veriscope.comparing.judge import Judgement
@@ -88,7 +89,7 @@ def judge(
     console.show(str(judged))
     if len(conditions) > 1:
         console.show()
-        _show_means(judged, conditions)
+        console.results(_means(judged, conditions))
     if report is not None:
         from veriscope.reporting.report import write_report
 
@@ -115,13 +116,15 @@ def _read(
     return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)
 
 
-def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:
+def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
+    columns = [Column("condition"), Column("method")]
+    columns += [Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")]
     rows = [
-        [name, row.method, f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}"]
+        (name, row.method, row.nrmse, row.psnr, row.ssim)
         for name, pairs in conditions.items()
         for row in judged.only(pairs.names).overall
     ]
-    console.table("Mean of each condition", ["condition", "method", "NRMSE", "PSNR", "SSIM"], rows)
+    return Table(columns, rows, "Mean of each condition")
 
 
 def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
