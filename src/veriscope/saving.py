@@ -39,6 +39,14 @@ def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False,
         raise OutputError(f"{given} cannot be written: there is no folder {target.absolute().parent}. Make it first.")
 
 
+def check_free(target: Path) -> None:
+    """Raise OutputError where something is already."""
+    if exists(target):
+        raise OutputError(
+            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
+        )
+
+
 @contextmanager
 def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]:
     """A fresh empty file or folder beside `final`, which takes its place when the block is left without an exception.

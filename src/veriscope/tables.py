@@ -42,11 +42,16 @@ class Table:
         body = [[self._cell(self.columns[at], row[at]) for at in shown] for row in self.rows]
         return [[self.columns[at].name for at in shown], *body]
 
+    @property
+    def lefts(self) -> list[bool]:
+        """Whether the cells of each column that is there stand to the left."""
+        return [self.columns[at].left for at in self._shown()]
+
     def text(self) -> str:
         """Aligned columns, below the title if there is one."""
         cells = self.cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        places = [str.ljust if left else str.rjust for left in self._lefts()]
+        places = [str.ljust if left else str.rjust for left in self.lefts]
         lines, name = [self.title] if self.title else [], cells[0][0]
         for row in cells:
             if self.blocks and row[0] not in ("", name):
@@ -61,13 +66,13 @@ class Table:
     def markdown(self) -> str:
         """A table of Markdown, below the title if there is one."""
         lines = [f"| {' | '.join(map(markdown, row))} |" for row in self.cells()]
-        lines.insert(1, "|" + "".join(" --- |" if left else " ---: |" for left in self._lefts()))
+        lines.insert(1, "|" + "".join(" --- |" if left else " ---: |" for left in self.lefts))
         return "\n".join([f"{self.title}:", "", *lines] if self.title else lines)
 
     def latex(self) -> str:
         """A tabular of LaTeX, below the title as a comment if there is one."""
         head, *lines = [" & ".join(map(latex, row)) + r" \\" for row in self.cells()]
-        begin = f"\\begin{{tabular}}{{{''.join('l' if left else 'r' for left in self._lefts())}}}"
+        begin = f"\\begin{{tabular}}{{{''.join('l' if left else 'r' for left in self.lefts)}}}"
         title = [f"% {' '.join(self.title.split())}"] if self.title else []
         return "\n".join([*title, begin, r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}"])
 
@@ -97,13 +102,12 @@ class Table:
             if not column.optional or any(row[at] is not None for row in self.rows)
         ]
 
-    def _lefts(self) -> list[bool]:
-        return [self.columns[at].left for at in self._shown()]
-
     def _cell(self, column: Column, value: Any) -> str:
         if value is None or (column.form and isinstance(value, float) and math.isnan(value)):
             return self.missing
-        if isinstance(value, str) or not column.form:
+        if isinstance(value, str):  # of any kind, such as that which a page takes as HTML
+            return value
+        if not column.form:
             return str(value)
         return column.form(value) if callable(column.form) else format(value, column.form)
 

@@ -12,7 +12,7 @@ from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.reporting.comparison_report import _busiest, headline, render, write_comparison
+from veriscope.reporting.comparison_report import _busiest, headline, page_of, write_comparison
 
 CROP = "central 64 x 64 px"
 
@@ -55,7 +55,7 @@ def comparison(own: float = 0.05, seconds: float = 0.5) -> Comparison:
 
 
 def test_the_page_says_crops_tuning_settings_versions_and_licences() -> None:
-    page = render(comparison(), command="veriscope compare low high")
+    page = page_of(comparison(), command="veriscope compare low high").render()
     for words in (
         "slow would take about 3 h",
         "central 64 x 64 px, to which slow is limited",
@@ -69,7 +69,7 @@ def test_the_page_says_crops_tuning_settings_versions_and_licences() -> None:
         "veriscope compare low high",
         "window of 7 pixels",
         "Where it fails",
-        "40 % of the truth",
+        "40 % of the ground truth",
         "Y 50, X 60",
     ):
         assert words in page, words
@@ -78,7 +78,7 @@ def test_the_page_says_crops_tuning_settings_versions_and_licences() -> None:
 
 
 def test_the_page_loads_nothing_and_every_chart_and_panel_is_in_it() -> None:
-    page = render(comparison())
+    page = page_of(comparison()).render()
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("<svg") >= 2
     assert page.count("data:image/png;base64,") == 2 * 5 + 2 + 2  # region and inset of each; failure, error, scale
@@ -88,7 +88,7 @@ def test_the_page_loads_nothing_and_every_chart_and_panel_is_in_it() -> None:
 def test_bars_show_every_image_as_a_dot() -> None:
     one, two = comparison(), comparison()
     fewer = Comparison(tuple(line for line in two.lines if line.image == "c"))
-    dots = [len(re.findall(r"<use ", render(found))) for found in (one, fewer)]
+    dots = [len(re.findall(r"<use ", page_of(found).render())) for found in (one, fewer)]
     assert dots[0] > dots[1]
 
 
@@ -96,14 +96,14 @@ def test_the_headline_tells_who_is_ahead_by_how_much() -> None:
     ahead = headline(comparison())
     assert "NRMSE of 5.0 %" in ahead
     assert "slow, 14.0 %" in ahead  # the best where all were judged
-    assert "closer to the truth on 2 of 2" in ahead
+    assert "closer to the ground truth on 2 of 2" in ahead
     assert "100 times as fast" in ahead
     assert "(central 64 x 64 px)" in ahead
     behind = headline(comparison(own=0.18, seconds=500.0))
-    assert "closer to the truth on 0 of 2" in behind
+    assert "closer to the ground truth on 0 of 2" in behind
     assert "10 times as slow" in behind
     alone = Comparison(tuple(line for line in comparison().lines if line.method == "smooth" and line.region != CROP))
-    assert headline(alone) == "On 2 images, smooth comes closest to the truth: NRMSE 11.0 %, SSIM 0.79."
+    assert headline(alone) == "On 2 images, smooth comes closest to the ground truth: NRMSE 11.0 %, SSIM 0.79."
 
 
 def test_a_report_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
     for method, sections in (("input, interpolated", 3), ("input", 0)):
         shown = picture("a", "ZYX", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
         lines = tuple(Result("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
-        page = render(Comparison(lines, pictures=(shown,)))
+        page = page_of(Comparison(lines, pictures=(shown,))).render()
         assert page.count('alt="section of') == sections
         assert ("section along X and Z" in page) == bool(sections)
 
@@ -131,7 +131,7 @@ def test_conditions_have_tables_of_their_own() -> None:
         for condition, error in (("C1", 0.3), ("C2", 0.1))
         for field in "ab"
     ]
-    page = render(Comparison(tuple(lines)))
+    page = page_of(Comparison(tuple(lines))).render()
     assert "C1: Mean and spread over 2 images" in page
     assert page.index("0.2000") < page.index("C1: Mean") < page.index("0.3000") < page.index("C2: Mean")
 

@@ -19,7 +19,7 @@ from veriscope.comparing.judge import Judgement, Score
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
 from veriscope.judging.trust import measure
-from veriscope.reporting.report import render, write_report
+from veriscope.reporting.report import page_of, write_report
 
 VOID = {"meta", "img", "source", "link", "br", "path", "rect", "use"}
 
@@ -87,7 +87,7 @@ def judgement(shape: tuple[int, ...] = (6, 24, 40), voxels: Any = None) -> Judge
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    text = render(judgement())
+    text = page_of(judgement()).render()
     page = Page(text)
     for tag, attrs in page.tags:
         assert tag not in ("script", "link", "iframe", "object")
@@ -102,7 +102,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 
 def test_the_page_is_sound_and_names_are_escaped() -> None:
-    page = Page(render(judgement(), title="Nuclei & <more>"))
+    page = Page(page_of(judgement(), title="Nuclei & <more>").render())
     assert page.open == []
     assert "Nuclei & <more>" in page.words
     assert "a<b" in page.words
@@ -111,12 +111,14 @@ def test_the_page_is_sound_and_names_are_escaped() -> None:
 
 
 def test_the_best_of_each_figure_is_bold() -> None:
-    best = re.findall(r'<td class="best">([^<]+)</td>', render(judgement()))
+    best = re.findall(r"<b>([^<]+)</b>", page_of(judgement()).render())
     assert best == ["0.0500", "26.02", "0.750"]
 
 
 def test_the_words_say_what_was_found() -> None:
-    words = Page(render(judgement(voxels={"Z": 0.3, "Y": 0.1, "X": 0.1}), facts={"Data": {"origin": "drawn"}})).words
+    words = Page(
+        page_of(judgement(voxels={"Z": 0.3, "Y": 0.1, "X": 0.1}), facts={"Data": {"origin": "drawn"}}).render()
+    ).words
     for part in ("from 20.0 % to 10.0 %", "smooth reaches 5.0 %", "91.2 %", "plane 6 of 6", "Scale bar: 1 µm"):
         assert part in words
     for part in (
@@ -139,14 +141,14 @@ def test_the_words_say_what_was_found() -> None:
 
 
 def test_without_voxel_size_there_is_no_scale_bar() -> None:
-    text = render(judgement())
+    text = page_of(judgement()).render()
     assert "no scale bar" in text
     assert "µm" not in text
 
 
 def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
     given = judgement()
-    shown = Page(render(given)).pictures()
+    shown = Page(page_of(given).render()).pictures()
     assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [
         (24, 40, 3)
     ] * 3  # scale, disagreement, samples
@@ -155,12 +157,12 @@ def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
 
 
 def test_pixels_that_are_not_square_are_shown_in_proportion() -> None:
-    shown = Page(render(judgement((24, 40), {"Y": 0.2, "X": 0.1}))).pictures()
+    shown = Page(page_of(judgement((24, 40), {"Y": 0.2, "X": 0.1})).render()).pictures()
     assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)] * 3
 
 
 def test_figures_alone_make_a_report_too() -> None:
-    page = Page(render(Judgement((Score("a", "input", 0.2, 13.98, 0.25),))))
+    page = Page(page_of(Judgement((Score("a", "input", 0.2, 13.98, 0.25),))).render())
     assert page.pictures() == []
     assert "Training" not in page.words
 
@@ -224,6 +226,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_judgement_stays_as_it_is() -> None:
     given = judgement()
-    render(given, facts={"Data": {"a": 1}})
+    page_of(given, facts={"Data": {"a": 1}}).render()
     assert dataclasses.asdict(given.rows[0])["nrmse"] == 0.2
     assert list(given.facts) == ["Network"]

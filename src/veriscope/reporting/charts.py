@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from veriscope import saving
 from veriscope.expected import Expected
@@ -33,7 +34,7 @@ def _networks(count: int) -> str:
     return "1 network" if count == 1 else f"{count} networks"
 
 
-def reliabilities(trust: Trust) -> str:
+def reliabilities(trust: Trust) -> Markup:
     """For every eps how often it came true against how often it was promised, above the share of pixels per bin."""
     figure, axes = chart(10.5, 4.0, len(EPS), 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
     shown = [1, trust.members] if trust.members > 1 else [1]
@@ -60,7 +61,7 @@ def reliabilities(trust: Trust) -> str:
     return svg(figure)
 
 
-def calibration_errors(trust: Trust) -> str:
+def calibration_errors(trust: Trust) -> Markup:
     """Expected calibration error against eps, a line for each number of networks."""
     figure, axes = chart(5.2, 3.0)
     for count, found in trust.reliability.items():
@@ -76,7 +77,7 @@ def calibration_errors(trust: Trust) -> str:
     return svg(figure)
 
 
-def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> str:
+def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> Markup:
     """The NRMSE found for each image against the one expected without its truth, with the interval of the latter."""
     figure, axes = chart(5.2, 3.4)
     most = 1.1 * max(max(expected.high, found) for expected, found in errors)
@@ -91,7 +92,7 @@ def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> str:
     return svg(figure)
 
 
-def disagreements(trust: Trust) -> str:
+def disagreements(trust: Trust) -> Markup:
     """How many pixels have which disagreement."""
     figure, axes = chart(5.2, 3.0)
     edges = np.arange(BINS) / BINS
@@ -146,11 +147,12 @@ def chart(width: float, height: float, columns: int = 1, rows: int = 1, **layout
     return figure, made
 
 
-def svg(figure: Any) -> str:
+def svg(figure: Any) -> Markup:
     """The chart as inline SVG with the reader's own font, and text in the page's colour."""
     text = _drawn(figure)
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    text = text.replace("'DejaVu Sans'", "inherit").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    return Markup(text)
 
 
 def write_chart(path: str | Path, figure: Any, overwrite: bool = False) -> Path:

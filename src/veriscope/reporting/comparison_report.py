@@ -1,31 +1,44 @@
-"""A comparison as one HTML file that a reviewer can check: figures, pictures, failures, credits, how to repeat it."""
+"""A comparison as one HTML page that a reviewer can check: figures, pictures, failures, credits, how to repeat it."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from veriscope import saving
-from veriscope.comparing.comparison import Comparison, Result, Summary, speed_in_words, times_in_words
+from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, times_in_words
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
-from veriscope.comparing.judge import FIGURES, RESTORATION, versions
+from veriscope.comparing.judge import RESTORATION, versions
 from veriscope.comparing.picture import INTERPOLATED, Picture
 from veriscope.comparing.plan import in_words as time_in_words
 from veriscope.comparing.run import TIMING
-from veriscope.errors import OutputError
+from veriscope.reporting import page as pages
 from veriscope.reporting.charts import INK, chart, svg
-from veriscope.reporting.page import COLOURS, SCALE_MAP, gradient, in_words, png, role_of, scale_bar, style_sheet
+from veriscope.reporting.page import (
+    COLOURS,
+    ERROR_MAP,
+    GREYS,
+    Copy,
+    Figure,
+    Frame,
+    Grid,
+    Page,
+    Panel,
+    Part,
+    Section,
+    Words,
+    bar_in_words,
+    label_of,
+    percent,
+    png,
+    role_of,
+)
+from veriscope.tables import Column, Table
 
-TEMPLATE = Path(__file__).with_name("comparison.html.jinja")
 INSET = 3  # the region shown is this many times as wide as the square shown larger
-MARK = "#56b4e9"
-ERROR_MAP = "magma"
 TITLES = {"nrmse": "NRMSE, lower is better", "psnr": "PSNR in dB", "ssim": "SSIM", "speed": "Mvoxel/s"}
 
 
@@ -42,56 +55,24 @@ def write_comparison(
     `command` is what to type to repeat it. Raises OutputError when the file exists (unless `overwrite`) or cannot be
     written; nothing is left behind then.
     """
-    target = Path(path)
-    if saving.exists(target) and not overwrite:
-        raise OutputError(
-            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
-        )
-    saving.write(target, render(comparison, title, command), overwrite)
-    return target
+    return pages.write(path, page_of(comparison, title, command), overwrite)
 
 
-def render(comparison: Comparison, title: str = "Methods compared", command: str = "") -> str:
-    """The page as text, see `write_comparison`."""
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
-    run = {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}
-    network = comparison.facts.get("Network", {})
-    return page.render(
-        title=title,
-        style=Markup(style_sheet()),
-        headline=headline(comparison),
-        notes=comparison.notes,
-        blocks=_blocks(comparison, Markup),
-        networks=comparison.networks,
-        channels=any(line.channel is not None for line in comparison.lines),
-        settings=comparison.settings,
-        tuned=comparison.tuned,
-        timing=TIMING,
-        copies={
-            "means as Markdown": comparison.table("markdown"),
-            "means as LaTeX": comparison.table("latex"),
-            "every image, for spreadsheets (CSV)": comparison.table("csv"),
-        },
-        pictures=[_shown(picture, comparison, Markup) for picture in comparison.pictures],
-        failures=[_failed(failure, Markup) for failure in comparison.failures],
-        failing=comparison.failures[0].method if comparison.failures else "",
-        failures_explained=EXPLAINED,
-        scaled=any(failure.scale is not None for failure in comparison.failures),
-        window=WINDOW,
-        credits=comparison.credits,
-        restoration=RESTORATION,
-        network=f"Content-aware restoration: {_counted(comparison.networks, 'network')}, "
-        f"{network.get('parameters per member', 0):,} weights each",
-        region=comparison.region,
-        found=[_found(line) for line in run.values()],
-        command=command,
-        facts={heading: in_words(group) for heading, group in comparison.facts.items()},
-        json=json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, default=str),
-        version=versions()["veriscope"],
-        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+def page_of(comparison: Comparison, title: str = "Methods compared", command: str = "") -> Page:
+    """The page of a comparison, see `write_comparison`."""
+    pictures = [_picture(one, comparison) for one in comparison.pictures]
+    sections = (
+        Section("How close to the ground truth, and how fast", _means(comparison)),
+        Section(
+            "What it looks like",
+            [Words(f"{GREYS} The square is shown larger below each image."), *pictures] if pictures else [],
+        ),
+        Section("Where it fails", _failures(comparison)),
+        Section("Methods", _methods(comparison)),
+    )
+    facts = pages.in_words(comparison.facts)
+    return Page(
+        title, headline(comparison), sections, facts, comparison.to_json(), notes=comparison.notes, command=command
     )
 
 
@@ -104,17 +85,17 @@ def headline(comparison: Comparison) -> str:
             return f"Figures for {many}."
         where = _where(other, comparison)
         return (
-            f"On {many}{where}, {other.method} comes closest to the truth: NRMSE {_percent(other.nrmse[0])}, "
+            f"On {many}{where}, {other.method} comes closest to the ground truth: NRMSE {percent(other.nrmse[0])}, "
             f"SSIM {other.ssim[0]:.2f}."
         )
     own = comparison.of(RESTORATION, None if other is None else other.region)
-    text = f"On {many}{_where(own, comparison)}, restoration has a mean NRMSE of {_percent(own.nrmse[0])} and an SSIM "
+    text = f"On {many}{_where(own, comparison)}, restoration has a mean NRMSE of {percent(own.nrmse[0])} and an SSIM "
     text += f"of {own.ssim[0]:.2f}"
     if other is None:
         return f"{text}."
-    text += f"; the best other method, {other.method}, {_percent(other.nrmse[0])} and {other.ssim[0]:.2f}"
+    text += f"; the best other method, {other.method}, {percent(other.nrmse[0])} and {other.ssim[0]:.2f}"
     compared = _counted(own.count, "image") if not _has_channels(comparison) else f"{own.count} images by channels"
-    text += f". Restoration is closer to the truth on {other.closer} of {compared}"
+    text += f". Restoration is closer to the ground truth on {other.closer} of {compared}"
     if other.times is not None:
         faster = other.times >= 1
         times = other.times if faster else 1 / other.times
@@ -125,10 +106,6 @@ def headline(comparison: Comparison) -> str:
 
 def _where(one: Summary, comparison: Comparison) -> str:
     return "" if one.region == comparison.region else f" ({one.region})"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.1%}".replace("%", " %")
 
 
 def _counted(count: int, what: str) -> str:
@@ -142,61 +119,43 @@ def _has_channels(comparison: Comparison) -> bool:
 # -- figures ----------------------------------------------------------------------------------------
 
 
-def _blocks(comparison: Comparison, markup: Any) -> list[dict[str, Any]]:
-    """The means of every region with their bars, and those of each condition in it."""
-    blocks = []
-    for region in comparison.regions:
-        blocks.append(_block(comparison, region, markup))
-        for name, images in comparison.conditions.items():
-            part = comparison.only(images)
-            if any(line.region == region for line in part.lines):
-                shown = _block(part, region, markup)
-                blocks.append({**shown, "title": f"{name}: {shown['title']}", "chart": "", "caption": ""})
-    return blocks
+def _means(comparison: Comparison) -> list[Part]:
+    """The means of every region with their bars, those of each condition in it, and what they mean."""
+    parts: list[Part] = []
+    by_channel = any(line.channel is not None for line in comparison.lines)
+    for region, name, part in comparison.parts():
+        table = _table(part, region, f"{name}: " if name else "")
+        parts.append(Grid(table))
+        if not name:
+            below = f"Bars are means, every dot is one image{' in one channel' * by_channel}."
+            parts.append(Figure(charts=[_bars(comparison, region)], below=below))
+    channels = " and channels" * by_channel
+    speed = f"Speed: {TIMING}"
+    if comparison.networks:
+        speed += (
+            " Network’s speed: how many times as many voxels a second the network processes, 0.5x is half as fast. "
+            "Network closer on: images on which its NRMSE is smaller than that of the method."
+        )
+    spread = f"Best mean in bold; ± is the standard deviation over images{channels}. {comparison.settings}"
+    parts += [Words(text, soft=True) for text in (spread, f"Parameters: {comparison.tuned}", speed)]
+    forms = {"means as Markdown": "markdown", "means as LaTeX": "latex", "every image, for spreadsheets (CSV)": "csv"}
+    return [*parts, *(Copy(f"To copy: {name}", comparison.table(form)) for name, form in forms.items())]
 
 
-def _block(comparison: Comparison, region: str, markup: Any) -> dict[str, Any]:
-    """The means of one region, and their bars."""
+def _table(comparison: Comparison, region: str, before: str) -> Table:
+    """The means of one region."""
     overall = comparison.overall(region)
-    best = {name: (min if name == "nrmse" else max)(getattr(one, name)[0] for one in overall) for name in FIGURES}
+    columns = [Column("method", left=True), Column("NRMSE ↓"), Column("PSNR, dB ↑"), Column("SSIM ↑")]
+    columns.append(Column("Mvoxel/s ↑", speed_in_words))
+    columns += [Column("network’s speed", times_in_words), Column("network closer on")] * bool(comparison.networks)
+    columns += [Column("processing", time_in_words), Column("tuning", time_in_words)]
+    rows = []
+    for one, figures in zip(overall, pages.figures([(one.nrmse, one.psnr, one.ssim) for one in overall]), strict=True):
+        network = (one.times, one.wins) if comparison.networks else ()
+        rows.append((pages.named(one.method), *figures, one.speed, *network, one.seconds, one.tuning))
     limited = [one.method for one in comparison.credits if one.region == region and region != comparison.region]
-    title = f"{comparison.counted(region)}, {region}"
-    return {
-        "title": title
-        + (f", to which {' and '.join(limited)} {'is' if len(limited) == 1 else 'are'} limited" * bool(limited)),
-        "rows": [_row(one, best) for one in overall],
-        "chart": markup(_bars(comparison, region)),
-        "caption": "Bars are means, every dot is one image" + (" in one channel" * _has_channels(comparison)) + ".",
-    }
-
-
-def _row(one: Summary, best: dict[str, float]) -> dict[str, Any]:
-    figures = []
-    for name, digits in zip(FIGURES, (4, 2, 3), strict=True):
-        mean, deviation = getattr(one, name)
-        spread = f"{deviation:.{digits}f}" if math.isfinite(deviation) else ""
-        figures.append({"text": f"{mean:.{digits}f}", "spread": spread, "best": mean == best[name]})
-    return {
-        "method": one.method,
-        "colour": role_of(one.method),
-        "figures": figures,
-        "speed": speed_in_words(one.speed),
-        "times": times_in_words(one.times),
-        "closer": "-" if one.closer is None else f"{one.closer} of {one.count}",
-        "seconds": "-" if one.seconds is None else time_in_words(one.seconds),
-        "tuning": "-" if one.tuning is None else time_in_words(one.tuning),
-    }
-
-
-def _found(line: Result) -> dict[str, str]:
-    return {
-        "image": line.image,
-        "method": line.method,
-        "settings": line.settings or "-",
-        "tuning": "-" if line.tuning is None else time_in_words(line.tuning),
-        "seconds": time_in_words(line.seconds or 0.0),
-        "speed": speed_in_words(line.speed),
-    }
+    words = f", to which {' and '.join(limited)} {'is' if len(limited) == 1 else 'are'} limited" if limited else ""
+    return Table(columns, rows, f"{before}{comparison.counted(region)}, {region}{words}")
 
 
 def _bars(comparison: Comparison, region: str) -> str:
@@ -241,37 +200,31 @@ def _decades(axes: Any) -> None:
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def _shown(picture: Picture, comparison: Comparison, markup: Any) -> dict[str, Any]:
+def _picture(picture: Picture, comparison: Comparison) -> Figure:
     """All methods side by side, and below each the same square larger."""
     smallest = comparison.regions[-1]
-    rows = {
+    scores = {
         line.method: line
         for line in comparison.lines
         if line.region == smallest and picture.name in (line.image, f"{line.image}, channel {line.channel}")
     }
-    stretch = _stretch(picture)
-    square = _busiest(picture.planes["truth"])
-    panels: list[dict[str, Any]] = []
+    stretch, square = pages.stretch_of(picture), _busiest(picture.planes["truth"])
+    panels: list[Panel] = []
     for method, plane in picture.planes.items():
-        line = rows.get(method)
-        panels.append(
-            {
-                "label": method,
-                "notes": [f"NRMSE {line.nrmse:.3f}", f"SSIM {line.ssim:.3f}"] if line else [],
-                "png": png(plane, "gray", 0, 1, stretch),
-                "inset": png(plane[square], "gray", 0, 1, stretch),
-                "overlay": markup(_overlay(plane.shape, square, stretch, None if panels else picture.pixel[2])),
-                "section": _section(picture, method),
-            }
-        )
-    bar = scale_bar(picture.planes["truth"].shape[1], picture.pixel[2])
-    return {
-        "name": picture.name,
-        "where": picture.where if smallest == comparison.region else f"{smallest}, {picture.where}".strip(", "),
-        "panels": panels,
-        "caption": (f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.")
-        + " The lowest row is a section along X and Z, the middle of the depth." * bool(_section(picture, "truth")),
-    }
+        score, label = scores.get(method), label_of(method)
+        mark = pages.square_mark(*square, stretch, plane.shape[1])
+        mark = pages.overlay(plane.shape, stretch, mark, None if panels else picture.pixel[2])
+        frames = [
+            Frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark),
+            Frame(f"detail of {label}", png(plane[square], stretch=stretch)),
+        ]
+        if section := _section(picture, method):
+            frames.append(Frame(f"section of {label}", section))
+        notes = [f"NRMSE {score.nrmse:.3f}", f"SSIM {score.ssim:.3f}"] if score else []
+        panels.append(Panel(label, frames, notes))
+    deep = " The lowest row is a section along X and Z, the middle of the depth." * bool(_section(picture, "truth"))
+    where = picture.where if smallest == comparison.region else f"{smallest}, {picture.where}".strip(", ")
+    return Figure(panels, bar_in_words(picture) + deep, title=picture.name, where=where, css="level even")
 
 
 def _section(picture: Picture, method: str) -> str:
@@ -283,29 +236,6 @@ def _section(picture: Picture, method: str) -> str:
     depth = min(len(cut), max(1, round(cut.shape[1] / stretch)))
     first = (len(cut) - depth) // 2
     return png(cut[first : first + depth], "gray", 0, 1, stretch)
-
-
-def _failed(failure: Failure, markup: Any) -> dict[str, Any]:
-    at = (failure.place[-2] - failure.corner[0], failure.place[-1] - failure.corner[1])
-    square = (
-        slice(max(at[0] - WINDOW // 2, 0), at[0] + WINDOW // 2 + 1),
-        slice(max(at[1] - WINDOW // 2, 0), at[1] + WINDOW // 2 + 1),
-    )
-    mark = markup(_overlay(failure.errors.shape, square, 1.0, None))
-    panels: list[dict[str, Any]] = [
-        {"label": label, "png": png(plane, "gray", 0, 1), "overlay": mark} for label, plane in failure.planes.items()
-    ]
-    top = failure.error
-    shown = [("relative error", "% of the truth", failure.errors, ERROR_MAP, top)]
-    if failure.scale is not None:
-        top = float(np.percentile(failure.scale, 99.5))
-        shown.append(("predicted scale", "% of the range", failure.scale, SCALE_MAP, top))
-    for label, unit, plane, colours, top in shown:
-        high = f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}"
-        panel = {"label": label, "png": png(plane, colours, 0, top), "overlay": mark}
-        panels.append({**panel, "gradient": gradient(colours), "unit": unit, "high": high})
-    title = f"{failure.image}: {failure.error:.0%} of the truth".replace("%", " %")
-    return {"title": title, "where": failure.where, "panels": panels}
 
 
 def _busiest(plane: Any) -> tuple[slice, slice]:
@@ -325,27 +255,70 @@ def _busiest(plane: Any) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
-def _stretch(picture: Picture) -> float:
-    _, pixel_y, pixel_x = picture.pixel
-    return pixel_y / pixel_x if pixel_y and pixel_x else 1.0
+# -- failures and credits ---------------------------------------------------------------------------
 
 
-def _overlay(shape: tuple[int, ...], square: tuple[slice, slice], stretch: float, pixel: float | None) -> str:
-    """A square, and a scale bar where the width of a pixel is given in um, over a panel in its pixels."""
-    height, width = shape[0] * stretch, shape[1]
-    rows, columns = square
-    unit = width / 100
-    mark = (
-        f'<rect x="{columns.start}" y="{rows.start * stretch:.2f}" width="{columns.stop - columns.start}" '
-        f'height="{(rows.stop - rows.start) * stretch:.2f}" fill="none" stroke="{MARK}" stroke-width="{unit:.2f}"/>'
+def _failures(comparison: Comparison) -> list[Part]:
+    failures = comparison.failures
+    if not failures:
+        return []
+    method = failures[0].method
+    words = f"The largest relative error of {method} in every image, the worst first. {EXPLAINED}"
+    below = (
+        f"The square marks the {WINDOW} x {WINDOW} pixels of the largest error, in the middle of what is shown where "
+        f"the image allows."
     )
-    bar = scale_bar(width, pixel)
-    if bar is not None:
-        left, bottom = width - 4 * unit - bar[0], height - 4 * unit
-        mark += (
-            f'<rect x="{left:.2f}" y="{bottom - 2 * unit:.2f}" width="{bar[0]:.2f}" height="{2 * unit:.2f}" '
-            f'fill="#fff"/><text x="{left + bar[0] / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" '
-            f'fill="#fff" stroke="#000" stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" '
-            f'font-family="sans-serif">{bar[1]}</text>'
+    if any(failure.scale is not None for failure in failures):
+        below += (
+            " The predicted scale is the error that the networks expect at each pixel, in % of the ground truth’s "
+            "range: where they fail without knowing it, it is dark."
         )
-    return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
+    return [Words(words), *map(_failure, failures), Words(below, soft=True)]
+
+
+def _failure(failure: Failure) -> Figure:
+    rows, columns = (
+        slice(max(at - first - WINDOW // 2, 0), at - first + WINDOW // 2 + 1)
+        for at, first in zip(failure.place[-2:], failure.corner, strict=True)
+    )
+    shape = failure.errors.shape
+    mark = pages.overlay(shape, 1.0, pages.square_mark(rows, columns, 1.0, shape[1]))
+    panels = [
+        Panel(label_of(name), [Frame(label_of(name), png(plane), mark)]) for name, plane in failure.planes.items()
+    ]
+    panels.append(
+        pages.heat("relative error", failure.errors, "% of the ground truth", mark, ERROR_MAP, top=failure.error)
+    )
+    if failure.scale is not None:
+        panels.append(pages.heat("predicted scale", failure.scale, "% of the range", mark))
+    title = f"{failure.image}: {percent(failure.error, 0)} of the ground truth"
+    return Figure(panels, title=title, where=failure.where, css="tight")
+
+
+def _methods(comparison: Comparison) -> list[Part]:
+    """What a reader must know of each method, and with which parameters and in which time it processed every image."""
+    names = ("method", "what it does", "described by", "library", "licence", "parameters", "run on")
+    rows: list[tuple[Any, ...]] = [
+        (
+            Markup("{} (<code>{}</code>)").format(one.method, one.name),
+            *(one.does or None, one.source or None, one.library, one.licence, one.tuned, one.region),
+        )
+        for one in comparison.credits
+    ]
+    if comparison.networks:
+        weights = comparison.facts.get("Network", {}).get("parameters per member", 0)
+        does = f"Content-aware restoration: {_counted(comparison.networks, 'network')}, {weights:,} weights each"
+        library = f"veriscope {versions()['veriscope']}"
+        terms = ("Weigert et al. 2018", library, "BSD-3-Clause", "as trained, nothing tuned", comparison.region)
+        rows.append((RESTORATION, does, *terms))
+    parts: list[Part] = [Grid(Table([Column(name, left=True) for name in names], rows), "credits")]
+    run = {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}
+    if run:
+        columns = [Column(name, left=True) for name in ("image", "method", "parameters")]
+        columns += [Column("tuning", time_in_words), Column("processing", time_in_words)]
+        columns.append(Column("Mvoxel/s", speed_in_words))
+        values = [
+            (one.image, one.method, one.settings or None, one.tuning, one.seconds, one.speed) for one in run.values()
+        ]
+        parts.append(Grid(Table(columns, values), summary="Parameters and times by image"))
+    return parts

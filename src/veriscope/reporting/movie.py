@@ -77,10 +77,8 @@ def check_target(target: Path, overwrite: bool = False) -> None:
         )
     if target.is_dir():
         raise OutputError(f"{target} is a folder. Choose another name for the movie.")
-    if saving.exists(target) and not overwrite:
-        raise OutputError(
-            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
-        )
+    if not overwrite:
+        saving.check_free(target)
     folder = target.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"There is no folder {folder} for the movie. Make it, or choose another.")

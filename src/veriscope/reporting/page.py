@@ -1,43 +1,169 @@
-"""What all pages share: their style and colours, panels as PNG, scale bars, and facts in words."""
+"""A page that stands alone: one HTML file made of sections, which are words, tables and figures with panels and charts.
+
+What all pages share: their style and colours, panels as PNG, scale bars, and facts in words.
+"""
 
 from __future__ import annotations
 
 import base64
+import datetime
 import io
+import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
 
-from veriscope.comparing.judge import RESTORATION
-from veriscope.comparing.picture import INPUT, INPUTS
+from veriscope import saving
+from veriscope.comparing.judge import RESTORATION, versions
+from veriscope.comparing.picture import INPUT, INPUTS, Picture
 from veriscope.reporting.charts import INK
 from veriscope.reporting.movie import grey
+from veriscope.tables import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Okabe and Ito's colours, told apart by colour-blind eyes; names are those of the page's style.
+# Okabe and Ito's colours, which colour-blind eyes can tell apart; names are those of the page's style.
 COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}
-SCALE_MAP = "cividis"
+SCALE_MAP, ERROR_MAP = "cividis", "magma"
+MARK = "#56b4e9"  # of lines and squares over panels
+GREYS = (
+    "Grey means the same in all images: black is the ground truth’s percentile 0.1, white its percentile 99.9, and "
+    "every image is matched to the ground truth in brightness and contrast as for the figures above; the input is "
+    "stretched until its signal is as bright as that of the ground truth."
+)
 
 
-def style_sheet() -> str:
-    """The style sheet, to stand in the page itself."""
-    return Path(__file__).with_name("page.css").read_text("utf-8")
+@dataclass(frozen=True)
+class Words:
+    """A paragraph; `soft` for what explains a table."""
+
+    kind: ClassVar[str] = "words"
+    text: str
+    soft: bool = False
 
 
-def role_of(method: str) -> str:
-    if method in INPUTS:
-        return INPUT
-    return method if method in (RESTORATION, "truth") else "classical"
+@dataclass(frozen=True)
+class Grid:
+    """A table, below its title if it has one; folded open below a `summary` if there is one."""
+
+    kind: ClassVar[str] = "grid"
+    table: Table
+    css: str = ""
+    summary: str = ""
 
 
-def in_words(group: Mapping[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Copy:
+    """Text to copy, folded."""
+
+    kind: ClassVar[str] = "copy"
+    summary: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a panel; `aspect` is width / height where that is not the number of its pixels."""
+
+    alt: str
+    png: str
+    overlay: str = ""  # SVG
+    aspect: str = ""
+    tag: str = ""
+    moving: str = ""  # WebP, shown in its place where movement is welcome
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Images of one method, one below the other; with the colours of its scale from 0 to `high`, if it has one."""
+
+    label: str
+    frames: Sequence[Frame]
+    notes: Sequence[str] = ()
+    gradient: str = ""
+    unit: str = ""
+    high: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side with their caption, and charts with the words below them."""
+
+    kind: ClassVar[str] = "figure"
+    panels: Sequence[Panel] = ()
+    caption: str = ""
+    charts: Sequence[str] = ()
+    below: str = ""
+    title: str = ""
+    where: str = ""
+    css: str = ""
+
+
+Part = Words | Grid | Copy | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it; left out where that is nothing."""
+
+    heading: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a page says; it ends with how to repeat it."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    facts: Mapping[str, Mapping[str, Any]]
+    figures: Mapping[str, Any]  # as JSON
+    intro: str = ""
+    notes: Sequence[str] = ()
+    command: str = ""
+
+    def render(self) -> str:
+        """The page as text: HTML that needs no network and nothing beside it."""
+        here, style = Path(__file__), Markup(Path(__file__).with_name("page.css").read_text("utf-8"))
+        environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        return environment.from_string(here.with_name("page.html.jinja").read_text("utf-8")).render(
+            page=self,
+            style=style,
+            json=json.dumps(self.figures, indent=1, ensure_ascii=False, default=str),
+            version=versions()["veriscope"],
+            date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+        )
+
+
+def write(path: str | os.PathLike[str], page: Page, overwrite: bool = False) -> Path:
+    """Write the page as a file. Raises OutputError when it exists (unless `overwrite`) or cannot be written; nothing is
+    left behind then.
+    """
+    target = Path(path)
+    if not overwrite:
+        saving.check_free(target)
+    saving.write(target, page.render(), overwrite)
+    return target
+
+
+# -- words ------------------------------------------------------------------------------------------
+
+
+def in_words(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Facts as a page lists them; what is not known is left out."""
-    return {name.replace("_", " "): _words(value) for name, value in group.items() if value is not None}
+    return {
+        heading: {name.replace("_", " "): _words(value) for name, value in group.items() if value is not None}
+        for heading, group in facts.items()
+    }
 
 
 def _words(value: Any) -> str:
@@ -51,7 +177,42 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def png(plane: NDArray[Any], colours: str, low: float, high: float, stretch: float = 1.0) -> str:
+def percent(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}%}".replace("%", " %")
+
+
+def role_of(method: str) -> str:
+    if method in INPUTS:
+        return INPUT
+    return method if method in (RESTORATION, "truth") else "classical"
+
+
+def named(method: str) -> Markup:
+    """A method's name behind a dot of its colour."""
+    return Markup('<i class="dot" style="background: var(--{})"></i>{}').format(role_of(method), method)
+
+
+def label_of(method: str) -> str:
+    return "ground truth" if method == "truth" else method
+
+
+def figures(scores: Sequence[Sequence[tuple[float, float]]]) -> list[list[Markup]]:
+    """NRMSE, PSNR and SSIM of each method with their spread, which may be NaN; the best of several in bold."""
+    best = [(max if at else min)(row[at][0] for row in scores) for at in range(3)]
+    cells: list[list[Markup]] = []
+    for row in scores:
+        cells.append([])
+        for (mean, spread), top, digits in zip(row, best, (4, 2, 3), strict=True):
+            form = "<b>{}</b>" if mean == top and len(scores) > 1 else "{}"
+            more = f' <span class="spread">± {spread:.{digits}f}</span>' if math.isfinite(spread) else ""
+            cells[-1].append(Markup(form + more).format(f"{mean:.{digits}f}"))
+    return cells
+
+
+# -- panels -----------------------------------------------------------------------------------------
+
+
+def png(plane: NDArray[Any], colours: str = "gray", low: float = 0, high: float = 1, stretch: float = 1.0) -> str:
     """Base64 of a PNG, one pixel per pixel; rows are repeated where pixels are taller than wide."""
     from matplotlib import colormaps
     from PIL import Image as Pillow
@@ -59,11 +220,31 @@ def png(plane: NDArray[Any], colours: str, low: float, high: float, stretch: flo
     if colours == "gray":
         shown = grey(plane, low, high)
     else:
-        share = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
-        shown = np.rint(255 * colormaps[colours](share)[..., :3]).astype(np.uint8)
+        place = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
+        shown = np.rint(255 * colormaps[colours](place)[..., :3]).astype(np.uint8)
     file = io.BytesIO()
     Pillow.fromarray(in_proportion(shown, stretch)).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def heat(
+    label: str,
+    plane: NDArray[Any],
+    unit: str,
+    overlay: str,
+    colours: str = SCALE_MAP,
+    *,
+    top: float | None = None,
+    stretch: float = 1.0,
+) -> Panel:
+    """A panel of values from 0 to `top` (by default their percentile 99.5) in colours, with these below it, in %."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    top = float(np.percentile(plane, 99.5)) if top is None else top
+    gradient = ", ".join(to_hex(colormaps[colours](place)) for place in np.linspace(0, 1, 9))
+    high = f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}"
+    return Panel(label, [Frame(label, png(plane, colours, 0, top, stretch), overlay)], (), gradient, unit, high)
 
 
 def in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:
@@ -74,14 +255,6 @@ def in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:
     return np.asarray(shown[((np.arange(height) + 0.5) * len(shown) / height).astype(int)])
 
 
-def gradient(colours: str = SCALE_MAP) -> str:
-    """The colours of a map for a style sheet, dark to bright."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return ", ".join(to_hex(colormaps[colours](share)) for share in np.linspace(0, 1, 9))
-
-
 def scale_bar(width: int, pixel: float | None) -> tuple[float, str] | None:
     """Length in pixels, and in words, of a round length in um: about a quarter of `width` pixels of `pixel` um."""
     if not pixel:
@@ -90,3 +263,42 @@ def scale_bar(width: int, pixel: float | None) -> tuple[float, str] | None:
     power = 10.0 ** math.floor(math.log10(wide / 4))
     length = max(step * power for step in (1, 2, 5) if step * power <= wide / 4)
     return length / pixel, f"{length:g} µm"
+
+
+def overlay(shape: Sequence[int], stretch: float, marks: str, pixel: float | None = None) -> Markup:
+    """Marks, and a scale bar where the width of a pixel is given in um, drawn over a panel in its pixels."""
+    height, width = shape[0] * stretch, shape[1]
+    unit = width / 100
+    bar = scale_bar(width, pixel)
+    if bar is not None:
+        length, text = bar
+        left, bottom = width - 4 * unit - length, height - 4 * unit
+        marks += (
+            f'<rect x="{left:.2f}" y="{bottom - 2 * unit:.2f}" width="{length:.2f}" height="{2 * unit:.2f}" '
+            f'fill="#fff"/><text x="{left + length / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" '
+            f'fill="#fff" stroke="#000" stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" '
+            f'font-family="sans-serif">{text}</text>'
+        )
+    return Markup(
+        f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{marks}</svg>'
+    )
+
+
+def square_mark(rows: slice, columns: slice, stretch: float, width: int) -> str:
+    """The outline of a region of a panel that is so many pixels wide."""
+    return (
+        f'<rect x="{columns.start}" y="{rows.start * stretch:.2f}" width="{columns.stop - columns.start}" '
+        f'height="{(rows.stop - rows.start) * stretch:.2f}" fill="none" stroke="{MARK}" '
+        f'stroke-width="{width / 100:.2f}"/>'
+    )
+
+
+def stretch_of(picture: Picture) -> float:
+    """How many times as tall as wide a pixel is."""
+    _, pixel_y, pixel_x = picture.pixel
+    return pixel_y / pixel_x if pixel_y and pixel_x else 1.0
+
+
+def bar_in_words(picture: Picture) -> str:
+    bar = scale_bar(picture.planes["truth"].shape[1], picture.pixel[2])
+    return f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar."

@@ -1,24 +1,23 @@
-"""A report that stands alone: one HTML file with the table, the pictures, and all that is needed to repeat it."""
+"""A judgement as one HTML page: the table, the pictures, how far to trust the networks, and how to repeat it."""
 
 from __future__ import annotations
 
 import base64
-import datetime
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
-from veriscope import laplace, saving
-from veriscope.comparing.judge import BAND, FIGURES, RESTORATION, Judgement, Score, versions
+from veriscope import laplace
+from veriscope.comparing.judge import BAND, RESTORATION, Judgement
 from veriscope.comparing.picture import INPUTS, Picture
-from veriscope.errors import OutputError
 from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
 from veriscope.judging.trust import LEVELS, Trust
+from veriscope.reporting import page as pages
 from veriscope.reporting.charts import (
     INK,
     MEMBERS,
@@ -32,22 +31,30 @@ from veriscope.reporting.charts import (
 from veriscope.reporting.movie import grey, webp
 from veriscope.reporting.page import (
     COLOURS,
-    SCALE_MAP,
-    gradient,
+    GREYS,
+    MARK,
+    Figure,
+    Frame,
+    Grid,
+    Page,
+    Panel,
+    Part,
+    Section,
+    Words,
+    bar_in_words,
     in_proportion,
-    in_words,
+    label_of,
+    percent,
     png,
     role_of,
-    scale_bar,
-    style_sheet,
 )
+from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
 SAMPLES = 12  # drawn from the prediction, in a loop
-MARK = "#56b4e9"  # of the line in the panels
+NAN = float("nan")
 
 
 def write_report(
@@ -66,61 +73,32 @@ def write_report(
     `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) come before its own.
     Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
-    target = Path(path)
-    if saving.exists(target) and not overwrite:
-        raise OutputError(
-            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
-        )
-    page = render(judgement, title, intro, pictures, history, facts)
-    saving.write(target, page, overwrite)
-    return target
+    return pages.write(path, page_of(judgement, title, intro, pictures, history, facts), overwrite)
 
 
-def render(
+def page_of(
     judgement: Judgement,
     title: str = "Restored, and judged",
     intro: str = "",
     pictures: Sequence[Picture] | None = None,
     history: Sequence[Mapping[str, Any]] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
-) -> str:
-    """The page as text, see `write_report`."""
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
+) -> Page:
+    """The page of a judgement, see `write_report`."""
     pictures = judgement.pictures if pictures is None else pictures
     history = judgement.history if history is None else history
     everything = {**(facts or {}), **judgement.facts}
-    return page.render(
-        title=title,
-        style=Markup(style_sheet()),
-        intro=intro,
-        headline=_headline(judgement),
-        groups=_groups(judgement),
-        banded=any(row.coverage is not None for row in judgement.rows),
-        level=f"{BAND:.0%}".replace("%", " %"),
-        settings=judgement.settings,
-        pictures=[_shown(picture, judgement, Markup, number == 0) for number, picture in enumerate(pictures)],
-        training=Markup(_training(history)) if history else "",
-        training_caption=_training_caption(history) if history else "",
-        trust=_trusted(judgement.trust, Markup) if judgement.trust else None,
-        foreseen=Markup(foreseen_errors(_foreseen(judgement))) if any(row.expected for row in judgement.rows) else None,
-        verdicts=[
-            {
-                "name": name,
-                "words": found.words,
-                "unlike": f"{found.unlike:.0%}".replace("%", " %"),
-                "disagreeing": "–" if found.disagreeing is None else f"{found.disagreeing:.1%}".replace("%", " %"),
-                "reasons": ", ".join(found.reasons[:1]),
-            }
-            for name, found in judgement.verdicts.items()
-        ],
-        facts={heading: in_words(group) for heading, group in everything.items()},
-        json=json.dumps({**judgement.to_json(), "facts": everything}, indent=1, ensure_ascii=False, default=str),
-        version=versions()["veriscope"],
-        date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
+    shown = [part for number, one in enumerate(pictures) for part in _picture(one, judgement, number == 0)]
+    words = f"{GREYS} So what differs between them is noise, blur and structure, not the display."
+    learning = [Figure(charts=[_training(history)], below=_training_caption(history))] if history else []
+    sections = (
+        Section("How close to the ground truth", _scores(judgement)),
+        Section("What it looks like", [Words(words), *shown] if shown else []),
+        Section("Trust", list(_trust(judgement))),
+        Section("Training", learning),
     )
+    figures = {**judgement.to_json(), "facts": everything}
+    return Page(title, _headline(judgement), sections, pages.in_words(everything), figures, intro)
 
 
 # -- words and figures ------------------------------------------------------------------------------
@@ -133,112 +111,89 @@ def _headline(judgement: Judgement) -> str:
         return f"Figures for {many}."
     after = judgement.of(RESTORATION)
     text = (
-        f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the truth’s range "
-        f"(NRMSE) and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
+        f"For {many}, restoration takes the error from {before.nrmse:.1%} to {after.nrmse:.1%} of the ground truth’s "
+        f"range (NRMSE) and the structural similarity from {before.ssim:.2f} to {after.ssim:.2f} (SSIM)"
     )
     others = [row for row in judgement.overall if row.method not in (*INPUTS, RESTORATION)]
     compared = "; ".join(f"{row.method} reaches {row.nrmse:.1%} and {row.ssim:.2f}" for row in others)
     return (text + (f"; {compared}." if compared else ".")).replace("%", " %")
 
 
-def _groups(judgement: Judgement) -> list[dict[str, Any]]:
-    groups: dict[tuple[str, int | None], list[Score]] = {}
-    for row in judgement.rows:
-        groups.setdefault((row.image, row.channel), []).append(row)
-    named = [
-        (image if channel is None else f"{image}, channel {channel}", rows) for (image, channel), rows in groups.items()
-    ]
-    if len(named) > 1:
-        named = [(judgement.overall[0].image, list(judgement.overall)), *named]
-    shown = []
-    for name, rows in named:
-        best = {
-            "nrmse": min(row.nrmse for row in rows),
-            "psnr": max(row.psnr for row in rows),
-            "ssim": max(row.ssim for row in rows),
-        }
-        texts = [
-            {
-                "method": row.method,
-                "colour": role_of(row.method),
-                "coverage": "" if row.coverage is None else f"{row.coverage:.1%}".replace("%", " %"),
-                "figures": [
-                    {"text": form.format(getattr(row, key)), "best": getattr(row, key) == best[key] and len(rows) > 1}
-                    for key, form in zip(FIGURES, ("{:.4f}", "{:.2f}", "{:.3f}"), strict=True)
-                ],
-            }
-            for row in rows
-        ]
-        shown.append({"name": name, "rows": texts})
-    return shown
+def _scores(judgement: Judgement) -> list[Part]:
+    groups = judgement.by_image()
+    if len(groups) > 1:
+        groups = {judgement.overall[0].image: list(judgement.overall), **groups}
+    band = percent(BAND, 0)
+    columns = [Column("", left=True), Column("method", left=True)]
+    columns += [Column("NRMSE ↓"), Column("PSNR, dB ↑"), Column("SSIM ↑")]
+    columns.append(Column(f"ground truth in {band} band", percent, optional=True))
+    rows = []
+    for name, own in groups.items():
+        cells = pages.figures([[(row.nrmse, NAN), (row.psnr, NAN), (row.ssim, NAN)] for row in own])
+        for number, (row, figures) in enumerate(zip(own, cells, strict=True)):
+            rows.append(("" if number else name, pages.named(row.method), *figures, row.coverage))
+    words = f"Best value of each image in bold. {judgement.settings}"
+    if any(row.coverage is not None for row in judgement.rows):
+        words += (
+            f" Ground truth in {band} band: fraction of pixels whose ground truth lies inside the interval that the "
+            f"networks give for {band}; a network that knows what it knows reaches {band}."
+        )
+    return [Grid(Table(columns, rows, missing="", blocks=True)), Words(words, soft=True)]
 
 
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def _shown(picture: Picture, judgement: Judgement, markup: Any, moving: bool) -> dict[str, Any]:
-    """Everything the page needs of one picture; with samples of the prediction if `moving` and they can be drawn."""
-    rows = {row.method: row for row in judgement.rows if _title(row) == picture.name}
-    pixel_z, pixel_y, pixel_x = picture.pixel
-    stretch = pixel_y / pixel_x if pixel_y and pixel_x else 1.0
-    panels: list[dict[str, Any]] = []
+def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[Part]:
+    """One picture with the intensities along a line; samples of the prediction if `moving` and they can be drawn."""
+    rows = {row.method: row for row in judgement.by_image().get(picture.name, ())}
+    pixel_z, _, pixel_x = picture.pixel
+    stretch = pages.stretch_of(picture)
+    panels: list[Panel] = []
     for method, plane in picture.planes.items():
-        panel = {
-            "label": method,
-            "note": f"SSIM {rows[method].ssim:.3f}" if method in rows else "",
-            "png": png(plane, "gray", 0, 1, stretch),
-            "overlay": markup(_overlay(plane.shape, picture, stretch, ruler=not panels)),
-        }
+        mark = pages.overlay(
+            plane.shape, stretch, _line_mark(plane.shape, picture, stretch), None if panels else pixel_x
+        )
+        label = label_of(method)
+        frames = [Frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark)]
         if picture.cuts:
             cut = picture.cuts[method]
-            deep = cut.shape[0] * ((pixel_z / pixel_x) if pixel_z and pixel_x else 1.0)
-            panel |= {"cut": png(cut, "gray", 0, 1), "cut_aspect": f"{cut.shape[1]} / {deep:.2f}"}
-        panels.append(panel)
+            deep = cut.shape[0] * (pixel_z / pixel_x if pixel_z and pixel_x else 1.0)
+            aspect = f"{cut.shape[1]} / {deep:.2f}"
+            frames.append(Frame(f"side view of {label}", png(cut), aspect=aspect, tag="xz"))
+        panels.append(Panel(label, frames, [f"SSIM {rows[method].ssim:.3f}"] if method in rows else []))
     for label, unit, shown in (
-        ("predicted scale", "% of the truth’s range", picture.scale),
+        ("predicted scale", "% of the range", picture.scale),
         ("disagreement", "% of full disagreement", picture.disagreement),
     ):
         if shown is not None:
-            top = float(np.percentile(shown, 99.5))
-            panels.append(
-                {
-                    "label": label,
-                    "png": png(shown, SCALE_MAP, 0, top, stretch),
-                    "overlay": markup(_overlay(shown.shape, picture, stretch)),
-                    "gradient": gradient(),
-                    "unit": unit,
-                    "low": "0",
-                    "high": f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}",
-                }
-            )
-    return {
-        "name": picture.name,
-        "where": picture.where,
-        "panels": panels,
-        "caption": _caption(picture),
-        "profile": markup(_profile(picture)),
-        "profile_caption": _profile_caption(picture),
-        "samples": _samples(picture.members, stretch) if moving and picture.members is not None else None,
-    }
+            mark = pages.overlay(shown.shape, stretch, _line_mark(shown.shape, picture, stretch))
+            panels.append(pages.heat(label, shown, unit, mark, stretch=stretch))
+    yield Figure(panels, _caption(picture), [_profile(picture)], _profile_caption(picture), picture.name, picture.where)
+    if moving and picture.members is not None:
+        yield _samples(picture.name, picture.members, stretch)
 
 
-def _samples(members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> dict[str, Any]:
+def _samples(name: str, members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> Figure:
     """A loop of images drawn from the prediction, and the first of them for readers who want nothing to move."""
     drawn = [laplace.sample(*members, seed) for seed in range(SAMPLES)]
     loop = webp(np.stack([in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
-    return {
-        "webp": base64.b64encode(loop).decode("ascii"),
-        "png": png(drawn[0], "gray", 0, 1, stretch),
-        "count": SAMPLES,
-    }
-
-
-def _title(row: Score) -> str:
-    return row.image if row.channel is None else f"{row.image}, channel {row.channel}"
+    frame = Frame(
+        f"{SAMPLES} samples of the prediction for {name}, one after the other",
+        png(drawn[0], stretch=stretch),
+        moving=base64.b64encode(loop).decode("ascii"),
+    )
+    caption = (
+        f"The same region of {name} at the same contrast: {SAMPLES} images drawn from the prediction, one after the "
+        f"other. Each pixel takes an intensity at random, as likely as the networks predict it. What stands still is "
+        f"certain; where it flickers the ground truth may be any of what you see, and a structure that comes and goes "
+        f"deserves doubt. Pixels are drawn one by one, hence the grain: how neighbours vary together is not predicted."
+    )
+    return Figure([Panel("drawn from the prediction", [frame], [f"{SAMPLES} samples"])], caption, css="samples")
 
 
 def _caption(picture: Picture) -> str:
-    parts = [f"{picture.name}: {', '.join(picture.planes)}, the same region at the same contrast."]
+    parts = [f"{picture.name}: {', '.join(map(label_of, picture.planes))}, the same region at the same contrast."]
     if picture.cuts:
         parts.append("Below each, the side view (xz) along the line.")
     if picture.scale is not None:
@@ -252,8 +207,7 @@ def _caption(picture: Picture) -> str:
             "predictions do not overlap)."
         )
     parts.append("The line between the two ticks is the one drawn below.")
-    bar = scale_bar(next(iter(picture.planes.values())).shape[1], picture.pixel[2])
-    parts.append(f"Scale bar: {bar[1]}." if bar else "The voxel size is not known, so there is no scale bar.")
+    parts.append(bar_in_words(picture))
     return " ".join(parts)
 
 
@@ -264,73 +218,109 @@ def _profile_caption(picture: Picture) -> str:
     truth = picture.profiles["truth"]
     inside = float(np.mean((low <= truth) & (truth <= high)))
     return (
-        f"Intensity along the line. The shaded band is where the networks expect the truth with a probability of "
-        f"{picture.level:.0%}; along this line it holds {inside:.0%} of it."
+        f"Intensity along the line. The shaded band is where the networks expect the ground truth with a probability "
+        f"of {picture.level:.0%}; along this line it holds {inside:.0%} of it."
     ).replace("%", " %")
 
 
-def _overlay(shape: tuple[int, ...], picture: Picture, stretch: float, ruler: bool = False) -> str:
-    """Where the line runs, and a scale bar, drawn over a panel in its pixels."""
-    height, width = shape[0] * stretch, shape[1]
+def _line_mark(shape: tuple[int, ...], picture: Picture, stretch: float) -> str:
+    """Where the line runs."""
     row, first, last = picture.line
-    y, unit = (row + 0.5) * stretch, width / 100
+    y, unit = (row + 0.5) * stretch, shape[1] / 100
     ends = "".join(f"M{x:.2f} {y - 3 * unit:.2f}v{6 * unit:.2f}" for x in (first + 0.3 * unit, last - 0.3 * unit))
-    dashes = f"{2 * unit:.2f} {1.5 * unit:.2f}"
-    mark = (
+    return (
         f'<path d="M{first} {y:.2f}H{last}" stroke="{MARK}" stroke-opacity=".75" stroke-width="{0.6 * unit:.3f}" '
-        f'fill="none" stroke-dasharray="{dashes}"/>'
+        f'fill="none" stroke-dasharray="{2 * unit:.2f} {1.5 * unit:.2f}"/>'
         f'<path d="{ends}" stroke="{MARK}" stroke-width="{unit:.3f}" fill="none"/>'
     )
-    bar = scale_bar(next(iter(picture.planes.values())).shape[1], picture.pixel[2]) if ruler else None
-    if bar is not None:
-        length, text = bar
-        left, bottom = width - 4 * unit - length, height - 4 * unit
-        mark += (
-            f'<rect x="{left:.2f}" y="{bottom - 2 * unit:.2f}" width="{length:.2f}" height="{2 * unit:.2f}" '
-            f'fill="#fff"/>'
-            f'<text x="{left + length / 2:.2f}" y="{bottom - 4 * unit:.2f}" font-size="{7 * unit:.2f}" fill="#fff" '
-            f'stroke="#000" stroke-width="{0.9 * unit:.2f}" paint-order="stroke" text-anchor="middle" '
-            f'font-family="sans-serif">{text}</text>'
+
+
+# -- trust ------------------------------------------------------------------------------------------
+
+
+def _trust(judgement: Judgement) -> Iterator[Part]:
+    trust = judgement.trust
+    if trust is None:
+        return
+    yield Words(
+        f"The networks predict for every pixel not only an intensity but also how likely the ground truth lies near "
+        f"it. Here that is compared with the ground truth, over {trust.pixels:,} pixels."
+    )
+    yield Grid(_trust_table(trust))
+    yield Words(
+        "Calibrated, where it is given: corrected by what was measured on images kept aside in training; this is what "
+        "a user gets. Networks: the first one alone, the first two together, and so on. In 50 %: fraction of pixels "
+        "whose ground truth lies in the interval that should hold 50 % of it. ECE 0.05: the networks give each pixel a "
+        "probability that the ground truth lies within ± 0.05 of its range; the expected calibration error is how far "
+        "that is from what came true, on average over ten bins.",
+        soft=True,
+    )
+    yield Figure(
+        charts=[reliabilities(trust)],
+        below="Above: how often the ground truth lay within the distance, against the probability that was predicted "
+        "for it. On the dashed line the networks are well calibrated; below it they are overconfident, above it "
+        "underconfident. Below: fraction of pixels by predicted probability. Bins with fewer than one pixel in 10,000 "
+        "are left out above.",
+    )
+    charts, words = [calibration_errors(trust)], "Left: calibration error by distance and number of networks."
+    if trust.members > 1:
+        charts.append(disagreements(trust))
+        words += (
+            " Right: how far the networks contradict each other, from 0 (all say the same) to 1 (their predictions do "
+            "not overlap)."
         )
-    return f'<svg viewBox="0 0 {width} {height:.2f}" preserveAspectRatio="none" aria-hidden="true">{mark}</svg>'
+    yield Figure(charts=charts, below=words)
+    if expected := _foreseen(judgement):
+        yield Figure(
+            charts=[foreseen_errors(expected)],
+            below="The error of each image as it was expected without its ground truth, with the interval that holds "
+            "it 9 times out of 10, against its error. On the dashed line both are equal.",
+        )
+    if judgement.verdicts:
+        yield Words("Estimated without ground truth, as for any new image:")
+        columns = [Column("image", left=True), Column("it is …", left=True)]
+        columns += [Column("windows unlike", lambda value: percent(value, 0)), Column("pixels in dispute", percent)]
+        columns.append(Column("because of", left=True))
+        rows = [
+            (name, one.words, one.unlike, one.disagreeing, ", ".join(one.reasons[:1]))
+            for name, one in judgement.verdicts.items()
+        ]
+        yield Grid(Table(columns, rows, missing="–"))
+        yield Words(
+            "Windows unlike: fraction of the image that lies farther from the training images than 99 % of those, by "
+            "brightness, contrast, noise, sharpness and the predicted error. Pixels in dispute: fraction in which the "
+            "networks disagree more than in 99 % of the pixels of images like those of training.",
+            soft=True,
+        )
+
+
+def _trust_table(trust: Trust) -> Table:
+    columns = [Column("networks", left=True), Column("log likelihood ↑", ".3f")]
+    columns += [Column(f"in {percent(level, 0)}", percent) for level in LEVELS]
+    columns += [Column(f"ECE {eps:g} ↓", percent) for eps in EPS]
+    rows = [
+        ("calibrated" if one is trust.calibrated else count, one.log_likelihood[count], *one.coverage[count], *errors)
+        for one in (trust, trust.calibrated)
+        if one is not None
+        for count, curves in one.reliability.items()
+        for errors in [[curve.ece for curve in curves]]
+    ]
+    return Table(columns, rows)
 
 
 def _foreseen(judgement: Judgement) -> list[tuple[Expected, float]]:
-    """The error expected of each image, and the one found: the mean over its channels."""
-    rows = [row for row in judgement.rows if row.expected is not None]
-    found: dict[str, list[Any]] = {}
-    for row in rows:
-        found.setdefault(row.image, []).append(row)
-    return [(own[0].expected, float(np.mean([row.nrmse for row in own]))) for own in found.values()]
-
-
-def _trusted(trust: Trust, markup: Any) -> dict[str, Any]:
-    """Everything the page needs of the section on trust."""
-    return {
-        "eps": [f"{eps:g}" for eps in EPS],
-        "levels": [f"{level:.0%}".replace("%", " %") for level in LEVELS],
-        "rows": [
-            {
-                "members": count if one is trust else "calibrated",
-                "likelihood": f"{one.log_likelihood[count]:.3f}",
-                "coverage": [f"{fraction:.1%}".replace("%", " %") for fraction in one.coverage[count]],
-                "ece": [f"{of_eps.ece:.1%}".replace("%", " %") for of_eps in found],
-            }
-            for one in (trust, trust.calibrated)
-            if one is not None
-            for count, found in one.reliability.items()
-        ],
-        "reliabilities": markup(reliabilities(trust)),
-        "errors": markup(calibration_errors(trust)),
-        "disagreements": markup(disagreements(trust)) if trust.members > 1 else "",
-        "pixels": f"{trust.pixels:,}",
-    }
+    """The error expected of each image, and its error: the mean over its channels."""
+    groups: dict[str, tuple[Expected, list[float]]] = {}
+    for row in judgement.rows:
+        if row.expected is not None:
+            groups.setdefault(row.image, (row.expected, []))[1].append(row.nrmse)
+    return [(expected, float(np.mean(errors))) for expected, errors in groups.values()]
 
 
 # -- charts -----------------------------------------------------------------------------------------
 
 
-def _profile(picture: Picture) -> str:
+def _profile(picture: Picture) -> Markup:
     figure, axes = chart(10.5, 3.0)
     pixel = picture.pixel[2]
     x = np.arange(len(picture.profiles["truth"])) * (pixel or 1.0)
@@ -343,20 +333,22 @@ def _profile(picture: Picture) -> str:
         role = role_of(method)
         style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
         alpha = 0.55 if role == "input" else 1.0
-        axes.plot(x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=method)
+        axes.plot(
+            x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=label_of(method)
+        )
     shown = [values for method, values in picture.profiles.items() if method not in INPUTS] + list(picture.band or ())
     bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
     room = 0.15 * (top - bottom) or 1.0
     axes.set_ylim(bottom - room, top + room)  # the input's noise may go beyond
     axes.set_xlim(x[0], x[-1] if len(x) > 1 else 1)
     axes.set_xlabel("along the line, µm" if pixel else "along the line, px")
-    axes.set_ylabel("share of the truth’s range")
+    axes.set_ylabel("fraction of the range")
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 
 
-def _training(history: Sequence[Mapping[str, Any]]) -> str:
-    """Losses of every member against the minutes since its start: what it was checked by, and what it learnt from."""
+def _training(history: Sequence[Mapping[str, Any]]) -> Markup:
+    """Losses of every member against the minutes since its start, of patches kept aside and of those learnt from."""
     figure, both = chart(10.5, 3.2, 2)
     members = list(dict.fromkeys(row["member"] for row in history))
     for axes, key, name in zip(both, ("check_loss", "loss"), ("kept aside", "learnt from"), strict=True):
