@@ -12,6 +12,7 @@ import typer
 
 from veriscope import saving, tables
 from veriscope.apps import console, options, words
+from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
@@ -26,33 +27,17 @@ REPORTS = (".html", ".htm")
 class Design:
     """What is compared, and how methods get their parameters."""
 
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
-        ),
-    ] = None
-    tune: Annotated[
-        bool, typer.Option("--tune/--no-tune", help="Search each method's parameters, or take the usual ones.")
-    ] = True
-    tune_on: Annotated[
-        str | None,
-        typer.Option(metavar="LOW,HIGH", help="Tune on this other pair, not on every test image as the paper did."),
-    ] = None
-    crop: Annotated[
-        int | None, typer.Option(metavar="SIZE", help="Compare in the central square of so many pixels only.")
-    ] = None
-    minutes: Annotated[
-        float, typer.Option(help="A method that would take longer for all images is limited to a central square.")
-    ] = 10.0
-    psf: Annotated[
-        str | None,
-        typer.Option(metavar="PSF", help="For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead."),
-    ] = None
-    background: Annotated[
-        float, typer.Option(metavar="GREY", help="Of --psf: grey value without light, such as the camera's offset.")
-    ] = 0.0
+    methods: str | None = option(
+        None,
+        "Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
+        "NAMES",
+    )
+    tune: bool = option(True, "Search each method's parameters, or take the usual ones.", None, "--tune/--no-tune")
+    tune_on: str | None = option(None, "Tune on this other pair, not on every test image as the paper did.", "LOW,HIGH")
+    crop: int | None = option(None, "Compare in the central square of so many pixels only.", "SIZE")
+    minutes: float = option(10.0, "A method that would take longer for all images is limited to a central square.")
+    psf: str | None = option(None, "For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead.", "PSF")
+    background: float = option(0.0, "Of --psf: grey value without light, such as the camera's offset.", "GREY")
 
     def check(self) -> None:
         """Raise VeriscopeError for options that do not go together."""

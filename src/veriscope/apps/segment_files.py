@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from veriscope import saving
 from veriscope.apps import console, files, words
+from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
 from veriscope.tables import Column, Table
 
@@ -79,9 +78,6 @@ class Reading:
         return image if self.axes else image.flat
 
 
-OBJECTS = "What is an object"
-LEARN = "Learning from examples"
-COMPARE = "Comparing with the truth"
 RULES = ("otsu", "li", "triangle", "yen", "isodata")  # as in objects.segment, which is heavy to load
 
 
@@ -89,120 +85,63 @@ RULES = ("otsu", "li", "triangle", "yen", "isodata")  # as in objects.segment, w
 class Learning:
     """Options for learning what an object is."""
 
-    train: Annotated[
-        str | None,
-        typer.Option(metavar="IMAGES", help="Images to learn from what an object is.", rich_help_panel=LEARN),
-    ] = None
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="LABELS", help="Label images of these, named alike.", rich_help_panel=LEARN),
-    ] = None
-    strokes: Annotated[
-        bool,
-        typer.Option(
-            "--strokes",
-            help="LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 not told.",
-            rich_help_panel=LEARN,
-        ),
-    ] = False
-    trees: Annotated[int, typer.Option(metavar="N", help="Trees of the random forest.", rich_help_panel=LEARN)] = 200
-    keep: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep what was learnt, as a .safetensors file.", rich_help_panel=LEARN),
-    ] = None
-    classifier: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Use what was learnt before, from --keep.", rich_help_panel=LEARN),
-    ] = None
+    PANEL: ClassVar = "Learning from examples"
+    train: str | None = option(None, "Images to learn from what an object is.", "IMAGES")
+    labels: str | None = option(None, "Label images of these, named alike.", "LABELS")
+    strokes: bool = option(
+        False, "LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 not told."
+    )
+    trees: int = option(200, "Trees of the random forest.", "N")
+    keep: Path | None = option(None, "Keep what was learnt, as a .safetensors file.", "FILE")
+    classifier: Path | None = option(None, "Use what was learnt before, from --keep.", "FILE")
 
 
 @dataclass(frozen=True)
 class Scoring:
     """Options for comparing with the true objects."""
 
-    truth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABELS",
-            help="True labels: one file for all images, or a folder of files named as the images.",
-            rich_help_panel=COMPARE,
-        ),
-    ] = None
-    iou: Annotated[
-        float,
-        typer.Option(help="Overlap from which an object counts as found (IoU, 0 to 1).", rich_help_panel=COMPARE),
-    ] = 0.5
-    jaccard: Annotated[
-        bool,
-        typer.Option(
-            "--jaccard",
-            help="Also write the true objects painted by how well each was found: NAME.jaccard.ome.tif.",
-            rich_help_panel=COMPARE,
-        ),
-    ] = False
-    sweep: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Try N thresholds over the range of each image, and take the one with the best SEG.",
-            rich_help_panel=COMPARE,
-        ),
-    ] = None
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the sweep, as .svg or .png.", rich_help_panel=COMPARE)
-    ] = None
-    table: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the sweep or the scores, as .csv.", rich_help_panel=COMPARE),
-    ] = None
+    PANEL: ClassVar = "Comparing with the truth"
+    truth: str | None = option(
+        None, "True labels: one file for all images, or a folder of files named as the images.", "LABELS"
+    )
+    iou: float = option(0.5, "Overlap from which an object counts as found (IoU, 0 to 1).")
+    jaccard: bool = option(
+        False, "Also write the true objects painted by how well each was found: NAME.jaccard.ome.tif."
+    )
+    sweep: int | None = option(
+        None, "Try N thresholds over the range of each image, and take the one with the best SEG.", "N"
+    )
+    plot: Path | None = option(None, "Draw the sweep, as .svg or .png.", "FILE")
+    table: Path | None = option(None, "Write the sweep or the scores, as .csv.", "FILE")
 
 
 @dataclass(frozen=True)
 class Objects:
     """Options that say what an object is: by threshold, unless a depth of cells or a classifier is given."""
 
-    threshold: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VALUE|RULE",
-            help="Brightness above which a pixel belongs to an object, or a rule that finds it: otsu (default), li, "
-            "triangle, yen, isodata. With a classifier the probability, 0.5 if left out.",
-            rich_help_panel=OBJECTS,
-        ),
-    ] = None
-    smooth: Annotated[float, typer.Option(metavar="PIXELS", help="Blur the image first.", rich_help_panel=OBJECTS)] = (
-        0.0
+    PANEL: ClassVar = "What is an object"
+    threshold: str | None = option(
+        None,
+        "Brightness above which a pixel belongs to an object, or a rule that finds it: otsu (default), li, "
+        "triangle, yen, isodata. With a classifier the probability, 0.5 if left out.",
+        "VALUE|RULE",
     )
-    min_size: Annotated[
-        int, typer.Option(metavar="N", help="Leave out objects of fewer pixels.", rich_help_panel=OBJECTS)
-    ] = 0
-    fill: Annotated[bool, typer.Option("--fill", help="Close holes in objects.", rich_help_panel=OBJECTS)] = False
-    split: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PIXELS",
-            help="Cut objects that touch at their necks; 1 is a good start, higher cuts less.",
-            rich_help_panel=OBJECTS,
-        ),
-    ] = None
-    cells: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DEPTH",
-            help="Find dark cells between bright membranes instead: how deep they are at least, in parts of the "
-            "image's range, such as 0.02.",
-            rich_help_panel=OBJECTS,
-        ),
-    ] = None
-    track: Annotated[
-        bool,
-        typer.Option(
-            "--track",
-            help="In a movie, give an object the same number in all frames: it is followed by its overlap from frame "
-            "to frame.",
-            rich_help_panel=OBJECTS,
-        ),
-    ] = False
+    smooth: float = option(0.0, "Blur the image first.", "PIXELS")
+    min_size: int = option(0, "Leave out objects of fewer pixels.", "N")
+    fill: bool = option(False, "Close holes in objects.")
+    split: float | None = option(
+        None, "Cut objects that touch at their necks; 1 is a good start, higher cuts less.", "PIXELS"
+    )
+    cells: float | None = option(
+        None,
+        "Find dark cells between bright membranes instead: how deep they are at least, in parts of the image's "
+        "range, such as 0.02.",
+        "DEPTH",
+    )
+    track: bool = option(
+        False,
+        "In a movie, give an object the same number in all frames: it is followed by its overlap from frame to frame.",
+    )
 
     def level(self) -> float | None:
         """The threshold as a number; None for a rule, and where it was left out."""
