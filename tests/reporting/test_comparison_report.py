@@ -12,7 +12,7 @@ from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
-from veriscope.reporting.comparison_report import _busiest, headline, page_of, write_comparison
+from veriscope.reporting.comparison_report import _busiest, headline, render, write_comparison
 
 CROP = "central 64 x 64 px"
 
@@ -55,7 +55,7 @@ def comparison(own: float = 0.05, seconds: float = 0.5) -> Comparison:
 
 
 def test_the_page_says_crops_tuning_settings_versions_and_licences() -> None:
-    page = page_of(comparison(), command="veriscope compare low high").render()
+    page = render(comparison(), command="veriscope compare low high")
     for words in (
         "slow would take about 3 h",
         "central 64 x 64 px, to which slow is limited",
@@ -78,7 +78,7 @@ def test_the_page_says_crops_tuning_settings_versions_and_licences() -> None:
 
 
 def test_the_page_loads_nothing_and_every_chart_and_panel_is_in_it() -> None:
-    page = page_of(comparison()).render()
+    page = render(comparison())
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("<svg") >= 2
     assert page.count("data:image/png;base64,") == 2 * 5 + 2 + 2  # region and inset of each; failure, error, scale
@@ -88,7 +88,7 @@ def test_the_page_loads_nothing_and_every_chart_and_panel_is_in_it() -> None:
 def test_bars_show_every_image_as_a_dot() -> None:
     one, two = comparison(), comparison()
     fewer = Comparison(tuple(line for line in two.lines if line.image == "c"))
-    dots = [len(re.findall(r"<use ", page_of(found).render())) for found in (one, fewer)]
+    dots = [len(re.findall(r"<use ", render(found))) for found in (one, fewer)]
     assert dots[0] > dots[1]
 
 
@@ -120,7 +120,7 @@ def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
     for method, sections in (("input, interpolated", 3), ("input", 0)):
         shown = picture("a", "ZYX", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
         lines = tuple(Result("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
-        page = page_of(Comparison(lines, pictures=(shown,))).render()
+        page = render(Comparison(lines, pictures=(shown,)))
         assert page.count('alt="section of') == sections
         assert ("section along X and Z" in page) == bool(sections)
 
@@ -131,7 +131,7 @@ def test_conditions_have_tables_of_their_own() -> None:
         for condition, error in (("C1", 0.3), ("C2", 0.1))
         for field in "ab"
     ]
-    page = page_of(Comparison(tuple(lines))).render()
+    page = render(Comparison(tuple(lines)))
     assert "C1: Mean and spread over 2 images" in page
     assert page.index("0.2000") < page.index("C1: Mean") < page.index("0.3000") < page.index("C2: Mean")
 

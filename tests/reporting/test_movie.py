@@ -30,7 +30,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.reporting import movie
 from veriscope.reporting.movie import check_target, samples, write_movie
-from veriscope.reporting.report import SAMPLES, page_of
+from veriscope.reporting.report import SAMPLES, render
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.restore import restore
 
@@ -289,7 +289,7 @@ def animation(text: str) -> Any:
 
 def test_the_report_shows_samples_of_the_first_picture_in_a_loop() -> None:
     judged = judge(trained(), [pair(), pair()])
-    frames, loop = animation(page_of(judged).render())
+    frames, loop = animation(render(judged))
     assert (frames.shape, loop) == ((SAMPLES, 40, 44), 0)
     restored = 255 * judged.pictures[0].planes["restoration"].clip(0, 1)
     drawn = judged.pictures[0].members
@@ -304,14 +304,14 @@ def test_samples_in_the_report_have_the_contrast_of_its_panels_and_flicker_where
     truth = (truth - truth.min()) / np.ptp(truth) * 4000
     scales = np.where(np.arange(64) < 32, 0.5, 400) * np.ones((1, 64, 64))
     shown = picture("halves", "YX", {"restoration": truth}, truth, (truth[None], scales), {}, 0.9)
-    frames, _ = animation(page_of(dataclasses.replace(judge(trained(), [pair()]), pictures=(shown,))).render())
+    frames, _ = animation(render(dataclasses.replace(judge(trained(), [pair()]), pictures=(shown,))))
     flicker = frames.std(axis=0)
     assert_allclose(frames.mean(axis=0)[:, :28], 255 * shown.planes["truth"][:, :28].clip(0, 1), atol=8)
     assert flicker[:, 36:].mean() > 8 * flicker[:, :28].mean()
 
 
 def test_who_wants_nothing_to_move_sees_the_first_sample() -> None:
-    text = page_of(judge(trained(), [pair()])).render()
+    text = render(judge(trained(), [pair()]))
     still = re.search(r'<source media="([^"]+)" srcset="data:image/png;base64,([^"]+)"', text)
     assert still is not None
     assert "(prefers-reduced-motion: reduce)" in still[1]
@@ -320,7 +320,7 @@ def test_who_wants_nothing_to_move_sees_the_first_sample() -> None:
 
 
 def test_a_report_without_scales_has_no_samples() -> None:
-    text = page_of(judge(trained(probabilistic=False), [pair()])).render()
+    text = render(judge(trained(probabilistic=False), [pair()]))
     assert "data:image/webp" not in text
     assert "samples" not in text.split("</style>")[1]
 

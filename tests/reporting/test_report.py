@@ -19,7 +19,7 @@ from veriscope.comparing.judge import Judgement, Score
 from veriscope.comparing.picture import picture
 from veriscope.errors import OutputError
 from veriscope.judging.trust import measure
-from veriscope.reporting.report import page_of, write_report
+from veriscope.reporting.report import render, write_report
 
 VOID = {"meta", "img", "source", "link", "br", "path", "rect", "use"}
 
@@ -87,7 +87,7 @@ def judgement(shape: tuple[int, ...] = (6, 24, 40), voxels: Any = None) -> Judge
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    text = page_of(judgement()).render()
+    text = render(judgement())
     page = Page(text)
     for tag, attrs in page.tags:
         assert tag not in ("script", "link", "iframe", "object")
@@ -102,7 +102,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 
 def test_the_page_is_sound_and_names_are_escaped() -> None:
-    page = Page(page_of(judgement(), title="Nuclei & <more>").render())
+    page = Page(render(judgement(), title="Nuclei & <more>"))
     assert page.open == []
     assert "Nuclei & <more>" in page.words
     assert "a<b" in page.words
@@ -111,14 +111,12 @@ def test_the_page_is_sound_and_names_are_escaped() -> None:
 
 
 def test_the_best_of_each_figure_is_bold() -> None:
-    best = re.findall(r"<b>([^<]+)</b>", page_of(judgement()).render())
+    best = re.findall(r"<b>([^<]+)</b>", render(judgement()))
     assert best == ["0.0500", "26.02", "0.750"]
 
 
 def test_the_words_say_what_was_found() -> None:
-    words = Page(
-        page_of(judgement(voxels={"Z": 0.3, "Y": 0.1, "X": 0.1}), facts={"Data": {"origin": "drawn"}}).render()
-    ).words
+    words = Page(render(judgement(voxels={"Z": 0.3, "Y": 0.1, "X": 0.1}), facts={"Data": {"origin": "drawn"}})).words
     for part in ("from 20.0 % to 10.0 %", "smooth reaches 5.0 %", "91.2 %", "plane 6 of 6", "Scale bar: 1 µm"):
         assert part in words
     for part in (
@@ -141,14 +139,14 @@ def test_the_words_say_what_was_found() -> None:
 
 
 def test_without_voxel_size_there_is_no_scale_bar() -> None:
-    text = page_of(judgement()).render()
+    text = render(judgement())
     assert "no scale bar" in text
     assert "µm" not in text
 
 
 def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
     given = judgement()
-    shown = Page(page_of(given).render()).pictures()
+    shown = Page(render(given)).pictures()
     assert [image.shape for image in shown] == [(24, 40), (6, 40)] * 4 + [
         (24, 40, 3)
     ] * 3  # scale, disagreement, samples
@@ -157,12 +155,12 @@ def test_pictures_have_the_pixels_of_the_plane_at_one_contrast() -> None:
 
 
 def test_pixels_that_are_not_square_are_shown_in_proportion() -> None:
-    shown = Page(page_of(judgement((24, 40), {"Y": 0.2, "X": 0.1})).render()).pictures()
+    shown = Page(render(judgement((24, 40), {"Y": 0.2, "X": 0.1}))).pictures()
     assert [image.shape for image in shown] == [(48, 40)] * 4 + [(48, 40, 3)] * 3
 
 
 def test_figures_alone_make_a_report_too() -> None:
-    page = Page(page_of(Judgement((Score("a", "input", 0.2, 13.98, 0.25),))).render())
+    page = Page(render(Judgement((Score("a", "input", 0.2, 13.98, 0.25),))))
     assert page.pictures() == []
     assert "Training" not in page.words
 
@@ -226,6 +224,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_judgement_stays_as_it_is() -> None:
     given = judgement()
-    page_of(given, facts={"Data": {"a": 1}}).render()
+    render(given, facts={"Data": {"a": 1}})
     assert dataclasses.asdict(given.rows[0])["nrmse"] == 0.2
     assert list(given.facts) == ["Network"]

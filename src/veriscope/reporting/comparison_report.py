@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from veriscope import saving
 from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, times_in_words
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
 from veriscope.comparing.judge import RESTORATION, versions
@@ -17,25 +18,7 @@ from veriscope.comparing.plan import in_words as time_in_words
 from veriscope.comparing.run import TIMING
 from veriscope.reporting import page as pages
 from veriscope.reporting.charts import INK, chart, svg
-from veriscope.reporting.page import (
-    COLOURS,
-    ERROR_MAP,
-    GREYS,
-    Copy,
-    Figure,
-    Frame,
-    Grid,
-    Page,
-    Panel,
-    Part,
-    Section,
-    Words,
-    bar_in_words,
-    label_of,
-    percent,
-    png,
-    role_of,
-)
+from veriscope.reporting.page import html, label_of, percent, png
 from veriscope.tables import Column, Table
 
 INSET = 3  # the region shown is this many times as wide as the square shown larger
@@ -55,25 +38,25 @@ def write_comparison(
     `command` is what to type to repeat it. Raises OutputError when the file exists (unless `overwrite`) or cannot be
     written; nothing is left behind then.
     """
-    return pages.write(path, page_of(comparison, title, command), overwrite)
+    target = Path(path)
+    if not overwrite:
+        saving.check_free(target)
+    saving.write(target, render(comparison, title, command), overwrite)
+    return target
 
 
-def page_of(comparison: Comparison, title: str = "Methods compared", command: str = "") -> Page:
-    """The page of a comparison, see `write_comparison`."""
+def render(comparison: Comparison, title: str = "Methods compared", command: str = "") -> str:
+    """The page as text, see `write_comparison`."""
     pictures = [_picture(one, comparison) for one in comparison.pictures]
-    sections = (
-        Section("How close to the ground truth, and how fast", _means(comparison)),
-        Section(
-            "What it looks like",
-            [Words(f"{GREYS} The square is shown larger below each image."), *pictures] if pictures else [],
-        ),
-        Section("Where it fails", _failures(comparison)),
-        Section("Methods", _methods(comparison)),
-    )
-    facts = pages.in_words(comparison.facts)
-    return Page(
-        title, headline(comparison), sections, facts, comparison.to_json(), notes=comparison.notes, command=command
-    )
+    words = html.words(f"{pages.GREYS} The square is shown larger below each image.")
+    sections = {
+        "How close to the ground truth, and how fast": _means(comparison),
+        "What it looks like": [words, *pictures] if pictures else [],
+        "Where it fails": _failures(comparison),
+        "Methods": _methods(comparison),
+    }
+    more = {"notes": comparison.notes, "command": command}
+    return pages.render(title, headline(comparison), sections, comparison.facts, comparison.to_json(), **more)
 
 
 def headline(comparison: Comparison) -> str:
@@ -119,16 +102,16 @@ def _has_channels(comparison: Comparison) -> bool:
 # -- figures ----------------------------------------------------------------------------------------
 
 
-def _means(comparison: Comparison) -> list[Part]:
+def _means(comparison: Comparison) -> list[Markup]:
     """The means of every region with their bars, those of each condition in it, and what they mean."""
-    parts: list[Part] = []
+    parts: list[Markup] = []
     by_channel = any(line.channel is not None for line in comparison.lines)
     for region, name, part in comparison.parts():
         table = _table(part, region, f"{name}: " if name else "")
-        parts.append(Grid(table))
+        parts.append(html.grid(table))
         if not name:
             below = f"Bars are means, every dot is one image{' in one channel' * by_channel}."
-            parts.append(Figure(charts=[_bars(comparison, region)], below=below))
+            parts.append(html.figure(charts=[_bars(comparison, region)], below=below))
     channels = " and channels" * by_channel
     speed = f"Speed: {TIMING}"
     if comparison.networks:
@@ -137,9 +120,9 @@ def _means(comparison: Comparison) -> list[Part]:
             "Network closer on: images on which its NRMSE is smaller than that of the method."
         )
     spread = f"Best mean in bold; ± is the standard deviation over images{channels}. {comparison.settings}"
-    parts += [Words(text, soft=True) for text in (spread, f"Parameters: {comparison.tuned}", speed)]
+    parts += [html.words(text, soft=True) for text in (spread, f"Parameters: {comparison.tuned}", speed)]
     forms = {"means as Markdown": "markdown", "means as LaTeX": "latex", "every image, for spreadsheets (CSV)": "csv"}
-    return [*parts, *(Copy(f"To copy: {name}", comparison.table(form)) for name, form in forms.items())]
+    return [*parts, *(html.copy(f"To copy: {name}", comparison.table(form)) for name, form in forms.items())]
 
 
 def _table(comparison: Comparison, region: str, before: str) -> Table:
@@ -173,7 +156,7 @@ def _bars(comparison: Comparison, region: str) -> str:
             values = [value for value in (getattr(line, name) for line in lines) if value is not None]
             if mean is None or not np.isfinite([mean, *values]).all():
                 continue
-            axes.barh(at, mean, height=0.62, color=COLOURS[role_of(method)], alpha=0.75, linewidth=0)
+            axes.barh(at, mean, height=0.62, color=pages.COLOURS[pages.role_of(method)], alpha=0.75, linewidth=0)
             shift = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
             axes.plot(values, at + shift, "o", color=INK, markersize=2.6, alpha=0.8, markeredgewidth=0)
         axes.set_title(title, fontsize=9.5)
@@ -200,7 +183,7 @@ def _decades(axes: Any) -> None:
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def _picture(picture: Picture, comparison: Comparison) -> Figure:
+def _picture(picture: Picture, comparison: Comparison) -> Any:
     """All methods side by side, and below each the same square larger."""
     smallest = comparison.regions[-1]
     scores = {
@@ -209,22 +192,22 @@ def _picture(picture: Picture, comparison: Comparison) -> Figure:
         if line.region == smallest and picture.name in (line.image, f"{line.image}, channel {line.channel}")
     }
     stretch, square = pages.stretch_of(picture), _busiest(picture.planes["truth"])
-    panels: list[Panel] = []
+    panels: list[Markup] = []
     for method, plane in picture.planes.items():
         score, label = scores.get(method), label_of(method)
         mark = pages.square_mark(*square, stretch, plane.shape[1])
         mark = pages.overlay(plane.shape, stretch, mark, None if panels else picture.pixel[2])
         frames = [
-            Frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark),
-            Frame(f"detail of {label}", png(plane[square], stretch=stretch)),
+            html.frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark),
+            html.frame(f"detail of {label}", png(plane[square], stretch=stretch)),
         ]
         if section := _section(picture, method):
-            frames.append(Frame(f"section of {label}", section))
+            frames.append(html.frame(f"section of {label}", section))
         notes = [f"NRMSE {score.nrmse:.3f}", f"SSIM {score.ssim:.3f}"] if score else []
-        panels.append(Panel(label, frames, notes))
+        panels.append(html.panel(label, frames, notes))
     deep = " The lowest row is a section along X and Z, the middle of the depth." * bool(_section(picture, "truth"))
     where = picture.where if smallest == comparison.region else f"{smallest}, {picture.where}".strip(", ")
-    return Figure(panels, bar_in_words(picture) + deep, title=picture.name, where=where, css="level even")
+    return html.figure(panels, pages.bar_in_words(picture) + deep, title=picture.name, where=where, css="level even")
 
 
 def _section(picture: Picture, method: str) -> str:
@@ -258,7 +241,7 @@ def _busiest(plane: Any) -> tuple[slice, slice]:
 # -- failures and credits ---------------------------------------------------------------------------
 
 
-def _failures(comparison: Comparison) -> list[Part]:
+def _failures(comparison: Comparison) -> list[Markup]:
     failures = comparison.failures
     if not failures:
         return []
@@ -273,10 +256,10 @@ def _failures(comparison: Comparison) -> list[Part]:
             " The predicted scale is the error that the networks expect at each pixel, in % of the ground truth’s "
             "range: where they fail without knowing it, it is dark."
         )
-    return [Words(words), *map(_failure, failures), Words(below, soft=True)]
+    return [html.words(words), *map(_failure, failures), html.words(below, soft=True)]
 
 
-def _failure(failure: Failure) -> Figure:
+def _failure(failure: Failure) -> Any:
     rows, columns = (
         slice(max(at - first - WINDOW // 2, 0), at - first + WINDOW // 2 + 1)
         for at, first in zip(failure.place[-2:], failure.corner, strict=True)
@@ -284,18 +267,19 @@ def _failure(failure: Failure) -> Figure:
     shape = failure.errors.shape
     mark = pages.overlay(shape, 1.0, pages.square_mark(rows, columns, 1.0, shape[1]))
     panels = [
-        Panel(label_of(name), [Frame(label_of(name), png(plane), mark)]) for name, plane in failure.planes.items()
+        html.panel(label_of(name), [html.frame(label_of(name), png(plane), mark)])
+        for name, plane in failure.planes.items()
     ]
     panels.append(
-        pages.heat("relative error", failure.errors, "% of the ground truth", mark, ERROR_MAP, top=failure.error)
+        pages.heat("relative error", failure.errors, "% of the ground truth", mark, pages.ERROR_MAP, top=failure.error)
     )
     if failure.scale is not None:
         panels.append(pages.heat("predicted scale", failure.scale, "% of the range", mark))
     title = f"{failure.image}: {percent(failure.error, 0)} of the ground truth"
-    return Figure(panels, title=title, where=failure.where, css="tight")
+    return html.figure(panels, title=title, where=failure.where, css="tight")
 
 
-def _methods(comparison: Comparison) -> list[Part]:
+def _methods(comparison: Comparison) -> list[Markup]:
     """What a reader must know of each method, and with which parameters and in which time it processed every image."""
     names = ("method", "what it does", "described by", "library", "licence", "parameters", "run on")
     rows: list[tuple[Any, ...]] = [
@@ -311,7 +295,7 @@ def _methods(comparison: Comparison) -> list[Part]:
         library = f"veriscope {versions()['veriscope']}"
         terms = ("Weigert et al. 2018", library, "BSD-3-Clause", "as trained, nothing tuned", comparison.region)
         rows.append((RESTORATION, does, *terms))
-    parts: list[Part] = [Grid(Table([Column(name, left=True) for name in names], rows), "credits")]
+    parts: list[Markup] = [html.grid(Table([Column(name, left=True) for name in names], rows), "credits")]
     run = {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}
     if run:
         columns = [Column(name, left=True) for name in ("image", "method", "parameters")]
@@ -320,5 +304,5 @@ def _methods(comparison: Comparison) -> list[Part]:
         values = [
             (one.image, one.method, one.settings or None, one.tuning, one.seconds, one.speed) for one in run.values()
         ]
-        parts.append(Grid(Table(columns, values), summary="Parameters and times by image"))
+        parts.append(html.grid(Table(columns, values), summary="Parameters and times by image"))
     return parts

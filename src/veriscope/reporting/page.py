@@ -10,22 +10,19 @@ import datetime
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
-from veriscope import saving
 from veriscope.comparing.judge import RESTORATION, versions
 from veriscope.comparing.picture import INPUT, INPUTS, Picture
 from veriscope.reporting.charts import INK
 from veriscope.reporting.movie import grey
-from veriscope.tables import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,129 +38,45 @@ GREYS = (
 )
 
 
-@dataclass(frozen=True)
-class Words:
-    """A paragraph; `soft` for what explains a table."""
+class _Parts:
+    """What the template can make, as HTML: `words`, `grid` (of a Table), `copy`, `figure`, `panel` and `frame`."""
 
-    kind: ClassVar[str] = "words"
-    text: str
-    soft: bool = False
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_template(), name)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table, below its title if it has one; folded open below a `summary` if there is one."""
-
-    kind: ClassVar[str] = "grid"
-    table: Table
-    css: str = ""
-    summary: str = ""
+html = _Parts()
 
 
-@dataclass(frozen=True)
-class Copy:
-    """Text to copy, folded."""
-
-    kind: ClassVar[str] = "copy"
-    summary: str
-    text: str
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text("utf-8")).module
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One image of a panel; `aspect` is width / height where that is not the number of its pixels."""
-
-    alt: str
-    png: str
-    overlay: str = ""  # SVG
-    aspect: str = ""
-    tag: str = ""
-    moving: str = ""  # WebP, shown in its place where movement is welcome
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Images of one method, one below the other; with the colours of its scale from 0 to `high`, if it has one."""
-
-    label: str
-    frames: Sequence[Frame]
-    notes: Sequence[str] = ()
-    gradient: str = ""
-    unit: str = ""
-    high: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Panels side by side with their caption, and charts with the words below them."""
-
-    kind: ClassVar[str] = "figure"
-    panels: Sequence[Panel] = ()
-    caption: str = ""
-    charts: Sequence[str] = ()
-    below: str = ""
-    title: str = ""
-    where: str = ""
-    css: str = ""
-
-
-Part = Words | Grid | Copy | Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it; left out where that is nothing."""
-
-    heading: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Everything that a page says; it ends with how to repeat it."""
-
-    title: str
-    lead: str
-    sections: Sequence[Section]
-    facts: Mapping[str, Mapping[str, Any]]
-    figures: Mapping[str, Any]  # as JSON
-    intro: str = ""
-    notes: Sequence[str] = ()
-    command: str = ""
-
-    def render(self) -> str:
-        """The page as text: HTML that needs no network and nothing beside it."""
-        here, style = Path(__file__), Markup(Path(__file__).with_name("page.css").read_text("utf-8"))
-        environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        return environment.from_string(here.with_name("page.html.jinja").read_text("utf-8")).render(
-            page=self,
-            style=style,
-            json=json.dumps(self.figures, indent=1, ensure_ascii=False, default=str),
-            version=versions()["veriscope"],
-            date=datetime.datetime.now().astimezone().strftime("%Y-%m-%d"),
-        )
-
-
-def write(path: str | os.PathLike[str], page: Page, overwrite: bool = False) -> Path:
-    """Write the page as a file. Raises OutputError when it exists (unless `overwrite`) or cannot be written; nothing is
-    left behind then.
+def render(
+    title: str,
+    lead: str,
+    sections: Mapping[str, Sequence[Markup]],
+    facts: Mapping[str, Mapping[str, Any]],
+    figures: Mapping[str, Any],
+    **more: Any,
+) -> str:
+    """A page: the parts of each section below its heading, left out where there are none, and how to repeat it: facts,
+    and all figures as JSON. `more` are an intro, notes, and the command to repeat it.
     """
-    target = Path(path)
-    if not overwrite:
-        saving.check_free(target)
-    saving.write(target, page.render(), overwrite)
-    return target
-
-
-# -- words ------------------------------------------------------------------------------------------
-
-
-def in_words(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Facts as a page lists them; what is not known is left out."""
-    return {
+    known = {
         heading: {name.replace("_", " "): _words(value) for name, value in group.items() if value is not None}
         for heading, group in facts.items()
     }
+    text = json.dumps(figures, indent=1, ensure_ascii=False, default=str)
+    date = datetime.datetime.now().astimezone().strftime("%Y-%m-%d")
+    style = Markup(Path(__file__).with_name("page.css").read_text("utf-8"))
+    version = versions()["veriscope"]
+    return str(html.page(style, title, lead, sections, known, text, version, date, **more))
+
+
+# -- words ------------------------------------------------------------------------------------------
 
 
 def _words(value: Any) -> str:
@@ -236,7 +149,7 @@ def heat(
     *,
     top: float | None = None,
     stretch: float = 1.0,
-) -> Panel:
+) -> Markup:
     """A panel of values from 0 to `top` (by default their percentile 99.5) in colours, with these below it, in %."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -244,7 +157,8 @@ def heat(
     top = float(np.percentile(plane, 99.5)) if top is None else top
     gradient = ", ".join(to_hex(colormaps[colours](place)) for place in np.linspace(0, 1, 9))
     high = f"{100 * top:.0f}" if top >= 0.1 else f"{100 * top:.2g}"
-    return Panel(label, [Frame(label, png(plane, colours, 0, top, stretch), overlay)], (), gradient, unit, high)
+    frame = html.frame(label, png(plane, colours, 0, top, stretch), overlay)
+    return Markup(html.panel(label, [frame], (), gradient, unit, high))
 
 
 def in_proportion(shown: NDArray[Any], stretch: float) -> NDArray[Any]:

@@ -11,43 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from veriscope import laplace
+from veriscope import laplace, saving
 from veriscope.comparing.judge import BAND, RESTORATION, Judgement
 from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
 from veriscope.judging.trust import LEVELS, Trust
+from veriscope.reporting import charts
 from veriscope.reporting import page as pages
-from veriscope.reporting.charts import (
-    INK,
-    MEMBERS,
-    calibration_errors,
-    chart,
-    disagreements,
-    foreseen_errors,
-    reliabilities,
-    svg,
-)
+from veriscope.reporting.charts import INK, MEMBERS, chart, svg
 from veriscope.reporting.movie import grey, webp
-from veriscope.reporting.page import (
-    COLOURS,
-    GREYS,
-    MARK,
-    Figure,
-    Frame,
-    Grid,
-    Page,
-    Panel,
-    Part,
-    Section,
-    Words,
-    bar_in_words,
-    in_proportion,
-    label_of,
-    percent,
-    png,
-    role_of,
-)
+from veriscope.reporting.page import MARK, html, label_of, percent, png
 from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -73,32 +47,35 @@ def write_report(
     `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) come before its own.
     Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
-    return pages.write(path, page_of(judgement, title, intro, pictures, history, facts), overwrite)
+    target = Path(path)
+    if not overwrite:
+        saving.check_free(target)
+    saving.write(target, render(judgement, title, intro, pictures, history, facts), overwrite)
+    return target
 
 
-def page_of(
+def render(
     judgement: Judgement,
     title: str = "Restored, and judged",
     intro: str = "",
     pictures: Sequence[Picture] | None = None,
     history: Sequence[Mapping[str, Any]] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Page:
-    """The page of a judgement, see `write_report`."""
+) -> str:
+    """The page as text, see `write_report`."""
     pictures = judgement.pictures if pictures is None else pictures
     history = judgement.history if history is None else history
     everything = {**(facts or {}), **judgement.facts}
     shown = [part for number, one in enumerate(pictures) for part in _picture(one, judgement, number == 0)]
-    words = f"{GREYS} So what differs between them is noise, blur and structure, not the display."
-    learning = [Figure(charts=[_training(history)], below=_training_caption(history))] if history else []
-    sections = (
-        Section("How close to the ground truth", _scores(judgement)),
-        Section("What it looks like", [Words(words), *shown] if shown else []),
-        Section("Trust", list(_trust(judgement))),
-        Section("Training", learning),
-    )
+    words = f"{pages.GREYS} So what differs between them is noise, blur and structure, not the display."
+    sections = {
+        "How close to the ground truth": _scores(judgement),
+        "What it looks like": [html.words(words), *shown] if shown else [],
+        "Trust": list(_trust(judgement)),
+        "Training": [html.figure(charts=[_training(history)], below=_training_caption(history))] if history else [],
+    }
     figures = {**judgement.to_json(), "facts": everything}
-    return Page(title, _headline(judgement), sections, pages.in_words(everything), figures, intro)
+    return pages.render(title, _headline(judgement), sections, everything, figures, intro=intro)
 
 
 # -- words and figures ------------------------------------------------------------------------------
@@ -119,7 +96,7 @@ def _headline(judgement: Judgement) -> str:
     return (text + (f"; {compared}." if compared else ".")).replace("%", " %")
 
 
-def _scores(judgement: Judgement) -> list[Part]:
+def _scores(judgement: Judgement) -> list[Markup]:
     groups = judgement.by_image()
     if len(groups) > 1:
         groups = {judgement.overall[0].image: list(judgement.overall), **groups}
@@ -138,30 +115,30 @@ def _scores(judgement: Judgement) -> list[Part]:
             f" Ground truth in {band} band: fraction of pixels whose ground truth lies inside the interval that the "
             f"networks give for {band}; a network that knows what it knows reaches {band}."
         )
-    return [Grid(Table(columns, rows, missing="", blocks=True)), Words(words, soft=True)]
+    return [html.grid(Table(columns, rows, missing="", blocks=True)), html.words(words, soft=True)]
 
 
 # -- pictures ---------------------------------------------------------------------------------------
 
 
-def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[Part]:
+def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[Markup]:
     """One picture with the intensities along a line; samples of the prediction if `moving` and they can be drawn."""
     rows = {row.method: row for row in judgement.by_image().get(picture.name, ())}
     pixel_z, _, pixel_x = picture.pixel
     stretch = pages.stretch_of(picture)
-    panels: list[Panel] = []
+    panels: list[Markup] = []
     for method, plane in picture.planes.items():
         mark = pages.overlay(
             plane.shape, stretch, _line_mark(plane.shape, picture, stretch), None if panels else pixel_x
         )
         label = label_of(method)
-        frames = [Frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark)]
+        frames = [html.frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark)]
         if picture.cuts:
             cut = picture.cuts[method]
             deep = cut.shape[0] * (pixel_z / pixel_x if pixel_z and pixel_x else 1.0)
             aspect = f"{cut.shape[1]} / {deep:.2f}"
-            frames.append(Frame(f"side view of {label}", png(cut), aspect=aspect, tag="xz"))
-        panels.append(Panel(label, frames, [f"SSIM {rows[method].ssim:.3f}"] if method in rows else []))
+            frames.append(html.frame(f"side view of {label}", png(cut), aspect=aspect, tag="xz"))
+        panels.append(html.panel(label, frames, [f"SSIM {rows[method].ssim:.3f}"] if method in rows else []))
     for label, unit, shown in (
         ("predicted scale", "% of the range", picture.scale),
         ("disagreement", "% of full disagreement", picture.disagreement),
@@ -169,16 +146,18 @@ def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[P
         if shown is not None:
             mark = pages.overlay(shown.shape, stretch, _line_mark(shown.shape, picture, stretch))
             panels.append(pages.heat(label, shown, unit, mark, stretch=stretch))
-    yield Figure(panels, _caption(picture), [_profile(picture)], _profile_caption(picture), picture.name, picture.where)
+    yield html.figure(
+        panels, _caption(picture), [_profile(picture)], _profile_caption(picture), picture.name, picture.where
+    )
     if moving and picture.members is not None:
         yield _samples(picture.name, picture.members, stretch)
 
 
-def _samples(name: str, members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> Figure:
+def _samples(name: str, members: tuple[NDArray[Any], NDArray[Any]], stretch: float) -> Any:
     """A loop of images drawn from the prediction, and the first of them for readers who want nothing to move."""
     drawn = [laplace.sample(*members, seed) for seed in range(SAMPLES)]
-    loop = webp(np.stack([in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
-    frame = Frame(
+    loop = webp(np.stack([pages.in_proportion(grey(one, 0, 1), stretch) for one in drawn]))
+    frame = html.frame(
         f"{SAMPLES} samples of the prediction for {name}, one after the other",
         png(drawn[0], stretch=stretch),
         moving=base64.b64encode(loop).decode("ascii"),
@@ -189,7 +168,9 @@ def _samples(name: str, members: tuple[NDArray[Any], NDArray[Any]], stretch: flo
         f"certain; where it flickers the ground truth may be any of what you see, and a structure that comes and goes "
         f"deserves doubt. Pixels are drawn one by one, hence the grain: how neighbours vary together is not predicted."
     )
-    return Figure([Panel("drawn from the prediction", [frame], [f"{SAMPLES} samples"])], caption, css="samples")
+    return html.figure(
+        [html.panel("drawn from the prediction", [frame], [f"{SAMPLES} samples"])], caption, css="samples"
+    )
 
 
 def _caption(picture: Picture) -> str:
@@ -207,7 +188,7 @@ def _caption(picture: Picture) -> str:
             "predictions do not overlap)."
         )
     parts.append("The line between the two ticks is the one drawn below.")
-    parts.append(bar_in_words(picture))
+    parts.append(pages.bar_in_words(picture))
     return " ".join(parts)
 
 
@@ -238,16 +219,16 @@ def _line_mark(shape: tuple[int, ...], picture: Picture, stretch: float) -> str:
 # -- trust ------------------------------------------------------------------------------------------
 
 
-def _trust(judgement: Judgement) -> Iterator[Part]:
+def _trust(judgement: Judgement) -> Iterator[Markup]:
     trust = judgement.trust
     if trust is None:
         return
-    yield Words(
+    yield html.words(
         f"The networks predict for every pixel not only an intensity but also how likely the ground truth lies near "
         f"it. Here that is compared with the ground truth, over {trust.pixels:,} pixels."
     )
-    yield Grid(_trust_table(trust))
-    yield Words(
+    yield html.grid(_trust_table(trust))
+    yield html.words(
         "Calibrated, where it is given: corrected by what was measured on images kept aside in training; this is what "
         "a user gets. Networks: the first one alone, the first two together, and so on. In 50 %: fraction of pixels "
         "whose ground truth lies in the interval that should hold 50 % of it. ECE 0.05: the networks give each pixel a "
@@ -255,29 +236,29 @@ def _trust(judgement: Judgement) -> Iterator[Part]:
         "that is from what came true, on average over ten bins.",
         soft=True,
     )
-    yield Figure(
-        charts=[reliabilities(trust)],
+    yield html.figure(
+        charts=[charts.reliabilities(trust)],
         below="Above: how often the ground truth lay within the distance, against the probability that was predicted "
         "for it. On the dashed line the networks are well calibrated; below it they are overconfident, above it "
         "underconfident. Below: fraction of pixels by predicted probability. Bins with fewer than one pixel in 10,000 "
         "are left out above.",
     )
-    charts, words = [calibration_errors(trust)], "Left: calibration error by distance and number of networks."
+    panels, words = [charts.calibration_errors(trust)], "Left: calibration error by distance and number of networks."
     if trust.members > 1:
-        charts.append(disagreements(trust))
+        panels.append(charts.disagreements(trust))
         words += (
             " Right: how far the networks contradict each other, from 0 (all say the same) to 1 (their predictions do "
             "not overlap)."
         )
-    yield Figure(charts=charts, below=words)
+    yield html.figure(charts=panels, below=words)
     if expected := _foreseen(judgement):
-        yield Figure(
-            charts=[foreseen_errors(expected)],
+        yield html.figure(
+            charts=[charts.foreseen_errors(expected)],
             below="The error of each image as it was expected without its ground truth, with the interval that holds "
             "it 9 times out of 10, against its error. On the dashed line both are equal.",
         )
     if judgement.verdicts:
-        yield Words("Estimated without ground truth, as for any new image:")
+        yield html.words("Estimated without ground truth, as for any new image:")
         columns = [Column("image", left=True), Column("it is …", left=True)]
         columns += [Column("windows unlike", lambda value: percent(value, 0)), Column("pixels in dispute", percent)]
         columns.append(Column("because of", left=True))
@@ -285,8 +266,8 @@ def _trust(judgement: Judgement) -> Iterator[Part]:
             (name, one.words, one.unlike, one.disagreeing, ", ".join(one.reasons[:1]))
             for name, one in judgement.verdicts.items()
         ]
-        yield Grid(Table(columns, rows, missing="–"))
-        yield Words(
+        yield html.grid(Table(columns, rows, missing="–"))
+        yield html.words(
             "Windows unlike: fraction of the image that lies farther from the training images than 99 % of those, by "
             "brightness, contrast, noise, sharpness and the predicted error. Pixels in dispute: fraction in which the "
             "networks disagree more than in 99 % of the pixels of images like those of training.",
@@ -327,14 +308,20 @@ def _profile(picture: Picture) -> Markup:
     if picture.band is not None:
         low, high = picture.band
         label = f"{picture.level:.0%} band".replace("%", " %")
-        axes.fill_between(x, low, high, color=COLOURS["restoration"], alpha=0.25, linewidth=0, label=label)
+        axes.fill_between(x, low, high, color=pages.COLOURS["restoration"], alpha=0.25, linewidth=0, label=label)
     widths = {"input": 0.8, "classical": 1.2, "restoration": 1.8, "truth": 1.6}
     for method, values in picture.profiles.items():
-        role = role_of(method)
+        role = pages.role_of(method)
         style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
         alpha = 0.55 if role == "input" else 1.0
         axes.plot(
-            x, values, color=COLOURS[role], linewidth=widths[role], linestyle=style, alpha=alpha, label=label_of(method)
+            x,
+            values,
+            color=pages.COLOURS[role],
+            linewidth=widths[role],
+            linestyle=style,
+            alpha=alpha,
+            label=label_of(method),
         )
     shown = [values for method, values in picture.profiles.items() if method not in INPUTS] + list(picture.band or ())
     bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
