@@ -37,6 +37,8 @@ def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False,
         raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
     if not target.absolute().parent.is_dir():
         raise OutputError(f"{given} cannot be written: there is no folder {target.absolute().parent}. Make it first.")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise OutputError(f"{given} cannot be written: its folder is not writable. Choose another, or permit it.")
 
 
 def check_free(target: Path) -> None:

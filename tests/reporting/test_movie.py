@@ -212,10 +212,10 @@ def test_bad_targets_are_found_before_anything_is_drawn(tmp_path: Path, monkeypa
     monkeypatch.setattr(movie, "samples", lambda *_: pytest.fail("drawn too early"))
     (tmp_path / "folder.gif").mkdir()
     for name, said in (
-        ("samples.avi", r"samples.avi names no kind of movie.*\.gif or \.mp4"),
-        ("samples", "names no kind"),
+        ("samples.avi", r"samples.avi is written as .*\.gif or \.mp4"),
+        ("samples", "is written as"),
         ("there/samples.gif", "no folder .*there"),
-        ("folder.gif", "is a folder"),
+        ("folder.gif", "exists already"),
     ):
         with pytest.raises(OutputError, match=said):
             write_movie(tmp_path / name, half_sure())

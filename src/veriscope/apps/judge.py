@@ -131,7 +131,7 @@ def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) 
     from veriscope.images.reading import holds_images, list_images
     from veriscope.reporting.movie import check_target
 
-    check_target(movie, overwrite)
+    check_target(movie, overwrite, "--movie")
     files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
     if any(movie.resolve() == path.resolve() for path in files):
         raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")

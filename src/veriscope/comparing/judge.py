@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 import textwrap
 import warnings
@@ -276,9 +275,8 @@ def judge_one(
         for method, image in methods.items():
             found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
             nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in found])) for key in FIGURES)
-            covered = None
-            if method == RESTORATION and restored is not None and restored.scales is not None:
-                covered = _coverage(truth, restored, channel)
+            ours = restored if method == RESTORATION else None
+            covered = None if ours is None else _coverage(truth, ours, channel)
             of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
         rows += of_channel
         if len(shown) < pictures:
@@ -291,7 +289,7 @@ def judge_one(
                     axes_of.canonical(truth.spatial_axes),
                     {method: image for method, (_, image) in firsts.items()},
                     next(high for high, _ in firsts.values()),
-                    None if restored is None else next(members_of(truth, restored, channel), None),
+                    members_of(truth, restored, channel),
                     {axis: truth.voxel(axis) for axis in "ZYX"},
                     BAND,
                 )
@@ -338,55 +336,54 @@ def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
     return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
 
 
-def members_of(truth: Image, restored: Restoration, channel: int) -> Any:
-    """Means and scales (M, *space) of one channel, for one time point after the other; nothing without scales."""
+def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[tuple[Any, ...]]:
+    """Of one channel, for one time point after the other: truth, restored image (*space), means and scales (M, *space)
+    and by how much their distributions are widened; nothing without scales.
+    """
     if restored.scales is None:
         return
     order = axes_of.canonical("STC" + truth.spatial_axes)  # that of `quality.volumes`
-    moved = [[axes_of.move(one, restored.axes, order) for one in group] for group in (restored.means, restored.scales)]
-    for s, t in np.ndindex(*moved[0][0].shape[:2]):
-        mean, scale = (np.stack([one[s, t, channel] for one in group]) for group in moved)
-        yield mean, scale
+    means, scales = (
+        np.stack([axes_of.move(one, restored.axes, order) for one in group])
+        for group in (restored.means, restored.scales)
+    )
+    wide: Any = None if restored.widening is None else np.asarray(restored.widening)
+    wide = np.ones((1,) * len(order)) if wide is None else axes_of.move(wide, restored.axes, order)
+    wide = np.broadcast_to(wide, means.shape[1:])
+    pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
+    for place, pair in zip(np.ndindex(*means.shape[1:3]), pairs, strict=True):
+        at = (*place, channel)
+        yield *pair, means[:, *at], scales[:, *at], wide[at]
 
 
-def widenings_of(truth: Image, restored: Restoration, channel: int) -> Any:
-    """Of the same pixels, by how much their distributions are widened, or 1; for one time point after the other."""
-    if restored.widening is None:
-        yield from itertools.repeat(1.0)
-        return
-    moved = axes_of.move(np.asarray(restored.widening), restored.axes, axes_of.canonical("STC" + truth.spatial_axes))
-    for s, t in np.ndindex(*moved.shape[:2]):
-        yield moved[s, t, channel]
+def members_of(truth: Image, restored: Restoration | None, channel: int) -> tuple[Any, Any] | None:
+    """Means and scales of the first time point, if there are any."""
+    first = None if restored is None else next(predictions(truth, restored, channel), None)
+    return None if first is None else (first[2], first[3])
 
 
 def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     """Of every channel, for one time point after the other; nothing without scales."""
-    if restored.scales is None:
-        return
+    right = restored.distribution if isinstance(restored.distribution, Calibration) else None
     truth = truth.in_memory()
     for channel in range(truth.size("C")):
-        highs = (high for c, _, (high, _) in quality.volumes(truth, restored.mean) if c == channel)
-        right = restored.distribution if isinstance(restored.distribution, Calibration) else None
-        wide = widenings_of(truth, restored, channel)
-        for high, (means, scales) in zip(highs, members_of(truth, restored, channel), strict=True):
-            found = measure(means, scales, high, views, next(wide), right)
-            if found is not None:
-                yield found
+        for high, _, means, scales, wide in predictions(truth, restored, channel):
+            trust = measure(means, scales, high, views, wide, right)
+            if trust is not None:
+                yield trust
 
 
 def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
     """Fraction of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
-    pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
     inside = []
-    wide = widenings_of(truth, restored, channel)
-    for (high, mean), (means, scales) in zip(pairs, members_of(truth, restored, channel), strict=True):
+    for high, mean, means, scales, wide in predictions(truth, restored, channel):
         y = quality.normalize_truth(high)
         a, b = quality.affine_match(y, np.asarray(mean, np.float64))
         if a == 0:
             return None
         error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
-        inside.append(np.mean(restored.distribution.half_width(means, scales, next(wide), BAND) >= error))
-    return float(np.mean(inside))
+        inside.append(np.mean(restored.distribution.half_width(means, scales, wide, BAND) >= error))
+    return float(np.mean(inside)) if inside else None
 
 
 # -- what is needed to repeat it --------------------------------------------------------------------

@@ -235,9 +235,7 @@ class Run:
             return None
         given = [label for label in images if label in INPUTS][:1]
         shown = {label: images[label] for label in dict.fromkeys([*given, best, subject]) if label is not None}
-        members = []
-        if restored is not None:
-            members = [next(members_of(truth, restored, c), None) for c in range(truth.size("C"))]
+        members = [members_of(truth, restored, channel) for channel in range(truth.size("C"))]
         known = [one for one in members if one is not None]
         return largest_relative_error(name, truth, shown, subject, known)
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Frames = list[list[Any]]  # time points, each a list of its channels: planes or volumes, Images or arrays
 
 
-def each(image: Any, function: Callable[[NDArray[Any]], NDArray[np.float32]]) -> Any:
+def each(image: Any, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: type = np.float32) -> Any:
     """`function` applied to each plane or volume of an Image; an array is one. Raises DataError for NaN and infinity.
 
-    `function` keeps the shape and answers in float32.
+    `function` keeps the shape; the result of an Image holds numbers of `dtype`.
     """
     word = getattr(image, "axes", None)
     pixels = finite(image)
@@ -29,7 +29,7 @@ def each(image: Any, function: Callable[[NDArray[Any]], NDArray[np.float32]]) ->
     order = "".join(letter for letter in word if letter not in space) + space
     moved = axes_of.move(pixels, word, order)
     outer = moved.shape[: len(order) - len(space)]
-    result = np.empty(moved.shape, np.float32)
+    result: NDArray[Any] = np.empty(moved.shape, dtype)
     for place in np.ndindex(*outer):
         result[place] = function(moved[place])
     return image.with_array(axes_of.move(result, order, word))
@@ -42,6 +42,8 @@ def finite(image: Any, what: str = "image") -> NDArray[Any]:
     pixels = np.asarray(image)
     if pixels.size == 0:
         raise DataError(f"The {what} has no pixels: its shape is {pixels.shape}. Check how it was made.")
+    if pixels.dtype.kind not in "buif":
+        raise DataError(f"The {what} must hold real numbers, but its pixels are of type {pixels.dtype}.")
     if not np.isfinite(pixels).all():
         raise DataError(f"The {what} holds NaN or infinite values. Mask or replace them first.")
     return pixels

@@ -27,7 +27,7 @@ class Forest:
     """The nodes of all trees, one tree after the other; the first node of each is its root.
 
     A sample goes `left` where its `feature` is at most `threshold`, otherwise `right`; in a leaf both lead to the leaf
-    itself, and `value` holds the share of each class. Children stand behind their parents, so every way ends.
+    itself, and `value` holds the fraction of each class. Children stand behind their parents, so every way ends.
     """
 
     starts: NDArray[np.int64]  # (trees,): the roots
@@ -43,44 +43,32 @@ class Forest:
 
     def probability(self, features: NDArray[np.float32], workers: int = 1) -> NDArray[np.float32]:
         """(samples, features) to (samples, classes): the mean of what the trees say."""
-        way = _Way(
-            self.starts, self.feature.astype(np.intp), self.threshold,
-            np.stack([self.left, self.right], axis=1).ravel().astype(np.intp), self.value,
-        )  # fmt: skip
+        feature = self.feature.astype(np.intp)
+        children = np.stack([self.left, self.right], axis=1).ravel().astype(np.intp)  # of node k at 2 k and 2 k + 1
+
+        def ask(some: NDArray[np.float32]) -> NDArray[np.float32]:
+            samples, width = some.shape
+            flat = np.ascontiguousarray(some).ravel()
+            total = np.zeros((samples, self.value.shape[1]), np.float32)
+            for root in self.starts:
+                leaf = np.empty(samples, np.intp)
+                moving, at = np.arange(samples), np.full(samples, root)
+                while len(moving):
+                    right = flat.take(moving * width + feature.take(at)) > self.threshold.take(at)
+                    to = children.take(2 * at + right)
+                    arrived = to == at
+                    leaf[moving[arrived]] = to[arrived]
+                    moving, at = moving[~arrived], to[~arrived]
+                total += self.value.take(leaf, axis=0)
+            return total / np.float32(len(self.starts))
+
         blocks = [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
         with ThreadPoolExecutor(workers) as pool:  # NumPy lets go of Python while it gathers
-            found = list(pool.map(way.walk, blocks))
-        return np.concatenate([np.empty((0, self.value.shape[1]), np.float32), *found])
+            answers = list(pool.map(ask, blocks))
+        return np.concatenate([np.empty((0, self.value.shape[1]), np.float32), *answers])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """The forest laid out for walking: the two children of node k are at 2 k and 2 k + 1."""
-
-    starts: NDArray[np.int64]
-    feature: NDArray[np.intp]
-    threshold: NDArray[np.float32]
-    children: NDArray[np.intp]
-    value: NDArray[np.float32]
-
-    def walk(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        samples, width = features.shape
-        flat = np.ascontiguousarray(features).ravel()
-        total = np.zeros((samples, self.value.shape[1]), np.float32)
-        for root in self.starts:
-            leaf = np.empty(samples, np.intp)
-            moving, at = np.arange(samples), np.full(samples, root)
-            while len(moving):
-                goes_right = flat.take(moving * width + self.feature.take(at)) > self.threshold.take(at)
-                to = self.children.take(2 * at + goes_right)
-                arrived = to == at
-                leaf[moving[arrived]] = to[arrived]
-                moving, at = moving[~arrived], to[~arrived]
-            total += self.value.take(leaf, axis=0)
-        return total / np.float32(len(self.starts))
 
 
 def grow(

@@ -2,14 +2,14 @@
 
 Label images hold whole numbers: 0 is background, every other number one object. Which numbers, and whether they are
 consecutive, does not matter. All scores come from one sparse table of the overlaps, so that thousands of objects in a
-volume cost little more than reading it. A share of nothing (precision where nothing was found) is NaN.
+volume cost little more than reading it. A fraction of nothing (precision where nothing was found) is NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -71,12 +71,12 @@ class Matches:
 
     @property
     def precision(self) -> float:
-        """The share of the found objects that are true."""
+        """The fraction of the found objects that are true."""
         return _share(len(self.pairs), len(self.pairs) + len(self.invented))
 
     @property
     def recall(self) -> float:
-        """The share of the true objects that were found."""
+        """The fraction of the true objects that were found."""
         return _share(len(self.pairs), len(self.pairs) + len(self.missed))
 
     @property
@@ -116,7 +116,7 @@ def seg(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> float:
 
 
 def error(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> float:
-    """ERROR (SI Eq. 2.5): the share of all objects, true and found, that have no match. 0 to 1, 0 is perfect.
+    """ERROR (SI Eq. 2.5): the fraction of all objects, true and found, that have no match. 0 to 1, 0 is perfect.
 
     A true object points to a found one when more than half of it lies in that, and the other way round; two are a
     match when each points to the other. With n true, m found objects and k matches, ERROR = (n + m - 2 k) / (n + m).
@@ -148,29 +148,17 @@ def matches(truth: Labels, found: Labels, iou: float = IOU, inside: ArrayLike | 
     return matched(overlaps(truth, found, inside), iou)
 
 
-@overload
-def precision(truth: Labels, found: Labels, iou: float = ...) -> float: ...
-@overload
-def precision(truth: Labels, found: Labels, iou: Sequence[float]) -> Floats: ...
-def precision(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> float | Floats:
-    """The share of the found objects that are true, at one IoU or at several; NaN where nothing was found."""
+def precision(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> Any:
+    """The fraction of the found objects that are true, at one IoU or at several; NaN where nothing was found."""
     return _at_each("precision", truth, found, iou)
 
 
-@overload
-def recall(truth: Labels, found: Labels, iou: float = ...) -> float: ...
-@overload
-def recall(truth: Labels, found: Labels, iou: Sequence[float]) -> Floats: ...
-def recall(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> float | Floats:
-    """The share of the true objects that were found, at one IoU or at several; NaN where there are none."""
+def recall(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> Any:
+    """The fraction of the true objects that were found, at one IoU or at several; NaN where there are none."""
     return _at_each("recall", truth, found, iou)
 
 
-@overload
-def average_precision(truth: Labels, found: Labels, iou: float = ...) -> float: ...
-@overload
-def average_precision(truth: Labels, found: Labels, iou: Sequence[float]) -> Floats: ...
-def average_precision(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> float | Floats:
+def average_precision(truth: Labels, found: Labels, iou: float | Sequence[float] = IOU) -> Any:
     """AP = TP / (TP + FP + FN) at one IoU or at several; NaN where there are no objects at all."""
     return _at_each("average_precision", truth, found, iou)
 
@@ -353,7 +341,8 @@ def _error(table: Overlaps) -> float:
     return _share(everything - 2 * int(np.count_nonzero(table.covering & table.covered)), everything)
 
 
-def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[float]) -> float | Floats:
+def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[float]) -> Any:
+    """A number for one IoU, an array for several."""
     table = overlaps(truth, found)
     if isinstance(iou, (int, float)):
         return float(getattr(matched(table, iou), name))

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from veriscope import axes as axes_of
 from veriscope import saving
 from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.labels import check as check_labels
+from veriscope.images.volumes import each
 from veriscope.objects.forest import Forest, from_arrays, grow
-from veriscope.objects.segment import each, without_small
+from veriscope.objects.segment import without_small
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,7 +50,7 @@ class PixelClassifier:
         """How sure each pixel is of class `of`, 0 to 1, float32."""
         self._check(image)
         column = self._column(of)
-        return each(image, lambda volume: self._ask(volume, workers)[..., column], np.float32)
+        return cast("Picture", each(image, lambda volume: self._ask(volume, workers)[..., column]))
 
     def segment(self, image: Picture, min_size: int = 0, threshold: float = 0.5, workers: int = 1) -> Picture:
         """Labels of the objects, int32: connected regions whose pixels are `OBJECT` with more than `threshold`.
@@ -73,7 +74,7 @@ class PixelClassifier:
                 labels = watershed(-sure, labels, mask=(foreground > threshold) | (labels > 0))
             return without_small(labels, min_size)
 
-        return each(image, one)
+        return cast("Picture", each(image, one, np.int32))
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the classifier to a .safetensors file: arrays and a few words, nothing that can be executed."""
@@ -170,7 +171,7 @@ def from_objects(labels: Picture, border: bool = True) -> Picture:
             kinds[find_boundaries(volume, mode="inner")] = BORDER
         return kinds
 
-    return each(labels, one)
+    return cast("Picture", each(labels, one, np.int32))
 
 
 def features(volume: NDArray[Any], sigmas: tuple[float, float] = SIGMAS, workers: int = 1) -> NDArray[np.float32]:

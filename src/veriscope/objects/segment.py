@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.volumes import each, finite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from veriscope.images.image import Image
 
 Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 
-PERCENTILES = (0.1, 99.9)  # of an image: its range, from 0 to 1 where thresholds are told in parts of it
+PERCENTILES = (0.1, 99.9)  # of an image: its range, from 0 to 1 where thresholds are parts of it
 AUTOMATIC = ("otsu", "li", "triangle", "yen", "isodata")
 
 
@@ -60,7 +58,7 @@ def components(
         labels = ndimage.label(bright, join)[0] if split is None else _cut(bright, split, spacing, join)
         return without_small(labels, min_size)
 
-    return each(image, one)
+    return cast("Picture", each(image, one, np.int32))
 
 
 def cells(image: Picture, sigma: float = 2.0, h: float = 0.02, min_size: int = 0) -> Picture:
@@ -86,7 +84,7 @@ def cells(image: Picture, sigma: float = 2.0, h: float = 0.02, min_size: int = 0
         join = ndimage.generate_binary_structure(volume.ndim, 1)
         return without_small(watershed(smooth, _peaks(-smooth, h * (high - low), join)), min_size)
 
-    return each(image, one)
+    return cast("Picture", each(image, one, np.int32))
 
 
 def thresholds(image: Image | NDArray[Any], count: int = 40) -> NDArray[np.float64]:
@@ -110,7 +108,7 @@ def automatic(image: Image | NDArray[Any], method: str = "otsu") -> float:
 
     if method not in AUTOMATIC:
         raise DataError(f"No rule for thresholds is called '{method}'. Choose {', '.join(AUTOMATIC)}, or a number.")
-    pixels = checked(np.asarray(image))
+    pixels = finite(image)
     if pixels.min() == pixels.max():
         raise DataError(
             f"The image is constant ({float(pixels.min()):g}), so no threshold separates objects from background. "
@@ -121,7 +119,7 @@ def automatic(image: Image | NDArray[Any], method: str = "otsu") -> float:
 
 def span(pixels: NDArray[Any]) -> tuple[float, float]:
     """The percentiles 0.1 and 99.9: the range that thresholds are parts of."""
-    low, high = (float(value) for value in np.percentile(checked(pixels), PERCENTILES))
+    low, high = (float(value) for value in np.percentile(finite(pixels), PERCENTILES))
     return low, high
 
 
@@ -132,31 +130,6 @@ def without_small(labels: NDArray[Any], min_size: int) -> NDArray[np.int32]:
     keep[0] = False
     renumbered: NDArray[np.int32] = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
     return renumbered
-
-
-def each(image: Picture, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: type = np.int32) -> Picture:
-    """What `function` makes of each plane or volume of an Image, in numbers of `dtype`; an array is one."""
-    like: Any = image
-    word: str | None = getattr(image, "axes", None)
-    pixels = checked(np.asarray(image))
-    if word is None:
-        like = function(pixels)
-        return cast("Picture", like)
-    space = axes_of.spatial(word)
-    order = "".join(letter for letter in word if letter not in space) + space
-    moved = axes_of.move(pixels, word, order)
-    made: NDArray[Any] = np.empty(moved.shape, dtype)
-    for place in np.ndindex(*moved.shape[: len(order) - len(space)]):
-        made[place] = function(moved[place])
-    return cast("Picture", like.with_array(axes_of.move(made, order, word)))
-
-
-def checked(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.size == 0 or pixels.dtype.kind not in "buif":
-        raise DataError(f"An image must hold real numbers, but it has {pixels.size} pixels of type {pixels.dtype}.")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise DataError("The image holds NaN or infinite values. Mask or replace them first.")
-    return pixels
 
 
 def _cut(bright: NDArray[Any], depth: float, spacing: tuple[float, ...] | None, join: NDArray[Any]) -> NDArray[Any]:

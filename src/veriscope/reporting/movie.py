@@ -68,23 +68,10 @@ def write_movie(
     return target
 
 
-def check_target(target: Path, overwrite: bool = False) -> None:
+def check_target(target: Path, overwrite: bool = False, option: str = "") -> None:
     """Raise OutputError when no movie can be written to `target`; to be asked before any long work."""
-    kind = target.suffix.lower()
-    if kind not in KINDS:
-        raise OutputError(
-            f"{target} names no kind of movie that can be written. Use .tif for intensities, .gif or .mp4 to show it."
-        )
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder. Choose another name for the movie.")
-    if not overwrite:
-        saving.check_free(target)
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"There is no folder {folder} for the movie. Make it, or choose another.")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"The folder {folder} is not writable. Choose another one or change its permissions.")
-    if kind == ".mp4" and find_spec("av") is None:
+    saving.check_target(target, KINDS, overwrite, option)
+    if target.suffix.lower() == ".mp4" and find_spec("av") is None:
         raise OutputError(
             f'Writing {target} needs the package av. Install it with: pip install "veriscope[movie]", '
             f"or choose a name that ends in .gif or .tif."
