@@ -17,10 +17,12 @@ GROUND = "ground"
 FLOORS = [
     ["apps"],
     ["reproducing"],
-    ["sharing", "judging"],
+    ["reporting"],
+    ["sharing", "comparing"],
     ["restoring", "classical"],
     ["training"],
     ["patches", "simulate", "networks"],
+    ["judging", "objects"],
     ["images"],
     [GROUND],
 ]
@@ -28,7 +30,6 @@ GROUND_MODULES = {
     "axes",
     "tiling",
     "laplace",
-    "calibration",
     "calibrated",
     "expected",
     "familiarity",

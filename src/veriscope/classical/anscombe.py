@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope.classical.volumes import each, finite
 from veriscope.errors import DataError
+from veriscope.images.volumes import each, finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
