@@ -13,7 +13,7 @@ from veriscope.errors import DataError, VeriscopeError
 if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.images.pairing import Pairs
-    from veriscope.patches.anisotropy import Noise
+    from veriscope.noise import Noise
 
 RATIOS_ALIKE = 0.05  # relative difference of voxel ratios up to which stacks make one model
 NOISE = ("gain", "read", "offset")
@@ -81,7 +81,7 @@ class Stacks:
             "blur": "none" if self.kernels[0] is None else f"PSF of {words.times(self.kernels[0].shape)} pixels",
         }
         if self.noise is not None:
-            rows["noise"] = f"gain {self.noise.gain:g}, read {self.noise.read:g}, offset {self.noise.offset:g}"
+            rows["noise"] = f"gain {self.noise.gain:g}, read {self.noise.read_noise:g}, offset {self.noise.offset:g}"
         planes = [sum(pair.low.size("S") * pair.low.size("T") for pair in pairs) for pairs in (training, checking)]
         rows["planes"] = f"{planes[0]} to train, {planes[1]} to check"
         return rows
@@ -167,9 +167,10 @@ def noise_from_words(text: str | None) -> Noise | None:
     """``gain=2,read=5,offset=100``, all in grey values."""
     if text is None:
         return None
-    from veriscope.patches.anisotropy import Noise
+    from veriscope.noise import Noise
 
-    return Noise(**_numbers("--noise", text, NOISE, "--noise gain=2,read=5,offset=100"))
+    found = _numbers("--noise", text, NOISE, "--noise gain=2,read=5,offset=100")
+    return Noise(found.get("gain", 0.0), found.get("offset", 0.0), found.get("read", 0.0))
 
 
 def factors_from_words(text: str | None) -> dict[str, float] | None:

@@ -155,7 +155,7 @@ def trusted(folder: object = "") -> Iterator[None]:
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping[str, Any]) -> None:
-    from veriscope import __version__
+    from veriscope.version import __version__
 
     described = {
         "format": FORMAT,
