@@ -19,7 +19,7 @@ import torch
 import veriscope as vs
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.patches.patches import Patches
 from veriscope.training.allocator import kept_memory
 from veriscope.training.job import fast_bfloat16

@@ -40,11 +40,12 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "load",
     "VeriscopeError",
     "classical",
+    "networks",
     "sharing",
 ]
 
 if TYPE_CHECKING:
-    from veriscope import classical, sharing
+    from veriscope import classical, networks, sharing
     from veriscope.errors import VeriscopeError
     from veriscope.images.image import Image
     from veriscope.images.pairing import read_pairs
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("classical", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
+    if name in ("classical", "networks", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
         return import_module(f"veriscope.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'veriscope' has no attribute '{name}'")

@@ -117,7 +117,7 @@ def test_bad_input_stops_with_a_message(words: str, message: str, wing: Path, ve
 
     import torch
 
-    from veriscope.networks.build import build
+    from veriscope.networks import build
     from veriscope.networks.folder import save
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe

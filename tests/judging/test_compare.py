@@ -28,7 +28,7 @@ from veriscope.judging.comparison import Comparison, Line
 from veriscope.judging.judge import judge
 from veriscope.judging.timing import timed
 from veriscope.judging.work import prepare
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.simulate.psf import gaussian

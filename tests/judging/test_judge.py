@@ -19,7 +19,7 @@ from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
 from veriscope.judging.judge import Judgement, Row, judge, judge_images
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.restoring.restore import restore

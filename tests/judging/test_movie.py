@@ -28,7 +28,7 @@ from veriscope.judging.judge import judge
 from veriscope.judging.movie import check_target, one_plane, samples, write_movie
 from veriscope.judging.picture import LARGEST, picture
 from veriscope.judging.report import SAMPLES, render
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.restoring.restoration import Restoration

@@ -15,7 +15,7 @@ from veriscope.judging.judge import RESTORATION, judge
 from veriscope.judging.picture import INPUT, MAXIMUM
 from veriscope.judging.quality import nrmse
 from veriscope.judging.report import write_report
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
+from veriscope.images.cache import ChunkCache
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.normalize import Normalization
 from veriscope.patches import augment
-from veriscope.patches.cache import ChunkCache
 from veriscope.patches.patches import cut_patches
 
 AS_IT_IS = (Normalization((0.0,), (1.0,)), Normalization((0.0,), (1.0,)))

@@ -19,7 +19,7 @@ from torch import nn
 import veriscope as vs
 from veriscope.errors import ModelError, TrainingError
 from veriscope.images.pairing import Pair
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import bioimageio, packages
 from veriscope.sharing.card import card

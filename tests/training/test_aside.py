@@ -13,7 +13,7 @@ from veriscope.calibrated import Calibration
 from veriscope.calibration import EPS
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.settling import stored_calibration
 from veriscope.tiling import windows

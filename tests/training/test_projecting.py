@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from veriscope.errors import ModelError
 from veriscope.familiarity import Familiar
 from veriscope.images.image import Image
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.folder import load
 from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from veriscope import saving
 from veriscope.errors import ModelError, OutputError
-from veriscope.networks.build import Network, build, outline
 from veriscope.networks.checking import LARGEST, OneOf, Real, Whole, from_json, wrong
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network, build, outline
 from veriscope.networks.recipe import Recipe
 
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from veriscope.errors import ModelError
-from veriscope.networks.build import Network
 from veriscope.networks.graph import OnnxNetwork
+from veriscope.networks.network import Network
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import BothWays, Slices

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
+from veriscope.images.cache import LIMIT_BYTES, ChunkCache
 from veriscope.images.image import Image
 from veriscope.images.lazy import plain_index
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import Grid, Resampled
-from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
 
 MANY = 5  # stacks: then whole ones are kept aside for checking
 LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation looks at

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from veriscope import normalize as norm
 from veriscope.errors import AxesError, DataError, VeriscopeWarning
+from veriscope.images.cache import LIMIT_BYTES, ChunkCache
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
-from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
 from veriscope.patches.fields import FIXED_PERCENTILES, Field
 from veriscope.patches.matching import matched
 from veriscope.tiling import Span

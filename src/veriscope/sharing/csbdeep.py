@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from veriscope import saving
 from veriscope.errors import ModelError
-from veriscope.networks.build import Network, build, outline
 from veriscope.networks.checking import from_json
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network, build, outline
 from veriscope.networks.projection import Projection
 from veriscope.networks.recipe import PATCH, Recipe
 from veriscope.networks.surface import SurfaceLayers

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from veriscope import saving
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks import folder as files
-from veriscope.networks.build import Network
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network
 from veriscope.networks.recipe import Recipe
 from veriscope.training import checkpoint
 from veriscope.training.allocator import kept_memory

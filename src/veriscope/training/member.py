@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from veriscope.errors import TrainingError
 from veriscope.networks import folder as files
-from veriscope.networks.build import Network, build, channels_last
+from veriscope.networks.network import Network, build, channels_last
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
 from veriscope.training.job import Batch, Job
