@@ -28,6 +28,7 @@ GROUND_MODULES = {
     "axes",
     "tiling",
     "laplace",
+    "chance",
     "calibration",
     "calibrated",
     "expected",
