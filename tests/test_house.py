@@ -37,6 +37,7 @@ GROUND_MODULES = {
     "errors",
     "saving",
     "tables",
+    "wording",
 }
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs", "h5py", "onnx", "openvino")
 

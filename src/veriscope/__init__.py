@@ -14,7 +14,7 @@ _HOME = {
     "read_image": "veriscope.images.reading",
     "save_image": "veriscope.images.writing",
     "read_pairs": "veriscope.images.pairing",
-    "cut_patches": "veriscope.patches.patches",
+    "cut_patches": "veriscope.patches.cutting",
     "Recipe": "veriscope.networks.recipe",
     "train": "veriscope.training.loop",
     "restore": "veriscope.restoring.restore",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from veriscope.judging.judge import judge
     from veriscope.networks.folder import save
     from veriscope.networks.recipe import Recipe
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
     from veriscope.restoring.restore import restore
     from veriscope.sharing.opening import load
     from veriscope.training.loop import train

@@ -12,8 +12,8 @@ import tifffile
 
 from veriscope.images.pairing import read_pairs
 from veriscope.networks.folder import load
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import save_npz
-from veriscope.patches.patches import cut_patches
 
 QUICK = ["--epochs", "1", "--members", "1", "--depth", "1", "--base", "2", "--device", "cpu"]
 

@@ -12,8 +12,8 @@ from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.errors import DataError, OutputError, TrainingError
 from veriscope.images.conditions import pooled, read_conditions
 from veriscope.networks.folder import load
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import save_npz
-from veriscope.patches.patches import cut_patches
 from veriscope.reproducing import reproduce as reproducing
 from veriscope.reproducing.experiments import EXPERIMENTS, experiment
 from veriscope.reproducing.paper import INPUT, NETWORK

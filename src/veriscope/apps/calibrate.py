@@ -39,7 +39,7 @@ def calibrate(
 
     from veriscope.images.pairing import read_pairs
     from veriscope.networks import folder as files
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
     from veriscope.training.aside import measured
 
     ensemble = files.load(model)

@@ -157,7 +157,7 @@ def _own(low: Path, high: Path, axes: str | None, seed: int) -> Task:
 
 def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
     from veriscope.networks.recipe import Recipe
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
     from veriscope.training.loop import train
 
     first = task.training[0]

@@ -290,7 +290,7 @@ def _split(pairs: Pairs, share: float, patch: tuple[int, ...], seed: int) -> tup
 
 
 def _cut(training: Pairs, checking: Pairs, cut: dict[str, Any]) -> tuple[Source, Source]:
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
 
     return cut_patches(training, **cut), cut_patches(checking, **cut)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
+from veriscope.wording import times as times
 
 if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
@@ -42,10 +43,6 @@ def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
     if word not in ("image", "frame", "model"):
         raise VeriscopeError(f"--normalize {word} is not known. Choose image, frame or model.")
     return cast('Literal["image", "frame", "model"]', word)
-
-
-def times(lengths: Iterable[object]) -> str:
-    return " x ".join(str(length) for length in lengths)
 
 
 def number(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from veriscope.errors import DataError
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.patches import Normalize
+from veriscope.patches.scaling import Normalize
 from veriscope.reproducing.paper import NLM
 
 # What learns most in minutes on two cores: in 3D many small steps; a tiny run only shows that everything works.

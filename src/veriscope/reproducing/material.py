@@ -22,8 +22,9 @@ from veriscope.images.pairing import Pairs
 from veriscope.images.reading import holds_images, list_images, read_image
 from veriscope.networks.recipe import Recipe
 from veriscope.patches.anisotropy import anisotropic_pairs, parts_for_checking
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import ArrayPatches, load_npz
-from veriscope.patches.patches import Patches, cut_patches
+from veriscope.patches.patches import Patches
 from veriscope.reproducing.experiments import Experiment
 from veriscope.simulate.experiments import standin
 from veriscope.simulate.standins import INPUT
