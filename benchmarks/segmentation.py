@@ -106,7 +106,7 @@ def networks(name: str, given: argparse.Namespace, say: Say) -> Ensemble:
         say(f"{name}: simulated, and trained for {given.minutes:g} minutes")
         reproduce(Run(name, "small", 0, minutes=given.minutes), folder, Voice())
     model = vs.load(folder / "model")
-    trained = model.facts["training"]
+    trained = model.facts.training
     say(f"{len(model)} networks, {trained['minutes']} minutes of training together, seed {trained['seed']}")
     return model
 

@@ -54,12 +54,12 @@ def test_the_demo_trains_restores_judges_and_reports(
 
 
 def test_what_is_judged_was_never_learnt_from(small_nuclei: vs.Image) -> None:
-    task = demo._nuclei(seed=0)
+    data = demo._nuclei(seed=0)
     whole = np.asarray(small_nuclei)
-    np.testing.assert_array_equal(task.training[0].high, whole[:, :, :24])
-    np.testing.assert_array_equal(task.checking[0].high, whole[:, :16, 24:])
-    np.testing.assert_array_equal(task.checking[1].high, whole[:, 32:, 24:])
-    np.testing.assert_array_equal(task.tests[0].high, whole[:, 16:32, 24:])
+    np.testing.assert_array_equal(data.training[0].high, whole[:, :, :24])
+    np.testing.assert_array_equal(data.checking[0].high, whole[:, :16, 24:])
+    np.testing.assert_array_equal(data.checking[1].high, whole[:, 32:, 24:])
+    np.testing.assert_array_equal(data.tests[0].high, whole[:, 16:32, 24:])
 
 
 def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.MonkeyPatch, veriscope: Any) -> None:

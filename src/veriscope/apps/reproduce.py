@@ -173,12 +173,12 @@ def _voice() -> Voice:
 
 def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
     from veriscope.reproducing.datasize import plot, study
-    from veriscope.reproducing.material import material
+    from veriscope.reproducing.material import read_data
     from veriscope.reproducing.reproduce import data_of
 
     folder.mkdir(parents=True, exist_ok=True)
     images = data_of(run, folder, _voice())
-    found = material(run.name, run.experiment, images, run.scale, run.seed, run.axes)
+    found = read_data(run.name, run.experiment, images, run.scale, run.seed, run.axes)
     if not found.tests:
         raise VeriscopeError(f"The images in {images} have no truth to judge by, so errors cannot be measured.")
     console.say(f"Training {len(counts)} networks for {minutes:g} minutes each")

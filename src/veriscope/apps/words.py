@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
 
 from veriscope.errors import VeriscopeError
 from veriscope.wording import times as times
 
 if TYPE_CHECKING:
+    from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
+    from veriscope.simulate.anisotropy import CameraNoise
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -64,6 +66,41 @@ def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
     return parts[0], parts[1]
 
 
+def noise(text: str | None) -> CameraNoise | None:
+    """``gain=2,read=5,offset=100``, all in grey values."""
+    if text is None:
+        return None
+    from veriscope.simulate.anisotropy import CameraNoise
+
+    return CameraNoise(**_named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100"))
+
+
+def factors(text: str | None) -> dict[str, float] | None:
+    """``Z=4`` or ``Y=2,X=2``: how many times as many pixels an image has."""
+    if text is None:
+        return None
+    found = _named("--factor", text.upper(), tuple("ZYX"), "--factor Z=4")
+    if not found or any(not 1 <= value < float("inf") for value in found.values()):
+        raise VeriscopeError(f"--factor {text} is not possible. Give numbers from 1, such as --factor Z=4.")
+    return found
+
+
+def _named(option: str, text: str, names: tuple[str, ...], example: str) -> dict[str, float]:
+    """A number for each name: ``a=1,b=2``."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = (word.strip() for word in part.partition("="))
+        try:
+            found[next(known for known in names if known.lower() == name.lower())] = number = float(value)
+            if not abs(number) <= 1e9:
+                raise ValueError(value)
+        except (StopIteration, ValueError):
+            raise VeriscopeError(
+                f"{option} {text} is not understood at '{part}'. Give {', '.join(names)} a number each: {example}."
+            ) from None
+    return found
+
+
 def task(recipe: Recipe) -> dict[str, str]:
     """What is done to an image beside what its network says; nothing for most."""
     finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
@@ -101,25 +138,24 @@ def size(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
+def calibration(facts: Facts) -> dict[str, str]:
     """How often predictions came true on the images kept aside, for people; nothing where that is not known."""
-    if "calibration" not in facts:
+    if "calibration" not in facts.measured:
         return {}
-    found = facts["calibration"]
-    if not isinstance(found, Mapping) or "levels" not in found:
+    if facts.calibration is None:
         return {"measured": "no: too few pixels were kept aside, so predictions stay as the networks make them"}
-    rows = {"measured": f"on {found['pixels']:,} pixels of {found['images']} images"}
-    for eps, (before, after) in found["ece"].items():
+    rows = {"measured": f"on {facts.calibration.pixels:,} pixels of {facts.calibration.images} images"}
+    for eps, (before, after) in facts.calibration_errors.items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
     return rows
 
 
-def familiar(facts: Mapping[str, Any]) -> dict[str, str]:
+def familiar(facts: Facts) -> dict[str, str]:
     """What the model remembers of its training images, for people; nothing where it remembers nothing."""
-    found = facts.get("familiar")
-    if not isinstance(found, Mapping):
+    found = facts.familiar
+    if found is None:
         return {}
-    rows = {"knows": f"{found['count']:,} windows of {times(found['window'])} pixels by {len(found['names'])} figures"}
-    if found["disagreement"] is not None:
-        rows["disagreement"] = f"99 % of the pixels kept aside below {found['disagreement'][99]:.3f}"
+    rows = {"knows": f"{found.count:,} windows of {times(found.window)} pixels by {len(found.names)} figures"}
+    if found.disagreement is not None:
+        rows["disagreement"] = f"99 % of the pixels kept aside below {found.disagreement[99]:.3f}"
     return rows

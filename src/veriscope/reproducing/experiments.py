@@ -60,6 +60,8 @@ class Experiment:
 
     def normalize(self, scale: str, recipe: Recipe) -> Normalize:
         """As in `cut_patches`: the paper's percentiles at its scale and for stacks beside planes, else matched."""
+        if self.isotropic:
+            return "shared"
         if recipe.projects:
             return "random" if scale == "paper" else "fixed"
         same = recipe.channels_in == recipe.channels_out and not self.enhances

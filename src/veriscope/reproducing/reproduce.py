@@ -26,7 +26,7 @@ from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.experiments import Experiment, experiment
 from veriscope.reproducing.lines import TRIALS, smallest_distances
-from veriscope.reproducing.material import Material, material
+from veriscope.reproducing.material import ExperimentData, read_data
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.reproducing.table import Line, Outcome
 from veriscope.restoring.restore import restore
@@ -93,7 +93,7 @@ def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
     voice = voice or Voice()
     chosen, folder = run.experiment, Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    found = material(run.name, chosen, data_of(run, folder, voice), run.scale, run.seed, run.axes)
+    found = read_data(run.name, chosen, data_of(run, folder, voice), run.scale, run.seed, run.axes)
     model = _trained(run, found, folder / MODEL, voice)
     lines: list[Line] = []
     for condition, pairs in found.tests.items():
@@ -131,12 +131,12 @@ def data_of(run: Run, folder: Path, voice: Voice) -> Path:
     return target
 
 
-def _trained(run: Run, found: Material, folder: Path, voice: Voice) -> Ensemble:
+def _trained(run: Run, found: ExperimentData, folder: Path, voice: Voice) -> Ensemble:
     chosen = run.experiment
     minutes, epochs = chosen.length(run.scale, run.minutes)
     members = chosen.members_at(run.scale) if run.members is None else run.members
     told = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
-    if is_model(folder) and read_description(folder)["members"] >= members:
+    if is_model(folder) and read_description(folder).members >= members:
         voice.say("The networks are trained already")
     else:
         voice.say(f"Training {members} network{'s' if members > 1 else ''} for {told}")
@@ -226,7 +226,7 @@ def _mean(values: list[tuple[float, float]]) -> tuple[float, float]:
     return float(xz), float(yz)
 
 
-def _facts(run: Run, model: Ensemble, found: Material) -> dict[str, Any]:
+def _facts(run: Run, model: Ensemble, found: ExperimentData) -> dict[str, Any]:
     minutes, epochs = run.experiment.length(run.scale, run.minutes)
     return {
         "scale": run.scale,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from veriscope import saving
 from veriscope.errors import ModelError
 from veriscope.networks.checking import from_json
+from veriscope.networks.facts import Facts
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import Network, build, outline
@@ -81,7 +82,7 @@ def read(
                 f"'{folders[0]}' and '{other}' cannot be members of one ensemble: {', '.join(differing)} differ. "
                 f"Import them one by one."
             )
-    facts = {"imported": {"from": "csbdeep", "members": sources}, "training": _training(sources)}
+    facts = Facts(imported={"from": "csbdeep", "members": sources}, training=_training(sources))
     return Ensemble(recipes[0], tuple(members), facts)
 
 

@@ -158,7 +158,7 @@ def described(
         "task": recipe.task,
         "interpolate": recipe.finer,
         "normalization": told,
-        "voxel_size_um": ensemble.facts.get("voxel_size"),
+        "voxel_size_um": ensemble.facts.voxel_size,
     }
 
 

@@ -25,7 +25,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.patches.fields import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.tiling import Span, windows
-from veriscope.training.job import Source
+from veriscope.training.setup import Source
 
 Block = NDArray[np.float32]
 

@@ -28,7 +28,7 @@ LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation lo
 
 
 @dataclass(frozen=True)
-class Noise:
+class CameraNoise:
     """What a camera adds: gain * Poisson((image - offset) / gain) + offset + Normal(0, read^2), in grey values.
 
     `gain` is grey values per photon (0: no photon noise), `offset` the grey value of darkness, which is not noisy.
@@ -42,7 +42,7 @@ class Noise:
         values = (self.gain, self.read, self.offset)
         if not all(isfinite(value) for value in values) or self.gain < 0 or self.read < 0:
             raise DataError(
-                f"Noise has a gain and a read noise of at least 0 grey values, and a finite offset. Given: gain "
+                f"CameraNoise has a gain and a read noise of at least 0 grey values, and a finite offset. Given: gain "
                 f"{self.gain:g}, read {self.read:g}, offset {self.offset:g}."
             )
 
@@ -61,7 +61,7 @@ def anisotropic_pairs(
     stack: Image,
     kernel: NDArray[Any] | None,
     subsample: float,
-    noise: Noise | None = None,
+    noise: CameraNoise | None = None,
     seed: int = 0,
     both: bool = True,
     cache_bytes: int = LIMIT_BYTES,
@@ -169,7 +169,7 @@ class Lines:
     """A lazy float32 array S T C Y X: planes of `truth`, blurred by `kernel`, of which every `step`-th line is left."""
 
     def __init__(
-        self, truth: Image, kernel: NDArray[Any] | None, step: float, noise: Noise | None, seed: tuple[int, ...]
+        self, truth: Image, kernel: NDArray[Any] | None, step: float, noise: CameraNoise | None, seed: tuple[int, ...]
     ) -> None:
         self.truth, self.kernel, self.step, self.noise, self.seed = truth, kernel, step, noise, seed
         self.shape = (*truth.shape[:3], lines(truth.shape[3], step), truth.shape[4])
