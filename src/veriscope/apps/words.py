@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 from veriscope.errors import VeriscopeError
-from veriscope.wording import times as times
+from veriscope.wording import lengths as times
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
-    from veriscope.simulate.anisotropy import CameraNoise
+    from veriscope.simulate.anisotropy import Noise
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -66,13 +66,13 @@ def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
     return parts[0], parts[1]
 
 
-def noise(text: str | None) -> CameraNoise | None:
+def noise(text: str | None) -> Noise | None:
     """``gain=2,read=5,offset=100``, all in grey values."""
     if text is None:
         return None
-    from veriscope.simulate.anisotropy import CameraNoise
+    from veriscope.simulate.anisotropy import Noise
 
-    return CameraNoise(**_named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100"))
+    return Noise(**_named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100"))
 
 
 def factors(text: str | None) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
 from veriscope.patches.patches import Choices, Patches, Prepared
 from veriscope.patches.scaling import FOREGROUND_PERCENTILE, Normalize, Table, percentile, scaling, table_of
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -61,7 +61,7 @@ def cut_patches(
         if shape[0] != depth:
             raise DataError(
                 f"Stacks that are projected are cut whole along Z, all {depth} planes, not {shape[0]}. "
-                f"Give a shape of two numbers (Y, X), such as {times(shape[1:])}."
+                f"Give a shape of two numbers (Y, X), such as {lengths(shape[1:])}."
             )
         shape = shape[1:]
     axes = "ZYX"[-len(shape) :]
@@ -71,7 +71,9 @@ def cut_patches(
     channels = _same_channels(pairs)
     choices.normalize.check(channels, bool(depth))
     if turns and shape[-1] != shape[-2]:
-        raise DataError(f"Quarter turns need patches that are square in Y and X, not {times(shape)}. Pass turns=False.")
+        raise DataError(
+            f"Quarter turns need patches that are square in Y and X, not {lengths(shape)}. Pass turns=False."
+        )
 
     moved = [_moved(pair, "ZYX" if depth else axes, axes, shape) for pair in pairs]
     frames = sum(low.shape[0] * low.shape[1] for low, _ in moved)
@@ -153,13 +155,13 @@ def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) ->
         name = _name(image, pair)
         if len(axes) == 3 and "Z" not in image.axes:
             raise AxesError(
-                f"{name} ({what}) has the axes {image.axes}, but patches of {times(shape)} need Z, Y and X. "
+                f"{name} ({what}) has the axes {image.axes}, but patches of {lengths(shape)} need Z, Y and X. "
                 f"Give a shape of two numbers (Y, X), or the right axes."
             )
         if len(axes) == 2 and image.size("Z") > 1:
             raise AxesError(
                 f"{name} ({what}) has the axes {image.axes} with {image.size('Z')} planes in Z, but patches of "
-                f"{times(shape)} have only Y and X. Give a shape of three numbers (Z, Y, X)."
+                f"{lengths(shape)} have only Y and X. Give a shape of three numbers (Z, Y, X)."
             )
         target = image.moved("STC" + axes)
         space = target.shape[-len(shape) :]
@@ -170,16 +172,16 @@ def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) ->
         ]
         if small:
             raise DataError(
-                f"{name} ({what}) is {times(target.shape[3:])} ({axes}), smaller than a patch of {times(shape)}: "
-                f"{', '.join(small)}. Use patches of at most {times(np.minimum(space, shape))}, "
+                f"{name} ({what}) is {lengths(target.shape[3:])} ({axes}), smaller than a patch of {lengths(shape)}: "
+                f"{', '.join(small)}. Use patches of at most {lengths(np.minimum(space, shape))}, "
                 f"or leave this image out."
             )
         moved.append(target)
     low, high = moved
     if low.shape[:2] + low.shape[-len(shape) :] != high.shape[:2] + high.shape[3:]:
         raise DataError(
-            f"Pair '{pair.name}': low is {times(pair.low.shape)} ({pair.low.axes}), but high is "
-            f"{times(pair.high.shape)} ({pair.high.axes}). Both must show the same voxels; crop or register them first."
+            f"Pair '{pair.name}': low is {lengths(pair.low.shape)} ({pair.low.axes}), but high is "
+            f"{lengths(pair.high.shape)} ({pair.high.axes}). Both must show the same voxels; crop or register them first."
         )
     return low, high
 

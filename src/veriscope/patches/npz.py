@@ -19,7 +19,7 @@ from veriscope import saving
 from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
 from veriscope.patches.scaling import percentile_facts
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 DECLARED = 10**9  # bytes of an array that are believed only where they are there
 Array = NDArray[np.float32]
@@ -140,7 +140,7 @@ def _check_declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
     if math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"{member.filename} declares {times(shape)} values, but is cut short")
+        raise ValueError(f"{member.filename} declares {lengths(shape)} values, but is cut short")
 
 
 def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = "The patches") -> ArrayPatches:
@@ -151,7 +151,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
     word = ax.image_axes(axes, name)
     if "S" not in word or low.ndim != high.ndim:
         raise AxesError(
-            f"{name}: X is {times(low.shape)}, Y is {times(high.shape)} and the axes are '{word}'. Training patches "
+            f"{name}: X is {lengths(low.shape)}, Y is {lengths(high.shape)} and the axes are '{word}'. Training patches "
             f"have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
         )
     target = "SC" + ("ZYX" if "Z" in word else "YX")
@@ -160,7 +160,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         if array.dtype.kind not in "buif":
             raise DataError(f"{name}: {what} holds values of type {array.dtype}, not real numbers.")
         if 0 in array.shape:
-            raise DataError(f"{name}: {what} is empty, its shape is {times(array.shape)}. Save at least one patch.")
+            raise DataError(f"{name}: {what} is empty, its shape is {lengths(array.shape)}. Save at least one patch.")
         array = ax.move(array, word, target).astype(np.float32, copy=False)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
@@ -170,7 +170,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         moved[1] = moved[1][:, :, 0]
     if moved[0].shape[0] != moved[1].shape[0] or moved[0].shape[2 - moved[1].ndim :] != moved[1].shape[2:]:
         raise DataError(
-            f"{name}: X is {times(low.shape)} and Y is {times(high.shape)} ({word}). Both need the same number of "
+            f"{name}: X is {lengths(low.shape)} and Y is {lengths(high.shape)} ({word}). Both need the same number of "
             f"patches of the same size; only their channels may differ."
         )
     return ArrayPatches(moved[0], moved[1], target[2:], Path(name.strip("'")).name)
@@ -194,9 +194,9 @@ class ArrayPatches:
         return len(self.low)
 
     def __repr__(self) -> str:
-        what = f"{times(self.low_shape)} ({self.axes})"
+        what = f"{lengths(self.low_shape)} ({self.axes})"
         return (
-            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {times(self.shape)}'}>"
+            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {lengths(self.shape)}'}>"
         )
 
     def split(self, check: float = 0.1) -> tuple[ArrayPatches, ArrayPatches]:

@@ -20,7 +20,7 @@ from veriscope.patches import augment, sampling
 from veriscope.patches.fields import Field
 from veriscope.patches.scaling import Ends, Scaling, blocks, percentile_facts
 from veriscope.tiling import Span
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 Array = NDArray[np.float32]
 
@@ -107,7 +107,7 @@ class Patches:
         return self.choices.per_image * len(self._frames)
 
     def __repr__(self) -> str:
-        what = f"{times(self.low_shape)} ({self.axes})" + (f" to {times(self.shape)}" if self.depth else "")
+        what = f"{lengths(self.low_shape)} ({self.axes})" + (f" to {lengths(self.shape)}" if self.depth else "")
         return f"<Patches: {len(self)} of {what} from {len(self._pairs)} pairs>"
 
     # Draw

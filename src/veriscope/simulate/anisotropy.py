@@ -21,14 +21,14 @@ from veriscope.images.image import Image
 from veriscope.images.lazy import plain_index
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import Grid, Resampled
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 MANY = 5  # stacks: then whole ones are kept aside for checking
 LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation looks at
 
 
 @dataclass(frozen=True)
-class CameraNoise:
+class Noise:
     """What a camera adds: gain * Poisson((image - offset) / gain) + offset + Normal(0, read^2), in grey values.
 
     `gain` is grey values per photon (0: no photon noise), `offset` the grey value of darkness, which is not noisy.
@@ -42,7 +42,7 @@ class CameraNoise:
         values = (self.gain, self.read, self.offset)
         if not all(isfinite(value) for value in values) or self.gain < 0 or self.read < 0:
             raise DataError(
-                f"CameraNoise has a gain and a read noise of at least 0 grey values, and a finite offset. Given: gain "
+                f"Noise has a gain and a read noise of at least 0 grey values, and a finite offset. Given: gain "
                 f"{self.gain:g}, read {self.read:g}, offset {self.offset:g}."
             )
 
@@ -61,7 +61,7 @@ def anisotropic_pairs(
     stack: Image,
     kernel: NDArray[Any] | None,
     subsample: float,
-    noise: CameraNoise | None = None,
+    noise: Noise | None = None,
     seed: int = 0,
     both: bool = True,
     cache_bytes: int = LIMIT_BYTES,
@@ -122,7 +122,7 @@ def checked_kernel(kernel: NDArray[Any]) -> NDArray[np.float32]:
     if values.ndim != 2 or not all(length % 2 for length in values.shape):
         raise DataError(
             f"The kernel is a plane of odd lengths with its middle at the focus, rows along the optical axis, not of "
-            f"shape {times(values.shape)}. Crop it."
+            f"shape {lengths(values.shape)}. Crop it."
         )
     total = float(values.sum())
     if not (isfinite(total) and total > 1e-6 * float(np.abs(values).max())):
@@ -145,8 +145,8 @@ def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: I
     size = truth.shape[3:]
     if kernel is not None and any(have < need for have, need in zip(size, kernel.shape, strict=True)):
         raise DataError(
-            f"The PSF is larger than the image: its section is {times(kernel.shape)} pixels, the planes of "
-            f"{_name(stack)} are {times(size)} ({order}). Crop the PSF (only {times(_fitting(size))} fit), or give a "
+            f"The PSF is larger than the image: its section is {lengths(kernel.shape)} pixels, the planes of "
+            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only {lengths(_fitting(size))} fit), or give a "
             f"larger image."
         )
     if lines(size[0], step) < LEAST_LINES:
@@ -169,7 +169,7 @@ class Lines:
     """A lazy float32 array S T C Y X: planes of `truth`, blurred by `kernel`, of which every `step`-th line is left."""
 
     def __init__(
-        self, truth: Image, kernel: NDArray[Any] | None, step: float, noise: CameraNoise | None, seed: tuple[int, ...]
+        self, truth: Image, kernel: NDArray[Any] | None, step: float, noise: Noise | None, seed: tuple[int, ...]
     ) -> None:
         self.truth, self.kernel, self.step, self.noise, self.seed = truth, kernel, step, noise, seed
         self.shape = (*truth.shape[:3], lines(truth.shape[3], step), truth.shape[4])
@@ -240,7 +240,7 @@ def split_stack(stack: Image, share: float, least: int) -> tuple[Image, Image]:
         width = max(1, round(share * length))
         if length < 2:
             raise DataError(
-                f"{_name(stack)} ({times(stack.shape)}, {stack.axes}) is too small to keep a part aside for checking. "
+                f"{_name(stack)} ({lengths(stack.shape)}, {stack.axes}) is too small to keep a part aside for checking. "
                 f"Give a larger stack, or several."
             )
     return stack.region(**{axis: slice(0, length - width)}), stack.region(**{axis: slice(length - width, length)})

@@ -21,7 +21,7 @@ from veriscope.patches.patches import Patches
 from veriscope.patches.scaling import MATCHED, RANDOM, SHARED, Normalize, Scaling
 from veriscope.simulate.anisotropy import checked_subsample
 from veriscope.training.stacks import Degrading, Stacks, read_stacks, stacks_in
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 Cut: TypeAlias = Patches | ArrayPatches
 Axes: TypeAlias = str | tuple[str, str] | None  # of both images of a pair, or of low and of high
@@ -160,7 +160,7 @@ class FromPairs:
         found = {
             "found": f"{len(self.pairs)} ({training} to train, {checking} to check)",
             "axes": low.axes,
-            "size": times(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes",
+            "size": lengths(low.shape) if len(shapes) == 1 else f"{len(shapes)} different sizes",
             "type": f"{low.dtype} -> {high.dtype}",
         }
         if low.size("C") > 1 or high.size("C") > 1:
@@ -229,7 +229,7 @@ class FromPatches:
         found = {
             "found": f"{len(self.patches)} ({len(training)} to train, {len(checking)} to check)",
             "axes": self.patches.axes,
-            "size": times(self.patches.low_shape),
+            "size": lengths(self.patches.low_shape),
             "file": str(self.path),
         }
         if self.patches.channels_in > 1 or self.patches.channels_out > 1:
@@ -326,27 +326,27 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
     smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
     if "depth" not in typed and "patch" not in typed:
         recipe = _halved_less(recipe, smallest, notes)
-    lengths = [size // step * step for size, step in zip(smallest, recipe.step, strict=True)]
-    if not all(lengths):
+    largest = [size // step * step for size, step in zip(smallest, recipe.step, strict=True)]
+    if not all(largest):
         least = recipe.change(depth=1)
-        has = f"The smallest image has {times(smallest)} pixels ({recipe.axes_out})"
-        needs = f"a network of depth {recipe.depth} needs at least {times(recipe.step)}"
+        has = f"The smallest image has {lengths(smallest)} pixels ({recipe.axes_out})"
+        needs = f"a network of depth {recipe.depth} needs at least {lengths(recipe.step)}"
         if any(size < step for size, step in zip(smallest, least.step, strict=True)):
-            raise TrainingError(f"{has}, but {needs}, and none works on fewer than {times(least.step)}.")
+            raise TrainingError(f"{has}, but {needs}, and none works on fewer than {lengths(least.step)}.")
         while any(size < step for size, step in zip(smallest, recipe.step, strict=True)):
             recipe = recipe.change(depth=recipe.depth - 1)
         raise TrainingError(f"{has}, but {needs}. Use {_options(recipe, smallest)}.")
     if "patch" in typed:
         if any(length > size for length, size in zip(recipe.patch, smallest, strict=True)):
             raise TrainingError(
-                f"The smallest image, {times(smallest)} pixels ({recipe.axes_out}), is smaller than a patch of "
-                f"{times(recipe.patch)}. Use {_options(recipe, smallest)}, or leave this image out."
+                f"The smallest image, {lengths(smallest)} pixels ({recipe.axes_out}), is smaller than a patch of "
+                f"{lengths(recipe.patch)}. Use {_options(recipe, smallest)}, or leave this image out."
             )
         return recipe
-    patch = tuple(min(length, most) for length, most in zip(recipe.patch, lengths, strict=True))
+    patch = tuple(min(length, most) for length, most in zip(recipe.patch, largest, strict=True))
     if patch == recipe.patch:
         return recipe
-    notes.append(f"patches are {times(patch)}, so that they fit into the smallest image.")
+    notes.append(f"patches are {lengths(patch)}, so that they fit into the smallest image.")
     return recipe.change(patch=patch)
 
 

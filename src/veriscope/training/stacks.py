@@ -12,9 +12,9 @@ from veriscope.images.conditions import TRAINING, part
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pairs
 from veriscope.images.reading import list_images, read_image
-from veriscope.simulate.anisotropy import CameraNoise, anisotropic_pairs, checked_subsample, parts_for_checking
+from veriscope.simulate.anisotropy import Noise, anisotropic_pairs, checked_subsample, parts_for_checking
 from veriscope.simulate.psf import from_words
-from veriscope.wording import times
+from veriscope.wording import lengths
 
 RATIOS_ALIKE = 0.05  # relative difference of voxel ratios up to which stacks make one model
 INPUT = "input"  # folder of stacks without a truth, as veriscope simulate writes it
@@ -27,7 +27,7 @@ class Degrading:
 
     psf: str | None = None  # in words, a file, or "none"
     subsample: float | None = None
-    noise: CameraNoise | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stacks:
     stacks: tuple[Image, ...]
     subsample: float
     kernels: tuple[Any, ...]  # one per stack, None without blur
-    noise: CameraNoise | None = None
+    noise: Noise | None = None
     notes: tuple[str, ...] = ()
 
     def pairs(self, fraction: float, patch: tuple[int, ...], seed: int, notes: list[str]) -> tuple[Pairs, Pairs]:
@@ -45,8 +45,8 @@ class Stacks:
         for kernel in self.kernels:
             if kernel is not None and any(a > b for a, b in zip(kernel.shape, patch, strict=True)):
                 raise DataError(
-                    f"The PSF is larger than a patch: its section is {times(kernel.shape)} pixels, a patch "
-                    f"{times(patch)}. Use larger patches (--patch), or check the PSF and the voxel size."
+                    f"The PSF is larger than a patch: its section is {lengths(kernel.shape)} pixels, a patch "
+                    f"{lengths(patch)}. Use larger patches (--patch), or check the PSF and the voxel size."
                 )
         least = max([*patch, *(max(kernel.shape) for kernel in self.kernels if kernel is not None)])
         training, checking = parts_for_checking(list(self.stacks), fraction, least)
@@ -76,11 +76,11 @@ class Stacks:
         rows = {
             "found": f"{len(self.stacks)} stack{'s' if len(self.stacks) > 1 else ''}",
             "axes": first.axes,
-            "size": times(first.shape),
+            "size": lengths(first.shape),
             "type": str(first.dtype),
             "voxel": first.describe().get("voxel size", "unknown"),
             "subsampling": f"every {self.subsample:g}th line, in either lateral direction",
-            "blur": "none" if self.kernels[0] is None else f"PSF of {times(self.kernels[0].shape)} pixels",
+            "blur": "none" if self.kernels[0] is None else f"PSF of {lengths(self.kernels[0].shape)} pixels",
         }
         if self.noise is not None:
             rows["noise"] = f"gain {self.noise.gain:g}, read {self.noise.read:g}, offset {self.noise.offset:g}"
@@ -109,7 +109,7 @@ def read_stacks(source: Path, axes: str | None, degrading: Degrading) -> Stacks:
         if not {"Z", "Y", "X"} <= set(stack.axes) or stack.size("Z") < 2:
             raise DataError(
                 f"--task isotropic learns from stacks, but {stack.name} has the axes {stack.axes} "
-                f"({times(stack.shape)}). Give stacks, or state their axes with --axes."
+                f"({lengths(stack.shape)}). Give stacks, or state their axes with --axes."
             )
         if stack.size("C") != stacks[0].size("C"):
             raise DataError(
