@@ -37,6 +37,8 @@ GROUND_MODULES = {
     "errors",
     "saving",
     "tables",
+    "noise",
+    "version",
     "wording",
 }
 HEAVY = ("torch", "zarr", "skimage", "scipy", "matplotlib", "tifffile", "imagecodecs", "h5py", "onnx", "openvino")
@@ -65,7 +67,7 @@ def imports(tree: ast.Module, known: set[str]) -> set[str]:
                     inner = f"{node.module}.{alias.name}"
                     if inner in known:
                         found.add(inner)
-                    elif inner != "veriscope.__version__":
+                    else:
                         found.add(str(node.module))
     return found
 

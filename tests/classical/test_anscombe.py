@@ -109,9 +109,11 @@ def test_the_method_on_transformed_images_keeps_its_word() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    for wrong in ((0, 0, 1), (1, 0, -1), (1, np.nan, 1)):
-        with pytest.raises(DataError, match="gain above 0"):
+    for wrong in ((-1, 0, 1), (1, 0, -1), (1, np.nan, 1)):
+        with pytest.raises(DataError, match="gain and a read noise of at least 0"):
             Noise(*wrong)
+    with pytest.raises(DataError, match="gain above 0"):
+        Noise(0, 0, 1).forward(np.ones((9, 9)))
     with pytest.raises(DataError, match="NaN"):
         estimate(np.full((64, 64), np.nan))
     for image in (np.ones((64, 64)), np.random.default_rng(0).random((10, 10)), np.arange(5)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import signal
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,6 +198,27 @@ def test_a_set_never_leads_out_of_its_folder_nor_into_a_pipe(tmp_path):
         read_image(tmp_path / "in" / "pipe.tif")
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_pipe_in_place_of_any_file_of_an_ome_zarr_does_not_block(tmp_path, version):
+    whole = save_image(tmp_path / "whole.ome.zarr", Image(PIXELS[0], "ZYX"[-PIXELS[0].ndim :]), version=version)
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    for number, file in enumerate(files):
+        spoiled = tmp_path / f"{number}.ome.zarr"
+        shutil.copytree(whole, spoiled)
+        (spoiled / file).unlink()
+        os.mkfifo(spoiled / file)
+        signal.alarm(60)  # ends a read that blocks
+        try:
+            if "0" in file.parts[:1] or len(file.parts) == 1:
+                with pytest.raises(ImageFormatError, match=r"is a pipe, socket or device|has no metadata"):
+                    np.asarray(read_image(spoiled))
+            else:  # of a smaller level of the pyramid, which is not read
+                np.asarray(read_image(spoiled))
+        finally:
+            signal.alarm(0)
+
+
 # Broken and odd descriptions
 
 GOOD = ome((f'SizeZ="3" SizeC="1" SizeT="1" {SIZES}', '<TiffData IFD="0" PlaneCount="3"/>'))
@@ -231,6 +254,12 @@ def test_a_description_that_cannot_be_understood_is_told(tmp_path, xml):
     path = write(tmp_path / "a.ome.tif", PIXELS, xml)
     with pytest.warns(VeriscopeWarning, match="description|planes"):
         assert read_image(path, axes="ZYX").voxel_size is None
+
+
+def test_entities_in_the_xml_of_other_formats_are_refused(tmp_path):
+    path = write(tmp_path / "a.tif", PIXELS, '<!DOCTYPE scn [<!ENTITY a "aaaa">]><scn>&a;</scn>')
+    with pytest.raises(ImageFormatError, match="declares XML entities"):
+        read_image(path, axes="ZYX")
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
+from veriscope.noise import Noise
 from veriscope.patches.cutting import cut_patches
-from veriscope.simulate.anisotropy import Noise, anisotropic_pairs, parts_for_checking, split_stack
+from veriscope.simulate.anisotropy import anisotropic_pairs, parts_for_checking, split_stack
 
 
 def stack(shape: tuple[int, ...] = (3, 40, 36), axes: str = "ZYX", seed: int = 0) -> Image:
@@ -59,15 +60,15 @@ def test_nothing_is_changed_without_blur_and_subsampling() -> None:
 
 
 def test_any_part_is_that_part_of_the_whole() -> None:
-    pair = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read=5), seed=4)[1]
+    pair = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read_noise=5), seed=4)[1]
     whole = np.asarray(pair.low)
     np.testing.assert_array_equal(
         pair.low.read(slice(1, 3), 0, 0, slice(5, 31), slice(2, 9)), whole[1:3, 0, 0, 5:31, 2:9]
     )
     np.testing.assert_array_equal(pair.low.read(slice(0, 3, 2), 0, slice(0, 1), 7), whole[::2, 0, :, 7])
-    again = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read=5), seed=4)[1]
+    again = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read_noise=5), seed=4)[1]
     np.testing.assert_array_equal(np.asarray(again.low), whole)
-    other = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read=5), seed=5)[1]
+    other = anisotropic_pairs(stack(), kernel(), 3.7, Noise(gain=2, read_noise=5), seed=5)[1]
     assert np.abs(np.asarray(other.low) - whole).max() > 1
 
 
@@ -87,7 +88,7 @@ def test_samples_are_stacks_of_their_own() -> None:
 
 def test_noise_has_the_mean_and_variance_that_it_says() -> None:
     flat = Image(np.full((1, 200, 200), 600, np.uint16), "ZYX")
-    low = np.asarray(anisotropic_pairs(flat, None, 4, Noise(gain=3, read=4, offset=100))[0].low)[0, 0, 0, ::4]
+    low = np.asarray(anisotropic_pairs(flat, None, 4, Noise(gain=3, read_noise=4, offset=100))[0].low)[0, 0, 0, ::4]
     assert abs(low.mean() - 600) < 2
     assert abs(low.var() / (3 * 500 + 16) - 1) < 0.1
 
@@ -167,7 +168,7 @@ def test_what_cannot_be_used_is_refused(image: Image, section: Any, step: float,
         anisotropic_pairs(image, section, step)
 
 
-@pytest.mark.parametrize("settings", [{"gain": -1}, {"read": float("nan")}])
+@pytest.mark.parametrize("settings", [{"gain": -1}, {"read_noise": float("nan")}])
 def test_noise_that_cannot_be_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(DataError, match="Noise has a gain and a read noise of at least 0"):
         Noise(**settings)

@@ -60,7 +60,7 @@ def test_dimming_takes_light_and_nothing_else() -> None:
     assert dim.photons == pytest.approx(10)
     assert (dim.read_noise, dim.offset, dim.gain, dim.background) == (2, 50, 3, 0.1)
     for ratio in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(VeriscopeError, match="share above 0"):
+        with pytest.raises(VeriscopeError, match="fraction above 0"):
             camera.dimmed(ratio)
 
 

@@ -28,6 +28,7 @@ from veriscope.apps import (
     simulate,
     train,
 )
+from veriscope.version import __version__
 
 
 class Commands(TyperGroup):
@@ -78,8 +79,6 @@ def start(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
     if version:
-        from veriscope import __version__
-
         console.show(f"veriscope {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:

@@ -278,7 +278,7 @@ def _restore_all(
 
 def _trust_of(job: files.Job, report: Report, model: Path) -> str:
     """What is known of a restored image without ground truth, for the file beside it."""
-    from veriscope import __version__
+    from veriscope.version import __version__
 
     known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
     return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"

@@ -113,10 +113,10 @@ def _simulate(
     """One image and its parameters."""
     import numpy as np
 
-    from veriscope import __version__
     from veriscope.images.reading import read_image, stem
     from veriscope.simulate.photograph import as_light, photograph
     from veriscope.simulate.psf import from_words
+    from veriscope.version import __version__
 
     image = read_image(job.source, axes=axes, lazy=False)
     # By its name, so that an image gets the same noise whatever else is in the folder.

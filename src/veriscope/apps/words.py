@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+from veriscope import wording
 from veriscope.errors import VeriscopeError
-from veriscope.wording import lengths as times
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
-    from veriscope.simulate.anisotropy import Noise
+    from veriscope.noise import Noise
+
+
+times = wording.lengths
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -70,9 +73,10 @@ def noise(text: str | None) -> Noise | None:
     """``gain=2,read=5,offset=100``, all in grey values."""
     if text is None:
         return None
-    from veriscope.simulate.anisotropy import Noise
+    from veriscope.noise import Noise
 
-    return Noise(**_named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100"))
+    found = _named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100")
+    return Noise(found.get("gain", 0.0), found.get("offset", 0.0), found.get("read", 0.0))
 
 
 def factors(text: str | None) -> dict[str, float] | None:

@@ -1,70 +1,32 @@
 """Few photons: noise that grows with brightness, made the same everywhere, and back (generalised Anscombe transform).
 
-image = gain * Poisson(photons) + Normal(0, read_noise^2) + offset, as in `veriscope.simulate.camera`. Denoisers expect
+image = gain * Poisson(photons) + Normal(0, read_noise^2) + offset, see `veriscope.noise.Noise`. Denoisers expect
 noise of one strength; transformed images have it, with a standard deviation of 1, down to about one photon per pixel.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import isfinite, sqrt
+from dataclasses import replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from veriscope.classical.volumes import each, finite
 from veriscope.errors import DataError
+from veriscope.noise import Noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from veriscope.classical.method import Method
 
+__all__ = ["Noise", "estimate", "with_anscombe"]
+
 BLOCK = 8  # pixels along Y and X over which brightness and noise are compared
 BINS = 24  # of brightness, with equally many blocks
-DARK = 0.01  # share of the blocks that is taken for darkness where no offset is given
+DARK = 0.01  # fraction of the blocks that count as darkness where no offset is given
 LEAST = 0.01  # variance may grow no slower than this many standard deviations of the noise; see estimate
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How a camera's noise grows with brightness: the variance is gain * (mean - offset) + read_noise^2."""
-
-    gain: float  # grey values per photon
-    offset: float  # grey value of darkness
-    read_noise: float  # standard deviation in darkness, grey values
-
-    def __post_init__(self) -> None:
-        values = (self.gain, self.offset, self.read_noise)
-        if not all(isfinite(value) for value in values) or self.gain <= 0 or self.read_noise < 0:
-            raise DataError(
-                f"Noise has a gain above 0 and a read_noise of at least 0, all finite. Given: {self}. "
-                f"Try estimate(image)."
-            )
-
-    def forward(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """The image (any shape) in a unit in which the noise has the standard deviation 1, whatever the brightness.
-
-        2 / gain * sqrt(gain * (image - offset) + 3/8 gain^2 + read_noise^2); values below the root's range give 0.
-        """
-        light = (np.asarray(image, dtype=np.float64) - self.offset) / self.gain
-        inside = light + 3 / 8 + (self.read_noise / self.gain) ** 2
-        result: NDArray[np.float32] = (2 * np.sqrt(np.maximum(inside, 0))).astype(np.float32)
-        return result
-
-    def inverse(self, mean: NDArray[Any]) -> NDArray[np.float32]:
-        """The brightness whose transformed image has this mean; of a denoised image, therefore, without bias.
-
-        The closed form of the exact unbiased inverse (Mäkitalo and Foi 2011, 2013): D^2/4 - 1/8 - (read_noise/gain)^2 +
-        sqrt(3/2)/4 D^-1 - 11/8 D^-2 + 5/8 sqrt(3/2) D^-3 photons. Squaring alone would be too dark by a quarter of a
-        photon. No brightness is below the offset.
-        """
-        root = sqrt(3 / 2)
-        d = np.maximum(np.asarray(mean, dtype=np.float64), root)  # its value without any light
-        photons = d**2 / 4 - 1 / 8 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3
-        photons -= (self.read_noise / self.gain) ** 2
-        result: NDArray[np.float32] = (self.gain * np.maximum(photons, 0) + self.offset).astype(np.float32)
-        return result
 
 
 def estimate(image: Any, offset: float | None = None) -> Noise:

@@ -42,7 +42,9 @@ class ZarrSource:
     def open(self) -> Any:
         import zarr
 
-        return zarr.open_array(self.path, path=self.inside, mode="r")
+        from veriscope.images.zarr_store import RegularFiles
+
+        return zarr.open_array(RegularFiles(self.path), path=self.inside, mode="r")
 
     def load(self) -> NDArray[Any]:
         return np.asarray(self.open()[...])
@@ -52,9 +54,10 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     """Contents of the full-size level of an OME-Zarr image, or of a plain Zarr array."""
     import zarr
 
+    from veriscope.images.zarr_store import RegularFiles
+
     with foreseen(path):
-        _check_plain(path)
-        node = zarr.open(str(path), mode="r")
+        node = zarr.open(RegularFiles(path), mode="r")
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
@@ -80,15 +83,8 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
 
 
-def _check_plain(folder: Path) -> None:
-    for marker in MARKERS:
-        if (folder / marker).exists() and not (folder / marker).is_file():
-            raise ImageFormatError(f"'{folder / marker}' is a pipe, socket or device, not a file. Copy it again.")
-
-
 def _check_declared(path: Path, folder: Path, level: Any) -> None:
     """Raise ImageFormatError for an array that declares much more than is there, before anything grows with it."""
-    _check_plain(folder)
     piece = level.shards if getattr(level, "shards", None) else level.chunks
     pieces = prod(-(-size // step) for size, step in zip(level.shape, piece, strict=True))
     nbytes = prod(level.shape) * level.dtype.itemsize

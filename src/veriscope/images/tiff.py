@@ -57,6 +57,8 @@ def opened(path: Path | str) -> tuple[Any, Described]:
     try:
         text = tif.pages[0].description if tif.pages else ""
         if not (tif.is_ome or "<OME" in text[:2000]):
+            if "<!ENTITY" in text:  # formats such as SCN are parsed by tifffile, not by defusedxml
+                raise ImageFormatError(f"'{path}' has a description that declares XML entities. Export it again.")
             return tif, Described()
         _check_chain(path, tif)
         first = tif.pages[0]

@@ -415,7 +415,7 @@ def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated:
 
 def versions() -> dict[str, str]:
     """Of veriscope, Python and the libraries that decide the figures."""
-    from veriscope import __version__
+    from veriscope.version import __version__
 
     found = {"veriscope": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "scipy", "scikit-image"):

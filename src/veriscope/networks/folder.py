@@ -175,7 +175,7 @@ def trusted(folder: object = "") -> Iterator[None]:
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, known: Facts) -> None:
-    from veriscope import __version__
+    from veriscope.version import __version__
 
     described = {
         "format": FORMAT,

@@ -181,7 +181,8 @@ def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) ->
     if low.shape[:2] + low.shape[-len(shape) :] != high.shape[:2] + high.shape[3:]:
         raise DataError(
             f"Pair '{pair.name}': low is {lengths(pair.low.shape)} ({pair.low.axes}), but high is "
-            f"{lengths(pair.high.shape)} ({pair.high.axes}). Both must show the same voxels; crop or register them first."
+            f"{lengths(pair.high.shape)} ({pair.high.axes}). Both must show the same voxels; crop or register them "
+            f"first."
         )
     return low, high
 

@@ -151,8 +151,8 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
     word = ax.image_axes(axes, name)
     if "S" not in word or low.ndim != high.ndim:
         raise AxesError(
-            f"{name}: X is {lengths(low.shape)}, Y is {lengths(high.shape)} and the axes are '{word}'. Training patches "
-            f"have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
+            f"{name}: X is {lengths(low.shape)}, Y is {lengths(high.shape)} and the axes are '{word}'. Training "
+            f"patches have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
         )
     target = "SC" + ("ZYX" if "Z" in word else "YX")
     moved = []

@@ -232,7 +232,7 @@ def _with_task(
 
 
 def _weights(folder: Path, config: dict[str, Any], wanted: str) -> Path:
-    present = [one for one in folder.iterdir() if one.suffix.lower() in (".h5", ".hdf5")]
+    present = [one for one in folder.iterdir() if one.suffix.lower() in (".h5", ".hdf5") and one.is_file()]
     present.sort(key=lambda one: (-one.stat().st_mtime, one.name))
     names = {"best": config.get("train_checkpoint", BEST), "last": config.get("train_checkpoint_last", LAST)}
     name = names.get(wanted, wanted)

@@ -19,6 +19,7 @@ from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring.scaling import PERCENTILES, stored_normalization, target_normalization
+from veriscope.version import __version__
 
 Normalizing = Literal["image", "model"]
 """Who normalises: the caller by each image's percentiles, or the graph by those of the training images."""
@@ -139,8 +140,6 @@ def described(
     ensemble: Ensemble, members: int, low: Normalization | None, back: Normalization | None
 ) -> dict[str, Any]:
     """What one must know to use the graph rightly, as plain JSON."""
-    from veriscope import __version__
-
     recipe = ensemble.recipe
     told = (
         {"by": "graph", "input": low.to_json(), "output": None if back is None else back.to_json()}

@@ -8,7 +8,6 @@ learns to undo this on lateral planes restores axial ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import floor, isfinite
 from typing import Any
 
@@ -21,40 +20,11 @@ from veriscope.images.image import Image
 from veriscope.images.lazy import plain_index
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import Grid, Resampled
+from veriscope.noise import Noise
 from veriscope.wording import lengths
 
 MANY = 5  # stacks: then whole ones are kept aside for checking
 LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation looks at
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What a camera adds: gain * Poisson((image - offset) / gain) + offset + Normal(0, read^2), in grey values.
-
-    `gain` is grey values per photon (0: no photon noise), `offset` the grey value of darkness, which is not noisy.
-    """
-
-    gain: float = 0.0
-    read: float = 0.0
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        values = (self.gain, self.read, self.offset)
-        if not all(isfinite(value) for value in values) or self.gain < 0 or self.read < 0:
-            raise DataError(
-                f"Noise has a gain and a read noise of at least 0 grey values, and a finite offset. Given: gain "
-                f"{self.gain:g}, read {self.read:g}, offset {self.offset:g}."
-            )
-
-    def apply(self, image: NDArray[np.float32], seed: tuple[int, ...]) -> NDArray[np.float32]:
-        """`image` with noise; the same for the same `seed`."""
-        rng = np.random.default_rng(seed)
-        noisy: NDArray[Any] = image.astype(np.float64)
-        if self.gain:
-            noisy = self.gain * rng.poisson(np.maximum(noisy - self.offset, 0) / self.gain) + self.offset
-        if self.read:
-            noisy = noisy + rng.normal(0, self.read, noisy.shape)
-        return noisy.astype(np.float32)
 
 
 def anisotropic_pairs(
@@ -146,8 +116,8 @@ def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: I
     if kernel is not None and any(have < need for have, need in zip(size, kernel.shape, strict=True)):
         raise DataError(
             f"The PSF is larger than the image: its section is {lengths(kernel.shape)} pixels, the planes of "
-            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only {lengths(_fitting(size))} fit), or give a "
-            f"larger image."
+            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only {lengths(_fitting(size))} fit), or give "
+            f"a larger image."
         )
     if lines(size[0], step) < LEAST_LINES:
         raise DataError(
@@ -240,8 +210,8 @@ def split_stack(stack: Image, share: float, least: int) -> tuple[Image, Image]:
         width = max(1, round(share * length))
         if length < 2:
             raise DataError(
-                f"{_name(stack)} ({lengths(stack.shape)}, {stack.axes}) is too small to keep a part aside for checking. "
-                f"Give a larger stack, or several."
+                f"{_name(stack)} ({lengths(stack.shape)}, {stack.axes}) is too small to keep a part aside for "
+                f"checking. Give a larger stack, or several."
             )
     return stack.region(**{axis: slice(0, length - width)}), stack.region(**{axis: slice(length - width, length)})
 

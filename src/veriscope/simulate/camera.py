@@ -1,4 +1,4 @@
-"""A camera that counts photons: what an acquisition with little light would have looked like (SI 2.5)."""
+"""A camera that counts photons: what an acquisition at low light would have looked like (SI 2.5)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
+from veriscope.noise import Noise
 
 MOST = 1e15  # photons at a pixel
 
 
 @dataclass(frozen=True)
 class Camera:
-    """image = gain * Poisson(photons * (truth + background)) + Normal(0, read_noise^2) + offset.
+    """image = gain * Poisson(photons * (truth + background)) + Normal(0, read_noise^2) + offset, see `Noise`.
 
     `truth` is light relative to the brightness that sends `photons` photons to a pixel. Values of the image are grey
     values, not clipped or rounded; `to_integers` does that as a 16 bit camera would.
@@ -32,15 +33,12 @@ class Camera:
     background: float = 0.0  # light from everywhere, in the unit of the truth
 
     def __post_init__(self) -> None:
-        values = (self.photons, self.read_noise, self.offset, self.gain, self.background)
-        if (
-            not all(isfinite(value) for value in values)
-            or min(values[0], values[3]) <= 0
-            or min(values[1], values[4]) < 0
-        ):
+        least = min(self.photons, self.gain), min(self.read_noise, self.background)
+        finite = all(map(isfinite, (self.photons, self.read_noise, self.offset, self.gain, self.background)))
+        if not (finite and least[0] > 0 and least[1] >= 0):
             raise DataError(
-                f"A camera needs photons and gain above 0, read_noise and background of at least 0, all finite. "
-                f"Given: {self}."
+                f"A camera needs photons and gain above 0, read_noise and background of at least 0, all finite, not "
+                f"{self}. Check its data sheet."
             )
 
     def dimmed(self, ratio: float) -> Camera:
@@ -48,7 +46,7 @@ class Camera:
         a shorter exposure or a weaker laser. Offset and read noise stay. Raises DataError for ratios of 0 or less.
         """
         if not (isfinite(ratio) and ratio > 0):
-            raise DataError(f"Light is dimmed to a share above 0, such as 1/29, not to {ratio:g}.")
+            raise DataError(f"Light is dimmed to a fraction above 0, such as 1/29, not to {ratio:g}.")
         return replace(self, photons=self.photons * ratio)
 
     def draw(self, rng: np.random.Generator) -> dict[str, int]:
@@ -65,18 +63,16 @@ class Camera:
         light = np.asarray(truth, dtype=np.float64)
         if not np.isfinite(light).all() or (light < 0).any():
             raise DataError("A camera sees light of at least 0 at every pixel. Clip the image and remove NaN first.")
-        expected = self.photons * (light + self.background)
-        if light.size and expected.max() > MOST:
+        photons = self.photons * (light + self.background)
+        if light.size and photons.max() > MOST:
             raise DataError(
-                f"A camera cannot count {expected.max():.3g} photons at a pixel. Lower photons, now {self.photons:g}, "
+                f"A camera cannot count {photons.max():.3g} photons at a pixel. Lower photons, now {self.photons:g}, "
                 "or scale the light so that bright structures are near 1."
             )
-        rng = np.random.default_rng(drawn["seed"])
-        counted = self.gain * rng.poisson(expected)
-        return (counted + rng.normal(0.0, self.read_noise, light.shape) + self.offset).astype(np.float32)
+        noise = Noise(self.gain, self.offset, self.read_noise)
+        return noise.expose(photons, np.random.default_rng(drawn["seed"])).astype(np.float32)
 
 
 def to_integers(image: NDArray[Any]) -> NDArray[np.uint16]:
     """Grey values as a 16 bit camera writes them: rounded, 0 to 65535."""
-    counts: NDArray[np.uint16] = np.clip(np.rint(image), 0, 65535).astype(np.uint16)
-    return counts
+    return np.asarray(np.clip(np.rint(image), 0, 65535), np.uint16)

@@ -26,6 +26,7 @@ from veriscope.images.image import Image
 from veriscope.images.writing import save_image
 from veriscope.simulate.movie import WingMovie, movie
 from veriscope.simulate.standins import INPUT, SCALES, STANDINS, TRUTH, StandIn, Taken
+from veriscope.version import __version__
 
 SETTINGS, DRAWN = "parameters.json", "parameters"
 OWN = {INPUT: "low", TRUTH: "high"}  # folders of pairs to train with, as the other commands call them
@@ -102,7 +103,7 @@ def simulate_pairs(
                 progress(number, count)
             rng = np.random.default_rng((seed, number))
             _write(beside, f"field-{number + 1:04d}", stand.make(stand, rng, tuple(shape), False), OWN)
-        told = {"experiment": "own", "seed": seed, "veriscope": _version(), "fields": count, "shape": list(shape)}
+        told = {"experiment": "own", "seed": seed, "veriscope": __version__, "fields": count, "shape": list(shape)}
         _write_json(beside / SETTINGS, {**told, **stand.told()})
 
     return _all_or_nothing(Path(folder), seed, overwrite, write)
@@ -126,7 +127,7 @@ def simulate_movie(
         for kind, image in taken.images.items():
             _save(beside / f"{OWN.get(kind, kind)}.ome.tif", image)
         _write_json(beside / "drawn.json", taken.drawn)
-        told = {"experiment": "movie", "seed": seed, "veriscope": _version(), "shape": list(shape)}
+        told = {"experiment": "movie", "seed": seed, "veriscope": __version__, "shape": list(shape)}
         _write_json(beside / SETTINGS, {**told, **wing.told()})
 
     return _all_or_nothing(Path(folder), seed, overwrite, write)
@@ -144,12 +145,6 @@ def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[P
     return target
 
 
-def _version() -> str:
-    from veriscope import __version__
-
-    return __version__
-
-
 def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
     """What makes a simulation: the same settings with the same version make the same files."""
     stand = standin(name)
@@ -158,7 +153,7 @@ def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
         "experiment": name,
         "scale": scale,
         "seed": seed,
-        "veriscope": _version(),
+        "veriscope": __version__,
         "fields": {
             TRAINING: {"count": training, "shape": list(train_shape)},
             TESTING: {"count": testing, "shape": list(test_shape)},

@@ -12,7 +12,8 @@ from veriscope.images.conditions import TRAINING, part
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pairs
 from veriscope.images.reading import list_images, read_image
-from veriscope.simulate.anisotropy import Noise, anisotropic_pairs, checked_subsample, parts_for_checking
+from veriscope.noise import Noise
+from veriscope.simulate.anisotropy import anisotropic_pairs, checked_subsample, parts_for_checking
 from veriscope.simulate.psf import from_words
 from veriscope.wording import lengths
 
@@ -83,7 +84,7 @@ class Stacks:
             "blur": "none" if self.kernels[0] is None else f"PSF of {lengths(self.kernels[0].shape)} pixels",
         }
         if self.noise is not None:
-            rows["noise"] = f"gain {self.noise.gain:g}, read {self.noise.read:g}, offset {self.noise.offset:g}"
+            rows["noise"] = f"gain {self.noise.gain:g}, read {self.noise.read_noise:g}, offset {self.noise.offset:g}"
         planes = [sum(pair.low.size("S") * pair.low.size("T") for pair in pairs) for pairs in (training, checking)]
         rows["planes"] = f"{planes[0]} to train, {planes[1]} to check"
         return rows
