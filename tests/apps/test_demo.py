@@ -74,7 +74,7 @@ def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.
 def test_a_folder_that_the_demo_did_not_make_is_left_alone(desk: Path, small_nuclei: vs.Image, veriscope: Any) -> None:
     answer = veriscope("demo", "--out", "low", "--minutes", 0.02)
     assert answer.code == 2
-    assert "not made by the demo" in answer.err
+    assert "not made by veriscope demo" in answer.err
     assert len(list(Path("low").iterdir())) == 4
 
 

@@ -132,6 +132,43 @@ def test_an_existing_model_is_not_replaced_unasked(blobs: Any, tmp_path: Path) -
     assert same_weights(vs.load(tmp_path / "m"), replaced)
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["new", "replaced"])
+def test_a_training_that_ends_before_its_first_figures_leaves_no_model(
+    blobs: Any, tmp_path: Path, before: bool
+) -> None:
+    settings: dict[str, Any] = {"members": 1, "epochs": 2, "folder": tmp_path / "m"}
+    if before:
+        vs.train(TINY, blobs(), blobs(), **settings, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        vs.train(TINY, blobs(), blobs(), **settings, overwrite=before, progress=StopAt(0, 1))
+    assert not list(tmp_path.rglob("*.*"))
+    assert len(vs.train(TINY, blobs(), blobs(), **settings, progress=False)) == 1
+
+
+def test_what_a_killed_training_left_before_its_first_figures_is_no_model(blobs: Any, tmp_path: Path) -> None:
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", progress=False)
+    described = json.loads((tmp_path / "m" / "recipe.json").read_text())
+    (tmp_path / "m" / "member-0.safetensors").unlink()
+    (tmp_path / "m" / "recipe.json").write_text(json.dumps(described | {"members": 0}))
+    assert not files.occupied(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("do not touch")
+    assert files.occupied(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").unlink()
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", progress=False)
+    assert len(vs.load(tmp_path / "m")) == 1
+
+
+def test_a_replaced_model_begins_with_a_log_of_its_own(blobs: Any, tmp_path: Path) -> None:
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=3, folder=tmp_path / "m", progress=False)
+
+    def look(step: Step) -> None:
+        if step.step == 1:
+            assert not (tmp_path / "m" / "log.csv").exists()
+
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", overwrite=True, progress=look)
+    assert len((tmp_path / "m" / "log.csv").read_text().splitlines()) == 2
+
+
 def test_a_time_budget_is_planned_and_kept(blobs: Any) -> None:
     told: list[Step] = []
     vs.train(TINY, blobs(), blobs(), members=2, minutes=0.05, progress=told.append)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +12,7 @@ import typer
 
 from veriscope.apps import console, files, words
 from veriscope.apps.train import training_progress
-from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
+from veriscope.errors import AxesError, DataError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
@@ -30,7 +27,6 @@ READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
 JUDGED = slice(64, 192)  # along Y
 ASIDE = (slice(0, 56), slice(200, 256))  # along Y: beside what is judged, to check the training and to calibrate
-MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
     "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
@@ -80,7 +76,7 @@ def demo(
         raise AxesError("--axes are those of your own images: give --low and --high too, or leave it out.")
     began = time.monotonic()
     data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
-    with _fresh(out):
+    with files.own_folder(out, "veriscope demo", replace=True):
         console.facts("Images", data.described)
         ensemble = _train(data, out / "model", minutes, members, seed)
         tuned = _tune(data)
@@ -176,25 +172,6 @@ def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int
             folder=folder,
             progress=bar,
         )
-
-
-@contextmanager
-def _fresh(out: Path) -> Iterator[None]:
-    """An empty folder for the results, gone again where none came. Results of an earlier demo are replaced, nothing
-    else is.
-    """
-    if out.is_dir() and (out / MARK).exists():
-        shutil.rmtree(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists and was not made by the demo, so it is not replaced. Choose another --out.")
-    mark = out / MARK
-    with files.existing(out):
-        mark.write_text("The next veriscope demo replaces this folder.\n", encoding="utf-8")
-        try:
-            yield
-        finally:
-            if list(out.iterdir()) == [mark]:
-                mark.unlink()
 
 
 def _tune(data: DemoData) -> list[Tuned[Image]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,10 @@ NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
-NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
-STACKS = "Tasks isotropic and upsample"
+of_network = partial(typer.Option, rich_help_panel="The network")
+of_training = partial(typer.Option, rich_help_panel="The training")
+of_patches = partial(typer.Option, rich_help_panel="The patches")
+along_z = partial(typer.Option, rich_help_panel="Tasks isotropic and upsample")
 
 
 @dataclass(frozen=True)
@@ -57,31 +60,26 @@ class Network:
 
     preset: Annotated[
         str | None,
-        typer.Option(
+        of_network(
             help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
-            "retina, liver (for --task isotropic).",
-            rich_help_panel=NETWORK,
+            "retina, liver (for --task isotropic)."
         ),
     ] = None
-    depth: Annotated[int | None, typer.Option(help="Times the image is halved.", rich_help_panel=NETWORK)] = None
-    base: Annotated[int | None, typer.Option(help="Channels at the top level.", rich_help_panel=NETWORK)] = None
-    kernel: Annotated[int | None, typer.Option(help="Width of the convolutions, odd.", rich_help_panel=NETWORK)] = None
+    depth: Annotated[int | None, of_network(help="Times the image is halved.")] = None
+    base: Annotated[int | None, of_network(help="Channels at the top level.")] = None
+    kernel: Annotated[int | None, of_network(help="Width of the convolutions, odd.")] = None
     stem: Annotated[
-        int | None,
-        typer.Option(
-            help="Fold so many x so many pixels into channels: faster, a little less fine.", rich_help_panel=NETWORK
-        ),
+        int | None, of_network(help="Fold so many x so many pixels into channels: faster, a little less fine.")
     ] = None
     loss: Annotated[
         str,
-        typer.Option(
+        of_training(
             metavar="laplace|mae|mse",
             help="laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
-            rich_help_panel=TRAINING,
         ),
     ] = "laplace"
-    batch: Annotated[int | None, typer.Option(help="Patches per step.", rich_help_panel=TRAINING)] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)] = None
+    batch: Annotated[int | None, of_training(help="Patches per step.")] = None
+    learning_rate: Annotated[float | None, of_training(help="Highest learning rate.")] = None
 
     def changes(self) -> dict[str, Any]:
         """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
@@ -96,25 +94,21 @@ class Network:
 class Patches:
     """How patches are cut from the images."""
 
-    patch: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Such as 128,128 or 16,64,64.", rich_help_panel=PATCHES)
-    ] = None
-    per_image: Annotated[int, typer.Option(help="Patches from each image in one epoch.", rich_help_panel=PATCHES)] = 32
+    patch: Annotated[str | None, of_patches(metavar="SIZE", help="Such as 128,128 or 16,64,64.")] = None
+    per_image: Annotated[int, of_patches(help="Patches from each image in one epoch.")] = 32
     foreground: Annotated[
         float,
-        typer.Option(
-            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere.",
-            rich_help_panel=PATCHES,
+        of_patches(
+            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
         ),
     ] = 0.4
     normalize: Annotated[
         str | None,
-        typer.Option(
+        of_patches(
             metavar="matched|random|fixed",
             help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
             "values. random (usual for presets, projections, and where HIGH has other channels): percentiles of each, "
             "drawn for each patch. fixed: 2 and 99.8 of each.",
-            rich_help_panel=PATCHES,
         ),
     ] = None
 
@@ -131,35 +125,25 @@ class Axial:
 
     psf: Annotated[
         str | None,
-        typer.Option(
+        along_z(
             metavar="PSF",
             help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
-            rich_help_panel=STACKS,
         ),
     ] = None
     subsample: Annotated[
         float | None,
-        typer.Option(
-            metavar="N",
-            help="Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size.",
-            rich_help_panel=STACKS,
-        ),
+        along_z(metavar="N", help="Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size."),
     ] = None
     noise: Annotated[
         str | None,
-        typer.Option(
-            metavar="NOISE",
-            help="Noise to add, in grey values: gain=2,read=5,offset=100. By default none.",
-            rich_help_panel=STACKS,
-        ),
+        along_z(metavar="NOISE", help="Noise to add, in grey values: gain=2,read=5,offset=100. By default none."),
     ] = None
     factor: Annotated[
         str | None,
-        typer.Option(
+        along_z(
             metavar="FACTORS",
             help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; by default from the "
             "sizes.",
-            rich_help_panel=STACKS,
         ),
     ] = None
 
@@ -214,7 +198,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Same seed, same result (on a CPU).")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the fastest.")] = None,
+    device: options.Device = None,
     *,
     length: Length,
     network: Network,

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from veriscope import axes as ax
 from veriscope import saving
 from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
+from veriscope.patches.patches import Patches
 from veriscope.patches.scaling import percentile_facts
 from veriscope.wording import lengths
 
@@ -25,22 +26,12 @@ DECLARED = 10**9  # bytes of an array that are believed only where they are ther
 Array = NDArray[np.float32]
 
 
-class Cuts(Protocol):
-    """What `save_npz` needs: patches as `cut_patches` makes them."""
-
-    shape: tuple[int, ...]
-    low_shape: tuple[int, ...]
-    axes: str
-    channels_in: int
-    channels_out: int
-
-    def __len__(self) -> int: ...
-
-    def plain(self, index: int, seed: int) -> tuple[Array, Array]: ...
-
-
 def save_npz(
-    path: str | os.PathLike[str], patches: Cuts, count: int | None = None, seed: int = 0, overwrite: bool = False
+    path: str | os.PathLike[str],
+    patches: Patches | ArrayPatches,
+    count: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Write `count` training patches (default: one epoch) of `seed`, neither flipped nor turned, as float32.
 

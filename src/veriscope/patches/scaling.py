@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,43 +41,21 @@ Ends: TypeAlias = Callable[[Drawn], tuple[Values, Values]]  # what becomes 0, an
 Word = Literal["random", "fixed", "matched", "shared"]
 
 
-class Scaling(Protocol):
-    """How the two images of a pair are normalised."""
-
-    @property
-    def usual(self) -> Drawn:
-        """The percentiles of patches for checking."""
-
-    @property
-    def alike(self) -> bool:
-        """Whether images are normalised like this when they are restored."""
-
-    def check(self, channels: tuple[int, int], projects: bool) -> None:
-        """Raise DataError where pairs of so many channels, or of stacks and planes, cannot be normalised like this."""
-
-    def draw(self, rng: np.random.Generator) -> Drawn:
-        """The percentiles of a patch for training."""
-
-    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
-        """What becomes 0 and 1 in low and high (S T C [Z] Y X) of the pair called `name`."""
-
-    def to_json(self) -> Any:
-        """As a model remembers it."""
-
-
 @dataclass(frozen=True)
 class ByPercentiles:
     """By two percentiles of the whole image, those of high being its own, or brought over from low."""
 
     word: Word
     drawn: bool = False  # for each patch in training
-    usual: Drawn = FIXED_PERCENTILES
+    usual: Drawn = FIXED_PERCENTILES  # of patches for checking
 
     @property
     def alike(self) -> bool:
+        """Whether images are normalised like this when they are restored."""
         return self.word != "shared"
 
     def check(self, channels: tuple[int, int], projects: bool) -> None:
+        """Raise DataError where pairs of so many channels, or of stacks and planes, cannot be normalised like this."""
         if self.word == "matched" and projects:
             raise DataError(
                 "normalize='matched' compares low and high pixel by pixel, but low is a stack and high a plane. "
@@ -90,23 +68,26 @@ class ByPercentiles:
             )
 
     def draw(self, rng: np.random.Generator) -> Drawn:
+        """The percentiles of a patch for training."""
         if not self.drawn:
             return self.usual
         return float(rng.uniform(*LOW_PERCENTILES)), float(rng.uniform(*HIGH_PERCENTILES))
 
     def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
+        """What becomes 0 and 1 in low and high (S T C [Z] Y X) of the pair called `name`."""
         low, high = tables
         if self.word == "matched":
             high = matched(*images, low, name)
         return partial(_interpolated, low), partial(_interpolated, low if self.word == "shared" else high)
 
     def to_json(self) -> str:
+        """As a model remembers it."""
         return self.word
 
 
 @dataclass(frozen=True)
 class AsGiven:
-    """By the same numbers in all images."""
+    """By the same numbers in all images; otherwise as `ByPercentiles`."""
 
     low: Normalization
     high: Normalization
@@ -130,8 +111,10 @@ class AsGiven:
         return [self.low.to_json(), self.high.to_json()]
 
 
+Scaling: TypeAlias = ByPercentiles | AsGiven
 RANDOM = ByPercentiles("random", drawn=True)
 FIXED, MATCHED, SHARED = ByPercentiles("fixed"), ByPercentiles("matched"), ByPercentiles("shared")
+WORDS = {known.word: known for known in (RANDOM, FIXED, MATCHED, SHARED)}
 Normalize = Word | Scaling | tuple[Normalization, Normalization]
 
 
@@ -139,9 +122,8 @@ def scaling(normalize: Normalize) -> Scaling:
     """The object for what a user wrote: a word, a pair of Normalizations, or an object already. Raises DataError."""
     if isinstance(normalize, ByPercentiles | AsGiven):
         return normalize
-    for known in (RANDOM, FIXED, MATCHED, SHARED):
-        if known.word == normalize:
-            return known
+    if isinstance(normalize, str) and normalize in WORDS:
+        return WORDS[normalize]
     if isinstance(normalize, tuple) and len(normalize) == 2 and all(isinstance(n, Normalization) for n in normalize):
         return AsGiven(*normalize)
     raise DataError(

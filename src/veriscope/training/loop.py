@@ -25,7 +25,7 @@ from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_besi
 from veriscope.training.material import ASIDE, Cutting, FromPairs, prepare
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
-from veriscope.training.progress import Bar, Listener, Silence
+from veriscope.training.progress import Bar, Listener
 from veriscope.training.setup import Setup, Source
 
 VOXELS = 2**22  # of whole images looked at after training, at most
@@ -112,8 +112,11 @@ def _sources(
 ) -> tuple[Recipe, Source, Source]:
     """Patches to learn from and to check with, and the recipe that fits them."""
     if not isinstance(patches, Sequence):
-        if isinstance(check, Sequence | float | int):
-            raise TrainingError("Patches to train on need patches to check with. Cut some from other images.")
+        if isinstance(check, Sequence | float | int) or set(CUTTING) & set(options):
+            raise TrainingError(
+                f"Patches that are cut already are checked with patches too, and take no {', '.join(CUTTING)}. "
+                f"Give patches for check, or pairs of images to be cut."
+            )
         return recipe, patches, check
     if not isinstance(check, Sequence | float | int):
         raise TrainingError("Pairs to train on need pairs to check with, or a fraction of them such as 0.1.")
@@ -150,10 +153,9 @@ def _losses(recipe: Recipe, given: Loss | None) -> tuple[Loss, Loss]:
 
 
 def _shown(progress: Listener | Literal[False] | None, group: Team) -> AbstractContextManager[Listener]:
-    if callable(progress):
-        return nullcontext(progress if group.leads else Silence())
-    wanted = progress is None and group.leads and sys.stderr.isatty()
-    return Bar() if wanted else Silence()
+    if group.leads and progress is None and sys.stderr.isatty():
+        return Bar()
+    return nullcontext(progress if group.leads and callable(progress) else lambda step: None)
 
 
 def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from veriscope.errors import TrainingError, VeriscopeError
 from veriscope.images import conditions
@@ -59,30 +59,6 @@ class Prepared:
     notes: list[str]
 
 
-class Material(Protocol):
-    """What there is to learn from."""
-
-    @property
-    def title(self) -> str:
-        """What it is, as a heading."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What was noticed when it was read."""
-
-    def settings(self) -> dict[str, Any]:
-        """What the recipe must know of it."""
-
-    def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
-        """The recipe with patches that can be had of it, and as often halved as they can be, but for what the user
-        `typed` ("patch", "depth")."""
-
-    def sources(
-        self, recipe: Recipe, check: float | Pairs, cutting: Cutting, notes: list[str]
-    ) -> tuple[list[Cut], dict[str, str]]:
-        """Patches to train on and to check with, and what there is in words."""
-
-
 def prepare(
     material: Material,
     recipe: Recipe,
@@ -118,10 +94,11 @@ class FromPairs:
 
     pairs: Pairs
     finer: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    title: str = "Pairs"
+    notes: tuple[str, ...] = ()  # what was noticed when they were read
+    title: ClassVar[str] = "Pairs"
 
     def settings(self) -> dict[str, Any]:
+        """What the recipe must know of them."""
         first = self.pairs[0]
         axes = "ZYX" if first.low.size("Z") > 1 else "YX"
         found: dict[str, Any] = {"axes": axes, "task": "project" if first.projects else "restore"}
@@ -129,12 +106,16 @@ class FromPairs:
         return found | ({"upsample": _upsample(self.finer, axes)} if self.finer else {})
 
     def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
+        """The recipe with patches that can be had of them, and as often halved as they can be, but for what the user
+        `typed` ("patch", "depth").
+        """
         sizes = [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in self.pairs]
         return _fitting(recipe, sizes, typed, notes)
 
     def sources(
         self, recipe: Recipe, check: float | Pairs, cutting: Cutting, notes: list[str]
     ) -> tuple[list[Cut], dict[str, str]]:
+        """Patches to train on and to check with, and what there is in words."""
         training, checking = self.pairs, check
         if not isinstance(checking, Pairs):
             fraction = self._fraction(checking, recipe.patch, notes)
@@ -175,7 +156,7 @@ class FromStacks:
     """Stacks that are degraded to learn from."""
 
     stacks: Stacks
-    title: str = "Stacks"
+    title: ClassVar[str] = "Stacks"
 
     @property
     def notes(self) -> Sequence[str]:
@@ -205,8 +186,8 @@ class FromPatches:
     patches: ArrayPatches
     path: Path
     factor: float | None = None  # of subsampling, for the task isotropic
-    notes: tuple[str, ...] = ()
-    title: str = "Patches"
+    notes: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = "Patches"
 
     def settings(self) -> dict[str, Any]:
         axes = self.patches.axes
@@ -235,6 +216,9 @@ class FromPatches:
         if self.patches.channels_in > 1 or self.patches.channels_out > 1:
             found["channels"] = f"{self.patches.channels_in} -> {self.patches.channels_out}"
         return [training, checking], found
+
+
+Material: TypeAlias = FromPairs | FromStacks | FromPatches
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -70,16 +70,3 @@ def _notes(report: Step) -> list[str]:
         hours, minutes = divmod(minutes, 60)
         notes.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
     return notes
-
-
-class Silence:
-    """Shows nothing; stands in for a bar."""
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        return None
-
-    def __call__(self, report: Step) -> None:
-        return None
