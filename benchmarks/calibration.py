@@ -225,7 +225,7 @@ def main() -> None:
         from veriscope.restoring.settling import stored_calibration
 
         right = stored_calibration(model)
-        minutes = model.facts["training"]["minutes"]
+        minutes = model.facts.training["minutes"]
         say(f"{name}: {len(model)} members, {minutes:g} minutes, {len(whole)} test images")
         for number, truths in enumerate(("truth as it is" if noisy is None else "truth without noise", "with noise")):
             if number and noisy is None:

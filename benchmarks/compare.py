@@ -69,7 +69,7 @@ def run(name: str, given: argparse.Namespace) -> None:
         model, conditions = on_w2s(given.models / name / "model", given.data, given.minutes)
     else:
         model, conditions = on_standin(name, given.models / name, given.minutes)
-    training = model.facts["training"]
+    training = model.facts.training
     print(f"network: {len(model)} members, {training['minutes']} minutes of training in all, loss {training['loss']}")
     found: dict[str, Comparison] = {}
     for condition, pairs in conditions.items():

@@ -74,7 +74,7 @@ def part(
     ways: dict[str, Make] = {"input": lambda low, truth: low, "Gaussian": smoothed, "non-local means": denoised}
     begin = time.monotonic()
     model = trained(parts, given.real_epochs)
-    steps = model.facts["history"][-1]["step"]
+    steps = model.facts.history[-1]["step"]
     say(f"one network for all levels, {steps} steps of 4 patches in {time.monotonic() - begin:.0f} s")
     ways["network"] = lambda low, truth: restored(low, model)
     ways["clean truth"] = lambda low, truth: truth

@@ -25,7 +25,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import veriscope as vs
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.memory import need
@@ -126,7 +126,7 @@ def speed(case: Case, peak: float) -> list[str]:
 MEASURE = """
 import re, resource, sys, numpy as np, veriscope as vs
 from veriscope.networks.model import Ensemble
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.restoring.plan import plan
 from dataclasses import replace
 import veriscope.restoring.restore as module

@@ -30,6 +30,7 @@ GROUND_MODULES = {
     "axes",
     "tiling",
     "laplace",
+    "chance",
     "calibrated",
     "expected",
     "familiarity",

@@ -29,7 +29,7 @@ from veriscope.errors import DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.simulate.psf import gaussian

@@ -10,7 +10,7 @@ import veriscope as vs
 from veriscope.comparing.cross import cross
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
 from veriscope.judging.calibration import coverage
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.restoring.restore import restore
@@ -74,7 +75,7 @@ def narrowing(factor: float) -> dict[str, Any]:
 
 def test_what_is_calibrated_is_judged_beside_what_is_predicted() -> None:
     ensemble = model()
-    ensemble.facts.update(narrowing(0.2))
+    ensemble = replace(ensemble, facts=ensemble.facts.change(**narrowing(0.2)))
     plain, narrow = judge(ensemble, [pair()], calibrated=False), judge(ensemble, [pair()])
     assert plain.trust is not None
     assert narrow.trust is not None
@@ -89,7 +90,7 @@ def test_what_is_calibrated_is_judged_beside_what_is_predicted() -> None:
 
 def test_the_expected_error_stands_beside_the_found_one() -> None:
     ensemble = model()
-    ensemble.facts.update(narrowing(1.0))
+    ensemble = replace(ensemble, facts=ensemble.facts.change(**narrowing(1.0)))
     judged = judge(ensemble, [pair(), pair()])
     first = judged.rows[1].expected
     assert first is not None

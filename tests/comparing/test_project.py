@@ -14,7 +14,7 @@ from veriscope.errors import DataError, ModelError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging.quality import nrmse
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.reporting.report import write_report

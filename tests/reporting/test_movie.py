@@ -25,7 +25,7 @@ from veriscope.errors import AxesError, DataError, ModelError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.images.reading import read_image
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.reporting import movie

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from veriscope.errors import VeriscopeWarning
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.restoring import engines

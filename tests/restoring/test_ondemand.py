@@ -21,7 +21,7 @@ from veriscope.errors import DataError, DeviceError, ModelError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
 from veriscope.images.writing import save_image
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
 
+from veriscope import wording
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
+    from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
+    from veriscope.noise import Noise
+
+
+times = wording.lengths
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -44,10 +50,6 @@ def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
     return cast('Literal["image", "frame", "model"]', word)
 
 
-def times(lengths: Iterable[object]) -> str:
-    return " x ".join(str(length) for length in lengths)
-
-
 def number(value: object) -> str:
     """A score for people: four digits; lists one by one; names as they are."""
     if isinstance(value, (list, tuple)):
@@ -65,6 +67,42 @@ def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
     if len(parts) != 2 or not all(parts):
         raise VeriscopeError(f"--axes {text} is not understood. Give one word for both, or two such as ZYX,YX.")
     return parts[0], parts[1]
+
+
+def noise(text: str | None) -> Noise | None:
+    """``gain=2,read=5,offset=100``, all in grey values."""
+    if text is None:
+        return None
+    from veriscope.noise import Noise
+
+    found = _named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100")
+    return Noise(found.get("gain", 0.0), found.get("offset", 0.0), found.get("read", 0.0))
+
+
+def factors(text: str | None) -> dict[str, float] | None:
+    """``Z=4`` or ``Y=2,X=2``: how many times as many pixels an image has."""
+    if text is None:
+        return None
+    found = _named("--factor", text.upper(), tuple("ZYX"), "--factor Z=4")
+    if not found or any(not 1 <= value < float("inf") for value in found.values()):
+        raise VeriscopeError(f"--factor {text} is not possible. Give numbers from 1, such as --factor Z=4.")
+    return found
+
+
+def _named(option: str, text: str, names: tuple[str, ...], example: str) -> dict[str, float]:
+    """A number for each name: ``a=1,b=2``."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = (word.strip() for word in part.partition("="))
+        try:
+            found[next(known for known in names if known.lower() == name.lower())] = number = float(value)
+            if not abs(number) <= 1e9:
+                raise ValueError(value)
+        except (StopIteration, ValueError):
+            raise VeriscopeError(
+                f"{option} {text} is not understood at '{part}'. Give {', '.join(names)} a number each: {example}."
+            ) from None
+    return found
 
 
 def task(recipe: Recipe) -> dict[str, str]:
@@ -104,25 +142,24 @@ def size(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
+def calibration(facts: Facts) -> dict[str, str]:
     """How often predictions came true on the images kept aside, for people; nothing where that is not known."""
-    if "calibration" not in facts:
+    if "calibration" not in facts.measured:
         return {}
-    found = facts["calibration"]
-    if not isinstance(found, Mapping) or "levels" not in found:
+    if facts.calibration is None:
         return {"measured": "no: too few pixels were kept aside, so predictions stay as the networks make them"}
-    rows = {"measured": f"on {found['pixels']:,} pixels of {found['images']} images"}
-    for eps, (before, after) in found["ece"].items():
+    rows = {"measured": f"on {facts.calibration.pixels:,} pixels of {facts.calibration.images} images"}
+    for eps, (before, after) in facts.calibration_errors.items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
     return rows
 
 
-def familiar(facts: Mapping[str, Any]) -> dict[str, str]:
+def familiar(facts: Facts) -> dict[str, str]:
     """What the model remembers of its training images, for people; nothing where it remembers nothing."""
-    found = facts.get("familiar")
-    if not isinstance(found, Mapping):
+    found = facts.familiar
+    if found is None:
         return {}
-    rows = {"knows": f"{found['count']:,} windows of {times(found['window'])} pixels by {len(found['names'])} figures"}
-    if found["disagreement"] is not None:
-        rows["disagreement"] = f"99 % of the pixels kept aside below {found['disagreement'][99]:.3f}"
+    rows = {"knows": f"{found.count:,} windows of {times(found.window)} pixels by {len(found.names)} figures"}
+    if found.disagreement is not None:
+        rows["disagreement"] = f"99 % of the pixels kept aside below {found.disagreement[99]:.3f}"
     return rows

@@ -229,7 +229,7 @@ def judge(
     return Judgement(
         tuple(rows),
         tuple(kept),
-        tuple(model.facts.get("history", ())),
+        model.facts.history,
         facts_of(model, pairs, settings.get("normalize", "image"), settings.get("calibrated", True)),
         trust=pool(trusts) if trusts else None,
         plane=plane,
@@ -390,7 +390,7 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 
 
 def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
-    training = {key: value for key, value in model.facts.get("training", {}).items() if key != "recipe"}
+    training = {key: value for key, value in model.facts.training.items() if key != "recipe"}
     data = training.pop("data", None)
     return {
         "Network": {

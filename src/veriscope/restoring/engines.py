@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from veriscope import saving
 from veriscope.errors import OutputError, VeriscopeWarning
-from veriscope.networks.build import channels_last
+from veriscope.networks.network import channels_last
 from veriscope.networks.slices import BothWays, Slices
 
 Precision = Literal["float32", "bfloat16", "fast"]

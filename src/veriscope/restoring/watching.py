@@ -136,12 +136,10 @@ def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
-    try:
-        found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), masking)
+    if ensemble.facts.familiar is not None:
+        found = Watcher(ensemble.facts.familiar, masking)
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
-    except (KeyError, TypeError, ValueError):  # not known, or written by another version
-        pass
     if masking:
         raise ModelError(
             "This model does not know what its training images looked like, so it cannot say where to trust a "
@@ -165,10 +163,10 @@ def warnings_about(
 
 
 def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
-    trained = ensemble.facts.get("voxel_size")
+    trained = ensemble.facts.voxel_size
     space = ensemble.recipe.axes
-    here = [frames.source.voxel(letter) for letter in space]
-    if not trained or None in here or len(trained) != len(here):
+    here = [size for letter in space if (size := frames.source.voxel(letter)) is not None]
+    if not trained or not len(trained) == len(here) == len(space):
         return []
     ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
     if max(ratios) <= VOXELS_ALIKE:

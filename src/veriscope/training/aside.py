@@ -22,9 +22,10 @@ from veriscope.familiarity import familiar, look
 from veriscope.images.noise import noise_and_contrast
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.networks.model import Ensemble
-from veriscope.patches.fields import FIXED_PERCENTILES, Field
+from veriscope.patches.fields import Field
+from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.tiling import Span, windows
-from veriscope.training.job import Source
+from veriscope.training.setup import Source
 
 Block = NDArray[np.float32]
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.networks import folder as files
+from veriscope.networks.facts import Facts
 from veriscope.networks.recipe import Recipe
 from veriscope.training.losses import Loss
 from veriscope.training.parallel import Team
@@ -43,7 +44,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class Setup:
     """What is trained, from what, for how long, and where it goes."""
 
     recipe: Recipe
@@ -98,47 +99,28 @@ class Job:
             return bool(getattr(self.patches, "low_shape", (2,))[0] == 2)
         return any(self.patches.shape[0] >> level == 2 for level in range(self.recipe.depth + 1))
 
-    def settings(self) -> dict[str, Any]:
-        """The identity in the form in which it comes back from a file."""
-        identity: dict[str, Any] = json.loads(json.dumps(self.identity))
-        return identity
-
-    def images(self) -> dict[str, Any]:
-        """Intensities and voxel size of the training images, as restoring needs them."""
-        return {name: self.seen.get(name) for name in ("low", "high", "voxel_size", "time_step")}
-
-    def facts(
-        self, finished: int, history: list[dict[str, Any]], measured: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """What the model folder tells of its training."""
+    def facts(self, finished: int, history: list[dict[str, Any]], measured: dict[str, Any] | None = None) -> Facts:
+        """What the model remembers of its training; `finished` members are done."""
         best = {row["member"]: row["best"] for row in history}
-        return {
-            "training": {
-                **self.settings(),
-                "members": self.members,
-                "finished_members": finished,
-                "processes": self.team.size,
-                "device": self.team.device.type,
-                "precision": "bfloat16" if self.fast else "float32",
-                "torch": torch.__version__,
-            },
-            **self.images(),
-            "scores": {"check_loss": [best[member] for member in sorted(best)]},
-            **(measured or {}),
-            "history": history,
+        training = {
+            **self.identity,
+            "members": self.members,
+            "finished_members": finished,
+            "processes": self.team.size,
+            "device": self.team.device.type,
+            "precision": "bfloat16" if self.fast else "float32",
+            "torch": torch.__version__,
         }
+        images = {name: self.seen.get(name) for name in ("low", "high", "voxel_size", "time_step")}
+        scores = {"check_loss": [best[member] for member in sorted(best)]}
+        known = {"training": training, **images, "scores": scores, **(measured or {}), "history": history}
+        return Facts.from_json(json.loads(json.dumps(known)))  # as they come back from a file
 
-    def write(
-        self,
-        members: int,
-        finished: int,
-        history: list[dict[str, Any]],
-        measured: dict[str, Any] | None = None,
-    ) -> None:
-        """Description and log; `members` have weights on disk, `finished` of them are done."""
+    def write(self, members: int, facts: Facts) -> None:
+        """Description and log; `members` have weights on disk."""
         if self.folder and self.team.leads:
-            files.write_description(self.folder, self.recipe, members, self.facts(finished, history, measured))
-            files.write_log(self.folder, history)
+            files.write_description(self.folder, self.recipe, members, facts)
+            files.write_log(self.folder, facts.history)
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -14,8 +14,8 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
 from veriscope.noise import Noise
-from veriscope.patches.anisotropy import anisotropic_pairs, parts_for_checking, split_stack
-from veriscope.patches.patches import cut_patches
+from veriscope.patches.cutting import cut_patches
+from veriscope.simulate.anisotropy import anisotropic_pairs, parts_for_checking, split_stack
 
 
 def stack(shape: tuple[int, ...] = (3, 40, 36), axes: str = "ZYX", seed: int = 0) -> Image:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
+from veriscope.images.cache import LIMIT_BYTES, ChunkCache
 from veriscope.images.image import Image
 from veriscope.images.lazy import plain_index
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import Grid, Resampled
 from veriscope.noise import Noise
-from veriscope.patches.cache import LIMIT_BYTES, ChunkCache
+from veriscope.wording import lengths
 
 MANY = 5  # stacks: then whole ones are kept aside for checking
 LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation looks at
@@ -91,7 +92,7 @@ def checked_kernel(kernel: NDArray[Any]) -> NDArray[np.float32]:
     if values.ndim != 2 or not all(length % 2 for length in values.shape):
         raise DataError(
             f"The kernel is a plane of odd lengths with its middle at the focus, rows along the optical axis, not of "
-            f"shape {_text(values.shape)}. Crop it."
+            f"shape {lengths(values.shape)}. Crop it."
         )
     total = float(values.sum())
     if not (isfinite(total) and total > 1e-6 * float(np.abs(values).max())):
@@ -114,9 +115,9 @@ def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: I
     size = truth.shape[3:]
     if kernel is not None and any(have < need for have, need in zip(size, kernel.shape, strict=True)):
         raise DataError(
-            f"The PSF is larger than the image: its section is {_text(kernel.shape)} pixels, the planes of "
-            f"{_name(stack)} are {_text(size)} ({order}). Crop the PSF (only {_text(_fitting(size))} fit), or give a "
-            f"larger image."
+            f"The PSF is larger than the image: its section is {lengths(kernel.shape)} pixels, the planes of "
+            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only {lengths(_fitting(size))} fit), or give "
+            f"a larger image."
         )
     if lines(size[0], step) < LEAST_LINES:
         raise DataError(
@@ -209,8 +210,8 @@ def split_stack(stack: Image, share: float, least: int) -> tuple[Image, Image]:
         width = max(1, round(share * length))
         if length < 2:
             raise DataError(
-                f"{_name(stack)} ({_text(stack.shape)}, {stack.axes}) is too small to keep a part aside for checking. "
-                f"Give a larger stack, or several."
+                f"{_name(stack)} ({lengths(stack.shape)}, {stack.axes}) is too small to keep a part aside for "
+                f"checking. Give a larger stack, or several."
             )
     return stack.region(**{axis: slice(0, length - width)}), stack.region(**{axis: slice(length - width, length)})
 
@@ -226,7 +227,3 @@ def parts_for_checking(stacks: list[Image], share: float, least: int) -> tuple[l
 
 def _name(image: Image) -> str:
     return f"'{image.name}'" if image.name else "the image"
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
