@@ -10,15 +10,17 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from veriscope import axes as ax
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.images.lazy import Blank
 from veriscope.images.resampling import resampled, zoomed
 from veriscope.networks.recipe import Recipe
 from veriscope.tiling import padded
 
+SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
 RATIOS_ALIKE = 0.05  # relative difference between voxels and model
 
 Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
@@ -88,9 +90,17 @@ class Frames:
         axes = self.result_axes(channels)
         return tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
 
-    def outline(self, channels: int) -> Image:
+    def outline(self, channels: int, dtype: DTypeLike = np.float32) -> Image:
         """The result without its pixels: its axes, sizes, voxel size, time step and name."""
-        return self.source.with_array(_Empty(self.result_shape(channels)), self.result_axes(channels))
+        return self.source.with_array(Blank(self.result_shape(channels), dtype), self.result_axes(channels))
+
+    def chunks(self, core: Sequence[int], channels: int) -> tuple[int, ...]:
+        """Good chunks of a result whose tiles give `core` pixels of each frame: a tile is written as whole chunks."""
+        cores = dict(zip(self.space, core, strict=True))
+        return tuple(
+            min(size, chunk(cores[letter], SIDE[letter])) if letter in cores else 1
+            for letter, size in zip(self.result_axes(channels), self.result_shape(channels), strict=True)
+        )
 
     def to_result(self, channels: int) -> list[int]:
         """For each axis of the result its place among `outer`, C, `space`; C is left out when the result has none."""
@@ -119,16 +129,6 @@ class Frames:
         return block
 
 
-class _Empty:
-    """Stands for pixels where only their arrangement matters."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
-
-    def __getitem__(self, index: Any) -> Any:
-        raise IndexError("there are no pixels here")
-
-
 def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None]:
     """The smallest region of an axis that holds what `span` shows of its reflected continuation, and where in it.
 
@@ -144,6 +144,14 @@ def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None
         places = np.minimum(places, 2 * length - 2 - places)
     first = int(places.min())
     return slice(first, int(places.max()) + 1), places - first
+
+
+def chunk(core: int, about: int) -> int:
+    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk; else `about`."""
+    if core <= about:
+        return core
+    fitting = [n for n in range(max(1, about // 3), about * 3 // 2 + 1) if core % n == 0]
+    return min(fitting, key=lambda n: abs(n - about), default=about)
 
 
 def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
@@ -217,7 +225,7 @@ def _check_ratio(image: Image, recipe: Recipe) -> None:
             f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
             f"model for such stacks, or correct the voxel size.",
             VeriscopeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

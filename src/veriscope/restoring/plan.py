@@ -10,11 +10,9 @@ from typing import Any
 import torch
 
 from veriscope.errors import DataError, DeviceError
-from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
-from veriscope.restoring.frames import Frames, frames, padded_shape
-from veriscope.restoring.isotropic import in_space
+from veriscope.restoring.frames import Frames, padded_shape
 from veriscope.restoring.memory import (
     BESIDE,
     KEPT_SPEED,
@@ -63,22 +61,6 @@ class Plan:
             ("work", f"{self.members} networks, {100 * self.overhead:.0f} % more voxels for halos and padding"),
         ]
         return "\n".join(f"{name:<7} {value}" for name, value in lines)
-
-
-def plan(
-    image: Image,
-    ensemble: Ensemble,
-    tile: Pixels = None,
-    memory: Memory = None,
-    device: str | None = None,
-    *,
-    channel: int | None = None,
-    planes: bool = False,
-    combine: str | None = None,
-) -> Plan:
-    """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
-    ensemble = in_space(ensemble, combine)
-    return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
 
 
 def plan_frames(
