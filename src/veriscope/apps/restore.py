@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,7 +139,7 @@ def restore(
         "calibrated": calibrated, "undo": undo, "normalize": way,
     }  # fmt: skip
     if dry_run:
-        _show_plans(jobs, ensemble, axes, settings)
+        _show_plans(jobs, ensemble, axes, asked, settings)
         return
 
     from veriscope import saving
@@ -168,7 +169,9 @@ def _read(job: files.Job, axes: str | None) -> Image:
     return read_image(job.source, axes=axes)
 
 
-def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, settings: Settings) -> None:
+def _show_plans(
+    jobs: list[files.Job], ensemble: Ensemble, axes: str | None, asked: Iterable[Output], settings: Settings
+) -> None:
     from veriscope.restoring.prepared import plan
 
     rows = []
@@ -176,7 +179,7 @@ def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, set
     for job in jobs:
         with batch.image(job.source):
             image = _read(job, axes)
-            planned = plan(image, ensemble, **settings)
+            planned = plan(image, ensemble, list(asked), **settings)
             rows.append(
                 [
                     str(job.source),

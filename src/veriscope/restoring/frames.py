@@ -18,7 +18,7 @@ from veriscope.images.image import Image
 from veriscope.images.lazy import Blank
 from veriscope.images.resampling import resampled, zoomed
 from veriscope.networks.recipe import Recipe
-from veriscope.tiling import padded
+from veriscope.tiling import Span, padded
 
 SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
 RATIOS_ALIKE = 0.05  # relative difference between voxels and model
@@ -102,18 +102,24 @@ class Frames:
             for letter, size in zip(self.result_axes(channels), self.result_shape(channels), strict=True)
         )
 
-    def to_result(self, channels: int) -> list[int]:
-        """For each axis of the result its place among `outer`, C, `space`; C is left out when the result has none."""
-        work = self.outer + "C" + self.space
-        return [work.index(letter) for letter in self.result_axes(channels)]
-
     def arranged(self, answers: NDArray[Any], channels: int) -> NDArray[Any]:
-        """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M."""
-        order = self.to_result(channels)
-        lost = [axis for axis in range(answers.ndim - 1) if axis not in order]  # C, of size 1
-        moved = answers.transpose([0, *(axis + 1 for axis in order), *(axis + 1 for axis in lost)])
+        """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M.
+
+        Those of a tile may lack the outer axes: (M, C, space).
+        """
+        if answers.ndim == 2 + len(self.space):
+            answers = answers.reshape(len(answers), *(1 for _ in self.outer), *answers.shape[1:])
+        work = self.outer + "C" + self.space
+        order = [1 + work.index(letter) for letter in self.result_axes(channels)]
+        lost = [axis for axis in range(1, answers.ndim) if axis not in order]  # C, of size 1
         kept: tuple[Any, ...] = (..., *(0 for _ in lost))
-        return np.asarray(moved[kept])
+        return np.asarray(answers.transpose([0, *order, *lost])[kept])
+
+    def region(self, number: Number, core: Sequence[slice], channels: int) -> Span:
+        """Where in the result the part `core` of a frame lies."""
+        place = {letter: slice(n, n + 1) for letter, n in zip(self.outer, number, strict=True)}
+        place |= {"C": slice(0, channels)} | dict(zip(self.space, core, strict=True))
+        return tuple(place[letter] for letter in self.result_axes(channels))
 
     def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
         """The part `span` of a frame as continued, (C, *whole, *space)."""

@@ -142,22 +142,17 @@ class OnDemand:
 
     def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None, Block | None]:
         """The part of `tile` within `region`, in the axes of the result."""
-        covered = {letter: slice(n, n + 1) for letter, n in zip(self.parts.outer, tile.number, strict=True)}
-        covered |= {"C": slice(0, self.channels)} | dict(zip(self.parts.space, tile.core, strict=True))
-        whole = [covered[letter] for letter in self.axes]
+        whole = self.parts.region(tile.number, tile.core, self.channels)
         where = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(whole, region, strict=True))
         inside = tuple(slice(w.start - a.start, w.stop - a.start) for w, a in zip(where, whole, strict=True))
-        means, scales = (
-            None if values is None else self._arranged(values)[(slice(None), *inside)] for values in tile.answers
-        )
-        assert means is not None
-        first: Any = (0, *inside)
-        widening = None if tile.widening is None else self._arranged(tile.widening[None])[first]
-        return where, means, scales, widening
 
-    def _arranged(self, values: Block) -> Block:
-        count, channels, *core = values.shape
-        return self.parts.arranged(values.reshape(count, *(1 for _ in self.parts.outer), channels, *core), channels)
+        def part(values: Block | None) -> Block | None:
+            return None if values is None else self.parts.arranged(values, self.channels)[(slice(None), *inside)]
+
+        means, scales = map(part, tile.answers)
+        widening = None if tile.widening is None else part(tile.widening[None])
+        assert means is not None
+        return where, means, scales, None if widening is None else widening[0]
 
     # Computing
 

@@ -22,11 +22,11 @@ from veriscope.normalize import Normalization
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.isotropic import in_space
-from veriscope.restoring.outputs import SURFACE
-from veriscope.restoring.plan import Plan, plan_frames
+from veriscope.restoring.outputs import SURFACE, Output, check
+from veriscope.restoring.plan import Memory, Plan, lengths, plan_frames
 from veriscope.restoring.running import Answers, Block, Networks, Queue, run
 from veriscope.restoring.scaling import normalizer, restorer, to_units
-from veriscope.restoring.settings import Limits, Settings, complete
+from veriscope.restoring.settings import Settings, complete
 from veriscope.restoring.settling import Settling, Trust
 from veriscope.restoring.watching import SliceWatcher, Watcher, warnings_about, watcher
 from veriscope.tiling import Span
@@ -47,7 +47,8 @@ class Prepared:
     parts: Frames
     model: Ensemble
     device: torch.device
-    limits: Limits
+    tile: tuple[int, ...] | None
+    memory: Memory
     forward: Callable[[Number], Normalization]
     back: Callable[[Number], Normalization | None]
     settling: Settling | None
@@ -82,9 +83,8 @@ class Prepared:
 
     @cached_property
     def plan(self) -> Plan:
-        """Raises DataError for limits that make no sense, DeviceError when not even the smallest tile fits."""
-        limits = self.limits["tile"], self.limits["memory"]
-        return plan_frames(self.parts, self.model, *limits, self.device, self.images)
+        """Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits."""
+        return plan_frames(self.parts, self.model, self.tile, self.memory, self.device, self.images)
 
     @cached_property
     def networks(self) -> Networks:
@@ -141,26 +141,28 @@ def finders(model: Ensemble) -> Ensemble:
     return Ensemble(model.recipe.change(channels_out=1, residual=False, probabilistic=True), tuple(members))
 
 
-def prepare(
-    image: Image, model: Ensemble, images: int = 1, masking: bool = False, **settings: Unpack[Settings]
-) -> Prepared:
+def prepare(image: Image, model: Ensemble, asked: Sequence[Output] = (), **settings: Unpack[Settings]) -> Prepared:
     """Decide everything about restoring `image`; no pixel is read, and `restore` says what is raised.
 
-    `images` will be made of the predictions, and a mask of where to trust them when `masking`.
+    The outputs that are `asked` for are made tile by tile. Raises ModelError where the model cannot give them.
     """
     chosen = complete(settings)
     device = devices.choose(chosen["device"])
     model = in_space(model, chosen["combine"])
+    check(model, asked)
     parts = frames(image, model.recipe, chosen["channel"], chosen["planes"])
+    tile = lengths(chosen["tile"], parts.space)
     forward = normalizer(parts, model, chosen["normalize"])
     back = restorer(parts, model, forward, chosen["undo"])
     settling = Settling(parts, model, forward, back, chosen["calibrated"])
-    limits: Limits = {"tile": chosen["tile"], "memory": chosen["memory"]}
+    masking = any(one.by == "watcher" for one in asked)
+    images = max(1, sum(len(one.files) for one in asked))
     measured = isinstance(chosen["normalize"], str)
-    return Prepared(parts, model, device, limits, forward, back, settling, watcher(model, masking), measured, images)
+    seen = watcher(model, masking)
+    return Prepared(parts, model, device, tile, chosen["memory"], forward, back, settling, seen, measured, images)
 
 
-def plan(image: Image, model: Ensemble, **settings: Unpack[Settings]) -> Plan:
+def plan(image: Image, model: Ensemble, asked: Sequence[Output] = (), **settings: Unpack[Settings]) -> Plan:
     """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
     settings["undo"] = False  # which says nothing of grey values that are not known
-    return prepare(image, model, **settings).plan
+    return prepare(image, model, asked, **settings).plan

@@ -22,8 +22,7 @@ from veriscope.images.image import Image
 from veriscope.images.writing import Writer, open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import Number
-from veriscope.restoring.isotropic import in_space
-from veriscope.restoring.outputs import BY_NAME, Files, PathLike, Wanted, check, several, wanted
+from veriscope.restoring.outputs import BY_NAME, Files, PathLike, Wanted, several, wanted
 from veriscope.restoring.plan import Plan
 from veriscope.restoring.prepared import Prepared, prepare
 from veriscope.restoring.settings import Progress, Settings
@@ -103,15 +102,12 @@ def restore_to_file(
     started = time.perf_counter()
     files = {name: value for name, value in more.items() if name in BY_NAME}
     settings: Any = {name: value for name, value in more.items() if name not in BY_NAME}
-    asked = wanted(out, files)
-    by = {way: [one for one in asked if one.output.by == way] for way in ("networks", "watcher", "surface")}
-    check(in_space(ensemble, settings.get("combine")), (one.output for one in asked))
-    kind = _checked_type(dtype)
-    count = sum(len(one.paths) for one in asked)
-    prepared = prepare(image, ensemble, count, bool(by["watcher"]), **settings)
-    passes = [(prepared, by["networks"] + by["watcher"], prepared.channels)]
-    if by["surface"]:
-        passes.append((prepared.surface(), by["surface"], 0))
+    asked, kind = wanted(out, files), _checked_type(dtype)
+    prepared = prepare(image, ensemble, [one.output for one in asked], **settings)
+    second = [one for one in asked if one.output.by == "surface"]
+    passes = [(prepared, [one for one in asked if one not in second], prepared.channels)]
+    if second:
+        passes.append((prepared.surface(), second, 0))
     done = 0
 
     def tell(core: Span) -> None:
@@ -159,7 +155,8 @@ class _Filing:
     def run(self, tell: Callable[[Span], object]) -> list[Written]:
         """Restore all tiles and write them; `tell` is shown the part of the frame that each gave."""
         clipped: Counter[str] = Counter()
-        made = {one.output.name: one.make(self.prepared.distribution) for one in self.asked}
+        networks = [one for one in self.asked if one.output.by != "watcher"]
+        made = {one.output.name: one.make(self.prepared.distribution) for one in networks}
         with closing(self.prepared.tiles()) as tiles:
             for number, core, (means, scales), widening in tiles:
                 ready = {}
@@ -192,16 +189,9 @@ class _Filing:
 
     def _write(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
         parts = self.prepared.parts
-        place: dict[str, slice] = {letter: slice(n, n + 1) for letter, n in zip(parts.outer, number, strict=True)}
-        place |= {"C": slice(0, self.channels)} | dict(zip(parts.space, core, strict=True))
-        axes, work = parts.result_axes(self.channels), "C" + parts.space
-        region = [place[letter] for letter in axes]
-        order = [work.index(letter) for letter in axes if letter in work]
-        if "C" not in axes:
-            order.append(0)  # of size 1
-        shape = [part.stop - part.start for part in region]
+        region = parts.region(number, core, self.channels)
         for name, values in ready.items():
-            self.writers[name].write(region, values.transpose(order).reshape(shape))
+            self.writers[name].write(region, parts.arranged(values[None], self.channels)[0])
 
     def __enter__(self) -> _Filing:
         return self
