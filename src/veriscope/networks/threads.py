@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from statistics import median
 
@@ -74,11 +74,12 @@ class Threads:
     def __init__(self, most: int, fixed: bool = False, say: Callable[[str], object] | None = None) -> None:
         self.most, self.fixed, self.say = most, fixed or most == 1, say
         self.chosen = most
-        self.usual = 0.0  # seconds of a step with the number chosen
+        self.usual = inf  # seconds of a step with the number chosen
         self.recent: deque[float] = deque(maxlen=RECENT)
         self.wait = AGAIN
+        self.found: dict[int, float] = {}  # seconds of a step by number of threads, in the trial under way
         self.trial = None if self.fixed else self._trial()
-        self.next_trial = float("inf")
+        self.next_trial = inf
         self._set(next(self.trial) if self.trial else most)
 
     @property
@@ -94,7 +95,7 @@ class Threads:
             try:
                 self._set(self.trial.send(seconds))
             except StopIteration:
-                self.trial = None
+                self.decide()
             return
         self.recent.append(seconds)
         changed = len(self.recent) == RECENT and median(self.recent) > SLOWER * self.usual
@@ -105,7 +106,8 @@ class Threads:
 
     def _trial(self) -> Generator[int, float]:
         """Gives the number of threads of the next step, and is sent the seconds that it took."""
-        found: dict[int, float] = {}
+        found = self.found
+        found.clear()
         for number in self._numbers():
             yield number  # warms up: kernels are made for a number of threads
             times = []
@@ -116,6 +118,12 @@ class Threads:
             found[number] = median(times)
             if found[number] > 1.5 * min(found.values()):
                 break
+
+    def decide(self) -> None:
+        """Choose among the numbers tried so far, and try no more for now."""
+        if self.trial is None:
+            return
+        self.trial, found = None, self.found or {self.chosen: self.usual}
         best = min(found, key=lambda number: found[number])
         if self.chosen in found and found[self.chosen] < GAIN * found[best]:
             best = self.chosen
