@@ -43,11 +43,11 @@ def judge(
     *,
     limits: options.Limits,
 ) -> None:
-    """Compare what a model restores with the truth: NRMSE, PSNR and SSIM for each image and overall.
+    """Compare what a model restores with the ground truth: NRMSE, PSNR and SSIM for each image and overall.
 
     The input is judged in the same way, so that the gain is visible. Also says how far the predicted uncertainty can be
     trusted. Use pairs that were not used in training. In a movie of samples each pixel is drawn from what the networks
-    hold possible: it flickers where they are unsure.
+    predict: it flickers where they are uncertain.
 
     Examples:
     veriscope judge test/low test/high --model model --axes ZYX
@@ -56,7 +56,7 @@ def judge(
     veriscope judge test_data --model model --axes ZYX
     """
     settings = limits.settings()
-    way = words.way_to_normalize(normalize)
+    normalization = words.way_to_normalize(normalize)
     if report is not None:
         saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
@@ -81,7 +81,7 @@ def judge(
             ensemble,
             pairs,
             **settings,
-            normalize=way,
+            normalize=normalization,
             calibrated=calibrated,
             keep_plane=movie is not None,
             progress=progress,

@@ -14,7 +14,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.calibrated import Calibration
-from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, one_plane, picture, telling_plane
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, busiest_plane, one_plane, picture
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
@@ -146,7 +146,7 @@ class Judgement:
             parts[1:1] = [str(self.trust), textwrap.fill(EXPLAINED, 100)]
         if self.verdicts:
             alike = sum(not verdict.level for verdict in self.verdicts.values())
-            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth."]
+            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without ground truth."]
             said += [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
             parts.insert(-1, "\n".join(said))
         return "\n\n".join(parts)
@@ -203,7 +203,7 @@ def judge(
     for number, pair in enumerate(pairs):
         check_pair(pair, model.recipe.projects)
         truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
-        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
+        inputs = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
@@ -212,14 +212,14 @@ def judge(
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
-        found, shown = judge_one(
+        scores, shown = judge_one(
             pair.name or f"image {number + 1}",
             truth,
-            {**given, **made, RESTORATION: restored.mean},
+            {**inputs, **made, RESTORATION: restored.mean},
             restored,
             pictures - len(kept),
         )
-        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in found]
+        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in scores]
         kept += shown
         trusts += _trusts(truth, restored, len(restored.means) // len(model))
         if undo:
@@ -247,8 +247,8 @@ def judge_images(
     rows: list[Score] = []
     kept: list[Picture] = []
     for name, truth, methods in images:
-        found, shown = judge_one(name, truth, methods, None, pictures - len(kept))
-        rows += found
+        scores, shown = judge_one(name, truth, methods, None, pictures - len(kept))
+        rows += scores
         kept += shown
     if not rows:
         raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
@@ -273,8 +273,8 @@ def judge_one(
         of_channel: list[Score] = []
         label = channel if channels > 1 else None
         for method, image in methods.items():
-            found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
-            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in found])) for key in FIGURES)
+            each = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
+            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in each])) for key in FIGURES)
             ours = restored if method == RESTORATION else None
             covered = None if ours is None else _coverage(truth, ours, channel)
             of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
@@ -333,7 +333,7 @@ def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
     if "Z" not in truth.axes:
         return one_plane(restored)
     stack = truth.region(**{letter: 0 for letter in truth.axes if letter in "STC"}).moved("ZYX")
-    return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
+    return one_plane(restored, {"Z": busiest_plane(quality.normalize_truth(stack))})
 
 
 def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[tuple[Any, ...]]:
@@ -417,14 +417,14 @@ def versions() -> dict[str, str]:
     """Of veriscope, Python and the libraries that decide the figures."""
     from veriscope import __version__
 
-    found = {"veriscope": __version__, "python": platform.python_version()}
+    known = {"veriscope": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "scipy", "scikit-image"):
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    found["machine"] = f"{platform.system()} {platform.machine()}"
-    return found
+    known["machine"] = f"{platform.system()} {platform.machine()}"
+    return known
 
 
 def _check_others(others: Mapping[str, Other], count: int) -> None:

@@ -23,7 +23,7 @@ CALIBRATED = "#d55e00"  # of MEMBERS, the sixth
 
 KINDS = (".svg", ".png")  # files of charts
 SCORES = ("seg", "error", "average_precision")  # of objects that are drawn
-FEWEST = 1e-4  # share of pixels below which a bin says nothing
+FEWEST = 1e-4  # fraction of pixels below which a bin says nothing
 
 
 def _colour(networks: int) -> str:
@@ -35,7 +35,7 @@ def _networks(count: int) -> str:
 
 
 def reliabilities(trust: Trust) -> Markup:
-    """For every eps how often it came true against how often it was promised, above the share of pixels per bin."""
+    """For every eps how often it came true against how often it was promised, above the fraction of pixels per bin."""
     figure, axes = chart(10.5, 4.0, len(EPS), 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
     shown = [1, trust.members] if trust.members > 1 else [1]
     for column, eps in enumerate(EPS):
@@ -45,9 +45,9 @@ def reliabilities(trust: Trust) -> Markup:
         if trust.calibrated is not None:
             lines.append((trust.calibrated.reliability[trust.members][column], "calibrated", CALIBRATED))
         for found, label, colour in lines:
-            told = found.share > FEWEST
+            enough = found.share > FEWEST
             style: Any = {"color": colour, "label": label, "markersize": 4, "linewidth": 1.5}
-            top.plot(found.confidence[told], found.accuracy[told], "o-", **style)
+            top.plot(found.confidence[enough], found.accuracy[enough], "o-", **style)
         top.set_title(f"within {eps:g}", fontsize=10)
         top.set_ylim(0, 1)
         found = trust.reliability[trust.members][column]
@@ -70,7 +70,7 @@ def calibration_errors(trust: Trust) -> Markup:
     if trust.calibrated is not None:
         errors = [100 * one.ece for one in trust.calibrated.reliability[trust.members]]
         axes.plot(EPS, errors, "o-", color=CALIBRATED, label="calibrated", markersize=4, linewidth=2)
-    axes.set_xlabel("within, of the truth’s range")
+    axes.set_xlabel("within, of the ground truth’s range")
     axes.set_ylabel("calibration error, %")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
@@ -78,7 +78,7 @@ def calibration_errors(trust: Trust) -> Markup:
 
 
 def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> Markup:
-    """The NRMSE found for each image against the one expected without its truth, with the interval of the latter."""
+    """The NRMSE of each image against the one expected without ground truth, with the interval of the latter."""
     figure, axes = chart(5.2, 3.4)
     most = 1.1 * max(max(expected.high, found) for expected, found in errors)
     axes.plot([0, most], [0, most], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
@@ -88,7 +88,7 @@ def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> Markup:
     axes.set_xlim(0, most)
     axes.set_ylim(0, most)
     axes.set_xlabel("expected NRMSE")
-    axes.set_ylabel("NRMSE found")
+    axes.set_ylabel("NRMSE")
     return svg(figure)
 
 

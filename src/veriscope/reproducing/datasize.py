@@ -81,8 +81,8 @@ def study(
         model = train(recipe, few, check, members=1, minutes=minutes, seed=seed, device=device, progress=False)
         for condition, pairs in tests.items():
             judged = judge(model, pairs, device=device, pictures=0)
-            found = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
-            points.append(Point(count, condition, **found))
+            scores = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
+            points.append(Point(count, condition, **scores))
             inputs[condition] = {name: getattr(judged.of(judged.methods[0]), name) for name in FIGURES}
     if progress is not None:
         progress(len(wanted), len(wanted))
