@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -11,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope import saving, tables
-from veriscope.apps import console, options, words
+from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.comparing.plan import Design
-    from veriscope.images.pairing import Pair, Pairs
-    from veriscope.networks.model import Ensemble
+    from veriscope.images.pairing import Pair
 
 REPORTS = (".html", ".htm")
 
@@ -100,13 +100,15 @@ def compare(
 
     from veriscope.comparing.compare import compare as compare_all
     from veriscope.comparing.plan import prepare
+    from veriscope.images.conditions import pooled
     from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
-    pairs = _read(low, high, words.axes_of_pairs(axes), ensemble)
+    finer = {} if ensemble is None else ensemble.recipe.finer
+    pairs = pooled(files.read_pairs(low, high, words.axes_of_pairs(axes), finer))
     choices = {
         **asdict(chosen),
-        "tune_on": None if chosen.tune_on is None else _other(chosen.tune_on, words.axes_of_pairs(axes), ensemble),
+        "tune_on": None if chosen.tune_on is None else _other(chosen.tune_on, words.axes_of_pairs(axes), finer),
         "psf": None if chosen.psf is None else _psf(chosen.psf, pairs[0]),
     }
     if dry_run:
@@ -140,22 +142,11 @@ def compare(
         console.show(f"Report: {report.resolve()}")
 
 
-def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pairs:
-    from veriscope.images import conditions
-    from veriscope.images.pairing import read_pairs
-
-    finer = {} if model is None else model.recipe.finer
-    if high is not None:
-        return read_pairs(low, high, axes=axes, finer=finer)
-    place = conditions.part(low, conditions.TESTING)
-    return conditions.pooled(conditions.read_conditions(place, axes=axes, finer=finer))
-
-
-def _other(tune_on: str, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pair:
+def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str, float]) -> Pair:
     parts = tune_on.split(",")
     if len(parts) != 2 or not all(parts):
         raise VeriscopeError(f"--tune-on {tune_on} is not understood. Give two files or folders as LOW,HIGH.")
-    pairs = _read(Path(parts[0]), Path(parts[1]), axes, model)
+    pairs = files.read_pairs(Path(parts[0]), Path(parts[1]), axes, finer)[""]
     if len(pairs) > 1:
         console.note(f"--tune-on holds {len(pairs)} pairs: parameters are tuned on the first, {pairs[0].name}.")
     return pairs[0]

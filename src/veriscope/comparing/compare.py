@@ -15,7 +15,7 @@ import numpy as np
 from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
-from veriscope.comparing.judge import facts_of, versions
+from veriscope.comparing.judge import facts_of, facts_of_pairs, versions
 from veriscope.comparing.kept import Kept
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import Picture
@@ -150,13 +150,7 @@ def _purpose(method: Method) -> str:
 
 
 def _facts(design: Design, normalize: Any) -> dict[str, dict[str, Any]]:
-    if design.model is not None:
-        facts = facts_of(design.model, design.pairs, normalize, calibrated=False)
-        compared = facts.pop("Judged")
-        compared.pop("scales")
-        facts.pop("Versions")
-    else:
-        shapes = dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in design.pairs)
-        facts, compared = {}, {"images": [pair.name for pair in design.pairs], "shape": ", ".join(shapes)}
-    compared = {**compared, "crop": region_name(design.crop, "none"), "background": design.background or None}
-    return {"Compared": compared, "Machine": machine(), **facts, "Versions": versions()}
+    compared = facts_of_pairs(design.pairs, design.model, normalize)
+    compared |= {"crop": region_name(design.crop, "none"), "background": design.background or None}
+    network = {} if design.model is None else facts_of(design.model)
+    return {"Compared": compared, "Machine": machine(), **network, "Versions": versions()}

@@ -226,11 +226,13 @@ def judge(
             plane = _shown_plane(truth, restored)
         if progress is not None:
             progress(number + 1, len(pairs))
+    judged = facts_of_pairs(pairs, model, settings.get("normalize", "image"))
+    judged["scales"] = "calibrated" if settings.get("calibrated", True) else "as predicted"
     return Judgement(
         tuple(rows),
         tuple(kept),
         tuple(model.facts.get("history", ())),
-        facts_of(model, pairs, settings.get("normalize", "image"), settings.get("calibrated", True)),
+        {**facts_of(model), "Judged": judged, "Versions": versions()},
         trust=pool(trusts) if trusts else None,
         plane=plane,
         verdicts=verdicts,
@@ -270,25 +272,23 @@ def judge_one(
     shown: list[Picture] = []
     channels = truth.size("C")
     for channel in range(channels):
-        of_channel: list[Score] = []
         label = channel if channels > 1 else None
-        for method, image in methods.items():
-            each = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
+        pairs = {
+            method: [pair for c, _, pair in quality.volumes(truth, image) if c == channel]
+            for method, image in methods.items()
+        }
+        for method, own in pairs.items():
+            each = [quality.quality_of_volume(*pair) for pair in own]
             nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in each])) for key in FIGURES)
-            ours = restored if method == RESTORATION else None
-            covered = None if ours is None else _coverage(truth, ours, channel)
-            of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
-        rows += of_channel
+            covered = _coverage(truth, restored, channel) if method == RESTORATION else None
+            rows.append(Score(name, method, nrmse, psnr, ssim, covered, label))
         if len(shown) < pictures:
-            firsts = {
-                m: next(pair for c, _, pair in quality.volumes(truth, i) if c == channel) for m, i in methods.items()
-            }
             shown.append(
                 picture(
                     name if label is None else f"{name}, channel {channel}",
                     axes_of.canonical(truth.spatial_axes),
-                    {method: image for method, (_, image) in firsts.items()},
-                    next(high for high, _ in firsts.values()),
+                    {method: own[0][1] for method, own in pairs.items()},
+                    next(iter(pairs.values()))[0][0],
                     members_of(truth, restored, channel),
                     {axis: truth.voxel(axis) for axis in "ZYX"},
                     BAND,
@@ -336,11 +336,11 @@ def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
     return one_plane(restored, {"Z": busiest_plane(quality.normalize_truth(stack))})
 
 
-def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[tuple[Any, ...]]:
+def predictions(truth: Image, restored: Restoration | None, channel: int) -> Iterator[tuple[Any, ...]]:
     """Of one channel, for one time point after the other: truth, restored image (*space), means and scales (M, *space)
     and by how much their distributions are widened; nothing without scales.
     """
-    if restored.scales is None:
+    if restored is None or restored.scales is None:
         return
     order = axes_of.canonical("STC" + truth.spatial_axes)  # that of `quality.volumes`
     means, scales = (
@@ -358,7 +358,7 @@ def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[t
 
 def members_of(truth: Image, restored: Restoration | None, channel: int) -> tuple[Any, Any] | None:
     """Means and scales of the first time point, if there are any."""
-    first = None if restored is None else next(predictions(truth, restored, channel), None)
+    first = next(predictions(truth, restored, channel), None)
     return None if first is None else (first[2], first[3])
 
 
@@ -373,10 +373,11 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
                 yield trust
 
 
-def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
+def _coverage(truth: Image, restored: Restoration | None, channel: int) -> float | None:
     """Fraction of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
     inside = []
     for high, mean, means, scales, wide in predictions(truth, restored, channel):
+        assert restored is not None  # else there is nothing to go through
         y = quality.normalize_truth(high)
         a, b = quality.affine_match(y, np.asarray(mean, np.float64))
         if a == 0:
@@ -389,28 +390,28 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 # -- what is needed to repeat it --------------------------------------------------------------------
 
 
-def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
+def facts_of(model: Ensemble) -> dict[str, dict[str, Any]]:
+    """What the network is, and how it was trained."""
     training = {key: value for key, value in model.facts.get("training", {}).items() if key != "recipe"}
     data = training.pop("data", None)
+    counts = {"members": len(model), "parameters per member": model.parameters, "reach": list(model.reach)}
     return {
-        "Network": {
-            **model.recipe.to_json(),
-            "members": len(model),
-            "parameters per member": model.parameters,
-            "reach": list(model.reach),
-        },
+        "Network": {**model.recipe.to_json(), **counts},
         "Training": training,
         "Training data": data if isinstance(data, dict) else {},
-        "Judged": {
-            "images": [pair.name for pair in pairs],
-            "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
-            "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
-            "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
-            "normalize": normalize if isinstance(normalize, str) else repr(normalize),
-            "scales": "calibrated" if calibrated else "as predicted",
-        },
-        "Versions": versions(),
     }
+
+
+def facts_of_pairs(pairs: Sequence[Pair], model: Ensemble | None, normalize: Any) -> dict[str, Any]:
+    """What is compared, and how it was normalised for the model, if there is one."""
+    facts = {
+        "images": [pair.name for pair in pairs],
+        "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
+        "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
+        "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
+    }
+    word = normalize if isinstance(normalize, str) else repr(normalize)
+    return facts if model is None else {**facts, "normalize": word}
 
 
 def versions() -> dict[str, str]:
