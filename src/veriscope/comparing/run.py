@@ -123,65 +123,57 @@ class Measurement:
         pair = self.design.pairs[number]
         name = pair.name or f"image {number + 1}"
         low, truth = pair.low.in_memory(), _truth(pair, self.design.task).in_memory()
-        whole: dict[str, Done] = {}
-        limited: dict[int, dict[str, Done]] = {}
+        made: dict[int | None, dict[str, Done]] = {side: {} for side in (None, *self.design.limits)}
         for one in self.design.planned:
             done = self.by_method(one, name, low, truth)
-            if done is not None and one.side is None:
-                whole[self.design.label(one.method)] = done
-            elif done is not None and one.side is not None:
-                limited.setdefault(one.side, {})[self.design.label(one.method)] = done
-        restored: Restoration | None = None
+            if done is not None:
+                made[one.side][self.design.label(one.method)] = done
+        restored = None
         if self.design.model is not None:
-            self.report(f"{RESTORATION}: {name}")
-            start = time.perf_counter()
-            answer, problem = _attempt(lambda: timed(lambda: self.restore(low)))
-            self.finished(RESTORATION, time.perf_counter() - start)
-            if answer is None:
-                self.say(f"{RESTORATION} failed on {name}: {problem}")
-            else:
+            answer = self.attempt(RESTORATION, RESTORATION, name, lambda: timed(lambda: self.restore(low)))
+            if answer is not None:
                 restored, seconds = answer
-                whole[RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+                made[None][RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
                 if self.kept is not None:
                     self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
-        images = {label: done.image for label, done in whole.items()}
-        inputs = {} if self.design.task == "project" or INTERPOLATED in images else {self._input: low}
-        images = {**inputs, **images}
-        regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
-        everything = images
-        for limit in self.design.limits:
-            made = limited.get(limit, {})
-            everything = {**everything, **{label: done.image for label, done in made.items()}}
-            regions[limit] = ({label: cropped(image, limit) for label, image in everything.items()}, made)
+        given = self.design.task == "project" or INTERPOLATED in made[None]  # the input is one of the methods
+        images = {} if given else {INTERPOLATED if self.design.task == "isotropic" else INPUT: low}
         smallest = min(self.design.limits, default=None)
+        regions: dict[int | None, dict[str, Image]] = {}
         lines: list[Result] = []
         shown: list[Picture] = []
-        for side, (those, dones) in regions.items():
-            if not those:  # everything failed, or is limited to a smaller region
+        for side, dones in made.items():
+            images |= {label: done.image for label, done in dones.items()}
+            regions[side] = {label: cropped(image, side) for label, image in images.items()}
+            if not images:  # everything failed, or is limited to a smaller region
                 continue
             rows, seen = judge_one(
                 name,
                 cropped(truth, side),
-                _network_last(those),
+                _network_last(regions[side]),
                 restored if restored is None else _cut(restored, side),
                 pictures if side == smallest else 0,
             )
             region = region_name(side, self.design.region)
             lines += [_result(row, dones.get(row.method), region) for row in rows]
             shown += seen
-        if not set(images) - set(INPUTS):  # all methods were limited
-            truth, images = cropped(truth, smallest), regions[smallest][0]
-        return lines, shown, self.worst(name, truth, images, lines, restored)
+        side = None if set(regions[None]) - set(INPUTS) else smallest  # or all methods are limited
+        return lines, shown, self.worst(name, cropped(truth, side), regions[side], lines, restored)
 
-    @property
-    def _input(self) -> str:
-        return INTERPOLATED if self.design.task == "isotropic" else INPUT
+    def attempt(self, label: str, title: str, name: str, work: Callable[[], Made]) -> Made | None:
+        """What `work` makes of one image; None, with a word of why, where it fails. The others continue."""
+        self.report(f"{label}: {name}")
+        start = time.perf_counter()
+        made, problem = _attempt(work)
+        self.finished(label, time.perf_counter() - start)
+        if made is None:
+            self.say(f"{title} failed on {name}: {problem}")
+        return made
 
     def by_method(self, one: MethodPlan, name: str, low: Image, truth: Image) -> Done | None:
-        """`one` on one image; None, with a word of why, where it fails. The others go on."""
+        """`one` on one image, or what is kept of it; None where it fails."""
         method, label = one.method, self.design.label(one.method)
         source, goal = cropped(low, one.side, MARGIN).in_memory(), cropped(truth, one.side, MARGIN).in_memory()
-        self.report(f"{label}: {name}")
         key = ""
         if self.kept is not None:
             recipe = (method.name, method.version, dict(method.grid), dict(method.usual), self.design.tune)
@@ -189,14 +181,12 @@ class Measurement:
             key = fingerprint(source, goal, recipe, self.elsewhere.get(method.name), one.side, machine(), *optics)
             earlier = self.kept.find(method.name, name, key)
             if earlier is not None:
+                self.report(f"{label}: {name}")
                 self.finished(label, 0.0, measured=False)
                 image, facts = earlier
                 return Done(image, facts["seconds"], facts["voxels"], facts["tuning"], tuple(facts["settings"]))
-        start = time.perf_counter()
-        done, problem = _attempt(lambda: self.made(method, source, goal))
-        self.finished(label, time.perf_counter() - start)
+        done = self.attempt(label, method.title, name, lambda: self.made(method, source, goal))
         if done is None:
-            self.say(f"{method.title} failed on {name}: {problem}")
             return None
         done = replace(done, image=without_margin(done.image, low, one.side, MARGIN))
         if self.kept is not None:
