@@ -53,8 +53,7 @@ def reliabilities(trust: Trust) -> Markup:
         found = trust.reliability[trust.members][column]
         centres = (np.arange(len(found.share)) + 0.5) / len(found.share)
         bottom.bar(centres, found.share, width=0.85 / len(found.share), color=_colour(trust.members), alpha=0.6)
-        bottom.set_xlabel("predicted probability")
-        bottom.set_xlim(0, 1)
+        bottom.set(xlabel="predicted probability", xlim=(0, 1))
     axes[0, 0].set_ylabel("came true")
     axes[1, 0].set_ylabel("pixels")
     axes[0, 0].legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
@@ -70,9 +69,7 @@ def calibration_errors(trust: Trust) -> Markup:
     if trust.calibrated is not None:
         errors = [100 * one.ece for one in trust.calibrated.reliability[trust.members]]
         axes.plot(EPS, errors, "o-", color=CALIBRATED, label="calibrated", markersize=4, linewidth=2)
-    axes.set_xlabel("within, of the ground truth’s range")
-    axes.set_ylabel("calibration error, %")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="within, of the ground truth’s range", ylabel="calibration error, %", ylim=(0, None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 
@@ -85,10 +82,7 @@ def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> Markup:
     for expected, found in errors:
         axes.plot([expected.low, expected.high], [found, found], color=MEMBERS[0], alpha=0.5, linewidth=1.5)
         axes.plot(expected.nrmse, found, "o", color=MEMBERS[0], markersize=5)
-    axes.set_xlim(0, most)
-    axes.set_ylim(0, most)
-    axes.set_xlabel("expected NRMSE")
-    axes.set_ylabel("NRMSE")
+    axes.set(xlim=(0, most), ylim=(0, most), xlabel="expected NRMSE", ylabel="NRMSE")
     return svg(figure)
 
 
@@ -98,9 +92,7 @@ def disagreements(trust: Trust) -> Markup:
     edges = np.arange(BINS) / BINS
     axes.bar(edges + 0.5 / BINS, 100 * trust.disagreement, width=0.9 / BINS, color=_colour(trust.members))
     last = int(np.flatnonzero(np.cumsum(trust.disagreement) >= 0.9999)[0]) + 2
-    axes.set_xlim(0, min(1.0, last / BINS))
-    axes.set_xlabel("disagreement of the networks, 0 to 1")
-    axes.set_ylabel("% of pixels")
+    axes.set(xlim=(0, min(1.0, last / BINS)), xlabel="disagreement of the networks, 0 to 1", ylabel="% of pixels")
     return svg(figure)
 
 
@@ -116,9 +108,7 @@ def threshold_chart(curves: Curves) -> Any:
         at_iou = f" at IoU {curves.iou:g}" if score == "average_precision" else ""
         lower = ", lower is better" if score == "error" else ""
         panel.set_title(f"{TITLES[score]}{at_iou}{lower}", fontsize=10)
-        panel.set_ylim(-0.02, 1.02)
-        panel.set_xlim(0, 1)
-        panel.set_xlabel("threshold, of the image’s range")
+        panel.set(ylim=(-0.02, 1.02), xlim=(0, 1), xlabel="threshold, of the image’s range")
     axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
     return figure
 

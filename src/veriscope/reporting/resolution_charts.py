@@ -29,10 +29,12 @@ def correlation_chart(curves: Mapping[str, Correlation]) -> Any:
             height = float(np.interp(crossing, found.frequency, found.threshold))
             axes.plot([crossing], [height], "o", color=colour, markersize=5)
     first = next(iter(curves.values()))
-    axes.set_xlabel(f"frequency, cycles per {_one(first.unit)}")
-    axes.set_ylabel("correlation")
-    axes.set_ylim(min(0.0, *(float(found.value.min()) for found in curves.values())), 1.02)
-    axes.set_xlim(left=0)
+    axes.set(
+        xlabel=f"frequency, cycles per {_one(first.unit)}",
+        ylabel="correlation",
+        ylim=(min(0.0, *(float(found.value.min()) for found in curves.values())), 1.02),
+        xlim=(0, None),
+    )
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
@@ -43,9 +45,7 @@ def spectrum_chart(spectra: Mapping[str, Spectrum]) -> Any:
     for (name, found), colour in zip(_some(spectra), cycle(MEMBERS), strict=False):
         axes.plot(found.frequency, found.power, color=colour, linewidth=1.6, label=name)
     first = next(iter(spectra.values()))
-    axes.set_yscale("log")
-    axes.set_xlabel(f"frequency, cycles per {_one(first.unit)}")
-    axes.set_ylabel("power")
+    axes.set(yscale="log", xlabel=f"frequency, cycles per {_one(first.unit)}", ylabel="power")
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
@@ -69,8 +69,7 @@ def section_chart(sections: Mapping[str, Sequence[Section]]) -> Any:
                 one.decibels, origin="lower", extent=extent, vmin=DARKEST, vmax=0, cmap="magma", interpolation="nearest"
             )
             panel.grid(visible=False)
-            panel.set_xlim(-reach, reach)
-            panel.set_ylim(-reach, reach)
+            panel.set(xlim=(-reach, reach), ylim=(-reach, reach))
             panel.set_title(f"{name}, {one.name}" if name else one.name, fontsize=10)
             panel.set_xlabel(f"k{one.name[0]}, cycles per {_one(one.unit)}", fontsize=9)
             panel.set_ylabel(f"k{one.name[1]}", fontsize=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
 from veriscope.patches.npz import ArrayPatches, array_patches
-from veriscope.reporting.charts import INK, chart, svg_file
+from veriscope.reporting.charts import INK, MEMBERS, chart, svg_file
 from veriscope.training.loop import train
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from veriscope.patches.patches import Patches
 
 FIGURES = ("nrmse", "ssim")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,13 @@ def plot(found: Study, title: str) -> str:
     """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition; dashed the input's."""
     figure, axes = chart(9.0, 3.4, 2)
     for panel, name in zip(axes, FIGURES, strict=True):
-        for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
+        for colour, condition in zip(cycle(MEMBERS), found.inputs, strict=False):
             points = found.of(condition)
             values = [getattr(point, name) for point in points]
             style: Any = {"color": colour, "linewidth": 1.5, "markersize": 4}
             panel.plot([point.patches for point in points], values, "o-", label=condition, **style)
             panel.axhline(found.inputs[condition][name], color=colour, linewidth=1, linestyle=(0, (3, 2)), alpha=0.6)
-        panel.set_xscale("log")
-        panel.set_xlabel("training patches")
-        panel.set_ylabel(name.upper())
+        panel.set(xscale="log", xlabel="training patches", ylabel=name.upper())
         panel.set_title(title if name == FIGURES[0] else "dashed: the input", fontsize=10)
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(top=1)
