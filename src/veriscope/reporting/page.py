@@ -57,8 +57,8 @@ def _template() -> Any:
 
 
 def write(path: str | os.PathLike[str], overwrite: bool, make: Callable[[], str]) -> Path:
-    """A file of the page that `make` gives. Raises OutputError when it exists (unless `overwrite`) or cannot be written;
-    nothing is left behind then.
+    """A file of the page that `make` gives. Raises OutputError when it exists (unless `overwrite`) or cannot be
+    written; nothing is left behind then.
     """
     target = Path(path)
     if not overwrite:

@@ -36,8 +36,8 @@ def write_report(
 ) -> Path:
     """Write `judgement` as one HTML file that needs no network and nothing beside it, and return its path.
 
-    `content` is a `title`, an `intro`, `pictures`, `history` and `facts`, see `render`. Raises OutputError when the file
-    exists (unless `overwrite`) or cannot be written; nothing is left behind then.
+    `content` is a `title`, an `intro`, `pictures`, `history` and `facts`, see `render`. Raises OutputError when the
+    file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
     return pages.write(path, overwrite, lambda: render(judgement, **content))
 
@@ -50,8 +50,8 @@ def render(
     history: Sequence[Mapping[str, Any]] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The page as text. `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) come
-    before its own.
+    """The page as text. `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}})
+    come before its own.
     """
     pictures = judgement.pictures if pictures is None else pictures
     history = judgement.history if history is None else history
