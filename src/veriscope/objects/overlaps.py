@@ -72,17 +72,17 @@ class Matches:
     @property
     def precision(self) -> float:
         """The fraction of the found objects that are true."""
-        return _fraction(len(self.pairs), len(self.pairs) + len(self.invented))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.invented))
 
     @property
     def recall(self) -> float:
         """The fraction of the true objects that were found."""
-        return _fraction(len(self.pairs), len(self.pairs) + len(self.missed))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.missed))
 
     @property
     def average_precision(self) -> float:
         """TP / (TP + FP + FN): pairs in parts of all objects, a pair counted once."""
-        return _fraction(len(self.pairs), len(self.pairs) + len(self.missed) + len(self.invented))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.missed) + len(self.invented))
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def _seg(table: Overlaps) -> float:
 
 def _error(table: Overlaps) -> float:
     everything = len(table.truth_labels) + len(table.found_labels)
-    return _fraction(everything - 2 * int(np.count_nonzero(table.covering & table.covered)), everything)
+    return fraction(everything - 2 * int(np.count_nonzero(table.covering & table.covered)), everything)
 
 
 def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[float]) -> Any:
@@ -349,7 +349,8 @@ def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[floa
     return np.array([getattr(matched(table, one), name) for one in iou])
 
 
-def _fraction(part: int, whole: int) -> float:
+def fraction(part: int, whole: int) -> float:
+    """NaN of nothing."""
     return part / whole if whole else float("nan")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.labels import check as check_labels
-from veriscope.objects.overlaps import Overlaps, overlaps
+from veriscope.objects.overlaps import Overlaps, fraction, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,14 +140,14 @@ def followed(truth: Any, found: Any) -> Followed:
     return Followed(
         cells=len(cells),
         links=wanted,
-        recall=_fraction(right, wanted),
-        precision=_fraction(right, linked),
-        frames=_fraction(sum(kept for _, _, kept in cells), len(cells)),
-        possible=_fraction(sum(lengths), len(cells)),
-        to_the_end=_fraction(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
-        recall_of_step=tuple(_fraction(*step) for step in steps),
+        recall=fraction(right, wanted),
+        precision=fraction(right, linked),
+        frames=fraction(sum(kept for _, _, kept in cells), len(cells)),
+        possible=fraction(sum(lengths), len(cells)),
+        to_the_end=fraction(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
+        recall_of_step=tuple(fraction(*step) for step in steps),
         still=tuple(
-            _fraction(
+            fraction(
                 sum(kept > at for last, kept in first_seen if last >= at), sum(last >= at for last, _ in first_seen)
             )
             for at in range(len(there))
@@ -207,10 +207,6 @@ def _renamed(frame: NDArray[Any], present: NDArray[Any], names: NDArray[np.int64
     if not len(present):
         return np.zeros(frame.shape, np.int64)
     return np.where(frame > 0, names[np.minimum(np.searchsorted(present, frame), len(present) - 1)], 0)
-
-
-def _fraction(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
 
 
 # -- movies -----------------------------------------------------------------------------------------
