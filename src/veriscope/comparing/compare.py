@@ -15,7 +15,7 @@ import numpy as np
 from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
-from veriscope.comparing.judge import facts_of, facts_of_pairs, versions
+from veriscope.comparing.judge import check_keywords, facts_of, facts_of_pairs, versions
 from veriscope.comparing.kept import Kept
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import Picture
@@ -80,6 +80,7 @@ def compare(
 
     >>> print(compare(pairs, model, "lowpass,nlm"))  # doctest: +SKIP
     """
+    check_keywords("compare", settings, Settings)
     choices: dict[str, Any] = dict(settings)
     restoring = {name: choices.pop(name) for name in (*Limits.__annotations__, "normalize") if name in choices}
     design = prepare(list(pairs), model, methods, **choices)

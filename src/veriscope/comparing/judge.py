@@ -297,9 +297,9 @@ def judge_one(
     return rows, shown
 
 
-def check_keywords(function: str, given: Mapping[str, Any]) -> None:
-    """Raise TypeError for a keyword that no restoration has."""
-    if unknown := sorted(set(given) - set(Settings.__annotations__)):
+def check_keywords(function: str, given: Mapping[str, Any], known: type = Settings) -> None:
+    """Raise TypeError for a keyword that `known` does not have, as Python does."""
+    if unknown := sorted(set(given) - set(known.__annotations__)):
         raise TypeError(f"{function}() got an unexpected keyword argument '{unknown[0]}'")
 
 

@@ -13,6 +13,7 @@ from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
 from veriscope.patches.npz import ArrayPatches, array_patches
 from veriscope.reporting.charts import INK, MEMBERS, chart, svg_file
+from veriscope.tables import Column, Table
 from veriscope.training.loop import train
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class Study:
     def of(self, condition: str) -> list[Point]:
         """The points of one condition, from few patches to many."""
         return sorted((one for one in self.points if one.condition == condition), key=lambda one: one.patches)
+
+    def table(self) -> Table:
+        """The input of each condition, and what networks that learned from ever more patches do to it."""
+        columns = [Column("condition"), Column("patches"), Column("NRMSE", ".4f"), Column("SSIM", ".3f")]
+        rows = []
+        for condition, scores in self.inputs.items():
+            rows.append((condition, "input", *(scores[name] for name in FIGURES)))
+            rows += [(condition, point.patches, point.nrmse, point.ssim) for point in self.of(condition)]
+        return Table(columns, rows, "Error against the number of training patches")
 
     def to_json(self) -> dict[str, Any]:
         return {"points": [asdict(point) for point in self.points], "inputs": self.inputs, "minutes": self.minutes}
