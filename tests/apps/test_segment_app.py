@@ -43,6 +43,21 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("option", ["--truth", "--labels"])
+def test_two_label_files_of_one_name_are_refused_rather_than_one_of_them_chosen(
+    bench: Path, veriscope: Any, option: str
+) -> None:
+    vs.save_image("labels/a.ome.tif", vs.read_image("labels/a.tif", axes="YX"))
+    images = ("day", "--truth", "labels") if option == "--truth" else ("day", "--out", "found", "--train", "day")
+    done = veriscope("segment", *images, *(() if option == "--truth" else ("--labels", "labels")), "--axes", "YX")
+    assert done.code == 2
+    assert f"{option} labels has two files called a: " in done.err
+    Path("labels/a.ome.tif").unlink()
+    vs.save_image("labels/other.ome.tif", vs.read_image("labels/a.tif", axes="YX"))  # of no image: no matter
+    vs.save_image("labels/other.tif", vs.read_image("labels/a.tif", axes="YX"))
+    assert veriscope("segment", "day", "--truth", "labels", "--axes", "YX").code == 0
+
+
 # -- label images -----------------------------------------------------------------------------------
 
 
@@ -281,7 +296,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif --out x.tif --train day", "--train needs --labels"),
         ("noisy.tif --out x.tif --train day --labels truth.tif", "no labels for a.tif"),
         ("noisy.tif --out x.tif --train noisy.tif --labels movie.tif", "must have the shape of their image"),
-        ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --strokes", "hold 0 (not told)"),
+        ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --strokes", "hold 0 (unknown)"),
         ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --split 1", "--train and --split contradict"),
         ("noisy.tif --out x.tif --classifier truth.tif", "truth.tif is no pixel classifier"),
         ("constant.tif --out x.tif", "constant (7)"),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from veriscope.apps import console
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pairs
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
@@ -188,3 +192,16 @@ def _check_writable(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be made: {nearest} is a file. Choose another --out.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{nearest} is not writable. Choose another --out, or change its permissions.")
+
+
+def read_pairs(
+    low: Path, high: Path | None, axes: str | tuple[str, str] | None, finer: Mapping[str, float]
+) -> dict[str, Pairs]:
+    """Pairs by condition; one condition where two folders or files are given. LOW may have fewer pixels than
+    HIGH by the factors `finer` of the model.
+    """
+    from veriscope.images import conditions, pairing
+
+    if high is not None:
+        return {"": pairing.read_pairs(low, high, axes=axes, finer=finer)}
+    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)

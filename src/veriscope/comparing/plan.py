@@ -33,7 +33,7 @@ AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the
 
 
 @dataclass(frozen=True)
-class Planned:
+class MethodPlan:
     """One method of a comparison, and about how long it takes for all images."""
 
     method: Method
@@ -46,13 +46,13 @@ class Planned:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Design:
     """What a comparison will do: settled before anything runs."""
 
     task: Task
     pairs: tuple[Pair, ...]
     model: Ensemble | None
-    planned: tuple[Planned, ...]
+    planned: tuple[MethodPlan, ...]
     tune: bool
     tune_on: Pair | None
     crop: int | None
@@ -66,10 +66,10 @@ class Plan:
             return "the usual ones of each method; nothing was tuned."
         if self.tune_on is None:
             return (
-                "tuned on each test image itself, towards its truth (NRMSE), as the paper did: that favours these "
-                "methods. The network has not seen the truth."
+                "tuned on each test image itself, towards its ground truth (NRMSE), as the paper did: that favours "
+                "these methods. The network has not seen the ground truth."
             )
-        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
+        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its ground truth (NRMSE)."
 
     @property
     def region(self) -> str:
@@ -105,7 +105,7 @@ def prepare(
     minutes: float | None = MINUTES,
     psf: Any = None,
     background: float = 0.0,
-) -> Plan:
+) -> Design:
     """Check everything that `compare` was given, and say how long it may take. Raises as `compare`."""
     if not pairs:
         raise DataError("There is nothing to compare: no pairs were given. Give at least one low and one high image.")
@@ -134,7 +134,7 @@ def prepare(
             )
         elif one.total > SLOW:
             notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
-    return Plan(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
+    return Design(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
 
 
 def _task(pairs: Sequence[Pair], model: Ensemble | None) -> Task:
@@ -177,12 +177,12 @@ def on_grid(model: Ensemble) -> Ensemble:
     return replace(model, recipe=model.recipe.change(upsample=()))
 
 
-def check_pixels(plan: Plan) -> None:
+def check_pixels(design: Design) -> None:
     """Raise DataError, with the image's name, where nothing can be compared: NaN, or a truth without contrast.
 
     Every image is read for that once, so that the last of many does not end what has taken hours.
     """
-    for pair in (*plan.pairs, *(() if plan.tune_on is None else (plan.tune_on,))):
+    for pair in (*design.pairs, *(() if design.tune_on is None else (design.tune_on,))):
         low = np.asarray(pair.low.in_memory())
         wrong = low.size - np.count_nonzero(np.isfinite(low))
         if wrong:
@@ -236,11 +236,11 @@ def _chosen(
 # -- sizes and times --------------------------------------------------------------------------------
 
 
-def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float | None) -> Planned:
+def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float | None) -> MethodPlan:
     """On whole images, or on a central square that it manages in so many minutes; None: however long."""
 
-    def at(side: int | None) -> Planned:
-        return Planned(method, tuple(seconds_for(method, cropped(pair.low, side), tuned) for pair in pairs), side)
+    def at(side: int | None) -> MethodPlan:
+        return MethodPlan(method, tuple(seconds_for(method, cropped(pair.low, side), tuned) for pair in pairs), side)
 
     whole = at(None)
     if minutes is None or whole.total <= 60 * minutes:

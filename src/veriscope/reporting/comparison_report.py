@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from veriscope import saving
 from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, times_in_words
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
 from veriscope.comparing.judge import RESTORATION, versions
@@ -38,11 +37,7 @@ def write_comparison(
     `command` is what to type to repeat it. Raises OutputError when the file exists (unless `overwrite`) or cannot be
     written; nothing is left behind then.
     """
-    target = Path(path)
-    if not overwrite:
-        saving.check_free(target)
-    saving.write(target, render(comparison, title, command), overwrite)
-    return target
+    return pages.write(path, overwrite, lambda: render(comparison, title, command))
 
 
 def render(comparison: Comparison, title: str = "Methods compared", command: str = "") -> str:

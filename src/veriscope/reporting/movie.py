@@ -1,7 +1,7 @@
-"""A movie of what the truth may look like: images drawn from the prediction, one after the other (Supp. Vid. 9).
+"""A movie of what the ground truth may look like: images drawn from the prediction, one after the other (Supp. Vid. 9).
 
-Every frame draws each pixel on its own from its mixture of Laplace distributions. What the networks are sure of stands
-still, and where they are not the picture flickers.
+Every frame draws each pixel on its own from its mixture of Laplace distributions. What is certain stands still, and
+where the networks are not confident the picture flickers.
 """
 
 from __future__ import annotations
