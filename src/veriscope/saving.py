@@ -1,7 +1,7 @@
 """A result appears whole or not at all: written beside its place under another name, then renamed. The only place.
 
-The other name cannot be foreseen and belongs to this process. Nothing is replaced that was not asked for, also when it
-appeared meanwhile, and what a process left that was killed is removed by the next one.
+The other name cannot be guessed and belongs to this process. Nothing is replaced unasked, even if it appeared
+meanwhile, and what a killed process left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import secrets
 import shutil
 import socket
 import time
-import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from veriscope.errors import OutputError, VeriscopeWarning
+from veriscope.errors import OutputError, warn
 
 LONGEST = 255  # bytes of a file's name, in nearly every file system
 _HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -31,7 +30,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVA
 def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]:
     """A fresh empty file or folder beside `final`, which takes its place when the block is left without an exception.
 
-    Raises OutputError when `final` is there by then and is not to be replaced, or cannot be written.
+    Raises OutputError when `final` exists by then and must not be replaced, or cannot be written.
     """
     with explained(final):
         made = fresh(final, folder)
@@ -69,7 +68,7 @@ def fresh(final: Path, folder: bool = False) -> Path:
 
 
 def put(made: Path, final: Path, overwrite: bool) -> None:
-    """Give `made` its final name. Without `overwrite` what appeared there meanwhile, a dangling link too, stays.
+    """Give `made` its final name. Without `overwrite`, what appeared there meanwhile stays, even a dangling link.
 
     A folder that is replaced is moved aside first and removed last. Raises OutputError.
     """
@@ -105,8 +104,8 @@ def _put_new(made: Path, final: Path) -> None:
     except OSError as problem:
         if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise OutputError(
-                f"'{final}' appeared while its contents were made, so it is not replaced. Choose another name, or "
-                f"replace it with overwrite (--overwrite)."
+                f"'{final}' appeared in the meantime, so it is not replaced. Choose another name, or replace it with "
+                f"overwrite (--overwrite)."
             ) from problem
         raise
 
@@ -124,7 +123,7 @@ def remove(path: Path) -> None:
 
 
 def _aside(made: Path) -> Path:
-    """Where a folder is for the moment in which `made` takes its place; kept with it by whoever is killed then."""
+    """Where a folder is while `made` takes its place; both stay if the process is killed then."""
     return made.with_suffix(".replaced.partial")
 
 
@@ -137,21 +136,15 @@ def sweep(folder: Path) -> None:
         return
     _swept.add(folder)
     gone = []
-    for entry in _entries(folder):
-        found = _OURS.fullmatch(entry.name)
-        if found and found[1] == _HERE and not _alive(int(found[2])) and not exists(_aside(entry)):
-            remove(entry)
-            gone.append(entry)
+    with suppress(OSError):
+        for entry in sorted(folder.glob(".veriscope-*.partial")):
+            ours = _OURS.fullmatch(entry.name)
+            if ours and ours[1] == _HERE and not _alive(int(ours[2])) and not exists(_aside(entry)):
+                remove(entry)
+                gone.append(entry)
     if gone:
         many = f"{len(gone)} unfinished results that earlier runs" if len(gone) > 1 else "a result that an earlier run"
-        warnings.warn(f"removed {many} left in '{folder}' when stopped by force.", VeriscopeWarning, stacklevel=3)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob(".veriscope-*.partial"))
-    except OSError:
-        return []
+        warn(f"removed {many} left in '{folder}' when stopped by force.")
 
 
 def _alive(process: int) -> bool:
@@ -165,13 +158,13 @@ def _alive(process: int) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something of this name, if only a link that leads nowhere."""
+    """Whether there is anything of this name, even a dangling link."""
     return os.path.lexists(path)
 
 
 @contextmanager
 def explained(final: Path) -> Iterator[None]:
-    """What the system says while writing becomes an OutputError."""
+    """Errors of the system while writing become an OutputError."""
     try:
         yield
     except OSError as error:
@@ -179,10 +172,10 @@ def explained(final: Path) -> Iterator[None]:
 
 
 def refused(final: Path, error: OSError) -> OutputError:
-    """The error for a file that the system does not let us write, with a way out that fits the reason."""
+    """The error for a file that the system refuses to write, with advice that fits the reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The disk is full ({error.strerror}): '{final}' could not be written and nothing of it was kept. "
+            f"The disk is full ({error.strerror}): '{final}' could not be written, and no part of it was kept. "
             f"Free some space or choose another folder."
         )
     if error.errno == errno.ENAMETOOLONG:

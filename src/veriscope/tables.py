@@ -1,4 +1,4 @@
-"""Rows as text for other programs, which take none of it for a command."""
+"""Rows as text for other programs, safe from being read as commands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 
 
 def csv(rows: Iterable[Sequence[object]], mark: str = ",") -> str:
-    """A table for spreadsheets. Text that they would take for a formula, such as a name "=A1", begins with "'"."""
+    """A table for spreadsheets. Text that would be read as a formula, such as a name "=A1", begins with "'"."""
     text = io.StringIO()
-    _csv.writer(text, delimiter=mark, lineterminator="\n").writerows([_cell(one) for one in row] for row in rows)
+    _csv.writer(text, delimiter=mark, lineterminator="\n").writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 

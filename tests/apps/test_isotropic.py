@@ -130,7 +130,7 @@ REFUSED = {
     ),
     "factor below 1": ("train stack.tif fine.tif --out out --task upsample --factor Z=0.2", "numbers from 1"),
     "factor without a name": ("train stack.tif fine.tif --out out --task upsample --factor 5", "not understood at '5'"),
-    "nothing is finer": ("train stack.tif stack.tif --out out --task upsample", "do not tell how much finer high is"),
+    "nothing is finer": ("train stack.tif stack.tif --out out --task upsample", "do not show how much finer high is"),
 }
 
 

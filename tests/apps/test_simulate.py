@@ -149,7 +149,7 @@ REFUSED = [
     (ON.replace("good/cell0.ome.tif", "notes.txt"), "not an image"),
     (ON.replace("good/cell0.ome.tif", "plain.tif"), "--axes ZYX"),
     (ON.replace("good/cell0.ome.tif", "even.tif"), "needs contrast"),
-    (ON.replace("--out out", "--out good/cell0.ome.tif --overwrite"), "would replace the image"),
+    (ON.replace("--out out", "--out good/cell0.ome.tif --overwrite"), "would replace its own input"),
     (ON.replace("--out out", "--out whole.ome.tif"), "exists already"),
     (ON.replace("--out out", "--out out.png"), "cannot be written"),
     (ON.replace("good/cell0.ome.tif", "good").replace("--out out", "--out out.tif"), "one file"),

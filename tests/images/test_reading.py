@@ -152,7 +152,7 @@ def test_a_tiff_of_many_pages_without_metadata_needs_axes(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for page in PIXELS[0, 0]:
             tif.write(page, contiguous=False, metadata=None)
-    with pytest.raises(AxesError, match=r"does not say what its 3 dimensions \(4 x 40 x 50\) are.*--axes ZYX"):
+    with pytest.raises(AxesError, match=r"does not state its 3 axes \(4 x 40 x 50\).*--axes ZYX"):
         read_image(tmp_path / "a.tif")
     for lazy in (True, False):
         image = read_image(tmp_path / "a.tif", axes="zyx", lazy=lazy)
@@ -217,7 +217,7 @@ def test_axes_may_relabel_but_not_contradict(ome_stack):
     assert read_image(ome_stack, axes="CZYX").voxel_size == (0.3, 0.1, 0.1)
     assert read_image(ome_stack, axes="TCYX").voxel_size == (0.1, 0.1)
     with pytest.raises(
-        AxesError, match=r"states that its dimensions \(3 x 4 x 40 x 50\) are CZYX, which 'ZCYX' contrad"
+        AxesError, match=r"states that its axes \(3 x 4 x 40 x 50\) are CZYX, which 'ZCYX' contrad"
     ):
         read_image(ome_stack, axes="ZCYX")
     with pytest.raises(AxesError, match=r"name 3 dimensions, but .* has 4: 3 x 4 x 40 x 50, which the file states"):
@@ -344,7 +344,7 @@ def test_units_and_both_places_of_scales_count(tmp_path, version):
 
 def test_a_scale_without_unit_is_taken_as_um_and_said_but_a_scale_of_1_says_nothing(tmp_path):
     ome_zarr(tmp_path / "a.zarr", "0.4", ["t", "c", "z", "y", "x"], [{"type": "scale", "scale": [1, 1, 2, 2, 2]}])
-    with pytest.warns(VeriscopeWarning, match="without a unit; 2 x 2 x 2 is taken as um"):
+    with pytest.warns(VeriscopeWarning, match="without a unit; 2 x 2 x 2 is read as um"):
         image = read_image(tmp_path / "a.zarr")
     assert (image.axes, image.voxel_size, image.time_step) == ("TCZYX", (2, 2, 2), None)
     ome_zarr(tmp_path / "b.zarr", "0.4", ["t", "c", "z", "y", "x"], [{"type": "scale", "scale": [1, 1, 1, 1, 1]}])
@@ -495,7 +495,7 @@ def not_images(folder):
         ("tiny.tif", "damaged"),
         ("nothing.tif", r"without any image|damaged"),
         ("folder", "is a folder"),
-        ("hollow.zarr", "no metadata"),
+        ("hollow.zarr", "without metadata"),
         ("group.zarr", "no 'multiscales'"),
         ("plate.zarr", "It is a plate"),
         ("levels.zarr", "no levels"),
