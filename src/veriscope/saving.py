@@ -33,14 +33,14 @@ def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]
     Raises OutputError when `final` exists by then and must not be replaced, or cannot be written.
     """
     with explained(final):
-        made = fresh(final, folder)
+        temporary = fresh(final, folder)
         try:
-            yield made
-            put(made, final, overwrite)
+            yield temporary
+            put(temporary, final, overwrite)
         except OutputError as problem:
-            raise OutputError(str(problem).replace(str(made), str(final))) from problem
+            raise OutputError(str(problem).replace(str(temporary), str(final))) from problem
         finally:
-            remove(made)
+            remove(temporary)
 
 
 def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = False) -> None:
@@ -49,7 +49,7 @@ def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = F
     Text is UTF-8; halves of characters, such as names in another encoding give, become "?".
     """
     whole = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    with beside(final, overwrite) as made, made.open("wb") as file:
+    with beside(final, overwrite) as temporary, temporary.open("wb") as file:
         file.write(whole)
         file.flush()
         if keep:
@@ -57,50 +57,50 @@ def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = F
 
 
 def fresh(final: Path, folder: bool = False) -> Path:
-    """A new empty file or folder beside `final`, made exclusively; what killed processes left there is removed."""
+    """A new empty file or folder beside `final`, created exclusively; what killed processes left there is removed."""
     sweep(final.parent)
-    made = final.with_name(f".veriscope-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    temporary = final.with_name(f".veriscope-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}.partial")
     if folder:
-        made.mkdir()
+        temporary.mkdir()
     else:
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return made
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
 
 
-def put(made: Path, final: Path, overwrite: bool) -> None:
-    """Give `made` its final name. Without `overwrite`, what appeared there meanwhile stays, even a dangling link.
+def put(temporary: Path, final: Path, overwrite: bool) -> None:
+    """Give `temporary` its final name. Without `overwrite`, what appeared there meanwhile stays, even a dangling link.
 
     A folder that is replaced is moved aside first and removed last. Raises OutputError.
     """
     with explained(final):
         if not overwrite:
-            _put_new(made, final)
+            _put_new(temporary, final)
         elif final.is_dir() and not final.is_symlink():
-            aside = _aside(made)
+            aside = _aside(temporary)
             os.replace(final, aside)
-            os.replace(made, final)
+            os.replace(temporary, final)
             remove(aside)
         else:
-            if made.is_dir():
+            if temporary.is_dir():
                 final.unlink(missing_ok=True)
-            os.replace(made, final)
+            os.replace(temporary, final)
 
 
-def _put_new(made: Path, final: Path) -> None:
+def _put_new(temporary: Path, final: Path) -> None:
     try:
-        if made.is_dir():
+        if temporary.is_dir():
             if os.path.lexists(final):  # a folder would take the place of an empty one
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            os.rename(made, final)
+            os.rename(temporary, final)
             return
         try:
-            os.link(made, final)  # unlike a rename this replaces nothing
-            made.unlink()
+            os.link(temporary, final)  # unlike a rename this replaces nothing
+            temporary.unlink()
         except OSError as problem:
             if problem.errno not in _NO_LINKS:
                 raise
             os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
-            os.replace(made, final)
+            os.replace(temporary, final)
     except OSError as problem:
         if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise OutputError(
@@ -122,9 +122,9 @@ def remove(path: Path) -> None:
             return
 
 
-def _aside(made: Path) -> Path:
-    """Where a folder is while `made` takes its place; both stay if the process is killed then."""
-    return made.with_suffix(".replaced.partial")
+def _aside(temporary: Path) -> Path:
+    """Where a folder is while `temporary` takes its place; both stay if the process is killed then."""
+    return temporary.with_suffix(".replaced.partial")
 
 
 _swept: set[Path] = set()

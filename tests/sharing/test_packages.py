@@ -315,7 +315,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any], Files], Any], str]] = {
     "two inputs": (lambda told, files: told["inputs"].append(told["inputs"][0]), "2 inputs"),
     "no inputs": (changed(inputs=[]), "0 inputs"),
     "time": (changed(inputs__0__axes__2__id="t"), "Its axes are"),
-    "a larger result": (changed(outputs__0__axes__2__scale=2.0), "other sizes"),
+    "a larger result": (changed(outputs__0__axes__2__scale=2.0), "differ in size"),
     "a mask": (changed(outputs__0__postprocessing=[{"id": "sigmoid"}]), "not restored images"),
     "an unknown step": (changed(inputs__0__preprocessing=[{"id": "dance"}]), "dance, which is not known"),
     "no kind of package": (changed(type="dataset"), "does not describe a model"),

@@ -198,7 +198,7 @@ def test_images_on_disk_stay_there(tmp_path: Path) -> None:
         ("Z", float("inf"), "not inf"),
         ("Z", 10.5, "at most 10"),
         ("T", 2, "not along 'T'"),
-        ("Q", 2, "Z or Y or X"),
+        ("Q", 2, "Z, Y or X"),
         ("ZY", 2, "not along 'ZY'"),
     ],
 )

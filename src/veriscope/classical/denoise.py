@@ -148,7 +148,7 @@ def noise_sigma(volume: Any) -> float:
     """The noise's standard deviation, from the finest diagonal differences: their median size / 0.6745.
 
     The same idea as scikit-image's estimate_sigma, with Haar wavelets. Where most pixels are equal (few photons) the
-    differences' standard deviation is taken instead. 0 for a constant image.
+    differences' standard deviation is used instead. 0 for a constant image.
     """
     detail = np.asarray(volume, dtype=np.float64).squeeze()
     for axis in range(detail.ndim):
