@@ -47,16 +47,10 @@ class Deconvolved(NamedTuple, Generic[Picture]):
 
 
 def richardson_lucy(
-    image: Picture,
-    psf: PSF | NDArray[Any],
-    background: float = 0.0,
-    mask: Any = None,
-    iterations: int = ITERATIONS,
-    tolerance: float = TOLERANCE,
-    watch: Watch | None = None,
+    image: Picture, psf: PSF | NDArray[Any], background: float = 0.0, mask: Any = None, **options: Any
 ) -> Picture:
-    """The most likely object for photon noise: the image of `deconvolved`."""
-    return deconvolved(image, psf, background, mask, iterations, tolerance, watch).image
+    """The most likely object for photon noise: the image of `deconvolved`, with its options."""
+    return deconvolved(image, psf, background, mask, **options).image
 
 
 def deconvolved(
