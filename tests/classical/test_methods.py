@@ -47,7 +47,7 @@ def test_every_task_knows_its_own_methods_only() -> None:
         ("nonsense", "restore", "no method 'nonsense' that denoises images. Choose from .*nlm"),
         ("max", "restore", "'max' projects stacks to planes, but what is needed denoises images"),
         ("nlm", "project", "'nlm' denoises images, but what is needed projects"),
-        ("nlm+tv", "restore", "names several methods"),
+        ("nlm+tv", "restore", "names several denoisers"),
         ("nlm+max", "project", "'nlm' denoises images"),
         ("max+max", "project", "'max' projects"),
         (" , ", "restore", "names no method. Choose from .*nlm"),

@@ -307,7 +307,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any], Files], Any], str]] = {
     "weights are missing": (lambda told, files: files.pop("weights.onnx"), "is missing"),
     "weights are no ONNX": (replaced("weights.onnx", lambda b: b"\xff" * 100), "not a graph in ONNX|cannot open"),
     "weights are elsewhere": (replaced("weights.onnx", outside), "another file, which is not opened"),
-    "it sees the whole image": (replaced("weights.onnx", global_network), "looks at the whole image"),
+    "it sees the whole image": (replaced("weights.onnx", global_network), "uses the whole image"),
     "only pickles": (changed(weights={"pytorch_state_dict": {"source": "w.pt"}}), "executed or unpickled"),
     "only TorchScript": (changed(weights={"torchscript": {"source": "w.pt"}}), "executed or unpickled"),
     "fixed sizes": (changed(inputs__0__axes__2__size=64), "cannot work in tiles"),

@@ -76,9 +76,7 @@ def non_local_means(image: Picture, h: float, patch: int = 5, distance: int = 3)
     """
     _positive("strength h of non-local means", h, "noise_sigma")
     if patch < 1 or distance < 1:
-        raise DataError(
-            f"Patch and distance of non-local means are at least 1 pixel, not {patch} and {distance}. Try 5 and 3."
-        )
+        raise DataError(f"Patch and distance are at least 1 pixel, not {patch} and {distance}. Try 5 and 3.")
     from skimage.restoration import denoise_nl_means
 
     smooth = partial(denoise_nl_means, fast_mode=True, patch_size=int(patch), patch_distance=int(distance))

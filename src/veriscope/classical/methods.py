@@ -54,9 +54,7 @@ def from_words(words: str, task: Task, psf: Any = None, factor: float | None = N
 
         return with_anscombe(from_words("+".join(parts[1:]), "restore"))
     if task == "restore":
-        raise DataError(
-            f"'{words}' names several methods that denoise images. Choose one of them, or {ANSCOMBE}+{DENOISER}."
-        )
+        raise DataError(f"'{words}' names several denoisers. Choose one of them, or {ANSCOMBE}+{DENOISER}.")
     first, then = _known(parts[0], task, known), from_words("+".join(parts[1:]), "restore")
     return chain(first, then)
 

@@ -19,7 +19,7 @@ from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
 from veriscope.images.units import as_number, micrometres, seconds
-from veriscope.wording import lengths
+from veriscope.wording import lengths, shortened
 from veriscope.wording import size as data_size
 
 LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
@@ -119,9 +119,7 @@ def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mappin
             f"Give an OME-Zarr image, or a Zarr array inside it together with its axes."
         )
     if choice is None and len(images) > 1:
-        raise ImageFormatError(
-            f"'{path}' holds {len(images)} images: {', '.join(images[:10])}. Choose one, as in '{path}/{images[0]}'."
-        )
+        raise ImageFormatError(f"'{path}' holds the images {shortened(images)}. Choose one: '{path}/{images[0]}'.")
     wanted = images[0] if choice is None else str(choice)
     if wanted not in images:
         raise ImageFormatError(f"'{path}' holds the images {', '.join(images[:10])}; '::{choice}' is not one of them.")

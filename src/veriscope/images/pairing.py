@@ -320,9 +320,7 @@ def _matched(
             for alone, all_, place, other in ((alone_low, lows, low, high), (alone_high, highs, high, low))
             if alone
         ]
-        raise PairingError(
-            f"Images are paired by file name. {'; '.join(parts)}. Rename, complete or remove these files."
-        )
+        raise PairingError(f"Images are paired by file name. {'; '.join(parts)}. Rename, add or remove these files.")
     return [(lows[name], highs[name], name) for name in lows]
 
 

@@ -138,9 +138,7 @@ def _inside(group: Any, name: str, path: Path) -> Any:
         if not isinstance(here, h5py.Group) or part in (".", "..") or part not in here:
             raise ModelError(f"'{path}' is incomplete: '{name}' is missing. Copy it again.")
         if not isinstance(here.get(part, getlink=True), h5py.HardLink):
-            raise ModelError(
-                f"'{path}' refers to another file or place by '{name}', which Keras never does. It is not opened."
-            )
+            raise ModelError(f"'{path}' refers to another file by '{name}', which Keras never does. It is not opened.")
         here = here[part]
     return here
 

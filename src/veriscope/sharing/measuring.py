@@ -34,9 +34,7 @@ def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
         if all(2 * far + 2 * step < whole for far, step, whole in zip(halo, network.step, lengths, strict=True)):
             return halo
         length *= 2
-    raise ModelError(
-        "This graph looks at the whole image for every pixel, as normalising layers do, so it cannot restore in tiles."
-    )
+    raise ModelError("This graph uses the whole image for every pixel, as by normalising, so it cannot work in tiles.")
 
 
 def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) -> tuple[int, ...]:

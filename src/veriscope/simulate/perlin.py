@@ -22,9 +22,7 @@ def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) 
     """
     scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), len(shape))
     if not all(isfinite(value) and value > 0 for value in scales) or octaves < 1:
-        raise DataError(
-            f"Noise needs a scale above 0 voxels and at least 1 octave, not {scales.tolist()} and {octaves}."
-        )
+        raise DataError(f"Noise needs a scale above 0 voxels and 1 octave or more, not {scales.tolist()}, {octaves}.")
     rng = np.random.default_rng(seed)
     noise = _octave(rng, shape, scales)
     for octave in range(1, octaves):
