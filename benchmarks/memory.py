@@ -66,7 +66,7 @@ def restore(source: Path, out: Path, base: int, memory: str) -> dict[str, Any]:
     import torch
 
     import veriscope as vs
-    from veriscope.networks.build import build
+    from veriscope.networks import build
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
     from veriscope.restoring.tofile import restore_to_file

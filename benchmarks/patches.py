@@ -18,7 +18,8 @@ import numpy as np
 
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.patches.patches import Patches, cut_patches
+from veriscope.patches.cutting import cut_patches
+from veriscope.patches.patches import Patches
 
 
 def typical(work: Callable[[], object], seconds: float = 1.0) -> float:

@@ -16,10 +16,10 @@ from scipy.ndimage import gaussian_filter
 import veriscope as vs
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.judging.objects import scores
 from veriscope.judging.quality import quality
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
+from veriscope.objects.overlaps import scores
 from veriscope.simulate.photograph import low_light
 
 LEVELS = (5.0, 15.0, 50.0)  # photons where the image is brightest
@@ -74,7 +74,7 @@ def part(
     ways: dict[str, Make] = {"input": lambda low, truth: low, "Gaussian": smoothed, "non-local means": denoised}
     begin = time.monotonic()
     model = trained(parts, given.real_epochs)
-    steps = model.facts["history"][-1]["step"]
+    steps = model.facts.history[-1]["step"]
     say(f"one network for all levels, {steps} steps of 4 patches in {time.monotonic() - begin:.0f} s")
     ways["network"] = lambda low, truth: restored(low, model)
     ways["clean truth"] = lambda low, truth: truth

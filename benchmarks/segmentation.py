@@ -50,14 +50,14 @@ from veriscope.classical import methods as classical
 from veriscope.classical import tune
 from veriscope.classical.deconvolve import methods as deconvolutions
 from veriscope.classical.denoise import NON_LOCAL_MEANS
-from veriscope.classical.segment import fractions
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
-from veriscope.judging.objects import Scores, scores
-from veriscope.judging.tracking import followed, track
 from veriscope.networks.model import Ensemble
-from veriscope.reproducing.reproduce import Run, Voice, reproduce
+from veriscope.objects.overlaps import Scores, scores
+from veriscope.objects.segment import fractions
+from veriscope.objects.tracking import followed, track
+from veriscope.reproducing.reproduce import Reporter, Run, reproduce
 from veriscope.simulate.experiments import standin
 from veriscope.simulate.movie import WingMovie, movie
 from veriscope.simulate.standins import INPUT, LABELS, TRUTH
@@ -104,9 +104,9 @@ def networks(name: str, given: argparse.Namespace, say: Say) -> Ensemble:
     folder = given.models / name
     if not (folder / "table.json").exists():
         say(f"{name}: simulated, and trained for {given.minutes:g} minutes")
-        reproduce(Run(name, "small", 0, minutes=given.minutes), folder, Voice())
+        reproduce(Run(name, "small", 0, minutes=given.minutes), folder, Reporter())
     model = vs.load(folder / "model")
-    trained = model.facts["training"]
+    trained = model.facts.training
     say(f"{len(model)} networks, {trained['minutes']} minutes of training together, seed {trained['seed']}")
     return model
 

@@ -19,12 +19,12 @@ import torch
 import veriscope as vs
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.patches.patches import Patches
 from veriscope.training.allocator import kept_memory
-from veriscope.training.job import fast_bfloat16
 from veriscope.training.losses import laplace_nll
-from veriscope.training.progress import Report
+from veriscope.training.progress import Step
+from veriscope.training.setup import fast_bfloat16
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -67,7 +67,7 @@ class Clock:
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Step) -> None:
         self.times.append(time.perf_counter())
 
     @property

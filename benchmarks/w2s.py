@@ -21,7 +21,7 @@ from veriscope.classical.tune import best
 from veriscope.images.pairing import Pairs
 from veriscope.judging.quality import SETTINGS, quality
 from veriscope.networks.recipe import Recipe
-from veriscope.training.progress import Report
+from veriscope.training.progress import Step
 
 CHECKED = (9, 18, 27, 36)
 TESTED = (37, 38, 39, 40)
@@ -33,7 +33,7 @@ class Lines:
     def __init__(self) -> None:
         self.next = 0.0
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Step) -> None:
         if time.monotonic() > self.next and report.check_loss is not None:
             self.next = time.monotonic() + 30
             print(
@@ -89,11 +89,11 @@ def main() -> None:
             progress=Lines(),
         )
     trained = time.perf_counter() - begin
-    history = ensemble.facts["history"]
+    history = ensemble.facts.history
     steps = sum(max(row["step"] for row in history if row["member"] == n) for n in range(len(ensemble)))
     print(
         f"trained {steps} steps of {recipe.batch} patches in {trained:.0f} s ({cutting:.1f} s of it before the first), "
-        f"{trained / (60 * given.minutes):.3f} of the budget; convolutions in {ensemble.facts['training']['precision']}"
+        f"{trained / (60 * given.minutes):.3f} of the budget; convolutions in {ensemble.facts.training['precision']}"
     )
 
     rows: dict[str, list[tuple[float, float, float]]] = {}

@@ -23,9 +23,9 @@ import machine  # noqa: E402
 import w2s  # noqa: E402
 
 import veriscope as vs  # noqa: E402
-from veriscope.judging.judge import judge  # noqa: E402
+from veriscope.comparing.judge import judge  # noqa: E402
 from veriscope.reproducing.experiments import EXPERIMENTS  # noqa: E402
-from veriscope.reproducing.material import material  # noqa: E402
+from veriscope.reproducing.material import read_data  # noqa: E402
 from veriscope.simulate.experiments import simulate  # noqa: E402
 
 SIMULATED = ("planaria", "tribolium", "flywing", "drosophila", "retina", "liver")
@@ -38,7 +38,7 @@ def sources(name: str, foreground: float | None, out: Path) -> tuple[Any, Any, A
     if name in SIMULATED:
         if not (out / name).exists():
             simulate(name, out / name, 0, "small")
-        found = material(name, replace(EXPERIMENTS[name], foreground=foreground), out / name, "small", 0)
+        found = read_data(name, replace(EXPERIMENTS[name], foreground=foreground), out / name, "small", 0)
         tests = [pair for pairs in found.tests.values() for pair in pairs]
         return found.recipe, found.patches, found.check, tests
     places = w2s.DATA / f"ch{name[3]}"

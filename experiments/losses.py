@@ -59,7 +59,7 @@ def main() -> None:
         reached = quality(test.high, vs.restore(test.low, ensemble).mean)
         line = f"{name:44} NRMSE {reached.nrmse:.4f}  SSIM {reached.ssim:.3f}"
         if recipe.probabilistic:  # of the check patches, per pixel
-            line += f"  likelihood {min(row['check_loss'] for row in ensemble.facts['history']):.3f}"
+            line += f"  likelihood {min(row['check_loss'] for row in ensemble.facts.history):.3f}"
         print(line, flush=True)
 
 

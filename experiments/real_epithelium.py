@@ -300,7 +300,7 @@ def main() -> None:
         seen = bright.apply(bright.draw(np.random.default_rng((given.seed, 1, number))))
         say(f"{f'simulated {number + 1}':24}{sheets.look(np.asarray(seen.stack), np.asarray(seen.truth), seen.labels)}")
     model = trained(given, tissue)
-    told, steps = model.facts["training"], [row["step"] for row in model.facts["history"]]
+    told, steps = model.facts.training, [row["step"] for row in model.facts.history]
     say(
         f"\nnetworks: {len(model)} ({model.recipe.projection}), {model.parameters:,} parameters and {max(steps)} steps "
         f"each, {told['minutes']:g} minutes in all; {told['patches'][0]} simulated patches; seed {told['seed']}"

@@ -44,7 +44,7 @@ from veriscope.judging import quality
 from veriscope.judging.isotropy import isotropy
 from veriscope.judging.trust import measure
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.anisotropy import anisotropic_pairs, parts_for_checking
+from veriscope.simulate.anisotropy import anisotropic_pairs, parts_for_checking
 from veriscope.simulate.optics import convolve, subsample
 from veriscope.simulate.psf import gaussian
 
@@ -241,7 +241,7 @@ def main() -> None:
         f"noise of the original in its dark first planes: {noise:.4f} of its range; it is part of every NRMSE below"
     )
     model = trained(given, stack)
-    told, steps = model.facts["training"], [row["step"] for row in model.facts["history"]]
+    told, steps = model.facts.training, [row["step"] for row in model.facts.history]
     say(
         f"networks: {len(model)}, {model.parameters:,} parameters and {max(steps)} steps each, {told['minutes']:g} "
         f"minutes in all; {told['patches'][0]} patches; seed {told['seed']}\n"

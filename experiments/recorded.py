@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "benchmarks"))
 import machine  # noqa: E402
 
-from veriscope.reproducing.reproduce import Run, Voice, reproduce  # noqa: E402
+from veriscope.reproducing.reproduce import Reporter, Run, reproduce  # noqa: E402
 
 
 def main(name: str, told: str | None) -> None:
@@ -31,7 +31,7 @@ def main(name: str, told: str | None) -> None:
     again = given.out is not None and (given.out / "model").exists()
     run = Run(name, given.scale, given.seed, given.data, given.minutes, given.members, given.axes)
     with tempfile.TemporaryDirectory() as scratch:
-        outcome = reproduce(run, given.out or scratch, Voice(say=lambda text: print(text, file=sys.stderr)))
+        outcome = reproduce(run, given.out or scratch, Reporter(say=lambda text: print(text, file=sys.stderr)))
     facts = ", ".join(f"{key} {value}" for key, value in outcome.facts.items() if value is not None)
     spent = f"{(time.monotonic() - began) / 60:.1f} minutes in all{', networks of an earlier run' if again else ''}"
     text = f"{machine.header(name)}\n{facts}\n{spent}\n\n{outcome}\n"

@@ -90,7 +90,7 @@ def main() -> None:
             usual, member.FIT_FROM = member.FIT_FROM, begin
             ensemble = vs.train(recipe, patches, checks, members=1, minutes=minutes, seed=given.seed, progress=False)
             member.FIT_FROM = usual
-            steps = ensemble.facts["history"][-1]["step"]
+            steps = ensemble.facts.history[-1]["step"]
             found = judged(ensemble, test)
             say(
                 f"{name:28} {minutes:7.1f} {steps:6}  {found[0]:.4f}  {found[1]:10.3f}  {found[2]:5.2f}"

@@ -56,7 +56,7 @@ def main() -> None:
         cut: dict[str, Any] = {"shape": recipe.patch, "seed": 0, "foreground": None, "normalize": "matched"}
         patches, checks = (vs.cut_patches(pairs, per_image=32, **cut) for pairs in (train, check))
         ensemble = vs.train(recipe, patches, checks, members=1, minutes=given.minutes, progress=False)
-        history = ensemble.facts["history"]
+        history = ensemble.facts.history
         likelihood = min(row["check_loss"] for row in history)
         line = f"{name:32} {history[-1]['step']:6}  {likelihood:10.3f}"
         for pairs in (check, test):

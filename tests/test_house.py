@@ -17,10 +17,12 @@ GROUND = "ground"
 FLOORS = [
     ["apps"],
     ["reproducing"],
-    ["sharing", "judging"],
+    ["reporting"],
+    ["sharing", "comparing"],
     ["restoring", "classical"],
     ["training"],
     ["patches", "simulate", "networks"],
+    ["judging", "objects"],
     ["images"],
     [GROUND],
 ]
@@ -28,7 +30,7 @@ GROUND_MODULES = {
     "axes",
     "tiling",
     "laplace",
-    "calibration",
+    "chance",
     "calibrated",
     "expected",
     "familiarity",

@@ -293,17 +293,21 @@ def test_the_first_and_the_last_number_that_can_be_drawn_give_finite_values(memb
     ends = np.array([0.0, 1 - 2.0**-53])
     for dtype in (np.float32, np.float64):
         mean = np.repeat(np.arange(members, dtype=dtype)[:, None], 2, axis=1)
-        first, last = laplace._picked(mean, np.ones_like(mean), ends)
+        first, last = laplace._picked(np, mean, np.ones_like(mean), ends)
         assert first == 0  # at the mean of the first member
         assert members - 1 + 25 < last < members - 1 + 40
+
+
+def test_numpy_and_torch_draw_the_same() -> None:
+    mean, scale = ensemble()
+    drawn = laplace.sample(torch.from_numpy(mean), torch.from_numpy(scale), 3)
+    assert (drawn.numpy() == laplace.sample(mean, scale, 3)).all()
 
 
 def test_parts_of_samples_lie_within_the_whole() -> None:
     mean, scale = ensemble()
     with pytest.raises(DataError, match="does not lie within"):
         laplace.sample(mean, scale, corner=(1, 0), whole=(7, 9))
-    with pytest.raises(DataError, match="NumPy arrays only"):
-        laplace.sample(torch.from_numpy(mean), torch.from_numpy(scale), whole=(7, 9))
 
 
 # -- NumPy or torch, what goes in comes out ---------------------------------------------------------
@@ -368,7 +372,7 @@ def test_likelihood_can_be_differentiated() -> None:
         (np.zeros((0, 3)), np.ones((0, 3)), "M at least 1"),
         (np.zeros((2, 3)), np.zeros((2, 3)), "above 0, but the lowest is 0.0"),
         (np.zeros((2, 3)), np.full((2, 3), np.nan), "above 0"),
-        (np.full((2, 3), np.inf), np.ones((2, 3)), "finite"),
+        (np.full((2, 3), np.inf), np.ones((2, 3)), "NaN or infinite"),
         (np.zeros((2, 3)), torch.ones(2, 3), "both be"),
     ],
 )

@@ -48,19 +48,11 @@ def test_small_integers_agree_exactly_with_numpy_even_when_seen_once(array, part
 
 @settings(deadline=None, max_examples=50)
 @given(arrays(LARGE), st.integers(1, 4))
-def test_large_numbers_agree_with_numpy_when_they_can_be_seen_again(array, parts):
+def test_large_numbers_agree_with_numpy(array, parts):
     expected = truth(array)
     tolerance = 1e-3 * np.ptp(expected, axis=1, keepdims=True) if array.dtype.itemsize == 8 else 0
     found = percentiles(lambda: iter(cut(array, parts)), WANTED)
     assert np.all(np.abs(found - expected) <= tolerance + 1e-12 * np.abs(expected))
-
-
-@settings(deadline=None, max_examples=50)
-@given(arrays(["float32", "float64", "int32"]), st.integers(1, 4))
-def test_floats_seen_once_are_good_to_a_thousandth_of_the_range(array, parts):
-    expected = truth(array)
-    tolerance = 1e-3 * np.ptp(expected, axis=1, keepdims=True) + 1e-8 * np.abs(expected).max()
-    assert np.all(np.abs(percentiles(iter(cut(array, parts)), WANTED) - expected) <= tolerance)
 
 
 @pytest.mark.parametrize("once", [True, False])
@@ -69,10 +61,10 @@ def test_a_range_that_grows_with_every_block_stays_accurate(once):
     blocks = [(rng.normal(size=(2, 5000)) * 10**k).astype("float32") for k in range(-3, 4)]
     expected = truth(np.concatenate(blocks, axis=1))
     found = percentiles(iter(blocks) if once else blocks, WANTED)
-    assert np.all(np.abs(found - expected) <= (1e-3 if once else 1e-7) * np.ptp(expected, axis=1, keepdims=True))
+    assert np.all(np.abs(found - expected) <= 1e-7 * np.ptp(expected, axis=1, keepdims=True))
 
 
-def test_hot_pixels_do_not_spoil_floats_that_can_be_seen_again():
+def test_hot_pixels_do_not_spoil_floats():
     values = np.random.default_rng(2).uniform(100, 101, (1, 100_000))
     values[0, 0] = 1e12
     assert_allclose(percentiles([values], [2, 50, 99.8]), np.percentile(values, [[2, 50, 99.8]]), rtol=1e-6)

@@ -14,12 +14,12 @@ _HOME = {
     "read_image": "veriscope.images.reading",
     "save_image": "veriscope.images.writing",
     "read_pairs": "veriscope.images.pairing",
-    "cut_patches": "veriscope.patches.patches",
+    "cut_patches": "veriscope.patches.cutting",
     "Recipe": "veriscope.networks.recipe",
     "train": "veriscope.training.loop",
     "restore": "veriscope.restoring.restore",
-    "judge": "veriscope.judging.judge",
-    "compare": "veriscope.judging.compare",
+    "judge": "veriscope.comparing.judge",
+    "compare": "veriscope.comparing.compare",
     "save": "veriscope.networks.folder",
     "load": "veriscope.sharing.opening",
     "VeriscopeError": "veriscope.errors",
@@ -40,21 +40,22 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "load",
     "VeriscopeError",
     "classical",
+    "networks",
     "sharing",
 ]
 
 if TYPE_CHECKING:
-    from veriscope import classical, sharing
+    from veriscope import classical, networks, sharing
+    from veriscope.comparing.compare import compare
+    from veriscope.comparing.judge import judge
     from veriscope.errors import VeriscopeError
     from veriscope.images.image import Image
     from veriscope.images.pairing import read_pairs
     from veriscope.images.reading import read_image
     from veriscope.images.writing import save_image
-    from veriscope.judging.compare import compare
-    from veriscope.judging.judge import judge
     from veriscope.networks.folder import save
     from veriscope.networks.recipe import Recipe
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
     from veriscope.restoring.restore import restore
     from veriscope.sharing.opening import load
     from veriscope.training.loop import train
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("classical", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
+    if name in ("classical", "networks", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
         return import_module(f"veriscope.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'veriscope' has no attribute '{name}'")

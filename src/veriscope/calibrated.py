@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import laplace
+from veriscope.chance import uniform
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class Calibration:
 
     def sample(self, means: Floats, scales: Floats, widening: Any, **which: Any) -> Floats:
         """One image drawn, each pixel independent of its neighbours; `which` as in `laplace.sample`."""
-        drawn = laplace.uniform(means.shape[1:], **which).clip(1e-6, 1 - 1e-6)
+        drawn = uniform(means.shape[1:], **which).clip(1e-6, 1 - 1e-6)
         return self.quantile(means, scales, widening, drawn)
 
     def log_likelihood(self, means: Floats, scales: Floats, widening: Any, value: Any) -> Floats:

@@ -15,12 +15,13 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from veriscope.chance import uniform
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,18 +46,22 @@ def _in_cache(function: Function) -> Function:
 
     @functools.wraps(function)
     def called(mean: Any, scale: Any, *rest: Any, **named: Any) -> Any:
-        torch = sys.modules.get("torch")
-        both = torch is not None and isinstance(mean, torch.Tensor) and isinstance(scale, torch.Tensor)
-        if torch is None or not both or not mean.device.type == scale.device.type == "cpu":
+        if not (_is_tensor(mean) and _is_tensor(scale) and mean.device.type == scale.device.type == "cpu"):
             return function(mean, scale, *rest, **named)
-        return _answer(torch.from_numpy(function(_plain(mean), _plain(scale), *rest, **named)), mean)
+        found = function(_plain(mean), _plain(scale), *rest, **named)
+        return _answer(sys.modules["torch"].from_numpy(found), mean)
 
     return cast("Function", called)
 
 
+def _is_tensor(values: Any) -> bool:
+    torch = sys.modules.get("torch")  # whoever gives tensors has imported it
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
 def _plain(tensor: Any) -> Any:
     wide = tensor if tensor.element_size() >= 4 or not tensor.is_floating_point() else tensor.float()
-    return wide.detach().numpy()
+    return wide.detach().cpu().numpy()
 
 
 # -- probabilities ----------------------------------------------------------------------------------
@@ -67,27 +72,15 @@ def log_likelihood(mean: Array, scale: Array, value: Value) -> Array:
     xp, mu, b = _members(mean, scale)
     y = _like(value, mu)
     each = [-xp.abs((y - mu[m]) / b[m]) - xp.log(2 * b[m]) for m in range(len(mu))]
-    if len(each) == 1:
-        return _answer(each[0], mean)
-    top = each[0]
-    for term in each[1:]:
-        top = xp.maximum(top, term)
-    total = xp.exp(each[0] - top)
-    for term in each[1:]:
-        total = total + xp.exp(term - top)
+    top = functools.reduce(xp.maximum, each)
+    total = sum(xp.exp(term - top) for term in each)
     return _answer(top + xp.log(total) - math.log(len(each)), mean)
 
 
 def cdf(mean: Array, scale: Array, value: Value) -> Array:
     """Probability that the truth lies below `value`, which is one number or one per pixel."""
     xp, mu, b = _members(mean, scale)
-    y = _like(value, mu)
-    total: Any = 0
-    for m in range(len(mu)):
-        u = (y - mu[m]) / b[m]
-        tail = 0.5 * xp.exp(-xp.abs(u))
-        total = total + xp.where(u < 0, tail, 1 - tail)
-    return _answer(total / len(mu), mean)
+    return _answer(_below(xp, _like(value, mu), mu, 1 / b)[0], mean)
 
 
 def interval_probability(mean: Array, scale: Array, eps: Value) -> Array:
@@ -99,10 +92,8 @@ def interval_probability(mean: Array, scale: Array, eps: Value) -> Array:
             f"The half-width eps must be 0 or more, but {_lowest(e)} was given. Give the width as a positive number."
         )
 
-    def within(mu: Any, b: Any, e: Any) -> Any:
-        return _probability_within(xp, mu, b, e)
-
-    return _answer(_blockwise(xp, within, mu, b, e) if xp is np else within(mu, b, e), mean)
+    within = _blockwise(xp, _probability_within, mu, b, e) if xp is np else _probability_within(xp, mu, b, e)
+    return _answer(within, mean)
 
 
 def _probability_within(xp: Any, mu: Any, b: Any, e: Any) -> Any:
@@ -129,21 +120,20 @@ def quantile(mean: Array, scale: Array, u: Value) -> Array:
     on the logarithm of the tail, or halving the bracket where they would leave it, until floats see no difference.
     """
     xp, mu, b = _members(mean, scale)
-    below = _share(u, "u", mu)  # the nearer tail, and on which side it lies
+    below = _fraction(u, "u", mu)  # the nearer tail, and on which side it lies
     above = _like(1 - u, mu) if isinstance(u, float | int) else 1 - below
     side = xp.where(below <= above, xp.ones_like(below), -xp.ones_like(below))
     tail = xp.minimum(below, above)
     if len(mu) == 1:
         return _answer(mu[0] + side * b[0] * xp.log(2 * tail), mean)
+    return _answer(_blockwise(xp, _quantile, mu, b, side, tail), mean)
 
-    def solve(mu: Any, b: Any, side: Any, tail: Any) -> Any:
-        centre = mu.mean(0)
-        offset = (mu - centre) * side  # a right tail is the left tail of the mirror image
-        each = offset + b * xp.log(2 * tail)
-        root = _root(xp, _left_tail, xp.amin(each, 0), xp.amax(each, 0), centre, (offset, 1 / b), xp.log(tail))
-        return centre + side * root
 
-    return _answer(_blockwise(xp, solve, mu, b, side, tail), mean)
+def _quantile(xp: Any, mu: Any, b: Any, side: Any, tail: Any) -> Any:
+    centre = mu.mean(0)
+    offset = (mu - centre) * side  # a right tail is the left tail of the mirror image
+    each = offset + b * xp.log(2 * tail)
+    return centre + side * _root(xp, xp.amin(each, 0), xp.amax(each, 0), centre, (offset, 1 / b), xp.log(tail))
 
 
 @_in_cache
@@ -154,66 +144,47 @@ def symmetric_interval(mean: Array, scale: Array, p: Value) -> Array:
     |mean_m - centre| + scale_m ln(1 / (1 - p)) of all members.
     """
     xp, mu, b = _members(mean, scale)
-    inside = _share(p, "p", mu)
+    inside = _fraction(p, "p", mu)
     goal = _like(math.log1p(-p), mu) if isinstance(p, float | int) else xp.log1p(-inside)
     if len(mu) == 1:
         return _answer(-goal * b[0], mean)
-
-    def solve(mu: Any, b: Any, goal: Any) -> Any:
-        distance = xp.abs(mu - mu.mean(0))
-        high = xp.amax(distance - b * goal, 0)
-        return _root(xp, _both_tails, high * 0, high, high, (distance, 1 / b), -goal)
-
-    return _answer(_blockwise(xp, solve, mu, b, goal), mean)
+    return _answer(_blockwise(xp, _half_width, mu, b, goal), mean)
 
 
-def _left_tail(xp: Any, y: Any, mu: Any, inverse: Any) -> tuple[Any, Any]:
-    """Logarithm of the mixture's cdf at `y`, and its slope."""
+def _half_width(xp: Any, mu: Any, b: Any, goal: Any) -> Any:
+    distance = xp.abs(mu - mu.mean(0))
+    high = xp.amax(distance - b * goal, 0)
+    # What lies outside on both sides is twice the left tail of the members and their mirror images together.
+    both = xp.concatenate([distance, -distance]), xp.concatenate([1 / b, 1 / b])
+    return -_root(xp, -high, high * 0, high, both, goal - math.log(2))
+
+
+def _below(xp: Any, y: Any, mu: Any, inverse: Any) -> tuple[Any, Any]:
+    """Probability that the mixture lies below `y`, and its density there; `inverse` is 1 / scale."""
     total: Any = 0
     density: Any = 0
     for m in range(len(mu)):
         u = (y - mu[m]) * inverse[m]
-        tail = 0.5 * xp.exp(-xp.abs(u))
-        total = total + xp.where(u < 0, tail, 1 - tail)
-        density = density + tail * inverse[m]
-    total = total / len(mu)
-    return xp.log(total), density / len(mu) / total
+        twice = xp.exp(-xp.abs(u))  # the tail beyond `y`
+        total = total + xp.where(u < 0, twice, 2 - twice)
+        density = density + twice * inverse[m]
+    return total * (0.5 / len(mu)), density * (0.5 / len(mu))
 
 
-def _both_tails(xp: Any, e: Any, distance: Any, inverse: Any) -> tuple[Any, Any]:
-    """Minus the logarithm of the probability outside centre ± e, and its slope."""
-    total: Any = 0
-    density: Any = 0
-    for m in range(len(distance)):
-        near = 0.5 * xp.exp(-xp.abs(e - distance[m]) * inverse[m])
-        far = 0.5 * xp.exp(-(e + distance[m]) * inverse[m])
-        total = total + far + xp.where(e >= distance[m], near, 1 - near)
-        density = density + (near + far) * inverse[m]
-    total = total / len(distance)
-    return -xp.log(total), density / len(distance) / total
-
-
-def _root(
-    xp: Any,
-    function: Callable[..., tuple[Any, Any]],
-    low: Any,
-    high: Any,
-    size: Any,
-    members: tuple[Any, Any],
-    goal: Any,
-) -> Any:
-    """Per pixel the y in [low, high] where the increasing `function` reaches `goal`, exact to the floats beside `size`.
+def _root(xp: Any, low: Any, high: Any, size: Any, members: tuple[Any, Any], goal: Any) -> Any:
+    """Per pixel the y in [low, high] with the probability e^goal below it, exact to the floats beside `size`.
 
     Newton's steps, each at most half as long as the one before; else the bracket is halved. Pixels that are done leave.
     """
     eps, tiny = float(xp.finfo(goal.dtype).eps), float(xp.finfo(goal.dtype).tiny) ** 0.5
     first, second = members
     y = 0.5 * (low + high)
-    result, where = xp.empty_like(y), None
-    step = high - low
+    result, step = xp.empty_like(y), high - low
+    where = xp.arange(len(y)) if xp is np else xp.arange(len(y), device=y.device)
     tolerance = eps * (xp.abs(size) + xp.maximum(xp.abs(low), xp.abs(high)))
     for _ in range(4 * 64):
-        value, slope = function(xp, y, first, second)
+        below, density = _below(xp, y, first, second)
+        value, slope = xp.log(below), density / below
         short = value < goal
         low, high = xp.where(short, y, low), xp.where(short, high, y)
         flat = slope < tiny  # between members far apart, where only halving helps
@@ -227,21 +198,13 @@ def _root(
         if count == len(y):
             break
         if 2 * count > len(y):  # fewer than half are still on their way: go on with those alone
-            if where is None:
-                result, where = y, xp.arange(len(y)) if xp is np else xp.arange(len(y), device=y.device)
-            else:
-                result[where] = y
+            result[where] = y
             left = ~done
             where, y, step, goal = where[left], y[left], step[left], goal[left]
             low, high, tolerance = low[left], high[left], tolerance[left]
             first, second = first[:, left], second[:, left]
-    if where is None:
-        return y
     result[where] = y
     return result
-
-
-# -- drawing ----------------------------------------------------------------------------------------
 
 
 def sample(
@@ -254,28 +217,17 @@ def sample(
 ) -> Array:
     """One image drawn from the mixture, each pixel independent of its neighbours (Supp. Vid. 9). Same seed, same image.
 
-    What NumPy draws for a pixel depends on the seed and on its place alone: when `mean` and `scale` are the part that
-    begins at `corner` of an image of the shape `whole`, the answer is that part of the whole image's sample. torch
-    draws whole images only, and other ones than NumPy, on each device.
+    What is drawn for a pixel depends on the seed and on its place alone: when `mean` and `scale` are the part that
+    begins at `corner` of an image of the shape `whole`, the answer is that part of the whole image's sample.
     """
     xp, mu, b = _members(mean, scale)
-    count, shape = len(mu), tuple(mu.shape[1:])
-    if xp is np:
-        drawn = uniform(shape, seed, corner, whole)
-        return _answer(_blockwise(xp, _picked, mu, b, drawn), mean)
-    if corner is not None or whole is not None:
-        raise DataError("Parts of a sample are drawn from NumPy arrays only. Leave corner and whole out.")
-    generator = xp.Generator(device=mu.device)
-    generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
-    choice = xp.randint(2 * count, shape, generator=generator, device=mu.device)  # a member, and a side of its mean
-    size = xp.empty(shape, dtype=mu.dtype, device=mu.device).exponential_(generator=generator)
-    member = (choice >> 1)[None]
-    picked = [xp.take_along_dim(values.detach(), member, 0)[0] for values in (mu, b)]
-    size = xp.where((choice & 1) == 1, size, -size)
-    return _answer(picked[0] + picked[1] * size, mean)
+    if xp is not np:
+        drawn = sample(_plain(mean), _plain(scale), seed, corner=corner, whole=whole)
+        return _answer(xp.from_numpy(drawn).to(mu.device), mean)
+    return _answer(_blockwise(xp, _picked, mu, b, uniform(tuple(mu.shape[1:]), seed, corner, whole)), mean)
 
 
-def _picked(mu: Any, b: Any, drawn: Any) -> Any:
+def _picked(xp: Any, mu: Any, b: Any, drawn: Any) -> Any:
     """The value of the mixture that belongs to each number `drawn` from [0, 1): its digits name member, side, distance.
 
     Doubles leave the distance, exponential in units of the scale, more than 45 bits: up to 30 scales are reached.
@@ -289,53 +241,6 @@ def _picked(mu: Any, b: Any, drawn: Any) -> Any:
     size *= np.take_along_axis(b, choice[None], 0)[0]
     size += np.take_along_axis(mu, choice[None], 0)[0]
     return size
-
-
-def uniform(
-    shape: Sequence[int],
-    seed: int | Sequence[int] = 0,
-    corner: Sequence[int] | None = None,
-    whole: Sequence[int] | None = None,
-) -> NDArray[np.float64]:
-    """Numbers from [0, 1) for the pixels of the part of `shape` at `corner` of an image of the shape `whole`.
-
-    The pixel that comes n-th in the whole image gets the n-th number of the seed's stream, whichever part is asked for.
-    """
-    shape = tuple(shape)
-    corner, whole = _within(shape, corner, whole)
-    inner = len(shape)  # the axes from here on lie without gaps in the whole image
-    while inner > 0 and shape[inner - 1] == whole[inner - 1]:
-        inner -= 1
-    inner = max(inner - 1, 0)
-    strides = [math.prod(whole[axis + 1 :]) for axis in range(len(whole))]
-    first = sum(start * stride for start, stride in zip(corner, strides, strict=True))
-    philox = np.random.Philox(seed)
-    generator = np.random.Generator(philox)
-    result = np.empty((math.prod(shape[:inner]), math.prod(shape[inner:])))
-    step = 0  # of the stream, four numbers each
-    for row, outer in zip(result, np.ndindex(*shape[:inner]), strict=True):
-        number = first + sum(at * stride for at, stride in zip(outer, strides, strict=False))
-        philox.advance(number // 4 - step)
-        generator.random(number % 4)
-        generator.random(out=row)
-        step = -(-(number + row.size) // 4)
-    return result.reshape(shape)
-
-
-def _within(
-    shape: tuple[int, ...], corner: Sequence[int] | None, whole: Sequence[int] | None
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """`corner` and `whole`, those of the whole image where they are not given, once they are known to hold `shape`."""
-    corner = (0,) * len(shape) if corner is None else tuple(corner)
-    whole = shape if whole is None else tuple(whole)
-    if not len(corner) == len(whole) == len(shape) or not all(
-        0 <= start <= start + size <= length for start, size, length in zip(corner, shape, whole, strict=True)
-    ):
-        raise DataError(f"A part of {shape} pixels at {corner} does not lie within an image of {whole} pixels.")
-    return corner, whole
-
-
-# -- one number for the mixture ----------------------------------------------------------------------
 
 
 def mixture_mean(mean: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -371,11 +276,11 @@ def entropy(mean: Array, scale: Array, precise: bool = False) -> Array:
     xp, mu, b = _members(mean, scale)
     if len(mu) == 1:
         return _answer(1 + xp.log(2 * b[0]), mean)
+    return _answer(_blockwise(xp, functools.partial(_entropy, precise=precise), mu, b), mean)
 
-    def together(mu: Any, b: Any) -> Any:
-        return 1 + xp.log(2 * b).mean(0) + math.log(len(mu)) - _overlap(xp, mu, b, precise)
 
-    return _answer(_blockwise(xp, together, mu, b), mean)
+def _entropy(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
+    return 1 + xp.log(2 * b).mean(0) + math.log(len(mu)) - _overlap(xp, mu, b, precise)
 
 
 @_in_cache
@@ -388,11 +293,8 @@ def disagreement(mean: Array, scale: Array, precise: bool = False) -> Array:
     xp, mu, b = _members(mean, scale)
     if len(mu) == 1:
         return _answer(xp.zeros_like(mu[0]), mean)
-
-    def share(mu: Any, b: Any) -> Any:
-        return xp.clip(1 - _overlap(xp, mu, b, precise) / math.log(len(mu)), 0, 1)
-
-    return _answer(_blockwise(xp, share, mu, b), mean)
+    shared = _blockwise(xp, functools.partial(_overlap, precise=precise), mu, b)
+    return _answer(xp.clip(1 - shared / math.log(len(mu)), 0, 1), mean)
 
 
 def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
@@ -417,7 +319,7 @@ def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
 
     def add(first: int, side: int, length: Any, nodes: int) -> None:
         """The part of both integrals from the mean of member `first` over `length` to the given side."""
-        at, share = (_numbers(xp, values, mu) for values in _gauss(nodes))
+        at, weight = (_like(values, mu) for values in _gauss(nodes))
         top = xp.log1p(length / fine)
         offset = xp.expm1((0.5 * (at + 1))[:, None] * top)
         offset *= fine  # of every node from the first mean
@@ -439,8 +341,8 @@ def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
         offset *= 0.5 * top
         surprise *= offset
         total *= offset
-        mixed[...] += share @ surprise
-        whole[...] += share @ total
+        mixed[...] += weight @ surprise
+        whole[...] += weight @ total
 
     add(0, -1, far, tail_nodes)
     add(count - 1, 1, far, tail_nodes)
@@ -452,10 +354,7 @@ def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
     return mixed.astype(given) if xp is np else mixed.to(given)
 
 
-@functools.cache
-def _gauss(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of Gauss and Legendre on -1 to 1."""
-    return np.polynomial.legendre.leggauss(nodes)
+_gauss = functools.cache(np.polynomial.legendre.leggauss)  # nodes and weights on -1 to 1
 
 
 # -- NumPy or torch ---------------------------------------------------------------------------------
@@ -463,13 +362,10 @@ def _gauss(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _members(mean: Any, scale: Any) -> tuple[Any, Any, Any]:
     """The library of the arrays (numpy or torch) and both as floats of at least 32 bit, once known to be sound."""
-    torch = sys.modules.get("torch")  # whoever gives tensors has imported it
-    tensors = torch is not None and isinstance(mean, torch.Tensor)
-    if tensors != (torch is not None and isinstance(scale, torch.Tensor)):
-        raise DataError(
-            "mean and scale must both be NumPy arrays or both be torch tensors; here one of each was given."
-        )
-    xp: Any = torch if tensors else np
+    tensors = _is_tensor(mean)
+    if tensors != _is_tensor(scale):
+        raise DataError("mean and scale must both be NumPy arrays or both be torch tensors, not one of each.")
+    xp: Any = sys.modules["torch"] if tensors else np
     mu: Any = mean if tensors else np.asarray(mean)
     b: Any = scale if tensors else np.asarray(scale)
     dtype = xp.promote_types(xp.promote_types(mu.dtype, b.dtype), xp.float32)
@@ -482,9 +378,7 @@ def _members(mean: Any, scale: Any) -> tuple[Any, Any, Any]:
     if not bool((b > 0).all()):
         raise DataError(f"Every scale of a Laplace distribution must be above 0, but the lowest is {_lowest(b)}.")
     if not bool(xp.isfinite(mu).all() & xp.isfinite(b).all()):
-        raise DataError(
-            "mean and scale must be finite, but they hold NaN or infinite values. Mask or replace those first."
-        )
+        raise DataError("mean and scale hold NaN or infinite values. Mask or replace those first.")
     return xp, mu, b
 
 
@@ -495,19 +389,15 @@ def _like(value: Any, mu: Any) -> Any:
     return sys.modules["torch"].as_tensor(value, dtype=mu.dtype, device=mu.device)
 
 
-def _numbers(xp: Any, values: Any, mu: Any) -> Any:
-    return values.astype(mu.dtype) if xp is np else xp.as_tensor(values, dtype=mu.dtype, device=mu.device)
-
-
-def _share(value: Any, name: str, mu: Any) -> Any:
+def _fraction(value: Any, name: str, mu: Any) -> Any:
     """`value` like `mu`, once it is known to lie strictly between 0 and 1."""
-    share = _like(value, mu)
-    if not bool(((share > 0) & (share < 1)).all()):
-        found = value if isinstance(value, float | int) else f"{_lowest(share)} to {-_lowest(-share)}"
+    fraction = _like(value, mu)
+    if not bool(((fraction > 0) & (fraction < 1)).all()):
+        found = value if isinstance(value, float | int) else f"{_lowest(fraction)} to {-_lowest(-fraction)}"
         raise DataError(
             f"The probability {name} must lie between 0 and 1, both excluded, but {found} was given. Try 0.9."
         )
-    return share
+    return fraction
 
 
 def _lowest(values: Any) -> float:
@@ -525,20 +415,13 @@ def _answer(values: Any, given: Array) -> Array:
     return cast("Array", values)
 
 
-def _blocks(length: int, block: int) -> Iterator[slice]:
-    for start in range(0, length, block):
-        yield slice(start, min(start + block, length))
-
-
 def _blockwise(xp: Any, function: Callable[..., Any], mu: Any, b: Any, *per_pixel: Any) -> Any:
-    """`function(mu, b, *per_pixel)` over flat pixels, (M, n) and (n,) at a time; answers in the shape of all."""
+    """`function(xp, mu, b, *per_pixel)` over flat pixels, (M, n) and (n,) at a time; answers in the shape of all."""
     shape = np.broadcast_shapes(tuple(mu.shape[1:]), *(tuple(values.shape) for values in per_pixel))
     count = len(mu)
+    block = _BLOCK if xp is np else _BLOCK_TORCH
     if xp is not np:
         mu, b, *per_pixel = (values.detach() for values in (mu, b, *per_pixel))  # type: ignore[assignment]
-        block = _BLOCK_TORCH
-    else:
-        block = _BLOCK
     lift = (1,) * (len(shape) - (mu.ndim - 1))
     mu, b = (
         xp.broadcast_to(values.reshape(count, *lift, *values.shape[1:]), (count, *shape)).reshape(count, -1)
@@ -548,9 +431,9 @@ def _blockwise(xp: Any, function: Callable[..., Any], mu: Any, b: Any, *per_pixe
     result = xp.empty_like(mu[0])
 
     def work(part: slice) -> None:
-        result[part] = function(mu[:, part], b[:, part], *(values[part] for values in flat))
+        result[part] = function(xp, mu[:, part], b[:, part], *(values[part] for values in flat))
 
-    parts = list(_blocks(math.prod(shape), block))
+    parts = [slice(start, start + block) for start in range(0, math.prod(shape), block)]
     if xp is np and len(parts) > 1:  # NumPy lets go of the interpreter in its inner loops
         with ThreadPoolExecutor(_processors(), thread_name_prefix="veriscope-laplace") as pool:
             for _ in pool.map(work, parts):

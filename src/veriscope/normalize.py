@@ -21,7 +21,6 @@ Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
 WIDER = ((0.02, 99.98), (0.0, 100.0))  # percentiles for images that are nearly empty: the first that differ
 _DIGIT = 16  # bits looked at in one pass over the data
 _PIECE = 2**21  # pixels counted at once, to keep temporary arrays small
-_BINS = 2**18  # for floats that can be seen only once
 _CLOSE = 1e-4  # of the range: 64-bit numbers need not be known better
 
 
@@ -93,22 +92,23 @@ class Normalization:
         return cls(tuple(stored["low"]), tuple(stored["high"]))
 
 
-def fit(blocks: Blocks, percentiles: Sequence[float] = (2.0, 99.8)) -> Normalization:
-    """The normalisation that takes the two `percentiles` of the data (SI 2.2: 2 and 99.8) to 0 and 1.
+def fit(blocks: Blocks, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
+    """The normalisation that takes the two percentiles `wanted` of the data (SI 2.2: 2 and 99.8) to 0 and 1.
 
     `blocks` as in `percentiles`. Where both are the same, as in images of few spots on an empty background, wider ones
-    are taken, with a warning; not of blocks that can be seen only once. Raises DataError for constant images and for
-    NaN or infinite values.
+    are taken, with a warning. Raises DataError for constant images and for NaN or infinite values.
     """
-    if len(percentiles) != 2 or not percentiles[0] < percentiles[1]:
-        raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {percentiles}.")
-    found = _percentiles(blocks, percentiles)
+    if len(wanted) != 2 or not wanted[0] < wanted[1]:
+        raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {wanted}.")
+    if isinstance(blocks, Iterator):
+        blocks = list(blocks)
+    found = percentiles(blocks, wanted)
     alike = found[:, 0] >= found[:, 1]
-    if alike.any() and not isinstance(blocks, Iterator):
-        found[alike] = widened(_percentiles(blocks, sum(WIDER, ())))[alike]
+    if alike.any():
+        found[alike] = widened(percentiles(blocks, sum(WIDER, ())))[alike]
         if (found[:, 0] < found[:, 1]).all():
             warnings.warn(
-                f"percentiles {percentiles[0]:g} and {percentiles[1]:g} of the image are the same, since most of it is "
+                f"percentiles {wanted[0]:g} and {wanted[1]:g} of the image are the same, since most of it is "
                 f"empty: it is normalised by {' and '.join(f'{value:g}' for value in found[alike][0])} instead.",
                 VeriscopeWarning,
                 stacklevel=2,
@@ -141,34 +141,19 @@ def widened(found: NDArray[np.float64]) -> NDArray[np.float64]:
 def percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
     """Percentiles (0 to 100) of each channel, (C, len(wanted)), over pieces of an image given one after the other.
 
-    `blocks` are arrays (C, ...) of one dtype, or a function that starts them anew. The result is that of np.percentile
-    (linear), for integers of up to 16 bits in one pass, for other numbers in as many passes as they have 16-bit digits
-    (64-bit numbers stop when known to 0.01 % of the range). An iterator of such numbers can be passed once only: then
-    they are good to 0.01 % of the range. Raises DataError when there is no data, or NaN or infinite values.
+    `blocks` are arrays (C, ...) of one dtype, or a function that starts them again; an iterator is kept in memory. The
+    result is that of np.percentile (linear), for integers of up to 16 bits in one pass, for other numbers in as many
+    passes as they have 16-bit digits (64-bit numbers stop when known to 0.01 % of the range). Raises DataError when
+    there is no data, or NaN or infinite values.
     """
-    return _percentiles(blocks, wanted)
-
-
-def _percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
     if not wanted or not all(0 <= value <= 100 for value in wanted):
         raise DataError(f"Percentiles lie between 0 and 100, unlike {tuple(wanted)}.")
     if callable(blocks):
         fresh = blocks
-    elif isinstance(blocks, np.ndarray):
-        fresh = lambda: [blocks]  # noqa: E731
-    elif isinstance(blocks, Iterator):
-        first = next(blocks, None)
-        if first is not None and np.dtype(first.dtype).itemsize > 2:
-            return _seen_once(_with_first(first, blocks), wanted)
-        fresh = lambda: () if first is None else _with_first(first, blocks)  # noqa: E731
     else:
-        fresh = lambda: blocks  # noqa: E731
+        kept = [blocks] if isinstance(blocks, np.ndarray) else list(blocks)
+        fresh = lambda: kept  # noqa: E731
     return _by_digits(fresh, np.asarray(wanted, dtype=np.float64))
-
-
-def _with_first(first: NDArray[Any], rest: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    yield first
-    yield from rest
 
 
 class _Watch:
@@ -226,7 +211,7 @@ def _blend(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[
     return np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)
 
 
-# Exact: a digit of 16 bits per pass, from the front, as one looks up words in a dictionary
+# A digit of 16 bits per pass, from the front, as one looks up words in a dictionary
 
 
 def _by_digits(fresh: Callable[[], Iterable[NDArray[Any]]], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -318,61 +303,3 @@ def _is_close(ranked: dict[int, tuple[int, int]], done: int, bits: int, dtype: n
     edges = [(_value(leader, done, bits, dtype), _value(leader + 1, done, bits, dtype)) for leader in leaders]
     span = edges[-1][0] - edges[0][0]
     return all(abs(stop - start) <= _CLOSE * span for start, stop in edges)
-
-
-# Once: a fine histogram whose range grows with the data
-
-
-def _seen_once(blocks: Iterator[NDArray[Any]], wanted: Sequence[float]) -> NDArray[np.float64]:
-    watch = _Watch()
-    grown: list[_Growing] = []
-    for block in blocks:
-        for channel, piece in watch.pieces(block):
-            if not grown:
-                grown = [_Growing() for _ in range(watch.channels)]
-            grown[channel].add(piece.astype(np.float64))
-    watch.check()
-    return np.array([histogram.percentiles(np.asarray(wanted, np.float64)) for histogram in grown])
-
-
-class _Growing:
-    """Counts in equal bins; when values fall outside, the range at least doubles and what was counted is moved over."""
-
-    def __init__(self) -> None:
-        self.start = self.width = 0.0
-        self.least, self.most = np.inf, -np.inf
-        self.counts = np.zeros(_BINS, np.int64)
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        if not values.size:
-            return
-        least, most = min(self.least, float(values.min())), max(self.most, float(values.max()))
-        inside = self.width > 0 and self.start <= least and most < self.start + self.width * _BINS
-        if not inside:
-            self._grow(least, most)
-        self.least, self.most = least, most
-        self.counts += np.bincount(self._bins(values), minlength=_BINS)
-
-    def _bins(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        return np.clip((values - self.start) / self.width, 0, _BINS - 1).astype(np.int64)
-
-    def _grow(self, least: float, most: float) -> None:
-        old = self.start + (np.arange(_BINS, dtype=np.float64) + 0.5) * self.width
-        counted = self.counts
-        span = max((most - least) * 1.25, 2 * self.width * _BINS, abs(most) * 1e-9, 1e-300)
-        self.start, self.width = (least + most - span) / 2, span / _BINS
-        self.counts = np.zeros(_BINS, np.int64)
-        full = np.flatnonzero(counted)
-        if full.size:
-            np.add.at(self.counts, self._bins(old[full]), counted[full])
-
-    def percentiles(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = np.cumsum(self.counts)
-        below, above, weight = _ranks(wanted, int(total[-1]))
-        low, high = (
-            np.clip(
-                self.start + (np.searchsorted(total, ranks, side="right") + 0.5) * self.width, self.least, self.most
-            )
-            for ranks in (below, above)
-        )
-        return np.select([wanted == 0, wanted == 100], [self.least, self.most], _blend(low, high, weight))

@@ -13,7 +13,7 @@ import tifffile
 import torch
 
 from veriscope.apps.cli import main
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.folder import save
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe

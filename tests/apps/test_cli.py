@@ -21,8 +21,8 @@ import pytest
 import tifffile
 
 import veriscope as vs
-from veriscope.judging.movie import samples
-from veriscope.training.progress import Report
+from veriscope.reporting.movie import samples
+from veriscope.training.progress import Step
 
 TINY = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 2 --members 2 --device cpu")
 
@@ -167,15 +167,15 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
 
     from veriscope.apps import train
 
-    def interrupting() -> Callable[[Report], None]:
-        def listen(report: Report) -> None:
+    def interrupting() -> Callable[[Step], None]:
+        def listen(report: Step) -> None:
             if report.member == 1 and report.step == 6:
                 raise KeyboardInterrupt
 
         return listen
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "Lines", interrupting)
+        patched.setattr(train, "LogLines", interrupting)
         stopped = veriscope(*words, "parts")
     assert stopped.code == 130
     assert "continue with --resume" in stopped.err
@@ -199,12 +199,12 @@ def test_interrupted_restoring_leaves_nothing(desk: Path, veriscope: Any, monkey
 
 
 def test_the_log_of_a_cluster_gets_lines_instead_of_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    from veriscope.apps.train import Lines
+    from veriscope.apps.train import LogLines
 
-    report = Report(0, 2, 30, 100, 0.15, -1.5, -1.25, -1.25, 12.5, 125.0)
-    Lines(every=60)(report)
+    report = Step(0, 2, 30, 100, 0.15, -1.5, -1.25, -1.25, 12.5, 125.0)
+    LogLines(every=60)(report)
     assert capsys.readouterr().err == ""
-    Lines(every=0)(report)
+    LogLines(every=0)(report)
     assert capsys.readouterr().err.strip() == (
         "member 1 of 2, step 30 of 100, check -1.250, 12.5 patches/s, 2 min left"
     )

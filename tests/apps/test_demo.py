@@ -54,12 +54,12 @@ def test_the_demo_trains_restores_judges_and_reports(
 
 
 def test_what_is_judged_was_never_learnt_from(small_nuclei: vs.Image) -> None:
-    task = demo._nuclei(seed=0)
+    data = demo._nuclei(seed=0)
     whole = np.asarray(small_nuclei)
-    np.testing.assert_array_equal(task.training[0].high, whole[:, :, :24])
-    np.testing.assert_array_equal(task.checking[0].high, whole[:, :16, 24:])
-    np.testing.assert_array_equal(task.checking[1].high, whole[:, 32:, 24:])
-    np.testing.assert_array_equal(task.tests[0].high, whole[:, 16:32, 24:])
+    np.testing.assert_array_equal(data.training[0].high, whole[:, :, :24])
+    np.testing.assert_array_equal(data.checking[0].high, whole[:, :16, 24:])
+    np.testing.assert_array_equal(data.checking[1].high, whole[:, 32:, 24:])
+    np.testing.assert_array_equal(data.tests[0].high, whole[:, 16:32, 24:])
 
 
 def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.MonkeyPatch, veriscope: Any) -> None:
@@ -74,7 +74,7 @@ def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.
 def test_a_folder_that_the_demo_did_not_make_is_left_alone(desk: Path, small_nuclei: vs.Image, veriscope: Any) -> None:
     answer = veriscope("demo", "--out", "low", "--minutes", 0.02)
     assert answer.code == 2
-    assert "not made by the demo" in answer.err
+    assert "not made by veriscope demo" in answer.err
     assert len(list(Path("low").iterdir())) == 4
 
 

@@ -100,7 +100,7 @@ def test_a_killed_training_goes_on_where_it_was_and_ends_as_if_nothing_had_been(
     if done.returncode:
         assert run(*command.split(), "m", *more).returncode == 0
     assert not partial(desk)
-    whole, resumed = load("whole").facts["history"], load("m").facts["history"]
+    whole, resumed = load("whole").facts.history, load("m").facts.history
     assert [row["check_loss"] for row in whole] == [row["check_loss"] for row in resumed]
 
 

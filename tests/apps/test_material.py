@@ -12,8 +12,8 @@ import tifffile
 
 from veriscope.images.pairing import read_pairs
 from veriscope.networks.folder import load
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import save_npz
-from veriscope.patches.patches import cut_patches
 
 QUICK = ["--epochs", "1", "--members", "1", "--depth", "1", "--base", "2", "--device", "cpu"]
 
@@ -44,7 +44,7 @@ def test_conditions_are_learned_together_and_a_field_stays_on_one_side(desk: Pat
     assert done.code == 0, done.err
     assert "all conditions are learned together: condition_1, condition_2" in done.err
     assert "8 (6 to train, 2 to check)" in done.out  # four fields twice: one field is kept aside, with both its images
-    assert load("out").facts["training"]["data"]["pairs"] == 6
+    assert load("out").facts.training["data"]["pairs"] == 6
 
 
 def test_a_published_isotropic_file_needs_only_the_distance_of_planes(saved: Path, veriscope: Any) -> None:
@@ -89,9 +89,9 @@ def test_two_channels_become_one(desk: Path, veriscope: Any) -> None:
     ("more", "said"),
     [
         (["high"], "holds low and high patches, so HIGH (high) has no meaning"),
-        (["--patch", "8,8"], "are cut and normalised. Leave out --patch"),
-        (["--normalize", "fixed"], "are cut and normalised. Leave out --normalize"),
-        (["--task", "isotropic", "--psf", "gaussian:na=1"], "degraded already. Leave out --psf"),
+        (["--patch", "8,8"], "are cut and normalised. Remove --patch"),
+        (["--normalize", "fixed"], "are cut and normalised. Remove --normalize"),
+        (["--task", "isotropic", "--psf", "gaussian:na=1"], "degraded already. Remove --psf"),
         (["--task", "project"], "--task project needs stacks"),
         (["--preset", "planaria"], "is a network for ZYX, but these images have YX"),
     ],

@@ -52,7 +52,7 @@ def test_stacks_with_planes_are_noticed_learned_and_restored_with_a_height(wing:
     assert "surface finder (compact) and 2D U-Net" in trained.out
     model = load("project")
     assert model.recipe.projects
-    assert model.facts["training"]["data"]["normalize"] == "random"
+    assert model.facts.training["data"]["normalize"] == "random"
 
     done = veriscope(
         "restore", "stacks/wing0.tif", "--model", "project", "--out", "out", "--height", "--scale", "--interval", 0.9
@@ -117,7 +117,7 @@ def test_bad_input_stops_with_a_message(words: str, message: str, wing: Path, ve
 
     import torch
 
-    from veriscope.networks.build import build
+    from veriscope.networks import build
     from veriscope.networks.folder import save
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe

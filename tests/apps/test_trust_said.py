@@ -100,7 +100,7 @@ def test_raw_leaves_the_networks_word(trained: Path, veriscope: Any) -> None:
 
 
 def test_isotropic_models_are_calibrated_in_training_only(desk: Path, veriscope: Any) -> None:
-    from veriscope.networks.build import build
+    from veriscope.networks import build
     from veriscope.networks.folder import save
     from veriscope.networks.model import Ensemble
 

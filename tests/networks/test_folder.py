@@ -10,8 +10,8 @@ import torch
 
 import veriscope as vs
 from veriscope.errors import ModelError, OutputError
+from veriscope.networks import build
 from veriscope.networks import folder as files
-from veriscope.networks.build import build
 from veriscope.networks.model import Ensemble
 
 RECIPE = vs.Recipe(axes="YX", depth=1, base=2)

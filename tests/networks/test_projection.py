@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
 from veriscope.errors import ModelError
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.folder import load, save
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection

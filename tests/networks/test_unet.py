@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 
-from veriscope.networks.build import build
+from veriscope import networks
+from veriscope.networks import build
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import count_parameters, fold, unfold
 
@@ -137,3 +138,11 @@ def test_bfloat16_changes_the_answer_only_slightly() -> None:
         fast = network(image)
     assert fast.dtype == torch.float32
     assert torch.allclose(fast, network(image), atol=0.02)
+
+
+def test_networks_are_built_by_the_room_that_they_are_in() -> None:
+    network = networks.build(Recipe("YX", base=4, channels_out=2, channels_in=2))
+    assert isinstance(network, torch.nn.Module)
+    assert network(torch.zeros(1, 2, 16, 16)).shape == (1, 4, 16, 16)
+    with pytest.raises(AttributeError, match="no attribute 'rebuild'"):
+        _ = networks.rebuild

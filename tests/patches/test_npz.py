@@ -11,8 +11,9 @@ from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.patches import augment
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import array_patches, load_npz, save_npz
-from veriscope.patches.patches import Patches, cut_patches
+from veriscope.patches.patches import Patches
 
 
 def patches(shape: tuple[int, ...] = (8, 8), channels: int = 1) -> Patches:

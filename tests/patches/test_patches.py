@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
+from veriscope.images.cache import ChunkCache
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.normalize import Normalization
 from veriscope.patches import augment
-from veriscope.patches.cache import ChunkCache
-from veriscope.patches.patches import cut_patches
+from veriscope.patches.cutting import cut_patches
 
 AS_IT_IS = (Normalization((0.0,), (1.0,)), Normalization((0.0,), (1.0,)))
 
@@ -279,7 +279,7 @@ def test_without_foreground_patches_come_from_everywhere() -> None:
 
 def test_the_share_of_patches_on_foreground_is_a_choice() -> None:
     patches = cut_patches([spots()], (32, 32), foreground_share=0.5)
-    allowed = cut_patches([spots()], (32, 32))._sources[0].starts[0]
+    allowed = cut_patches([spots()], (32, 32))._pairs[0].starts[0]
     shown = 0
     for index in range(400):
         y, x = patches.drawn(index, 0)["start"]

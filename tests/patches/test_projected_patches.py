@@ -14,8 +14,8 @@ from veriscope.errors import DataError, VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.normalize import Normalization
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import array_patches, load_npz, save_npz
-from veriscope.patches.patches import cut_patches
 
 AS_IT_IS = (Normalization((0.0,), (1.0,)), Normalization((0.0,), (1.0,)))
 # Every pixel of the truth is another; planes of the stack have it plus 10,000 times their number.

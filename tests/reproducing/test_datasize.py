@@ -8,14 +8,14 @@ import pytest
 from veriscope.errors import TrainingError
 from veriscope.reproducing.datasize import Point, Study, first, plot, study
 from veriscope.reproducing.experiments import experiment
-from veriscope.reproducing.material import material
+from veriscope.reproducing.material import read_data
 from veriscope.simulate.experiments import simulate
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     folder = simulate("hela", tmp_path_factory.mktemp("sizes") / "set", scale="tiny")
-    return material("hela", experiment("hela"), folder, "tiny", seed=0)
+    return read_data("hela", experiment("hela"), folder, "tiny", seed=0)
 
 
 def test_small_sets_are_parts_of_larger_ones(found) -> None:  # type: ignore[no-untyped-def]
@@ -30,7 +30,7 @@ def test_small_sets_are_parts_of_larger_ones(found) -> None:  # type: ignore[no-
 
 def test_patches_of_stacks_that_are_projected_are_kept_too(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = simulate("flywing", tmp_path_factory.mktemp("wing") / "set", scale="tiny")
-    wing = material("flywing", experiment("flywing"), folder, "tiny", seed=0)
+    wing = read_data("flywing", experiment("flywing"), folder, "tiny", seed=0)
     few = first(wing.patches, 3, seed=0)
     assert (few.low.shape, few.axes_out) == ((3, 1, 12, 32, 32), "YX")
 

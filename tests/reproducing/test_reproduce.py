@@ -12,12 +12,12 @@ from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.errors import DataError, OutputError, TrainingError
 from veriscope.images.conditions import pooled, read_conditions
 from veriscope.networks.folder import load
+from veriscope.patches.cutting import cut_patches
 from veriscope.patches.npz import save_npz
-from veriscope.patches.patches import cut_patches
 from veriscope.reproducing import reproduce as reproducing
 from veriscope.reproducing.experiments import EXPERIMENTS, experiment
 from veriscope.reproducing.paper import INPUT, NETWORK
-from veriscope.reproducing.reproduce import Run, Voice, reproduce
+from veriscope.reproducing.reproduce import Reporter, Run, reproduce
 from veriscope.simulate.experiments import simulate
 from veriscope.simulate.standins import STANDINS
 
@@ -32,7 +32,7 @@ def quick_rival(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_from_images_to_table(name: str, tmp_path: Path) -> None:
     said: list[str] = []
-    done = reproduce(Run(name, "tiny"), tmp_path / "out", Voice(say=said.append))
+    done = reproduce(Run(name, "tiny"), tmp_path / "out", Reporter(say=said.append))
     chosen = EXPERIMENTS[name]
     assert done.conditions == STANDINS[name].conditions
     for condition in done.conditions:
@@ -55,7 +55,7 @@ def test_what_is_done_already_is_used_again(tmp_path: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*.tif")}
     weights = (tmp_path / "model" / "member-0.safetensors").read_bytes()
     said: list[str] = []
-    again = reproduce(Run("ins1-granules", "tiny"), tmp_path, Voice(say=said.append))
+    again = reproduce(Run("ins1-granules", "tiny"), tmp_path, Reporter(say=said.append))
     assert again.lines == first.lines
     assert not any("Simulating" in text for text in said)
     assert "The networks are trained already" in said

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.images.image import Image
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 

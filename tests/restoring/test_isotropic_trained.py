@@ -16,10 +16,10 @@ from veriscope.errors import VeriscopeWarning
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
 from veriscope.judging.quality import nrmse
-from veriscope.patches.anisotropy import anisotropic_pairs, split_stack
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file
 from veriscope.restoring.watching import DOUBTFUL, TRUSTED
+from veriscope.simulate.anisotropy import anisotropic_pairs, split_stack
 
 STEP, LONG, SHORT = 5, 3.0, 0.7  # pixels: between planes, and widths of the PSF
 CUBE = (0.1, 0.1, 0.1)

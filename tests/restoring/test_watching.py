@@ -115,7 +115,7 @@ def test_the_mask_is_dark_where_the_image_is_strange(model: Any, tmp_path: Path)
 
 @pytest.mark.parametrize("left", [None, {}, {"window": [16, 16]}, [1, 2]])
 def test_a_model_that_remembers_nothing_gives_neither_verdict_nor_mask(left: Any, model: Any, tmp_path: Path) -> None:
-    forgetful = replace(model, facts={**model.facts, "familiar": left})
+    forgetful = replace(model, facts=model.facts.change(familiar=left))
     assert restore(pair(20).low, forgetful).verdict is None
     with pytest.raises(ModelError, match="does not know what its training images looked like"):
         restore_to_file(pair(20).low, forgetful, tmp_path / "r.tif", trust_mask=tmp_path / "m.tif")
@@ -123,7 +123,7 @@ def test_a_model_that_remembers_nothing_gives_neither_verdict_nor_mask(left: Any
 
 
 def test_what_was_remembered_is_stored_with_the_model(model: Any, tmp_path: Path) -> None:
-    known = model.facts["familiar"]
+    known = model.facts.measured["familiar"]
     assert known["window"] == [16, 16]
     assert len(known["disagreement"]) == 101
     assert [size["windows"] for size in known["sizes"]] == [36, 9, 4]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.errors import VeriscopeWarning
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.surface import SurfaceLayers

@@ -112,7 +112,7 @@ def test_weights_can_be_chosen(open_made: Callable[[str], Any]) -> None:
     with h5py.File(made.folder / "weights_last.h5") as file:
         kernels = [file[n][n]["kernel:0"][()] for n in file if n.startswith("conv2d")]
     assert sums["last"] == pytest.approx(float(kernels[0].sum()), rel=1e-5)
-    assert "weights_now.h5" in str(csbdeep.read(made.folder, weights="weights_now.h5").facts["imported"])
+    assert "weights_now.h5" in str(csbdeep.read(made.folder, weights="weights_now.h5").facts.imported)
 
 
 def test_an_interrupted_training_has_no_last_weights(open_made: Callable[[str], Any]) -> None:

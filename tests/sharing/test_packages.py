@@ -19,7 +19,7 @@ from torch import nn
 import veriscope as vs
 from veriscope.errors import ModelError, TrainingError
 from veriscope.images.pairing import Pair
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import bioimageio, packages
 from veriscope.sharing.card import card
@@ -190,7 +190,7 @@ def test_stacks_and_channels(form: str, apart: Any, tmp_path: Path) -> None:
 def test_it_is_a_model_like_any_other(weights: bytes, apart: Any, tmp_path: Path) -> None:
     """Saved, loaded, judged; not trained further."""
     model = packages.read(packed(tmp_path / "m.zip", describe("0.5", weights), {"weights.onnx": weights}))
-    assert model.facts["imported"]["authors"] == ["Somebody"]
+    assert model.facts.imported["authors"] == ["Somebody"]
     assert "MIT. Made by Somebody." in card(model, "theirs")
     vs.save(model, tmp_path / "model")
     again = vs.load(tmp_path / "model")
@@ -255,7 +255,7 @@ def test_the_package_is_held_against_its_own_test(weights: bytes, tmp_path: Path
             }  # fmt: skip
         path = packed(tmp_path / f"{sound}.zip", told, files)
         if sound:
-            assert packages.read(path).facts["imported"]["apart_from_its_test"] < 1e-5
+            assert packages.read(path).facts.imported["apart_from_its_test"] < 1e-5
         else:
             with pytest.raises(ModelError, match="does not reproduce the package's own result"):
                 packages.read(path)

@@ -10,10 +10,10 @@ import torch
 
 import veriscope as vs
 from veriscope.calibrated import Calibration
-from veriscope.calibration import EPS
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.networks.build import build
+from veriscope.judging.calibration import EPS
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.settling import stored_calibration
 from veriscope.tiling import windows
@@ -99,7 +99,7 @@ def test_pieces_are_what_restoring_makes_of_the_same_crop(ensemble: Ensemble) ->
 def test_what_was_measured_is_kept_with_the_model_and_used(ensemble: Ensemble, tmp_path: Path) -> None:
     vs.save(ensemble, tmp_path / "model")
     again = vs.load(tmp_path / "model")
-    assert again.facts["calibration"] == ensemble.facts["calibration"]
+    assert again.facts == ensemble.facts
     right = stored_calibration(again)
     assert right is not None
     assert right.images == 10
@@ -143,7 +143,7 @@ def test_the_error_of_new_images_is_the_expected_one(ensemble: Ensemble) -> None
 def test_models_that_predict_no_scales_are_not_calibrated(blobs: Any) -> None:
     recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, probabilistic=False)
     ensemble = vs.train(recipe, blobs(), blobs(), members=1, epochs=1)
-    assert "calibration" not in ensemble.facts
+    assert "calibration" not in ensemble.facts.measured
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VeriscopeWarning)  # noise alone is not what it was trained on
         restored = vs.restore(vs.Image(np.random.default_rng(0).random((20, 24)), "YX"), ensemble)
@@ -155,7 +155,7 @@ def test_models_that_predict_no_scales_are_not_calibrated(blobs: Any) -> None:
 def test_with_too_few_pixels_the_networks_word_stands(blobs: Any) -> None:
     few = blobs(count=3)
     ensemble = vs.train(RECIPE, few, few, members=1, epochs=1)
-    assert ensemble.facts["calibration"] is None
+    assert ensemble.facts.measured["calibration"] is None
     image = vs.Image(np.random.default_rng(0).random((20, 24)), "YX")
     assert not vs.restore(image, ensemble).is_calibrated
 

@@ -10,9 +10,9 @@ import torch
 
 import veriscope as vs
 from veriscope.errors import ModelError, OutputError, TrainingError
-from veriscope.training import checkpoint
+from veriscope.networks import folder as files
 from veriscope.training.losses import mse
-from veriscope.training.progress import Report
+from veriscope.training.progress import Step
 
 TINY = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, learning_rate=5e-3, precision="float32")
 
@@ -23,13 +23,13 @@ class StopAt:
     def __init__(self, member: int, step: int) -> None:
         self.at = (member, step)
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Step) -> None:
         if (report.member, report.step) == self.at:
             raise KeyboardInterrupt
 
 
 def losses(ensemble: Any) -> list[tuple[float, float]]:
-    return [(row["loss"], row["check_loss"]) for row in ensemble.facts["history"]]
+    return [(row["loss"], row["check_loss"]) for row in ensemble.facts.history]
 
 
 def same_weights(a: Any, b: Any) -> bool:
@@ -45,8 +45,8 @@ def test_training_lowers_the_checked_loss(blobs: Any) -> None:
 
 def test_the_best_checked_weights_are_returned(blobs: Any) -> None:
     ensemble = vs.train(TINY, blobs(), blobs(), members=1, epochs=4, progress=False)
-    history = ensemble.facts["history"]
-    assert ensemble.facts["scores"]["check_loss"] == [min(row["check_loss"] for row in history)]
+    history = ensemble.facts.history
+    assert ensemble.facts.scores["check_loss"] == [min(row["check_loss"] for row in history)]
 
 
 def test_a_seed_gives_the_same_ensemble_and_members_differ(blobs: Any) -> None:
@@ -82,7 +82,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(
     assert losses(resumed) == losses(whole)
     assert same_weights(resumed, whole)
     assert same_weights(vs.load(tmp_path / "cut"), whole)
-    assert not (tmp_path / "cut" / checkpoint.FILE).exists()
+    assert not (tmp_path / "cut" / files.UNFINISHED).exists()
 
 
 def test_an_interrupted_run_leaves_the_best_weights_so_far(blobs: Any, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_interrupted_run_leaves_the_best_weights_so_far(blobs: Any, tmp_path:
         vs.train(TINY, blobs(), blobs(), members=3, epochs=5, folder=tmp_path / "m", progress=StopAt(1, 9))
     stopped = vs.load(tmp_path / "m")
     assert len(stopped) == 2
-    assert stopped.facts["training"]["finished_members"] == 1
+    assert stopped.facts.training["finished_members"] == 1
 
 
 def test_a_finished_model_is_whole_and_its_log_reads_as_a_table(blobs: Any, tmp_path: Path) -> None:
@@ -132,8 +132,45 @@ def test_an_existing_model_is_not_replaced_unasked(blobs: Any, tmp_path: Path) -
     assert same_weights(vs.load(tmp_path / "m"), replaced)
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["new", "replaced"])
+def test_a_training_that_ends_before_its_first_figures_leaves_no_model(
+    blobs: Any, tmp_path: Path, before: bool
+) -> None:
+    settings: dict[str, Any] = {"members": 1, "epochs": 2, "folder": tmp_path / "m"}
+    if before:
+        vs.train(TINY, blobs(), blobs(), **settings, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        vs.train(TINY, blobs(), blobs(), **settings, overwrite=before, progress=StopAt(0, 1))
+    assert not list(tmp_path.rglob("*.*"))
+    assert len(vs.train(TINY, blobs(), blobs(), **settings, progress=False)) == 1
+
+
+def test_what_a_killed_training_left_before_its_first_figures_is_no_model(blobs: Any, tmp_path: Path) -> None:
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", progress=False)
+    described = json.loads((tmp_path / "m" / "recipe.json").read_text())
+    (tmp_path / "m" / "member-0.safetensors").unlink()
+    (tmp_path / "m" / "recipe.json").write_text(json.dumps(described | {"members": 0}))
+    assert not files.occupied(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("do not touch")
+    assert files.occupied(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").unlink()
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", progress=False)
+    assert len(vs.load(tmp_path / "m")) == 1
+
+
+def test_a_replaced_model_begins_with_a_log_of_its_own(blobs: Any, tmp_path: Path) -> None:
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=3, folder=tmp_path / "m", progress=False)
+
+    def look(step: Step) -> None:
+        if step.step == 1:
+            assert not (tmp_path / "m" / "log.csv").exists()
+
+    vs.train(TINY, blobs(), blobs(), members=1, epochs=1, folder=tmp_path / "m", overwrite=True, progress=look)
+    assert len((tmp_path / "m" / "log.csv").read_text().splitlines()) == 2
+
+
 def test_a_time_budget_is_planned_and_kept(blobs: Any) -> None:
-    told: list[Report] = []
+    told: list[Step] = []
     vs.train(TINY, blobs(), blobs(), members=2, minutes=0.05, progress=told.append)
     assert {report.member for report in told} == {0, 1}
     for member in (0, 1):
@@ -145,7 +182,7 @@ def test_a_time_budget_is_planned_and_kept(blobs: Any) -> None:
 def test_a_budget_that_is_over_at_once_still_gives_checked_members(blobs: Any, tmp_path: Path) -> None:
     """As on a busy machine: the steps that are timed for the plan take all the time there is."""
     ensemble = vs.train(TINY, blobs(), blobs(), members=3, minutes=1e-6, folder=tmp_path / "model", progress=False)
-    assert [row["member"] for row in ensemble.facts["history"]] == [0, 1, 2]
+    assert [row["member"] for row in ensemble.facts.history] == [0, 1, 2]
     assert len(vs.load(tmp_path / "model")) == 3
 
 
@@ -159,14 +196,14 @@ def test_nan_stops_with_advice(blobs: Any, broken: str) -> None:
 def test_any_function_can_be_the_loss(blobs: Any) -> None:
     recipe = TINY.change(probabilistic=False)
     ensemble = vs.train(recipe, blobs(), blobs(), members=1, epochs=1, loss=mse, progress=False)
-    assert ensemble.facts["training"]["loss"] == "mse"
+    assert ensemble.facts.training["loss"] == "mse"
     plain = vs.train(recipe, blobs(), blobs(), members=1, epochs=1, progress=False)
-    assert plain.facts["training"]["loss"] == "mae"
+    assert plain.facts.training["loss"] == "mae"
 
 
 def test_reduced_precision_trains_too(blobs: Any) -> None:
     ensemble = vs.train(TINY.change(precision="bfloat16"), blobs(), blobs(), members=1, epochs=3, progress=False)
-    assert ensemble.facts["training"]["precision"] == "bfloat16"
+    assert ensemble.facts.training["precision"] == "bfloat16"
     assert all(weights.dtype == torch.float32 for weights in ensemble.members[0].parameters())
     assert losses(ensemble)[-1][1] < losses(ensemble)[0][1]
 

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
-from veriscope.familiarity import Familiar
 from veriscope.images.image import Image
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.folder import load
 from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization
@@ -78,9 +77,9 @@ def test_a_trained_network_finds_the_surface_under_noise_and_debris(folder: Path
 def test_what_the_model_remembers_fits_what_it_restores(folder: Path) -> None:
     """Training looks at the maximum of the stacks, and so does restoring."""
     model = load(folder)
-    known = Familiar.from_json(model.facts["familiar"])
+    known = model.facts.familiar
     assert known.window == (8, 8)
-    assert len(model.facts["calibration"]["levels"]) == 1
+    assert len(model.facts.calibration.levels) == 1
     alike, _, _ = surfaces(4, 48, seed=98)
 
     def unlike(stacks: Floats) -> float:
@@ -112,18 +111,18 @@ def test_stacks_of_two_planes_are_learned_from_in_full_precision(
     planes: int, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In bfloat16 gradients held NaN, in 1 to 6 of 12 steps, and never with 1, 3, 4, 7 or 16 planes (torch 2.13)."""
-    monkeypatch.setattr("veriscope.training.job.fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("veriscope.training.setup.fast_bfloat16", lambda device: True)
     low, high, _ = surfaces(4, 16)
     given = ArrayPatches(low[:, :, :planes].copy(), high, "ZYX")
     made = train(small(precision="auto"), given, given, members=1, epochs=1, device="cpu", progress=False)
-    assert made.facts["training"]["precision"] == ("bfloat16" if fast else "float32")
+    assert made.facts.training["precision"] == ("bfloat16" if fast else "float32")
 
 
 def test_networks_that_predict_no_scales_learn_too() -> None:
     made = train(
         small(probabilistic=False), patches(), patches(8, 1), members=1, epochs=1, device="cpu", progress=False
     )
-    assert "calibration" not in made.facts
+    assert "calibration" not in made.facts.measured
 
 
 def test_features_are_those_of_the_flat_network() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import veriscope as vs
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.training.losses import laplace_nll
 from veriscope.training.scales import features_and_errors, fit_scale_layer
 

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import floats, integers
 
-from veriscope.training.schedule import Plan, Plateau, average_decay, warm_cosine
+from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
 
 
 def test_an_epoch_passes_once_over_the_patches() -> None:
-    assert Plan.of_epochs(epochs=3, patches=100, batch=8) == Plan(steps=36, per_round=12)
-    assert Plan.of_epochs(epochs=2, patches=3, batch=8) == Plan(steps=2, per_round=1)
+    assert Schedule.of_epochs(epochs=3, patches=100, batch=8) == Schedule(steps=36, per_round=12)
+    assert Schedule.of_epochs(epochs=2, patches=3, batch=8) == Schedule(steps=2, per_round=1)
 
 
 @given(left=floats(0.0, 1e5), per_step=floats(1e-3, 10.0))
 def test_a_plan_by_time_ends_within_half_a_step_of_the_budget(left: float, per_step: float) -> None:
-    plan = Plan.of_time(done=5, seconds_left=left, seconds_per_step=per_step)
+    plan = Schedule.of_time(done=5, seconds_left=left, seconds_per_step=per_step)
     assert abs((plan.steps - 5) * per_step - left) <= per_step / 2 * (1 + 1e-9)
 
 
 def test_a_plan_always_has_something_to_do_and_keeps_its_rounds() -> None:
-    assert Plan.of_time(done=0, seconds_left=-1.0, seconds_per_step=1.0) == Plan(1, 1)
-    assert Plan.of_time(done=50, seconds_left=50.0, seconds_per_step=1.0, per_round=7) == Plan(100, 7)
+    assert Schedule.of_time(done=0, seconds_left=-1.0, seconds_per_step=1.0) == Schedule(1, 1)
+    assert Schedule.of_time(done=50, seconds_left=50.0, seconds_per_step=1.0, per_round=7) == Schedule(100, 7)
 
 
 @given(progress=floats(0.0, 1.0), warmup=floats(0.0, 0.5))

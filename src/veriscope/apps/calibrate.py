@@ -33,11 +33,9 @@ def calibrate(
     Examples:
     veriscope calibrate model low high --axes YX
     """
-    from dataclasses import replace
-
     from veriscope.images.pairing import read_pairs
     from veriscope.networks import folder as files
-    from veriscope.patches.patches import cut_patches
+    from veriscope.patches.cutting import cut_patches
     from veriscope.training.aside import measured
 
     ensemble = files.load(model)
@@ -59,8 +57,9 @@ def calibrate(
     console.say(f"Measuring on {len(pairs)} pairs")
     known = measured(ensemble, source, None, VOXELS)
     summary = source.summary()
-    looks = {name: summary[name] for name in ("low", "high", "voxel_size", "time_step") if not ensemble.facts.get(name)}
-    ensemble = replace(ensemble, facts={**ensemble.facts, **looks, **known})
-    files.write_description(model, recipe, len(ensemble), ensemble.facts)
-    console.facts("Calibration", words.calibration(ensemble.facts))
-    console.facts("Images it knows", words.familiar(ensemble.facts))
+    before = ensemble.facts.to_json()
+    looks = {name: summary[name] for name in ("low", "high", "voxel_size", "time_step") if not before[name]}
+    facts = ensemble.facts.change(**looks, **known)
+    files.write_description(model, recipe, len(ensemble), facts)
+    console.facts("Calibration", words.calibration(facts))
+    console.facts("Images it knows", words.familiar(facts))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from veriscope import tables
 from veriscope.apps import options, ranges
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 from veriscope.wording import shortened
@@ -101,6 +102,12 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         grid.add_row(*[Text(cell) for cell in row])
     # In a file or pipe it must not be cut at 80 columns.
     out.print(grid, width=None if out.is_terminal else 200)
+
+
+def results(found: tables.Table) -> None:
+    """A table of results on stdout, in the same way."""
+    head, *rows = found.cells()
+    table(found.title, head, rows)
 
 
 @contextmanager

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope.apps import console, files, words
-from veriscope.apps.material import fitting, sizes_of
-from veriscope.apps.train import training_progress, usual_normalize
-from veriscope.errors import AxesError, DataError, OutputError, VeriscopeError
+from veriscope.apps.train import training_progress
+from veriscope.errors import AxesError, DataError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
+    from veriscope.comparing.judge import Judgement
     from veriscope.images.image import Image
     from veriscope.images.pairing import Pairs
-    from veriscope.judging.judge import Judgement
     from veriscope.networks.model import Ensemble
 
 VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
@@ -31,7 +27,6 @@ READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
 JUDGED = slice(64, 192)  # along Y
 ASIDE = (slice(0, 56), slice(200, 256))  # along Y: beside what is judged, to check the training and to calibrate
-MARK = "made-by-veriscope-demo.txt"  # in the folder of results; only folders that hold it are replaced
 # What learns most in minutes: in 3D many small steps, not few large ones.
 NETWORK: dict[str, dict[str, Any]] = {
     "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
@@ -43,18 +38,18 @@ MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local mean
 
 
 @dataclass(frozen=True)
-class Task:
+class DemoData:
     """What the demo trains on and what it is judged by, one pair per test."""
 
     training: Pairs
     checking: Pairs
     tests: Pairs
-    told: dict[str, str]
+    described: dict[str, str]
 
 
 def demo(
     low: Annotated[
-        Path | None, typer.Option(metavar="LOW", help="Your own images with little light instead; needs --high.")
+        Path | None, typer.Option(metavar="LOW", help="Your own low-light images instead; needs --high.")
     ] = None,
     high: Annotated[Path | None, typer.Option(metavar="HIGH", help="The same fields in good quality.")] = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of your own images, such as ZYX.")] = None,
@@ -80,12 +75,12 @@ def demo(
     if low is None and axes is not None:
         raise AxesError("--axes are those of your own images: give --low and --high too, or leave it out.")
     began = time.monotonic()
-    task = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
-    with _fresh(out):
-        console.facts("Images", task.told)
-        ensemble = _train(task, out / "model", minutes, members, seed)
-        tuned = _tune(task)
-        _judge(task, ensemble, tuned, out)
+    data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
+    with files.own_folder(out, "veriscope demo", replace=True):
+        console.facts("Images", data.described)
+        ensemble = _train(data, out / "model", minutes, members, seed)
+        tuned = _tune(data)
+        _judge(data, ensemble, tuned, out)
     console.show(f"Took {(time.monotonic() - began) / 60:.1f} minutes.", "dim")
 
 
@@ -112,7 +107,7 @@ def nuclei() -> Image:
     return type(image)(image.array, "ZYX", VOXEL_SIZE, name="nuclei")
 
 
-def _nuclei(seed: int) -> Task:
+def _nuclei(seed: int) -> DemoData:
     from veriscope.images.pairing import Pair, Pairs
     from veriscope.simulate.photograph import low_light
 
@@ -128,7 +123,7 @@ def _nuclei(seed: int) -> Task:
             ("tests", {"Y": JUDGED, "X": right}),
         ):
             parts[part].append(Pair(low.region(**where), truth.region(**where), name))
-    told = {
+    described = {
         "truth": f"nuclei, ZYX {words.times(truth.shape)}, voxel {words.times(VOXEL_SIZE)} um",
         "low light": f"{', '.join(f'{photons:g}' for photons in PHOTONS)} photons at the brightest voxels, "
         f"read noise {READ_NOISE:g}",
@@ -136,101 +131,85 @@ def _nuclei(seed: int) -> Task:
         "judged on": f"X >= {BORDER}, Y {JUDGED.start} to {JUDGED.stop}, never seen in training",
         "kept aside": f"X >= {BORDER} above and below it, to check the training and to calibrate",
     }
-    return Task(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), told)
+    return DemoData(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), described)
 
 
-def _own(low: Path, high: Path, axes: str | None, seed: int) -> Task:
+def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
     from veriscope.images.pairing import read_pairs
 
     pairs = read_pairs(low, high, axes=axes)
     training, checking, tests = pairs.split(check=0.1, test=0.1, seed=seed)
-    told = {
+    described = {
         "pairs": f"{len(pairs)} in {low} and {high}",
         "learnt from": f"{len(training)}, checked with {len(checking)}",
         "judged on": ", ".join(pair.name for pair in tests[:MOST_TESTS]),
     }
-    return Task(training, checking, tests[:MOST_TESTS], told)
+    return DemoData(training, checking, tests[:MOST_TESTS], described)
 
 
 # The work
 
 
-def _train(task: Task, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
+def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
     from veriscope.networks.recipe import Recipe
-    from veriscope.patches.patches import cut_patches
     from veriscope.training.loop import train
+    from veriscope.training.material import Cutting, FromPairs, prepare
 
-    first = task.training[0]
-    axes = "ZYX" if first.high.size("Z") > 1 else "YX"
-    channels: dict[str, Any] = {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-    recipe = fitting(Recipe(axes=axes, **channels, **NETWORK[axes]), sizes_of(task.checking))
-    cut: dict[str, Any] = {
-        "shape": recipe.patch,
-        "per_image": 32,
-        "seed": seed,
-        "foreground": None,
-        "normalize": usual_normalize(recipe),
-    }
-    patches, check = cut_patches(task.training, **cut), cut_patches(task.checking, **cut)
+    material = FromPairs(data.training)
+    settings = material.settings()
+    recipe = Recipe(**settings, **NETWORK[settings["axes"]])
+    ready = prepare(material, recipe, data.checking, Cutting(foreground=None, seed=seed))
+    for note in ready.notes:
+        console.note(note)
     with training_progress() as bar:
-        return train(recipe, patches, check, members=members, minutes=minutes, seed=seed, folder=folder, progress=bar)
+        return train(
+            ready.recipe,
+            ready.patches,
+            ready.check,
+            members=members,
+            minutes=minutes,
+            seed=seed,
+            folder=folder,
+            progress=bar,
+        )
 
 
-@contextmanager
-def _fresh(out: Path) -> Iterator[None]:
-    """An empty folder for the results, gone again where none came. Results of an earlier demo are replaced, nothing
-    else is.
-    """
-    if out.is_dir() and (out / MARK).exists():
-        shutil.rmtree(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists and was not made by the demo, so it is not replaced. Choose another --out.")
-    mark = out / MARK
-    with files.existing(out):
-        mark.write_text("The next veriscope demo replaces this folder.\n", encoding="utf-8")
-        try:
-            yield
-        finally:
-            if list(out.iterdir()) == [mark]:
-                mark.unlink()
-
-
-def _tune(task: Task) -> list[Tuned[Image]]:
+def _tune(data: DemoData) -> list[Tuned[Image]]:
     """The best that non-local means can do for each test."""
     from veriscope.classical.denoise import NON_LOCAL_MEANS
     from veriscope.classical.tune import best
 
     with console.bar("Tuning non-local means") as progress:
         found = []
-        for number, pair in enumerate(task.tests):
-            progress(number, len(task.tests))
+        for number, pair in enumerate(data.tests):
+            progress(number, len(data.tests))
             found.append(best(NON_LOCAL_MEANS, pair.low.in_memory(), pair.high.in_memory()))
     return found
 
 
-def _judge(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
+def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
     """Restore and compare; print the table, write the report and the images."""
-    from veriscope.judging.judge import judge
-    from veriscope.judging.report import write_report
+    from veriscope.comparing.judge import judge
+    from veriscope.reporting.report import write_report
 
     with console.bar("Restoring and judging") as progress:
         judged = judge(
             ensemble,
-            task.tests,
+            data.tests,
             others={RIVAL: [one.image for one in tuned]},
-            pictures=len(task.tests),
+            pictures=len(data.tests),
             progress=progress,
         )
     console.show()
     console.show(str(judged))
     console.show()
-    for pair, one in zip(task.tests, tuned, strict=True):
+    for pair, one in zip(data.tests, tuned, strict=True):
         console.show(f"{RIVAL} for {pair.name}: {'; '.join(map(str, one.settings))}", "dim")
     won = _won(judged)
-    console.show(f"The network is closer to the truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(task.tests)}.")
-    _save_images(task, ensemble, tuned, out)
+    console.show(f"The network is closer to the truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(data.tests)}.")
+    _save_images(data, ensemble, tuned, out)
     report = out / "report.html"
-    write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": task.told})
+    write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": data.described})
     console.show(f"Images: {out.resolve()}")
     console.show(f"Report: {report.resolve()}", "bold")
 
@@ -245,12 +224,12 @@ def _won(judged: Judgement) -> int:
     return won
 
 
-def _save_images(task: Task, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
+def _save_images(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
     """OME-TIFFs of each test: low, non-local means, restored, scale, truth."""
     from veriscope.images.writing import save_image
     from veriscope.restoring.tofile import restore_to_file
 
-    for pair, one in zip(task.tests, tuned, strict=True):
+    for pair, one in zip(data.tests, tuned, strict=True):
         folder = out / re.sub(r"[^\w.]+", "-", pair.name).strip("-")
         folder.mkdir()
         save_image(folder / "low.ome.tif", pair.low)

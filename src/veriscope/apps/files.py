@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,6 +47,26 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
         for place in created:
             with suppress(OSError):  # not empty: there are results in it
                 place.rmdir()
+
+
+@contextmanager
+def own_folder(folder: Path, command: str, replace: bool) -> Iterator[None]:
+    """A folder for all results of `command`, gone again where there are none. One that it made earlier is used again,
+    or else replaced; any other stays as it is. Raises OutputError.
+    """
+    mark = folder / f"made-by-{command.replace(' ', '-')}.txt"
+    begun = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if begun and not mark.is_file():
+        raise OutputError(f"{folder} exists and was not made by {command}, so it is left alone. Choose another --out.")
+    if begun and replace:
+        shutil.rmtree(folder)
+    with existing(folder):
+        mark.write_text(f"{command} continues in this folder, or replaces it.\n", encoding="utf-8")
+        try:
+            yield
+        finally:
+            if list(folder.iterdir()) == [mark]:
+                mark.unlink()
 
 
 class Batch:

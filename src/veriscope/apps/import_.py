@@ -60,10 +60,10 @@ def import_model(
         console.note(
             "taken as CARE. If it was an IsotropicCARE or UpsamplingCARE model, import it with --task and --factor."
         )
-    tested = ensemble.facts.get("imported", {}).get("apart_from_its_test")
+    tested = ensemble.facts.imported.get("apart_from_its_test")
     if tested is not None:
         console.show(f"  Run on the package's own test image: it differs by at most {tested:.1e} of the range.")
-    if "familiar" not in ensemble.facts:
+    if "familiar" not in ensemble.facts.measured:
         console.note(
             "it does not know its training images, so restorations come without a verdict and expected errors. Measure "
             f"them on pairs of your own: veriscope calibrate {out} LOW HIGH"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from veriscope.apps import console, words
 from veriscope.errors import ImageFormatError
 
 if TYPE_CHECKING:
+    from veriscope.networks.facts import Facts
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
 
@@ -102,7 +103,7 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
         },
     )
     console.facts("Training", _training(known))
-    shown = {name.replace("_", " "): words.number(value) for name, value in known.get("scores", {}).items()}
+    shown = {name.replace("_", " "): words.number(value) for name, value in known.scores.items()}
     if shown:
         console.facts("Scores", shown)
     calibration = words.calibration(known)
@@ -125,8 +126,8 @@ def _axes(recipe: Recipe) -> str:
     return f"{recipe.axes} to {recipe.axes_out}" if recipe.projects else recipe.axes
 
 
-def _training(known: dict[str, Any]) -> dict[str, str]:
-    told = {**known.get("training", {})}
+def _training(known: Facts) -> dict[str, str]:
+    told = dict(known.training)
     told = {**told, **told.pop("data", {})} if isinstance(told.get("data"), dict) else told
     rows = {}
     names = told.pop("names", None)
@@ -135,13 +136,12 @@ def _training(known: dict[str, Any]) -> dict[str, str]:
             rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
     if names:
         rows["images"] = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    sizes = known.get("voxel_size")
+    sizes = known.voxel_size
     rows["voxel size"] = f"{words.times(f'{size:g}' for size in sizes)} um" if sizes else "unknown"
-    for which in ("low", "high"):
-        facts = known.get(which)
-        if facts:
+    for which, seen in (("low", known.low), ("high", known.high)):
+        if seen is not None:
             rows[f"{which} range"] = ", ".join(
                 f"{words.number(bottom)} to {words.number(top)}"
-                for bottom, top in zip(facts["minimum"], facts["maximum"], strict=True)
+                for bottom, top in zip(seen.minimum, seen.maximum, strict=False)
             )
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from veriscope import saving
-from veriscope.apps import console, files, words
+from veriscope.apps import console, files, options, words
 from veriscope.apps.train import training_progress
-from veriscope.errors import OutputError, VeriscopeError
+from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
-    from veriscope.reproducing.reproduce import Run, Voice
+    from veriscope.reproducing.reproduce import Reporter, Run
 
 SCALES = ("tiny", "small", "paper")
-MARK = "made-by-veriscope-reproduce.txt"  # only folders that hold it are gone on in, or replaced
 STUDY, PLOT = "data-size.json", "data-size.svg"
 STUDY_MINUTES = 2.0  # for each number of patches
 
@@ -34,7 +32,7 @@ def reproduce(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; its name if left out.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; by default its name.")
     ] = None,
     scale: Annotated[
         str,
@@ -56,7 +54,7 @@ def reproduce(
         ),
     ] = None,
     axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the images in --data, where they do not say them.")
+        str | None, typer.Option(metavar="AXES", help="Axes of the images in --data, where they do not state them.")
     ] = None,
     patches: Annotated[
         str | None,
@@ -67,13 +65,13 @@ def reproduce(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of images, patches and networks.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, without what is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over, without what is there already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
+    device: options.Device = None,
 ) -> None:
     """Repeat an experiment of the paper: simulate (or read its data), train, restore, judge; our table beside its own.
 
-    Images, model, reports with pictures and the table stay in the folder. An interrupted run goes on when the same
+    Images, model, reports with pictures and the table stay in the folder. An interrupted run continues when the same
     command is given again. With --patches, error against the number of training patches (Supp. Fig. 5), with a plot.
 
     Examples:
@@ -97,17 +95,16 @@ def reproduce(
     if dry_run:
         _show_plan(run, folder, counts)
         return
-    with _tidy(folder):
-        _own(folder, overwrite)
+    with files.own_folder(folder, "veriscope reproduce", overwrite):
         if counts is not None:
             _study(run, folder, counts, minutes or STUDY_MINUTES)
             return
         from veriscope.reproducing.reproduce import reproduce as run_it
 
         try:
-            outcome = run_it(run, folder, _voice())
+            outcome = run_it(run, folder, _reporter())
         except KeyboardInterrupt:
-            raise console.Stopped(f"What is done so far is in {folder}; the same command goes on.") from None
+            raise console.Stopped(f"What is done so far is in {folder}; the same command continues.") from None
     console.show()
     console.show(str(outcome))
     console.show()
@@ -143,42 +140,19 @@ def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
     console.facts("Plan (nothing is done)", told)
 
 
-def _own(folder: Path, overwrite: bool) -> None:
-    """Make `folder`, or go on in it (or begin anew) where it is ours; leave others alone."""
-    begun = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    if begun and not (folder / MARK).is_file():
-        raise OutputError(f"{folder} exists and was not made by veriscope reproduce. Choose another --out.")
-    if begun and overwrite:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("veriscope reproduce goes on in this folder, or replaces it with --overwrite.\n")
+def _reporter() -> Reporter:
+    from veriscope.reproducing.reproduce import Reporter
 
-
-@contextmanager
-def _tidy(folder: Path) -> Iterator[None]:
-    """Where nothing came of it, not even the folder stays."""
-    with files.no_empty_folder(folder):
-        try:
-            yield
-        finally:
-            if folder.is_dir() and [path.name for path in folder.iterdir()] == [MARK]:
-                (folder / MARK).unlink()
-
-
-def _voice() -> Voice:
-    from veriscope.reproducing.reproduce import Voice
-
-    return Voice(console.say, console.bar, training_progress)
+    return Reporter(console.say, console.bar, training_progress)
 
 
 def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
     from veriscope.reproducing.datasize import plot, study
-    from veriscope.reproducing.material import material
+    from veriscope.reproducing.material import read_data
     from veriscope.reproducing.reproduce import data_of
 
-    folder.mkdir(parents=True, exist_ok=True)
-    images = data_of(run, folder, _voice())
-    found = material(run.name, run.experiment, images, run.scale, run.seed, run.axes)
+    images = data_of(run, folder, _reporter())
+    found = read_data(run.name, run.experiment, images, run.scale, run.seed, run.axes)
     if not found.tests:
         raise VeriscopeError(f"The images in {images} have no truth to judge by, so errors cannot be measured.")
     console.say(f"Training {len(counts)} networks for {minutes:g} minutes each")
@@ -205,4 +179,4 @@ def _stoppable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise console.Stopped(f"The images are in {folder}; the study begins anew with the same command.") from None
+        raise console.Stopped(f"The images are in {folder}; the study starts over with the same command.") from None

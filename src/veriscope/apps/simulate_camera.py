@@ -7,7 +7,8 @@ import json
 import os
 import uuid
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,25 @@ if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.simulate.camera import Camera
 
-CAMERA = "The camera"
-MICROSCOPE = "The microscope"
+in_camera = partial(typer.Option, rich_help_panel="The camera")
+in_microscope = partial(typer.Option, rich_help_panel="The microscope")
 PARAMETERS = "parameters.json"
 FULL = 65535  # the largest value of 16 bit
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What the camera adds to the photons."""
+
+    read_noise: Annotated[float, in_camera(help="Standard deviation, in grey values.")] = 1.5
+    offset: Annotated[float, in_camera(help="Grey value of darkness.")] = 100.0
+    gain: Annotated[float, in_camera(help="Grey values per photon.")] = 1.0
+
+    def camera(self, photons: float, background: float = 0.0) -> Camera:
+        """The camera where the brightest voxels send so many `photons`. Raises DataError for impossible numbers."""
+        from veriscope.simulate.camera import Camera
+
+        return Camera(photons, self.read_noise, self.offset, self.gain, background)
 
 
 def camera(
@@ -33,43 +49,34 @@ def camera(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
     ],
-    photons: Annotated[
-        float, typer.Option(help="Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA)
-    ],
-    read_noise: Annotated[
-        float, typer.Option(help="Standard deviation, in grey values.", rich_help_panel=CAMERA)
-    ] = 1.5,
-    offset: Annotated[float, typer.Option(help="Grey value of darkness.", rich_help_panel=CAMERA)] = 100.0,
-    gain: Annotated[float, typer.Option(help="Grey values per photon.", rich_help_panel=CAMERA)] = 1.0,
-    background: Annotated[
-        float, typer.Option(help="Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA)
-    ] = 0.0,
+    photons: Annotated[float, in_camera(help="Expected at the brightest voxels (percentile 99.9).")],
+    background: Annotated[float, in_camera(help="Light from everywhere, relative to the brightest voxels.")] = 0.0,
     psf: Annotated[
         str | None,
-        typer.Option(
+        in_microscope(
             metavar="WORDS|FILE",
             help="Blur by gaussian:na=1.1,wavelength=0.52,index=1.33 (um), widefield:na=0.8, "
             "confocal:na=1.05,excitation=0.488, or by the image of a bead.",
-            rich_help_panel=MICROSCOPE,
         ),
     ] = None,
     factor: Annotated[
         float | None,
-        typer.Option(
+        in_microscope(
             "--subsample",
             metavar="FACTOR",
             help="Keep every so-many-th plane, such as 5 or 10.2; the size differs from the original's then.",
-            rich_help_panel=MICROSCOPE,
         ),
     ] = None,
-    axis: Annotated[str, typer.Option(metavar="Z|Y|X", help="Axis of --subsample.", rich_help_panel=MICROSCOPE)] = "Z",
+    axis: Annotated[str, in_microscope(metavar="Z|Y|X", help="Axis of --subsample.")] = "Z",
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not say so.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise; the same seed gives the same files.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    *,
+    sensor: Sensor,
 ) -> None:
-    """See good images as a camera would with little light, for training pairs that no microscope had to take.
+    """See good images as a camera would in low light, for training pairs that no microscope had to take.
 
     Every image is taken for the light itself: its darkest values (percentile 0.1, per channel) for none, its brightest
     (99.9) for what sends --photons to a pixel. It may be blurred by a point-spread function and lose planes; then the
@@ -82,10 +89,9 @@ def camera(
     veriscope train low high --out model
     """
     from veriscope.images.reading import list_images
-    from veriscope.simulate.camera import Camera
     from veriscope.simulate.psf import from_words
 
-    taken_by = Camera(photons, read_noise, offset, gain, background)
+    taken_by = sensor.camera(photons, background)
     jobs = files.plan_outputs(list_images(on), out, None, [], overwrite, [PARAMETERS])
     thinned = None if factor is None else (axis.upper(), factor)
     if psf is not None:
@@ -162,10 +168,7 @@ def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) 
     text = json.dumps(told, indent=2) + "\n"
     pixels = image.read()
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
-    with open_writer(
-        job.mean, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        name=image.name, uuid=str(mark), carried=image.carried,
-    ) as writer:  # fmt: skip
+    with open_writer(job.mean, image, overwrite, uuid=str(mark)) as writer:
         writer.write([slice(None)] * image.ndim, pixels)
         writer.complete()
         saving.write(job.outputs[PARAMETERS], text, overwrite)

@@ -5,25 +5,165 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, words
-from veriscope.apps.material import TASKS, Material, check_cutting, check_planes, needs_high, read_material
-from veriscope.errors import AxesError, OutputError, TrainingError
+from veriscope.apps import console, files, options, words
+from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 
 if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
-    from veriscope.training.progress import Listener, Report
+    from veriscope.patches.scaling import Word
+    from veriscope.training.material import Material
+    from veriscope.training.progress import Listener, Step
 
+TASKS = ("restore", "project", "isotropic", "upsample")
 NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
-NETWORK, TRAINING, PATCHES = "The network", "The training", "The patches"
-STACKS = "Tasks isotropic and upsample"
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
+of_network = partial(typer.Option, rich_help_panel="The network")
+of_training = partial(typer.Option, rich_help_panel="The training")
+of_patches = partial(typer.Option, rich_help_panel="The patches")
+along_z = partial(typer.Option, rich_help_panel="Tasks isotropic and upsample")
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many networks, and how long."""
+
+    members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is "
+            "given (presets: the epochs of the paper)."
+        ),
+    ] = None
+    epochs: Annotated[int | None, typer.Option(help="Passes over the patches instead of a time.")] = None
+
+    def settings(self, preset: str | None) -> dict[str, Any]:
+        """As keywords of `train`. Raises TrainingError for two lengths."""
+        if self.minutes is not None and self.epochs is not None:
+            raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
+        usual = USUAL_MINUTES if self.epochs is None and preset is None else None
+        minutes = usual if self.minutes is None else self.minutes
+        return {"members": self.members, "minutes": minutes, "epochs": self.epochs}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the networks are, where it differs from the usual, and how they learn."""
+
+    preset: Annotated[
+        str | None,
+        of_network(
+            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
+            "retina, liver (for --task isotropic)."
+        ),
+    ] = None
+    depth: Annotated[int | None, of_network(help="Times the image is halved.")] = None
+    base: Annotated[int | None, of_network(help="Channels at the top level.")] = None
+    kernel: Annotated[int | None, of_network(help="Width of the convolutions, odd.")] = None
+    stem: Annotated[
+        int | None, of_network(help="Fold so many x so many pixels into channels: faster, a little less fine.")
+    ] = None
+    loss: Annotated[
+        str,
+        of_training(
+            metavar="laplace|mae|mse",
+            help="laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
+        ),
+    ] = "laplace"
+    batch: Annotated[int | None, of_training(help="Patches per step.")] = None
+    learning_rate: Annotated[float | None, of_training(help="Highest learning rate.")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
+        if self.loss not in LOSSES:
+            raise TrainingError(f"--loss {self.loss} is not known. Choose one of {', '.join(LOSSES)}.")
+        names = ("depth", "base", "kernel", "stem", "batch", "learning_rate")
+        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return chosen | {"probabilistic": self.loss == "laplace"}
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How patches are cut from the images."""
+
+    patch: Annotated[str | None, of_patches(metavar="SIZE", help="Such as 128,128 or 16,64,64.")] = None
+    per_image: Annotated[int, of_patches(help="Patches from each image in one epoch.")] = 32
+    foreground: Annotated[
+        float,
+        of_patches(
+            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
+        ),
+    ] = 0.4
+    normalize: Annotated[
+        str | None,
+        of_patches(
+            metavar="matched|random|fixed",
+            help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
+            "values. random (usual for presets, projections, and where HIGH has other channels): percentiles of each, "
+            "drawn for each patch. fixed: 2 and 99.8 of each.",
+        ),
+    ] = None
+
+    def word(self) -> Word | None:
+        """The way to normalise. Raises TrainingError for an unknown one."""
+        if self.normalize in (None, *NORMALIZE):
+            return self.normalize  # type: ignore[return-value]
+        raise TrainingError(f"--normalize {self.normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
+
+
+@dataclass(frozen=True)
+class Axial:
+    """What the microscope does along Z, and how much finer HIGH is."""
+
+    psf: Annotated[
+        str | None,
+        along_z(
+            metavar="PSF",
+            help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
+        ),
+    ] = None
+    subsample: Annotated[
+        float | None,
+        along_z(metavar="N", help="Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size."),
+    ] = None
+    noise: Annotated[
+        str | None,
+        along_z(metavar="NOISE", help="Noise to add, in grey values: gain=2,read=5,offset=100. By default none."),
+    ] = None
+    factor: Annotated[
+        str | None,
+        along_z(
+            metavar="FACTORS",
+            help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; by default from the "
+            "sizes.",
+        ),
+    ] = None
+
+    def check(self, task: str, normalize: str | None) -> None:
+        """Raise TrainingError for options of another task."""
+        given = [f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None]
+        if task != "isotropic" and given:
+            raise TrainingError(
+                f"{' and '.join(given)} can only be given for --task isotropic. Remove {' and '.join(given)}, or add "
+                f"--task isotropic."
+            )
+        if task != "upsample" and self.factor is not None:
+            raise TrainingError(
+                "--factor can only be given for --task upsample. Remove --factor, or add --task upsample."
+            )
+        if task == "isotropic" and normalize is not None:
+            raise TrainingError(
+                "--normalize is not for --task isotropic, where both images of a pair have the same grey values. "
+                "Remove it."
+            )
 
 
 def train(
@@ -31,8 +171,8 @@ def train(
         Path,
         typer.Argument(
             metavar="LOW",
-            help="Folder of images with little light, or one file. Without HIGH: stacks for --task isotropic, a file "
-            "of patches (.npz), or a folder with GT and a folder for each condition in it.",
+            help="Folder of low-light images, or one file. Without HIGH: stacks for --task isotropic, a file of "
+            "patches (.npz), or a folder with GT and a folder for each condition in it.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
@@ -40,18 +180,11 @@ def train(
         Path | None,
         typer.Argument(
             metavar="HIGH",
-            help="Folder of the same fields in good quality, named alike, or one file.",
+            help="Folder of the same fields in good quality, with the same names, or one file.",
             callback=_high_where_needed,
         ),
     ] = None,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AXES",
-            help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where those of LOW and HIGH differ; taken from "
-            "the files if left out.",
-        ),
-    ] = None,
+    axes: options.PairAxes = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -61,109 +194,22 @@ def train(
             "X and Y. upsample: HIGH has more pixels than LOW.",
         ),
     ] = None,
-    members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is "
-            "given (presets: the epochs of the paper)."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the patches instead of a time.")] = None,
-    check: Annotated[float, typer.Option(help="Share of the images kept aside to check the training.")] = 0.1,
+    check: Annotated[float, typer.Option(help="Fraction of the images kept aside to check the training.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Same seed, same result (on a CPU).")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
-            "retina, liver (for --task isotropic).",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    depth: Annotated[int | None, typer.Option(help="Times the image is halved.", rich_help_panel=NETWORK)] = None,
-    base: Annotated[int | None, typer.Option(help="Channels at the top level.", rich_help_panel=NETWORK)] = None,
-    kernel: Annotated[int | None, typer.Option(help="Width of the convolutions, odd.", rich_help_panel=NETWORK)] = None,
-    stem: Annotated[
-        int | None,
-        typer.Option(
-            help="Fold so many x so many pixels into channels: faster, a little less fine.", rich_help_panel=NETWORK
-        ),
-    ] = None,
-    loss: Annotated[
-        str,
-        typer.Option(
-            metavar="laplace|mae|mse",
-            help="laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = "laplace",
-    batch: Annotated[int | None, typer.Option(help="Patches per step.", rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)
-    ] = None,
-    patch: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Such as 128,128 or 16,64,64.", rich_help_panel=PATCHES)
-    ] = None,
-    per_image: Annotated[int, typer.Option(help="Patches from each image in one epoch.", rich_help_panel=PATCHES)] = 32,
-    foreground: Annotated[
-        float,
-        typer.Option(
-            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere.",
-            rich_help_panel=PATCHES,
-        ),
-    ] = 0.4,
-    normalize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="matched|random|fixed",
-            help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
-            "values. random (usual for presets, projections, and where HIGH has other channels): percentiles of each, "
-            "drawn for each patch. fixed: 2 and 99.8 of each.",
-            rich_help_panel=PATCHES,
-        ),
-    ] = None,
-    psf: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PSF",
-            help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
-            rich_help_panel=STACKS,
-        ),
-    ] = None,
-    subsample: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            help="Distance of planes in pixels, such as 5 or 10.2; from the voxel size if left out.",
-            rich_help_panel=STACKS,
-        ),
-    ] = None,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NOISE",
-            help="Noise to add, in grey values: gain=2,read=5,offset=100. None if left out.",
-            rich_help_panel=STACKS,
-        ),
-    ] = None,
-    factor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FACTORS",
-            help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; from the sizes if left "
-            "out.",
-            rich_help_panel=STACKS,
-        ),
-    ] = None,
+    device: options.Device = None,
+    *,
+    length: Length,
+    network: Network,
+    cut: Patches,
+    axial: Axial,
 ) -> None:
     """Train an ensemble of networks on pairs of images, and write it to a folder.
 
     LOW and HIGH are folders whose files have the same names, or two files; the axis S in a file means samples. A
     published data set, a folder with train_data in it, is LOW alone. The best weights so far are always on disk. Ctrl-C
-    stops and keeps them; the same command with --resume goes on.
+    stops and keeps them; the same command with --resume continues.
 
     Examples:
     veriscope train low high --axes ZYX --out model --minutes 20
@@ -174,81 +220,49 @@ def train(
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
-    if normalize not in (None, *NORMALIZE):
-        raise TrainingError(f"--normalize {normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
-    if loss not in LOSSES:
-        raise TrainingError(f"--loss {loss} is not known. Choose one of {', '.join(LOSSES)}.")
-    if minutes is not None and epochs is not None:
-        raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
-    if minutes is None and epochs is None and preset is None:
-        minutes = USUAL_MINUTES
-    if resume and overwrite:
-        raise OutputError("--resume goes on with the model at --out and --overwrite removes it. Give one of them.")
-    if out.exists() and not (resume or overwrite):
-        raise OutputError(
-            f"{out} exists already. Choose another --out, go on with it by --resume, or replace it with --overwrite."
-        )
-    if resume and not out.exists():
-        raise OutputError(f"There is nothing to resume at {out}. Check --out, or leave --resume out to begin.")
+    normalize, changes, settings = cut.word(), network.changes(), length.settings(network.preset)
+    does = _task(task, network.preset)
+    axial.check(does, normalize)
+    if (patch := words.sizes("--patch", cut.patch)) is not None:
+        changes["patch"] = patch
+    _check_place(out, resume, overwrite)
 
-    does = _task(task, preset)
-    _check_task(does, {"--psf": psf, "--subsample": subsample, "--noise": noise}, factor, normalize)
-    patch_shape = words.sizes("--patch", patch)
-    material = read_material(does, low, high, axes, (psf, subsample, noise), factor)
-    check_cutting(material, {"--patch": patch, "--normalize": normalize})
-    check_planes(task, material, low)
-    recipe = _recipe(
-        material,
-        preset,
-        {
-            "depth": depth,
-            "base": base,
-            "kernel": kernel,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            "patch": patch_shape,
-            "stem": stem,
-            "probabilistic": loss == "laplace",
-        },
-    )
-    typed = [name for name, value in (("patch", patch), ("depth", depth)) if value is not None]
-    recipe = material.fitting(recipe, typed)
-
-    from veriscope.training import losses
+    from veriscope.training import losses, material
     from veriscope.training.loop import train as train_ensemble
+    from veriscope.training.stacks import Degrading
 
-    cut: dict[str, Any] = {
-        "shape": recipe.patch,
-        "per_image": per_image,
-        "seed": seed,
-        "foreground": foreground or None,
-        "normalize": normalize or usual_normalize(recipe, preset is not None),
-    }
-    patches, check_patches, found = material.sources(recipe, check, cut)
-    console.facts(material.title, found)
-    console.facts("Plan", _plan(recipe, members, minutes, epochs, out))
+    degrading = Degrading(axial.psf, axial.subsample, words.noise(axial.noise))
+    found = material.read_material(does, low, high, words.axes_of_pairs(axes), degrading, words.factors(axial.factor))
+    _check(found, task, low, {"--patch": cut.patch, "--normalize": normalize})
+    recipe = _recipe(found, network.preset, changes)
+    cutting = material.Cutting(cut.per_image, cut.foreground, normalize, seed)
+    ready = material.prepare(found, recipe, check, cutting, changes)
+    for note in ready.notes:
+        console.note(note)
+    console.facts(found.title, ready.found)
+    console.facts("Plan", _plan(ready.recipe, out, **settings))
     try:
         with files.no_empty_folder(out), training_progress() as bar:
             ensemble = train_ensemble(
-                recipe,
-                patches,
-                check_patches,
-                members=members,
-                epochs=epochs,
-                minutes=minutes,
+                ready.recipe,
+                ready.patches,
+                ready.check,
+                **settings,
                 seed=seed,
                 folder=out,
-                loss=None if loss == "laplace" else getattr(losses, loss),
+                loss=None if network.loss == "laplace" else getattr(losses, network.loss),
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
                 progress=bar,
             )
     except KeyboardInterrupt:
+        if not out.exists():
+            raise console.Stopped("nothing had been learned yet, so nothing was left behind.") from None
         kept = any(out.glob("member-*.safetensors"))
         best = f"The best weights so far are in {out}" if kept else f"No weights had been checked yet in {out}"
         raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
-    scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.get("scores", {}).items()}
+    scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.scores.items()}
     console.facts("Result", {"model": str(out), **scores})
     calibration = words.calibration(ensemble.facts)
     if calibration:
@@ -261,14 +275,15 @@ def train(
 def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
     """HIGH, once it is known that it is not needed, or there."""
     known = context.params  # options that were typed come before arguments that were not
-    isotropic = _task(known.get("task"), known.get("preset")) == "isotropic"
-    low = known.get("low")
-    if high is None and not isotropic and not context.resilient_parsing and (low is None or needs_high(Path(low))):
-        raise TrainingError(
-            "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from a "
-            "folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
-            "isotropic. See: veriscope train --help"
-        )
+    if high is None and not context.resilient_parsing and _task(known.get("task"), known.get("preset")) != "isotropic":
+        from veriscope.training.material import needs_high
+
+        if known.get("low") is None or needs_high(Path(known["low"])):
+            raise TrainingError(
+                "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from "
+                "a folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
+                "isotropic. See: veriscope train --help"
+            )
     return high
 
 
@@ -279,48 +294,70 @@ def _task(task: str | None, preset: str | None) -> str:
     usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
     if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
         raise TrainingError(
-            f"--preset {preset} is for --task {usual}, not {task}. Leave one of them out, or choose another preset."
+            f"--preset {preset} is for --task {usual}, not {task}. Remove one of them, or choose another preset."
         )
     return task or usual
 
 
-def _check_task(task: str, degrading: dict[str, Any], factor: str | None, normalize: str | None) -> None:
-    given = [option for option, value in degrading.items() if value is not None]
-    if task != "isotropic" and given:
-        raise TrainingError(f"{' and '.join(given)} can only be given for --task isotropic. Leave out, or say so.")
-    if task != "upsample" and factor is not None:
-        raise TrainingError("--factor can only be given for --task upsample. Leave it out, or say so.")
-    if task == "isotropic" and normalize is not None:
-        raise TrainingError(
-            "--normalize is not for --task isotropic, where both images of a pair have the same grey values. Leave it "
-            "out."
+def _check_place(out: Path, resume: bool, overwrite: bool) -> None:
+    from veriscope.networks.folder import occupied
+
+    if resume and overwrite:
+        raise OutputError("--resume continues the model at --out and --overwrite removes it. Give one of them.")
+    if occupied(out) and not (resume or overwrite):
+        raise OutputError(
+            f"{out} exists already. Choose another --out, continue it with --resume, or replace it with --overwrite."
         )
+    if resume and not out.exists():
+        raise OutputError(f"There is nothing to resume at {out}. Check --out, or remove --resume to start.")
+
+
+def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any]) -> None:
+    """Whether networks can learn what was asked for from these images; says so where the images decide."""
+    from veriscope.training.material import FromPatches
+
+    given = [option for option, value in typed.items() if value is not None]
+    if isinstance(material, FromPatches) and given:
+        raise DataError(f"The patches in {material.path} are cut and normalised. Remove {' and '.join(given)}.")
+    projects = material.settings()["task"] == "project"
+    if task == "project" and not projects:
+        raise TrainingError(
+            f"--task project needs stacks and for each of them one plane, but the truths of {low} have as many planes "
+            f"as the stacks. Give flat truths, or remove --task."
+        )
+    if task == "restore" and projects:
+        raise TrainingError(
+            f"--task restore needs the same planes in both, but the truths of {low} have one plane for each stack. "
+            f"Give stacks, or remove --task to project."
+        )
+    if task is None and projects:
+        console.note("there is one plane for each stack, so the networks learn to project (--task project).")
 
 
 def training_progress() -> AbstractContextManager[Listener]:
     """A bar in a terminal; elsewhere, such as in the log of a cluster, a line each minute."""
     from veriscope.training.progress import Bar
 
-    return Bar(console.err) if console.err.is_terminal else nullcontext(Lines())
+    return Bar(console.err) if console.err.is_terminal else nullcontext(LogLines())
 
 
 @dataclass
-class Lines:
-    """Tells of a training in lines of text, at most one each `every` seconds."""
+class LogLines:
+    """Reports a training in lines of text, at most one each `every` seconds."""
 
     every: float = 60.0
-    told: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, step: Step) -> None:
         now = time.monotonic()
-        if now - self.told < self.every:
+        if now - self.last < self.every:
             return
-        self.told = now
-        check = f", check {report.check_loss:.3f}" if report.check_loss is not None else ""
-        left = f", {report.seconds_left / 60:.0f} min left" if report.seconds_left is not None else ""
+        self.last = now
+        check = f", check {step.check_loss:.3f}" if step.check_loss is not None else ""
+        left = f", {step.seconds_left / 60:.0f} min left" if step.seconds_left is not None else ""
         console.say(
-            f"member {report.member + 1} of {report.members}, step {report.step} of {report.steps}{check}, "
-            f"{report.patches_per_second:.1f} patches/s{left}"
+            f"member {step.member + 1} of {step.members}, step {step.step} of {step.steps}{check}, "
+            f"{step.patches_per_second:.1f} patches/s{left}"
         )
 
 
@@ -328,23 +365,22 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> 
     from veriscope.networks.recipe import Recipe
 
     settings = material.settings()
-    given = {name: value for name, value in changes.items() if value is not None}
     if preset is None:
-        if "patch" in given and "depth" not in given:
-            given["depth"] = _depth_for(Recipe(**settings, **{**given, "patch": ()}), given["patch"])
-        return Recipe(**settings, **given)
-    recipe = Recipe.paper(preset, **given)
+        if "patch" in changes and "depth" not in changes:
+            usual = Recipe(**settings, **{**changes, "patch": ()})
+            changes = {**changes, "depth": _depth_for(usual, changes["patch"])}
+        return Recipe(**settings, **changes)
+    recipe = Recipe.paper(preset, **changes)
     if recipe.axes != settings["axes"]:
         raise AxesError(
             f"--preset {preset} is a network for {recipe.axes}, but these images have {settings['axes']}. "
-            "Choose another preset, or leave it out."
+            "Choose another preset, or remove it."
         )
     if recipe.task != settings["task"]:
         what = {"project": "stacks with one plane for each", "isotropic": "stacks alone"}
         wanted, found = (what.get(task, "images of the same planes") for task in (recipe.task, settings["task"]))
         raise AxesError(
-            f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or leave it "
-            "out."
+            f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or remove it."
         )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
 
@@ -357,17 +393,7 @@ def _depth_for(recipe: Recipe, patch: tuple[int, ...]) -> int:
     return recipe.depth
 
 
-def usual_normalize(recipe: Recipe, as_the_paper: bool = False) -> str:
-    """Shared where low and high have the same grey values already; matched where they have the same pixels and
-    channels, unless all shall be as in the paper.
-    """
-    if recipe.isotropic:
-        return "shared"
-    alike = recipe.channels_in == recipe.channels_out and not recipe.projects
-    return "matched" if alike and not as_the_paper else "random"
-
-
-def _plan(recipe: Recipe, members: int, minutes: float | None, epochs: int | None, out: Path) -> dict[str, str]:
+def _plan(recipe: Recipe, out: Path, members: int, minutes: float | None, epochs: int | None) -> dict[str, str]:
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
         **words.task(recipe),

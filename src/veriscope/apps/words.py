@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
@@ -15,7 +15,9 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
+    from veriscope.noise import Noise
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -61,6 +63,42 @@ def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
     return parts[0], parts[1]
 
 
+def noise(text: str | None) -> Noise | None:
+    """``gain=2,read=5,offset=100``, all in grey values."""
+    if text is None:
+        return None
+    from veriscope.noise import Noise
+
+    found = _named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100")
+    return Noise(found.get("gain", 0.0), found.get("offset", 0.0), found.get("read", 0.0))
+
+
+def factors(text: str | None) -> dict[str, float] | None:
+    """``Z=4`` or ``Y=2,X=2``: how many times as many pixels an image has."""
+    if text is None:
+        return None
+    found = _named("--factor", text.upper(), tuple("ZYX"), "--factor Z=4")
+    if not found or any(not 1 <= value < float("inf") for value in found.values()):
+        raise VeriscopeError(f"--factor {text} is not possible. Give numbers from 1, such as --factor Z=4.")
+    return found
+
+
+def _named(option: str, text: str, names: tuple[str, ...], example: str) -> dict[str, float]:
+    """A number for each name: ``a=1,b=2``."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = (word.strip() for word in part.partition("="))
+        try:
+            found[next(known for known in names if known.lower() == name.lower())] = number = float(value)
+            if not abs(number) <= 1e9:
+                raise ValueError(value)
+        except (StopIteration, ValueError):
+            raise VeriscopeError(
+                f"{option} {text} is not understood at '{part}'. Give {', '.join(names)} a number each: {example}."
+            ) from None
+    return found
+
+
 def task(recipe: Recipe) -> dict[str, str]:
     """What a model does to an image besides running its network; nothing for most."""
     finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
@@ -78,25 +116,24 @@ def network(recipe: Recipe) -> str:
     return f"{len(recipe.axes)}D U-Net"
 
 
-def calibration(facts: Mapping[str, Any]) -> dict[str, str]:
+def calibration(facts: Facts) -> dict[str, str]:
     """How often predictions were right on the images kept aside; nothing where that is not known."""
-    if "calibration" not in facts:
+    if "calibration" not in facts.measured:
         return {}
-    measured = facts["calibration"]
-    if not isinstance(measured, Mapping) or "levels" not in measured:
+    if facts.calibration is None:
         return {"measured": "no: too few pixels were kept aside, so predictions are those of the networks"}
-    rows = {"measured": f"on {measured['pixels']:,} pixels of {measured['images']} images"}
-    for eps, (before, after) in measured["ece"].items():
+    rows = {"measured": f"on {facts.calibration.pixels:,} pixels of {facts.calibration.images} images"}
+    for eps, (before, after) in facts.calibration_errors.items():
         rows[f"error at {eps}"] = f"{100 * before:.1f} % as predicted, {100 * after:.1f} % calibrated"
     return rows
 
 
-def familiar(facts: Mapping[str, Any]) -> dict[str, str]:
+def familiar(facts: Facts) -> dict[str, str]:
     """What the model knows of its training images; nothing where it knows nothing."""
-    known = facts.get("familiar")
-    if not isinstance(known, Mapping):
+    known = facts.familiar
+    if known is None:
         return {}
-    rows = {"knows": f"{known['count']:,} windows of {times(known['window'])} pixels by {len(known['names'])} figures"}
-    if known["disagreement"] is not None:
-        rows["disagreement"] = f"99 % of the pixels kept aside below {known['disagreement'][99]:.3f}"
+    rows = {"knows": f"{known.count:,} windows of {times(known.window)} pixels by {len(known.names)} figures"}
+    if known.disagreement is not None:
+        rows["disagreement"] = f"99 % of the pixels kept aside below {known.disagreement[99]:.3f}"
     return rows

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope.classical.volumes import each, finite
 from veriscope.errors import DataError
+from veriscope.images.volumes import each, finite
 from veriscope.noise import Noise
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import numpy as np
 
 from veriscope.classical.method import Method
 from veriscope.classical.tiles import at_once, by_slabs
-from veriscope.classical.volumes import each
 from veriscope.errors import DataError
+from veriscope.images.volumes import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.images.volumes import finite
 from veriscope.wording import lengths, listed
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
+from veriscope.images.volumes import finite
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image

@@ -16,8 +16,8 @@ import numpy as np
 
 from veriscope.classical.denoise import noise_sigma
 from veriscope.classical.tiles import at_once
-from veriscope.classical.volumes import Frames, finite, join, run_on, split
 from veriscope.errors import DataError
+from veriscope.images.volumes import Frames, finite, join, run_on, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from veriscope.images.casting import pixel_type
 
 Cuts = tuple[tuple[int, ...], ...]
 """Where the pieces of a lazy array that is computed piece by piece begin along each axis: its attribute `cuts`. Read
 all of it piece by piece, so that none is computed twice."""
+
+
+class Blank:
+    """Stands for pixels that do not exist yet, in an image to be written. Raises DataError for a type of no pixels."""
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike = np.float32) -> None:
+        self.shape, self.dtype = tuple(int(size) for size in shape), pixel_type(dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError("there are no pixels here yet")
 
 
 def plain_index(index: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:

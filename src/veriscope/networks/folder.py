@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +25,35 @@ from torch import Tensor
 
 from veriscope import saving
 from veriscope.errors import ModelError, OutputError
-from veriscope.networks.build import Network, build, outline
-from veriscope.networks.checking import LARGEST, OneOf, Real, Whole, from_json, wrong
+from veriscope.networks import facts
+from veriscope.networks.checking import LARGEST, Whole, from_json, wrong
+from veriscope.networks.facts import Facts
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network, build, outline
 from veriscope.networks.recipe import Recipe
 
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
 DESCRIPTION = "recipe.json"
 LOG = "log.csv"
+UNFINISHED = "unfinished.safetensors"  # the state of a member in training
 
 
-_RANGE = OneOf(None, {"percentiles": {None: [Real()]}, "minimum": [Real()], "maximum": [Real()]})
 _FORM = {  # of recipe.json; the recipe itself is checked where it is made
     "format": Whole(1, FORMAT),
     "recipe": {},
     "members": Whole(0, 1000),
-    "facts": {
-        "low": _RANGE,
-        "high": _RANGE,
-        "voxel_size": OneOf(None, [OneOf(None, Real(1e-9, 1e9))]),
-        "time_step": OneOf(None, Real(0)),
-        "training": {},
-        "history": [{}],
-        "scores": {},
-        "calibration": OneOf(None, {}),
-        "familiar": OneOf(None, {}),
-    },
+    "facts": facts.FORM,
 }
+
+
+@dataclass(frozen=True)
+class Description:
+    """recipe.json."""
+
+    recipe: dict[str, Any]
+    members: int  # that have weights
+    facts: Facts
 
 
 def member_file(number: int) -> str:
@@ -70,14 +72,14 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
     refuse_existing(target, overwrite)
     with saving.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with saving.beside(target, overwrite, folder=True) as made:
+    with saving.beside(target, overwrite or saving.exists(target), folder=True) as made:
         for number, member in enumerate(ensemble.members):
             if isinstance(member, OnnxNetwork):
                 write_file(made / graph_file(number), member.contents)
             else:
                 write_member(made, number, member.state_dict())
         write_description(made, ensemble.recipe, len(ensemble), ensemble.facts)
-        write_log(made, ensemble.facts.get("history", []))
+        write_log(made, ensemble.facts.history)
     return target
 
 
@@ -85,14 +87,13 @@ def load(folder: str | os.PathLike[str]) -> Ensemble:
     """The ensemble saved in `folder`, on the CPU. Raises ModelError when it is missing, damaged or too new."""
     source = Path(folder)
     described = read_description(source)
-    recipe = Recipe.from_json(described["recipe"])
-    count = described["members"]
+    recipe, count = Recipe.from_json(described.recipe), described.members
     if count < 1:
         raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
     if recipe.foreign is not None:
         graphs = tuple(OnnxNetwork(recipe, _read_graph(source / graph_file(number))) for number in range(count))
-        return Ensemble(recipe, graphs, described["facts"])
-    return Ensemble(recipe, tuple(read_members(source, recipe, count)), described["facts"])
+        return Ensemble(recipe, graphs, described.facts)
+    return Ensemble(recipe, tuple(read_members(source, recipe, count)), described.facts)
 
 
 def read_members(folder: Path, recipe: Recipe, count: int) -> list[Network]:
@@ -105,20 +106,39 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / DESCRIPTION).is_file()
 
 
+def occupied(target: Path) -> bool:
+    """Whether there is something at `target` to be kept: more than a training that ended before its first figures."""
+    if not saving.exists(target):
+        return False
+    names = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
+    if not names or (DESCRIPTION in names and names <= {DESCRIPTION, LOG}):
+        try:
+            return bool(names) and read_description(target).members > 0
+        except ModelError:
+            pass
+    return True
+
+
 def refuse_existing(target: Path, overwrite: bool) -> None:
     """Stop before the work when `target` is there already; replace models only, never another folder."""
-    if not saving.exists(target):
+    if not occupied(target):
         return
     if not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
-    if not target.is_dir() or (any(target.iterdir()) and not is_model(target)):
+    if not target.is_dir() or not is_model(target):
         raise OutputError(
             f"'{target}' exists and is not a veriscope model, so it is not replaced. Choose another name."
         )
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """recipe.json, checked: {"format", "recipe", "members", "facts"}."""
+def clear(target: Path) -> None:
+    """Remove what a training left in the folder `target` so far; the folder itself and everything else stay."""
+    for path in (*target.glob("member-*.safetensors"), target / UNFINISHED, target / LOG, target / DESCRIPTION):
+        path.unlink(missing_ok=True)
+
+
+def read_description(folder: Path) -> Description:
+    """recipe.json, checked. Raises ModelError."""
     if not folder.exists():
         raise ModelError(f"There is no model at '{folder}'. Check the path; a model is the folder that training wrote.")
     if not is_model(folder):
@@ -128,7 +148,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         with open(folder / DESCRIPTION, encoding="utf-8") as file:
             described = from_json(file.read(LARGEST + 1))
-        form, recipe, count, facts = (described[name] for name in ("format", "recipe", "members", "facts"))
+        form, recipe, count, known = (described[name] for name in ("format", "recipe", "members", "facts"))
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ModelError(f"The model '{folder}' is damaged: {DESCRIPTION} cannot be read ({problem}).") from problem
     if isinstance(form, int) and form > FORMAT:
@@ -138,7 +158,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         )
     if said := wrong(described, _FORM, DESCRIPTION):
         raise ModelError(f"The model '{folder}' is damaged: {said}.")
-    return {"format": form, "recipe": recipe, "members": count, "facts": facts}
+    return Description(recipe, count, Facts.from_json(known))
 
 
 @contextmanager
@@ -154,7 +174,7 @@ def trusted(folder: object = "") -> Iterator[None]:
         ) from problem
 
 
-def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping[str, Any]) -> None:
+def write_description(folder: Path, recipe: Recipe, members: int, known: Facts) -> None:
     from veriscope.version import __version__
 
     described = {
@@ -162,7 +182,7 @@ def write_description(folder: Path, recipe: Recipe, members: int, facts: Mapping
         "veriscope": __version__,
         "recipe": recipe.to_json(),
         "members": members,
-        "facts": dict(facts),
+        "facts": known.to_json(),
     }
     write_file(folder / DESCRIPTION, json.dumps(described, indent=1, allow_nan=False).encode())
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from veriscope.errors import ModelError
-from veriscope.networks.build import Network
+from veriscope.networks.facts import Facts
 from veriscope.networks.graph import OnnxNetwork
+from veriscope.networks.network import Network
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import BothWays, Slices
@@ -23,17 +23,19 @@ if hasattr(os, "register_at_fork"):  # a forked process has no threads of OpenMP
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Members that differ by their seed only. `facts` is plain JSON: training data, normalisation, history, scores."""
+    """Members that differ by their seed only, and what they remember of their training; JSON is understood too."""
 
     recipe: Recipe
     members: (
         tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...] | tuple[OnnxNetwork, ...]
     )
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
 
     def __post_init__(self) -> None:
         if not self.members:
             raise ModelError("An ensemble needs at least one member.")
+        if not isinstance(self.facts, Facts):
+            object.__setattr__(self, "facts", Facts.from_json(self.facts))
 
     def __len__(self) -> int:
         return len(self.members)

@@ -177,6 +177,11 @@ class Recipe:
         return ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
 
     @property
+    def as_the_paper(self) -> bool:
+        """Whether it is trained as in the paper."""
+        return self.schedule == "plateau"
+
+    @property
     def projects(self) -> bool:
         """Whether stacks become planes."""
         return self.task == "project"

@@ -13,9 +13,6 @@ from veriscope.tiling import Span
 Array = NDArray[np.float32]
 
 
-FIXED_PERCENTILES = (2.0, 99.8)  # of low, which become 0 and 1 in checking and at restoration (SI 2.2)
-
-
 @dataclass(frozen=True, eq=False)
 class Field:
     """One time point of a pair: `read(span)` gives low (C, ..., Y, X) and high (C, *shape) of a part of `shape`.

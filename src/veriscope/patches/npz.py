@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +18,20 @@ from veriscope import axes as ax
 from veriscope import saving
 from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
-from veriscope.patches.patches import percentile_facts
+from veriscope.patches.patches import Patches
+from veriscope.patches.scaling import percentile_facts
+from veriscope.wording import lengths
 
 DECLARED = 10**9  # bytes of an array that are believed only where they are there
 Array = NDArray[np.float32]
 
 
-class Cuts(Protocol):
-    """What `save_npz` needs: patches as `cut_patches` makes them."""
-
-    shape: tuple[int, ...]
-    low_shape: tuple[int, ...]
-    axes: str
-    channels_in: int
-    channels_out: int
-
-    def __len__(self) -> int: ...
-
-    def plain(self, index: int, seed: int) -> tuple[Array, Array]: ...
-
-
 def save_npz(
-    path: str | os.PathLike[str], patches: Cuts, count: int | None = None, seed: int = 0, overwrite: bool = False
+    path: str | os.PathLike[str],
+    patches: Patches | ArrayPatches,
+    count: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Write `count` training patches (default: one epoch) of `seed`, neither flipped nor turned, as float32.
 
@@ -139,7 +131,7 @@ def _check_declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
     if math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"{member.filename} declares {_text(shape)} values, but is cut short")
+        raise ValueError(f"{member.filename} declares {lengths(shape)} values, but is cut short")
 
 
 def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = "The patches") -> ArrayPatches:
@@ -150,8 +142,8 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
     word = ax.image_axes(axes, name)
     if "S" not in word or low.ndim != high.ndim:
         raise AxesError(
-            f"{name}: X is {_text(low.shape)}, Y is {_text(high.shape)} and the axes are '{word}'. Training patches "
-            f"have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
+            f"{name}: X is {lengths(low.shape)}, Y is {lengths(high.shape)} and the axes are '{word}'. Training "
+            f"patches have the axis S (one entry per patch) and as many axes in X as in Y, such as SCYX or SCZYX."
         )
     target = "SC" + ("ZYX" if "Z" in word else "YX")
     moved = []
@@ -159,7 +151,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         if array.dtype.kind not in "buif":
             raise DataError(f"{name}: {what} holds values of type {array.dtype}, not real numbers.")
         if 0 in array.shape:
-            raise DataError(f"{name}: {what} is empty, its shape is {_text(array.shape)}. Save at least one patch.")
+            raise DataError(f"{name}: {what} is empty, its shape is {lengths(array.shape)}. Save at least one patch.")
         array = ax.move(array, word, target).astype(np.float32, copy=False)
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if bad:
@@ -169,7 +161,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         moved[1] = moved[1][:, :, 0]
     if moved[0].shape[0] != moved[1].shape[0] or moved[0].shape[2 - moved[1].ndim :] != moved[1].shape[2:]:
         raise DataError(
-            f"{name}: X is {_text(low.shape)} and Y is {_text(high.shape)} ({word}). Both need the same number of "
+            f"{name}: X is {lengths(low.shape)} and Y is {lengths(high.shape)} ({word}). Both need the same number of "
             f"patches of the same size; only their channels may differ."
         )
     return ArrayPatches(moved[0], moved[1], target[2:], Path(name.strip("'")).name)
@@ -193,9 +185,9 @@ class ArrayPatches:
         return len(self.low)
 
     def __repr__(self) -> str:
-        what = f"{_text(self.low_shape)} ({self.axes})"
+        what = f"{lengths(self.low_shape)} ({self.axes})"
         return (
-            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {_text(self.shape)}'}>"
+            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {lengths(self.shape)}'}>"
         )
 
     def split(self, check: float = 0.1) -> tuple[ArrayPatches, ArrayPatches]:
@@ -275,7 +267,3 @@ class ArrayPatches:
                 "normalize": "as saved",
             },
         }
-
-
-def _text(shape: Sequence[int]) -> str:
-    return " x ".join(str(size) for size in shape)

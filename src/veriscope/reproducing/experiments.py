@@ -7,7 +7,7 @@ from typing import Any
 
 from veriscope.errors import DataError
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.patches import Normalize
+from veriscope.patches.scaling import Normalize
 from veriscope.reproducing.paper import NLM
 
 # What learns most in minutes on two cores: in 3D many small steps; a tiny run only shows that everything works.
@@ -60,6 +60,8 @@ class Experiment:
 
     def normalize(self, scale: str, recipe: Recipe) -> Normalize:
         """As in `cut_patches`: the paper's percentiles at its scale and for stacks beside planes, else matched."""
+        if self.isotropic:
+            return "shared"
         if recipe.projects:
             return "random" if scale == "paper" else "fixed"
         same = recipe.channels_in == recipe.channels_out and not self.enhances

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +15,18 @@ import numpy as np
 from veriscope import saving
 from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.classical.tune import best
+from veriscope.comparing.judge import RESTORATION, Judgement, judge, versions
 from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
-from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
-from veriscope.judging.report import write_report
 from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
+from veriscope.reporting.report import write_report
 from veriscope.reproducing.experiments import Experiment, experiment
 from veriscope.reproducing.lines import TRIALS, smallest_distances
-from veriscope.reproducing.material import Material, material
+from veriscope.reproducing.material import ExperimentData, read_data
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.reproducing.table import Line, Outcome
 from veriscope.restoring.restore import restore
@@ -40,30 +40,19 @@ DATA, MODEL, TABLE, FIGURES = "data", "model", "table.txt", "table.json"
 
 
 @dataclass(frozen=True)
-class Voice:
-    """How a run speaks: in sentences, in bars for steps of a known length, and of training to a listener."""
+class Reporter:
+    """How a run reports: in sentences, in bars for steps of a known length, and of training to a listener."""
 
     say: Callable[[str], object] = lambda text: None
-    bar: Callable[[str], AbstractContextManager[Progress]] | None = None
-    listener: Callable[[], AbstractContextManager[Listener]] | None = None
+    bar: Callable[[str], AbstractContextManager[Progress]] = lambda title: nullcontext(lambda done, total: None)
+    training: Callable[[], AbstractContextManager[Listener | Literal[False]]] = lambda: nullcontext(False)
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Progress | None]:
+    def step(self, title: str) -> Iterator[Progress]:
         """A step of the work; gives what is to hear of its progress."""
         self.say(title)
-        if self.bar is None:
-            yield None
-            return
         with self.bar(title) as progress:
             yield progress
-
-    @contextmanager
-    def training(self) -> Iterator[Listener | Literal[False]]:
-        if self.listener is None:
-            yield False
-            return
-        with self.listener() as listener:
-            yield listener
 
 
 @dataclass(frozen=True)
@@ -84,27 +73,27 @@ class Run:
         return experiment(self.name)
 
 
-def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
+def reproduce(run: Run, out: str | Path, reporter: Reporter | None = None) -> Outcome:
     """Simulate (or read `run.data`), train, restore, judge; all that is made stays in the folder `out`.
 
     What an earlier, interrupted run made with the same settings is used again. Raises DataError for unknown names and
     scales and data that do not fit, OutputError and TrainingError where an earlier run had other settings.
     """
-    voice = voice or Voice()
+    reporter = reporter or Reporter()
     chosen, folder = run.experiment, Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    found = material(run.name, chosen, data_of(run, folder, voice), run.scale, run.seed, run.axes)
-    model = _trained(run, found, folder / MODEL, voice)
+    found = read_data(run.name, chosen, data_of(run, folder, reporter), run.scale, run.seed, run.axes)
+    model = _trained(run, found, folder / MODEL, reporter)
     lines: list[Line] = []
     for condition, pairs in found.tests.items():
-        judged = _judged(run, model, pairs, condition, voice)
+        judged = _judged(run, model, pairs, condition, reporter)
         lines += _lines(run, condition, judged, model, pairs)
         report = folder / f"{condition}.html"
         write_report(report, judged, title=f"{run.name}, {condition.replace('_', ' ')}", overwrite=True)
     if found.unknown:
         lines += _without_truth(run, model, found.unknown)
     if chosen.lines and run.data is None:
-        with voice.step("Telling two tubules apart"):
+        with reporter.step("Telling two tubules apart"):
             distances = smallest_distances(run.name, model, run.seed, run.device, 2 if run.scale == "tiny" else TRIALS)
         lines = [replace(line, resolved_um=distances.get(line.method)) for line in lines]
     outcome = Outcome(run.name, tuple(lines), _facts(run, model, found))
@@ -113,7 +102,7 @@ def reproduce(run: Run, out: str | Path, voice: Voice | None = None) -> Outcome:
     return outcome
 
 
-def data_of(run: Run, folder: Path, voice: Voice) -> Path:
+def data_of(run: Run, folder: Path, reporter: Reporter) -> Path:
     """The folder of images: the user's, or simulated ones, which are made where they are not there yet."""
     if run.data is not None:
         return run.data
@@ -126,21 +115,21 @@ def data_of(run: Run, folder: Path, voice: Voice) -> Path:
             f"another folder (--out), or replace it (--overwrite)."
         )
     if there is None:
-        with voice.step(f"Simulating {run.name} ({run.scale})") as progress:
+        with reporter.step(f"Simulating {run.name} ({run.scale})") as progress:
             simulate(run.name, target, run.seed, run.scale, progress=progress)
     return target
 
 
-def _trained(run: Run, found: Material, folder: Path, voice: Voice) -> Ensemble:
+def _trained(run: Run, found: ExperimentData, folder: Path, reporter: Reporter) -> Ensemble:
     chosen = run.experiment
     minutes, epochs = chosen.length(run.scale, run.minutes)
     members = chosen.members_at(run.scale) if run.members is None else run.members
-    told = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
-    if is_model(folder) and read_description(folder)["members"] >= members:
-        voice.say("The networks are trained already")
+    length = f"{minutes:g} minutes" if minutes is not None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    if is_model(folder) and read_description(folder).members >= members:
+        reporter.say("The networks are trained already")
     else:
-        voice.say(f"Training {members} network{'s' if members > 1 else ''} for {told}")
-    with voice.training() as listener:
+        reporter.say(f"Training {members} network{'s' if members > 1 else ''} for {length}")
+    with reporter.training() as listener:
         return train(
             found.recipe,
             found.patches,
@@ -156,19 +145,18 @@ def _trained(run: Run, found: Material, folder: Path, voice: Voice) -> Ensemble:
         )
 
 
-def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, voice: Voice) -> Judgement:
+def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, reporter: Reporter) -> Judgement:
     """The test images of one condition: the input, what the network has to beat, and the network."""
     others = {}
     rival = run.experiment.rival
     if rival is not None:
-        with voice.step(f"Tuning {rival} on each image of {condition}") as progress:
+        with reporter.step(f"Tuning {rival} on each image of {condition}") as progress:
             tuned = []
             for number, pair in enumerate(pairs):
-                if progress is not None:
-                    progress(number, len(pairs))
+                progress(number, len(pairs))
                 tuned.append(best(NON_LOCAL_MEANS, _flat(pair), pair.high.in_memory()).image)
         others = {rival: tuned}
-    with voice.step(f"Restoring and judging {condition}") as progress:
+    with reporter.step(f"Restoring and judging {condition}") as progress:
         return judge(model, pairs, others=others, device=run.device, progress=progress)
 
 
@@ -226,7 +214,7 @@ def _mean(values: list[tuple[float, float]]) -> tuple[float, float]:
     return float(xz), float(yz)
 
 
-def _facts(run: Run, model: Ensemble, found: Material) -> dict[str, Any]:
+def _facts(run: Run, model: Ensemble, found: ExperimentData) -> dict[str, Any]:
     minutes, epochs = run.experiment.length(run.scale, run.minutes)
     return {
         "scale": run.scale,

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from veriscope.errors import DataError
-from veriscope.networks.build import build
+from veriscope.networks import build
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import PIECE
 from veriscope.tiling import padded

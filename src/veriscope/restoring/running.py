@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError
-from veriscope.networks.build import channels_last
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import channels_last
 from veriscope.networks.slices import BothWays, Slices
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, Number, padded_shape

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks.facts import Facts
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
@@ -73,7 +74,7 @@ def restorer(
         warnings.warn(
             f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.",
             VeriscopeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return lambda number: None
     return lambda number: target
@@ -94,20 +95,10 @@ def _by_truth(ensemble: Ensemble) -> Normalization | None:
     return None if target is None or target.channels != ensemble.recipe.channels_out else target
 
 
-def stored_normalization(facts: Mapping[str, Any], which: Literal["low", "high"]) -> Normalization | None:
+def stored_normalization(facts: Facts, which: Literal["low", "high"]) -> Normalization | None:
     """The percentiles of the model's training images, None when they were not stored or were constant."""
-    stored = facts.get(which)
-    table = stored.get("percentiles") if isinstance(stored, Mapping) else None
-    if not isinstance(stored, Mapping) or not isinstance(table, Mapping):
-        return None
-    try:
-        known = {float(key): tuple(float(value) for value in values) for key, values in table.items()}
-        low, high = known[PERCENTILES[0]], known[PERCENTILES[1]]
-        if any(bottom >= top for bottom, top in zip(low, high, strict=True)):  # of images that are nearly empty
-            low, high = tuple(stored["minimum"]), tuple(stored["maximum"])
-        return Normalization(low, high)
-    except (KeyError, TypeError, ValueError):
-        return None
+    stored = facts.low if which == "low" else facts.high
+    return None if stored is None else stored.normalization
 
 
 def to_units(normalization: Normalization, block: NDArray[Any]) -> NDArray[np.float32]:

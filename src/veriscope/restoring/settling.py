@@ -148,15 +148,9 @@ class Settling:
 
 def stored_calibration(model: Ensemble) -> Calibration | None:
     """What was measured after training; None for models that do not know it, or in words of another version."""
-    try:
-        found = Calibration.from_json(model.facts["calibration"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return found if len(found.levels) == model.recipe.channels_out else None
+    found = model.facts.calibration
+    return found if found is not None and len(found.levels) == model.recipe.channels_out else None
 
 
 def stored_expectation(model: Ensemble) -> Expectation | None:
-    try:
-        return Expectation.from_json(model.facts["expected"])
-    except (KeyError, TypeError, ValueError):
-        return None
+    return model.facts.expectation

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import ModelError
 from veriscope.familiarity import Familiar, Verdict, look, verdict
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
@@ -131,23 +130,15 @@ def _before_edge(given: Block) -> int:
 
 
 def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher | None:
-    """A watcher for `ensemble`; None when it does not know its training images. Raises ModelError if a mask is wanted.
+    """A watcher for `ensemble`; None when it does not know its training images.
 
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
-    try:
-        found = Watcher(Familiar.from_json(ensemble.facts["familiar"]), masking)
+    if ensemble.facts.familiar is not None:
+        found = Watcher(ensemble.facts.familiar, masking)
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
-    except (KeyError, TypeError, ValueError):  # not known, or written by another version
-        pass
-    if masking:
-        raise ModelError(
-            "This model does not know what its training images looked like, so it cannot say where to trust a "
-            "restoration: its training did not come to an end, or had very few patches. Leave out the trust mask, or "
-            "finish the training."
-        )
     return None
 
 
@@ -165,10 +156,10 @@ def warnings_about(
 
 
 def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
-    trained = ensemble.facts.get("voxel_size")
+    trained = ensemble.facts.voxel_size
     space = ensemble.recipe.axes
-    here = [frames.source.voxel(letter) for letter in space]
-    if not trained or None in here or len(trained) != len(here):
+    here = [size for letter in space if (size := frames.source.voxel(letter)) is not None]
+    if not trained or not len(trained) == len(here) == len(space):
         return []
     ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
     if max(ratios) <= VOXELS_ALIKE:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from veriscope.networks.facts import Facts
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.scaling import stored_normalization
 from veriscope.wording import lengths, listed, number, shortened
@@ -15,7 +15,7 @@ DOI = "10.1038/s41592-018-0216-7"
 
 def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: str | None = None) -> str:
     """The card of `ensemble`, called `name`. What is not known is listed as unknown."""
-    imported = ensemble.facts.get("imported") or {}
+    imported = ensemble.facts.imported
     authors, licence = authors or imported.get("authors") or (), licence or imported.get("licence")
     parts = [
         f"# {name}",
@@ -53,7 +53,7 @@ def summary(ensemble: Ensemble) -> str:
 
 def _images(ensemble: Ensemble) -> dict[str, str]:
     recipe, facts = ensemble.recipe, ensemble.facts
-    size = facts.get("voxel_size")
+    size = facts.voxel_size
     rows = {
         "axes": recipe.space + (f", to {recipe.axes_out}" if recipe.projects else ""),
         "channels": f"{recipe.channels_in} in, {recipe.channels_out} out",
@@ -67,8 +67,8 @@ def _images(ensemble: Ensemble) -> dict[str, str]:
     return rows
 
 
-def _training(facts: Mapping[str, Any]) -> dict[str, str]:
-    training, imported = facts.get("training") or {}, facts.get("imported") or {}
+def _training(facts: Facts) -> dict[str, str]:
+    training, imported = facts.training, facts.imported
     data = training.get("data") if isinstance(training.get("data"), Mapping) else {}
     rows = {}
     if imported:
@@ -85,14 +85,13 @@ def _training(facts: Mapping[str, Any]) -> dict[str, str]:
 def _figures(ensemble: Ensemble) -> dict[str, str]:
     """Scores and calibration, on images kept aside in training."""
     facts, rows = ensemble.facts, {}
-    for name, value in (facts.get("scores") or {}).items():
+    for name, value in facts.scores.items():
         rows[str(name).replace("_", " ")] = number(value)
-    calibration = facts.get("calibration")
-    if isinstance(calibration, Mapping) and isinstance(calibration.get("ece"), Mapping):
-        rows["calibration"] = f"on {calibration.get('pixels')} pixels of {calibration.get('images')} images"
-        for eps, errors in calibration["ece"].items():
-            before, after = (f"{100 * float(error):.1f} %" for error in errors)
-            rows[f"calibration error at {eps} of the range"] = f"{before} as predicted, {after} calibrated"
+    if facts.calibration is not None:
+        rows["calibration"] = f"on {facts.calibration.pixels} pixels of {facts.calibration.images} images"
+    for eps, errors in facts.calibration_errors.items():
+        before, after = (f"{100 * error:.1f} %" for error in errors)
+        rows[f"calibration error at {eps} of the range"] = f"{before} as predicted, {after} calibrated"
     if rows:
         return {"measured on": "images that were not trained on, of the same experiment", **rows}
     return {"figures": "none were measured. Judge the model on pairs of your own before you rely on it"}
@@ -106,9 +105,9 @@ def _limits(ensemble: Ensemble) -> dict[str, str]:
     }
     if not ensemble.recipe.probabilistic:
         rows["uncertainty"] = "none is predicted"
-    elif "calibration" not in ensemble.facts:
+    elif "calibration" not in ensemble.facts.measured:
         rows["uncertainty"] = "the predicted scales were not checked against ground truth"
-    if "familiar" not in ensemble.facts:
+    if "familiar" not in ensemble.facts.measured:
         rows["unfamiliar images"] = "cannot be recognised: the model does not know its training images"
     return rows
 

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from veriscope import saving
 from veriscope.errors import ModelError
-from veriscope.networks.build import Network, build, outline
 from veriscope.networks.checking import Whole, from_json, wrong
+from veriscope.networks.facts import Facts
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network, build, outline
 from veriscope.networks.projection import Projection
 from veriscope.networks.recipe import PATCH, Recipe
 from veriscope.networks.surface import SurfaceLayers
@@ -86,7 +87,7 @@ def read(
                 f"'{folders[0]}' and '{other}' cannot be members of one ensemble: {', '.join(differing)} differ. "
                 f"Import them one by one."
             )
-    facts = {"imported": {"from": "csbdeep", "members": sources}, "training": _training(sources)}
+    facts = Facts(imported={"from": "csbdeep", "members": sources}, training=_training(sources))
     return Ensemble(recipes[0], tuple(members), facts)
 
 

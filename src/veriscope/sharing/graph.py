@@ -166,7 +166,7 @@ def description(
         "task": recipe.task,
         "interpolate": recipe.finer,
         "normalization": normalization,
-        "voxel_size_um": ensemble.facts.get("voxel_size"),
+        "voxel_size_um": ensemble.facts.voxel_size,
     }
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
 from veriscope.networks import folder as own
+from veriscope.networks.facts import Facts
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
@@ -92,7 +93,7 @@ def _own(package: Zipped, files: Mapping[str, Any]) -> Ensemble:
             raise ModelError(
                 f"The model in '{package.path}' cannot be read. {problem}".replace(place, "it")
             ) from problem
-    return replace(ensemble, facts={**ensemble.facts, "package": package.path.name})
+    return replace(ensemble, facts=replace(ensemble.facts, package=package.path.name))
 
 
 def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
@@ -120,13 +121,11 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
     halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
     foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
-    facts: dict[str, Any] = {
-        "imported": {"from": "bioimage.io", **_credits(description)},
-        "training": {"program": "unknown", "members": 1, "finished_members": 1},
-    }
+    imported = {"from": "bioimage.io", **_credits(description)}
     difference = _tested(package, description, network)
     if difference is not None:
-        facts["imported"]["apart_from_its_test"] = difference
+        imported["apart_from_its_test"] = difference
+    facts = Facts(imported=imported, training={"program": "unknown", "members": 1, "finished_members": 1})
     return Ensemble(network.recipe, (network,), facts)
 
 

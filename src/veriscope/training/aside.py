@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, laplace
 from veriscope.calibrated import Sample
-from veriscope.calibration import EPS, reliability_of
 from veriscope.familiarity import familiar, look
 from veriscope.images.noise import noise_and_contrast
+from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.networks.model import Ensemble
-from veriscope.patches.fields import FIXED_PERCENTILES, Field
+from veriscope.patches.fields import Field
+from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.tiling import Span, windows
-from veriscope.training.job import Source
+from veriscope.training.setup import Source
 
 Block = NDArray[np.float32]
 

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks.folder import read_tensors, write_tensors
-from veriscope.training.schedule import Plan, Plateau
-
-FILE = "unfinished.safetensors"
+from veriscope.training.schedule import Plateau, Schedule
 
 
 @dataclass
@@ -22,7 +20,7 @@ class Progressed:
     """How far a member has come; small values only, JSON can hold them."""
 
     member: int
-    plan: Plan | None = None
+    plan: Schedule | None = None
     step: int = 0
     progress: float = 0.0  # 0 to 1, of the learning-rate schedule
     seconds: float = 0.0  # spent on this member so far
@@ -59,7 +57,7 @@ def _restored(tensors: dict[str, Tensor], notes: dict[str, str], run: dict[str, 
             f"This training cannot be resumed: {was}. Resume with the same settings and data, or overwrite the model."
         )
     values = json.loads(notes["state"])
-    values["plan"] = Plan(**values["plan"]) if values["plan"] else None
+    values["plan"] = Schedule(**values["plan"]) if values["plan"] else None
     values["plateau"] = Plateau(**values["plateau"]) if values["plateau"] else None
     with torch.no_grad():
         for name, target in _tensors(**parts).items():

@@ -1,68 +1,99 @@
-"""Training: from patches to an ensemble (SI 1.1, 3.2; settings in `Recipe`)."""
+"""Training: from images or patches to an ensemble (SI 1.1, 3.2; settings in `Recipe`)."""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from veriscope import saving
-from veriscope.errors import ModelError, TrainingError
+from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
+from veriscope.images.pairing import Pair, Pairs
 from veriscope.networks import folder as files
-from veriscope.networks.build import Network
 from veriscope.networks.model import Ensemble
+from veriscope.networks.network import Network
 from veriscope.networks.recipe import Recipe
-from veriscope.training import checkpoint
+from veriscope.networks.threads import threads
+from veriscope.patches.scaling import Normalize
 from veriscope.training.allocator import kept_memory
 from veriscope.training.aside import measured
-from veriscope.training.job import Job, Source
 from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
+from veriscope.training.material import ASIDE, Cutting, FromPairs, prepare
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
-from veriscope.training.progress import Bar, Listener, Silence
+from veriscope.training.progress import Bar, Listener
+from veriscope.training.setup import Setup, Source
 
 VOXELS = 2**22  # of whole images looked at after training, at most
+CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
 MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `train` that are seldom needed."""
+
+    loss: Loss | None
+    resume: bool
+    overwrite: bool
+    device: str | None
+    progress: Listener | Literal[False] | None
+    per_image: int
+    foreground: float | None
+    normalize: Normalize | None
 
 
 def train(
     recipe: Recipe,
-    patches: Source,
-    check: Source,
+    patches: Source | Sequence[Pair],
+    check: Source | Sequence[Pair] | float = ASIDE,
     members: int = 5,
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
-    *,
-    loss: Loss | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    device: str | None = None,
-    progress: Listener | Literal[False] | None = None,
+    **options: Unpack[Options],
 ) -> Ensemble:
     """Train `members` networks that differ by their seed only and return them as an ensemble.
 
-    `patches` are learned from, `check` decides which weights are kept. The length is `epochs` (passes over
-    `patches`), or a wall-clock budget of `minutes` for the whole ensemble, for which the number of steps and the
-    learning rate are planned; without either, `recipe.epochs`. With a `folder` the best weights so far are always on
-    disk, and `resume=True` goes on where an interrupted run stopped, with the same losses on a CPU when `epochs` was
-    given. Under torchrun all processes share each batch. `loss` defaults to what the recipe says (`scale_weight`), and
-    the Laplace negative log likelihood in checking, or to the mean absolute error when the recipe is not probabilistic;
-    `progress` to a bar in a terminal, False to none.
+    `patches` are learned from, `check` decides which weights are kept and calibrates. Both can be pairs of images, as
+    `read_pairs` gives them, or patches that were cut already. Of pairs `check` can be the fraction of the images that
+    is kept aside; they are cut as `veriscope train` cuts them, `per_image` (32), `foreground` (0.4) and `normalize` (as
+    is best for the recipe) being those of `cut_patches`. Where images are smaller than the recipe's patches these
+    become smaller too, with a VeriscopeWarning.
 
-    Raises TrainingError (settings, NaN losses), ModelError (patches that do not fit the recipe), OutputError.
+    The length is `epochs` (passes over the patches), or a wall-clock budget of `minutes` for the whole ensemble, for
+    which the number of steps and the learning rate are planned; without either, `recipe.epochs`. With a `folder` the
+    best weights so far are always on disk, and `resume=True` continues where an interrupted run stopped, with the same
+    losses on a CPU when `epochs` was given; `overwrite=True` replaces the model in it. Under torchrun all processes
+    share each batch. `loss` defaults to what the recipe says (`scale_weight`), and the Laplace negative log likelihood
+    in checking, or to the mean absolute error when the recipe is not probabilistic; `progress` to a bar in a terminal,
+    False to none; `device` to the fastest. In a budget of `minutes` the number of threads is chosen by measuring, and
+    again when the machine becomes busy; `epochs` use all cores, so that the same seed gives the same.
+
+    Raises TrainingError (settings, NaN losses), ModelError (patches that do not fit the recipe), OutputError, DataError
+    (images).
     """
+    if unknown := sorted(set(options) - set(Options.__annotations__)):
+        raise TypeError(f"train() got an unexpected keyword argument '{unknown[0]}'")
     if epochs is not None and minutes is not None:
         raise TrainingError("Training takes epochs or minutes, not both. Leave one out.")
     if members < 1 or (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
+    recipe, patches, check = _sources(recipe, patches, check, seed, options)
     _check_fit(recipe, patches, check)
     target = None if folder is None else Path(folder)
-    with team(device) as group, kept_memory(group.device.type == "cpu"), _shown(progress, group) as listener:
+    loss, progress = options.get("loss"), options.get("progress")
+    with (
+        team(options.get("device")) as group,
+        kept_memory(group.device.type == "cpu"),
+        threads(group.size > 1 or minutes is None, _note) as number,
+        _shown(progress, group) as listener,
+    ):
         if recipe.batch % group.size:
             raise TrainingError(
                 f"A batch of {recipe.batch} patches cannot be shared by {group.size} processes. "
@@ -70,8 +101,53 @@ def train(
             )
         losses = _losses(recipe, loss)
         fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
-        job = Job(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, fits)
-        return _run(job, resume, overwrite, listener)
+        setup = Setup(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits)
+        with _nothing_empty(setup):
+            return _run(setup, options.get("resume", False), options.get("overwrite", False), listener)
+
+
+def _note(text: str) -> None:
+    warnings.warn(text, VeriscopeWarning, stacklevel=2)
+
+
+def _sources(
+    recipe: Recipe,
+    patches: Source | Sequence[Pair],
+    check: Source | Sequence[Pair] | float,
+    seed: int,
+    options: Options,
+) -> tuple[Recipe, Source, Source]:
+    """Patches to learn from and to check with, and the recipe that fits them."""
+    if not isinstance(patches, Sequence):
+        if isinstance(check, Sequence | float | int) or set(CUTTING) & set(options):
+            raise TrainingError(
+                f"Patches that are cut already are checked with patches too, and take no {', '.join(CUTTING)}. "
+                f"Give patches for check, or pairs of images to be cut."
+            )
+        return recipe, patches, check
+    if not isinstance(check, Sequence | float | int):
+        raise TrainingError("Pairs to train on need pairs to check with, or a fraction of them such as 0.1.")
+    chosen: dict[str, Any] = {name: value for name, value in options.items() if name in CUTTING}
+    aside = Pairs(check) if isinstance(check, Sequence) else check
+    ready = prepare(FromPairs(Pairs(patches)), recipe, aside, Cutting(**chosen, seed=seed))
+    for note in ready.notes:
+        warnings.warn(note, VeriscopeWarning, stacklevel=3)
+    return ready.recipe, ready.patches, ready.check
+
+
+@contextmanager
+def _nothing_empty(setup: Setup) -> Iterator[None]:
+    """A training that ends before its first figures leaves no model behind, which would only be in the way."""
+    folder = setup.folder
+    existed = folder is not None and folder.exists()
+    try:
+        yield
+    except BaseException:
+        if folder is not None and setup.team.leads and folder.is_dir() and not files.occupied(folder):
+            files.clear(folder)
+            if not existed:
+                folder.rmdir()
+        raise
 
 
 def _losses(recipe: Recipe, given: Loss | None) -> tuple[Loss, Loss]:
@@ -84,10 +160,9 @@ def _losses(recipe: Recipe, given: Loss | None) -> tuple[Loss, Loss]:
 
 
 def _shown(progress: Listener | Literal[False] | None, group: Team) -> AbstractContextManager[Listener]:
-    if callable(progress):
-        return nullcontext(progress if group.leads else Silence())
-    wanted = progress is None and group.leads and sys.stderr.isatty()
-    return Bar() if wanted else Silence()
+    if group.leads and progress is None and sys.stderr.isatty():
+        return Bar()
+    return nullcontext(progress if group.leads and callable(progress) else lambda step: None)
 
 
 def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
@@ -119,53 +194,55 @@ def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
             )
 
 
-def _run(job: Job, resume: bool, overwrite: bool, listener: Listener) -> Ensemble:
-    finished, history = _open(job, resume, overwrite)
+def _run(setup: Setup, resume: bool, overwrite: bool, listener: Listener) -> Ensemble:
+    finished, history = _open(setup, resume, overwrite)
     first = len(finished)
-    for number in range(first, job.members):
+    for number in range(first, setup.members):
         spent = sum(max(row["seconds"] for row in history if row["member"] == n) for n in range(number))
-        budget = None if job.minutes is None else (60 * (1 - MEASURING) * job.minutes - spent) / (job.members - number)
-        network, rows = Member(job, number, budget, history, listener).train(resume and number == first)
+        budget = (
+            None if setup.minutes is None else (60 * (1 - MEASURING) * setup.minutes - spent) / (setup.members - number)
+        )
+        network, rows = Member(setup, number, budget, history, listener).train(resume and number == first)
         finished, history = [*finished, network], history + rows
-        job.write(len(finished), len(finished), history)
-        if job.folder and job.team.leads:
-            (job.folder / checkpoint.FILE).unlink(missing_ok=True)
-    job.write(len(finished), len(finished), history, known := _measured(job, finished))
-    return Ensemble(job.recipe, tuple(finished), job.facts(len(finished), history, known))
+        setup.write(len(finished), setup.facts(len(finished), history))
+        if setup.folder and setup.team.leads:
+            (setup.folder / files.UNFINISHED).unlink(missing_ok=True)
+    facts = setup.facts(len(finished), history, _measured(setup, finished))
+    setup.write(len(finished), facts)
+    return Ensemble(setup.recipe, tuple(finished), facts)
 
 
-def _measured(job: Job, finished: list[Network]) -> dict[str, Any]:
+def _measured(setup: Setup, finished: list[Network]) -> dict[str, Any]:
     """What images say of a trained ensemble: how often its predictions come true, and what such images look like."""
-    seconds = None if job.minutes is None else 60 * MEASURING * job.minutes
-    return measured(Ensemble(job.recipe, tuple(finished)), job.check, job.patches, VOXELS, seconds)
+    seconds = None if setup.minutes is None else 60 * MEASURING * setup.minutes
+    return measured(Ensemble(setup.recipe, tuple(finished)), setup.check, setup.patches, VOXELS, seconds)
 
 
-@files.trusted()
-def _open(job: Job, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
+def _open(setup: Setup, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:
     """Members that an earlier run finished, with their history; an empty folder otherwise."""
-    if job.folder is None:
+    folder = setup.folder
+    if folder is None:
         return [], []
-    if resume and files.is_model(job.folder):
-        facts = files.read_description(job.folder)["facts"]
-        count = facts["training"]["finished_members"]
-        if count > job.members:
-            raise TrainingError(f"'{job.folder}' has {count} trained members already, more than {job.members}.")
-        changed = {name for name, value in job.settings().items() if facts["training"].get(name) != value}
-        changed |= {name for name, value in job.images().items() if facts.get(name) != value}
+    if resume and files.is_model(folder):
+        before = files.read_description(folder).facts
+        count, now = before.finished, setup.facts(before.finished, [])
+        if count > setup.members:
+            raise TrainingError(f"'{folder}' has {count} trained members already, more than {setup.members}.")
+        changed = {name for name in setup.identity if before.training.get(name) != now.training[name]}
+        images = ("low", "high", "voxel_size", "time_step")
+        changed |= {name for name in images if getattr(before, name) != getattr(now, name)}
         if changed:
             raise TrainingError(
-                f"'{job.folder}' was trained with other {', '.join(sorted(changed))}. "
+                f"'{folder}' was trained with other {', '.join(sorted(changed))}. "
                 f"Resume with the same settings and data, or overwrite the model."
             )
-        rows = [row for row in facts["history"] if row["member"] < count]
-        return files.read_members(job.folder, job.recipe, count), rows
-    files.refuse_existing(job.folder, overwrite)
-    job.team.agree(0.0)  # all have looked before one writes
-    if job.team.leads:
-        if job.folder.exists():
-            for path in (*job.folder.glob("member-*.safetensors"), job.folder / checkpoint.FILE):
-                path.unlink(missing_ok=True)
-        with saving.explained(job.folder):
-            job.folder.mkdir(parents=True, exist_ok=True)
-        job.write(0, 0, [])
+        rows = [row for row in before.history if row["member"] < count]
+        return files.read_members(folder, setup.recipe, count), rows
+    files.refuse_existing(folder, overwrite)
+    setup.team.agree(0.0)  # all have looked before one writes
+    if setup.team.leads:
+        with saving.explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.clear(folder)
+        setup.write(0, setup.facts(0, []))
     return [], []

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 from veriscope.errors import TrainingError
 from veriscope.networks import folder as files
-from veriscope.networks.build import Network, build, channels_last
+from veriscope.networks.network import Network, build, channels_last
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
-from veriscope.training.job import Batch, Job
-from veriscope.training.progress import Listener, Report
+from veriscope.training.progress import Listener, Step
 from veriscope.training.scales import features_and_errors, fit_scale_layer
-from veriscope.training.schedule import Plan, Plateau, average_decay, warm_cosine
+from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
+from veriscope.training.setup import Batch, Setup
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
+TRYING = 0.1  # fraction of the time of a member in which numbers of threads are tried, at most
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
 CHECK_SHARE = 0.15  # patches checked after a round, as a share of those trained on in it
 FIT_FROM = 0.25  # share of the run after which the scales are fitted: before, the errors are those of nothing learned
@@ -37,15 +38,15 @@ class Member:
 
     def __init__(
         self,
-        job: Job,
+        setup: Setup,
         number: int,
         budget: float | None,
         past: list[dict[str, Any]],
         listener: Listener,
     ) -> None:
-        self.job, self.number, self.budget, self.past, self.listener = job, number, budget, past, listener
-        self.recipe, self.team = job.recipe, job.team
-        self.seed = int(np.random.SeedSequence([job.seed, number]).generate_state(1)[0])
+        self.setup, self.number, self.budget, self.past, self.listener = setup, number, budget, past, listener
+        self.recipe, self.team = setup.recipe, setup.team
+        self.seed = int(np.random.SeedSequence([setup.seed, number]).generate_state(1)[0])
         self.layout = torch.channels_last if len(self.recipe.axes) == 2 else torch.channels_last_3d
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -68,8 +69,8 @@ class Member:
         """The loop. Returns the network with its best weights, and one row of history per round."""
         state = self.state = self._resumed() if resume else self.state
         if state.plan is None and self.budget is None:
-            epochs = self.job.epochs or self.recipe.epochs
-            state.plan = Plan.of_epochs(epochs, len(self.job.patches), self.recipe.batch)
+            epochs = self.setup.epochs or self.recipe.epochs
+            state.plan = Schedule.of_epochs(epochs, len(self.setup.patches), self.recipe.batch)
         started = time.monotonic() - state.seconds
         timed: list[float] = []
         round_loss = torch.tensor(state.loss_sum, dtype=self.team.exact, device=self.team.device)
@@ -82,6 +83,7 @@ class Member:
             state.step += 1
             state.loss_count += 1
             timed.append(time.monotonic() - at)
+            self._choose_threads(timed)
             ends, saves = self._round_ends(), self._save_is_due()
             if ends or saves or state.step % LOOK_EVERY == 0 or state.plan is None:
                 state.loss_sum = float(self.team.average(round_loss.clone()))
@@ -103,12 +105,22 @@ class Member:
         self.network.load_state_dict(self.best_weights)
         return self.network.to("cpu").requires_grad_(False).eval(), state.history
 
+    def _choose_threads(self, timed: list[float]) -> None:
+        """Try numbers of threads for as long as a budget of time allows; steps that were tried are not timed."""
+        threads = self.setup.threads
+        threads(timed[-1])
+        if self.state.plan is None and self.budget is not None:
+            if self.state.seconds > TRYING * self.budget:
+                threads.decide()
+            if threads.deciding:
+                timed.clear()
+
     def _batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from `step` on, for ever, each cut in the background while the one before is learned from."""
 
         def cut(step: int) -> tuple[Tensor, Tensor]:
             wanted = self.team.share(range(step * self.recipe.batch, (step + 1) * self.recipe.batch))
-            return self._on_device(self.job.patches.batch(wanted, self.seed))
+            return self._on_device(self.setup.patches.batch(wanted, self.seed))
 
         with ThreadPoolExecutor(1, thread_name_prefix="patches") as cutter:
             coming = cutter.submit(cut, step)
@@ -127,9 +139,9 @@ class Member:
     def _step(self, low: Tensor, high: Tensor) -> Tensor:
         """One step of the optimiser; the loss before it."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
             output = self.network.train()(low)
-        loss = self.job.loss(output, high)
+        loss = self.setup.loss(output, high)
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients(self.network)
         if self.recipe.clip:
@@ -148,11 +160,11 @@ class Member:
             return self.recipe.learning_rate * self.state.plateau.factor
         return self.recipe.learning_rate * warm_cosine(self.state.progress, self.recipe.warmup)
 
-    def _planned(self, seconds_per_step: float) -> Plan:
+    def _planned(self, seconds_per_step: float) -> Schedule:
         """The plan that fits the rest of the time, the same in all processes."""
         assert self.budget is not None
         left, per_step = self.team.agree(self.budget - self.state.seconds, seconds_per_step)
-        return Plan.of_time(self.state.step, left, per_step, self.state.plan.per_round if self.state.plan else None)
+        return Schedule.of_time(self.state.step, left, per_step, self.state.plan.per_round if self.state.plan else None)
 
     def _round_ends(self) -> bool:
         plan = self.state.plan
@@ -160,7 +172,7 @@ class Member:
 
     def _save_is_due(self) -> bool:
         """The same answer in all processes: saving takes a sum over them."""
-        if self.job.folder is None:
+        if self.setup.folder is None:
             return False
         return bool(self.team.agree(time.monotonic() - self.saved_at > SAVE_EVERY)[0])
 
@@ -169,7 +181,7 @@ class Member:
         state, plan = self.state, self.state.plan
         assert plan is not None
         assert state.plateau is not None
-        if self.job.fits_scales and state.step >= FIT_FROM * plan.steps:
+        if self.setup.fits_scales and state.step >= FIT_FROM * plan.steps:
             self._fit_scales(plan)
         self.check_loss = self._checked(plan)
         self._stop_if_nan(self.check_loss)
@@ -193,22 +205,22 @@ class Member:
         state.loss_sum, state.loss_count = 0.0, 0
         if self.budget is not None and plan.steps - state.step > plan.per_round:
             state.plan = self._planned(state.seconds / state.step)
-        if self.job.folder and self.team.leads:
+        if self.setup.folder and self.team.leads:
             if improved:
-                files.write_member(self.job.folder, self.number, self.best_weights)
-            self.job.write(self.number + 1, self.number, self.past + state.history)
+                files.write_member(self.setup.folder, self.number, self.best_weights)
+            self.setup.write(self.number + 1, self.setup.facts(self.number, self.past + state.history))
         self._save()
 
-    def _fit_scales(self, plan: Plan) -> None:
+    def _fit_scales(self, plan: Schedule) -> None:
         """The last layer of the scales as the averaged weights need it, for the weights in training too."""
         most = LAST_FIT if self.state.step >= plan.steps else FIT_SHARE * plan.per_round * self.recipe.batch
-        count = min(len(self.job.patches), LAST_FIT, max(LEAST_FIT, round(most)))
-        chosen = np.linspace(0, len(self.job.patches) - 1, count).round().astype(int).tolist()
+        count = min(len(self.setup.patches), LAST_FIT, max(LEAST_FIT, round(most)))
+        chosen = np.linspace(0, len(self.setup.patches) - 1, count).round().astype(int).tolist()
         network = self.average.eval()
         found = []
         for first in range(0, count, self.recipe.batch):
-            low, high = self._on_device(self.job.patches.check_batch(chosen[first : first + self.recipe.batch]))
-            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+            low, high = self._on_device(self.setup.patches.check_batch(chosen[first : first + self.recipe.batch]))
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
                 found.append(features_and_errors(network, low, high))
         fit_scale_layer(network, *(torch.cat(parts) for parts in zip(*found, strict=True)))
         layer, averaged = self.network.unet.scale, network.unet.scale
@@ -218,22 +230,22 @@ class Member:
             own.detach().copy_(self.team.average(fitted.detach()))
 
     @torch.inference_mode()
-    def _checked(self, plan: Plan) -> float:
+    def _checked(self, plan: Schedule) -> float:
         """The loss over the check patches, as the averaged weights have it."""
-        count = len(self.job.check)
+        count = len(self.setup.check)
         if self.budget is not None:
             count = min(count, max(4, round(CHECK_SHARE * plan.per_round * self.recipe.batch)))
-        chosen = np.linspace(0, len(self.job.check) - 1, count).round().astype(int).tolist()
+        chosen = np.linspace(0, len(self.setup.check) - 1, count).round().astype(int).tolist()
         sums = torch.zeros(2, dtype=self.team.exact, device=self.team.device)
         network = self.average.eval()
         for first in range(0, count, self.recipe.batch):
             wanted = self.team.share(chosen[first : first + self.recipe.batch])
             if not wanted:
                 continue
-            low, high = self._on_device(self.job.check.check_batch(wanted))
-            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.job.fast):
+            low, high = self._on_device(self.setup.check.check_batch(wanted))
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
                 output = network(low)
-            loss = self.job.check_loss(output, high).to(self.team.exact)
+            loss = self.setup.check_loss(output, high).to(self.team.exact)
             sums += torch.stack([loss, torch.ones_like(loss)]) * len(wanted)
         total, seen = self.team.average(sums)
         return float(total / seen)
@@ -247,22 +259,22 @@ class Member:
             )
 
     def _run(self) -> dict[str, Any]:
-        return {**self.job.identity, "member": self.number}
+        return {**self.setup.identity, "member": self.number}
 
     def _save(self) -> None:
-        if self.job.folder and self.team.leads:
+        if self.setup.folder and self.team.leads:
             parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-            checkpoint.save(self.job.folder / checkpoint.FILE, self.state, self._run(), **parts)
+            checkpoint.save(self.setup.folder / files.UNFINISHED, self.state, self._run(), **parts)
         self.saved_at = time.monotonic()
 
     def _resumed(self) -> Progressed:
         """The state on disk of this member, if a run was interrupted in it."""
-        if self.job.folder is None or not (self.job.folder / checkpoint.FILE).exists():
+        if self.setup.folder is None or not (self.setup.folder / files.UNFINISHED).exists():
             return self.state
         parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-        state = checkpoint.restore(self.job.folder / checkpoint.FILE, self._run(), **parts)
+        state = checkpoint.restore(self.setup.folder / files.UNFINISHED, self._run(), **parts)
         if state.best is not None:
-            self.best_weights, _ = files.read_tensors(self.job.folder / files.member_file(self.number))
+            self.best_weights, _ = files.read_tensors(self.setup.folder / files.member_file(self.number))
         return state
 
     def _tell(self) -> None:
@@ -272,15 +284,15 @@ class Member:
         left = None
         if plan:
             left = per_step * (plan.steps - state.step)
-            after = self.job.members - self.number - 1
+            after = self.setup.members - self.number - 1
             left += after * (self.budget if self.budget is not None else per_step * plan.steps)
         self.listener(
-            Report(
+            Step(
                 member=self.number,
-                members=self.job.members,
+                members=self.setup.members,
                 step=state.step,
                 steps=plan.steps if plan else 0,
-                done=(self.number + share) / self.job.members,
+                done=(self.number + share) / self.setup.members,
                 loss=state.loss_sum / state.loss_count if state.loss_count and state.loss_sum else None,
                 check_loss=self.check_loss,
                 best=state.best,

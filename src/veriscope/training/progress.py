@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Report:
+class Step:
     """One step of training. Losses are those of the loss function, None before the first was computed."""
 
     member: int  # counted from 0
@@ -24,7 +24,7 @@ class Report:
     seconds_left: float | None
 
 
-Listener = Callable[[Report], None]
+Listener = Callable[[Step], None]
 
 
 class Bar:
@@ -49,7 +49,7 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: Step) -> None:
         self._bar.update(
             self._task,
             completed=report.done,
@@ -58,7 +58,7 @@ class Bar:
         )
 
 
-def _notes(report: Report) -> list[str]:
+def _notes(report: Step) -> list[str]:
     notes = [f"step {report.step}" + (f"/{report.steps}" if report.steps else "")]
     if report.loss is not None:
         notes.append(f"loss {report.loss:.3f}")
@@ -70,16 +70,3 @@ def _notes(report: Report) -> list[str]:
         hours, minutes = divmod(minutes, 60)
         notes.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
     return notes
-
-
-class Silence:
-    """Shows nothing; stands in for a bar."""
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        return None
-
-    def __call__(self, report: Report) -> None:
-        return None

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from veriscope.networks.build import Network
+from veriscope.networks.network import Network
 from veriscope.networks.unet import SMALLEST_SCALE, fold
 
 PIXELS = 2**18  # that are looked at, at most

@@ -10,19 +10,19 @@ FLOOR = 0.01  # the last learning rate of the cosine schedule, as a share of the
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """`steps` optimisation steps of one member, checked against unseen patches after every `per_round` of them."""
 
     steps: int
     per_round: int
 
     @classmethod
-    def of_epochs(cls, epochs: int, patches: int, batch: int) -> Plan:
+    def of_epochs(cls, epochs: int, patches: int, batch: int) -> Schedule:
         per_epoch = max(1, patches // batch)
         return cls(steps=epochs * per_epoch, per_round=per_epoch)
 
     @classmethod
-    def of_time(cls, done: int, seconds_left: float, seconds_per_step: float, per_round: int | None = None) -> Plan:
+    def of_time(cls, done: int, seconds_left: float, seconds_per_step: float, per_round: int | None = None) -> Schedule:
         """As many steps as fit into the time left; with `per_round` fixed once a run has begun."""
         left = max(0 if done else 1, round(seconds_left / seconds_per_step))
         return cls(steps=done + left, per_round=per_round or max(1, (done + left) // ROUNDS))

@@ -1,0 +1,184 @@
+"""What becomes 0 and 1 in a pair of patches: each way to normalise is a small object (SI 2.2).
+
+Words such as "matched" become objects in `scaling`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import normalize as norm
+from veriscope.errors import DataError
+from veriscope.images.image import Image
+from veriscope.normalize import Normalization
+from veriscope.patches.matching import matched
+
+FIXED_PERCENTILES = (2.0, 99.8)  # of low, which become 0 and 1 in checking and at restoration
+LOW_PERCENTILES = (1.0, 3.0)  # training may draw the percentile that becomes 0 in this range, ...
+HIGH_PERCENTILES = (99.5, 99.9)  # ... the one that becomes 1 in this
+SUMMARY_PERCENTILES = (0.1, 1.0, 2.0, 3.0, 50.0, 99.5, 99.8, 99.9)
+FOREGROUND_PERCENTILE = 99.9
+
+_AT = np.array(  # percentiles taken of every image; those in between are interpolated
+    sorted(
+        {0.0, 100.0, *SUMMARY_PERCENTILES}
+        | {value for pair in norm.WIDER for value in pair}
+        | {round(float(p), 6) for p in np.linspace(*LOW_PERCENTILES, 9)}
+        | {round(float(p), 6) for p in np.linspace(*HIGH_PERCENTILES, 9)}
+    )
+)
+
+Table: TypeAlias = NDArray[np.float64]  # percentiles of an image at _AT, (C, len(_AT))
+Drawn: TypeAlias = tuple[float, float] | None  # two percentiles, where a patch has some
+Values: TypeAlias = NDArray[np.float64]  # one per channel
+Ends: TypeAlias = Callable[[Drawn], tuple[Values, Values]]  # what becomes 0, and what 1
+Word = Literal["random", "fixed", "matched", "shared"]
+
+
+@dataclass(frozen=True)
+class ByPercentiles:
+    """By two percentiles of the whole image, those of high being its own, or brought over from low."""
+
+    word: Word
+    drawn: bool = False  # for each patch in training
+    usual: Drawn = FIXED_PERCENTILES  # of patches for checking
+
+    @property
+    def alike(self) -> bool:
+        """Whether images are normalised like this when they are restored."""
+        return self.word != "shared"
+
+    def check(self, channels: tuple[int, int], projects: bool) -> None:
+        """Raise DataError where pairs of so many channels, or of stacks and planes, cannot be normalised like this."""
+        if self.word == "matched" and projects:
+            raise DataError(
+                "normalize='matched' compares low and high pixel by pixel, but low is a stack and high a plane. "
+                "Use 'random' or 'fixed'."
+            )
+        if self.word in ("matched", "shared") and channels[0] != channels[1]:
+            raise DataError(
+                f"normalize='{self.word}' compares low and high channel by channel, but there are {channels[0]} and "
+                f"{channels[1]}. Use 'random' or 'fixed'."
+            )
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """The percentiles of a patch for training."""
+        if not self.drawn:
+            return self.usual
+        return float(rng.uniform(*LOW_PERCENTILES)), float(rng.uniform(*HIGH_PERCENTILES))
+
+    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
+        """What becomes 0 and 1 in low and high (S T C [Z] Y X) of the pair called `name`."""
+        low, high = tables
+        if self.word == "matched":
+            high = matched(*images, low, name)
+        return partial(_interpolated, low), partial(_interpolated, low if self.word == "shared" else high)
+
+    def to_json(self) -> str:
+        """As a model remembers it."""
+        return self.word
+
+
+@dataclass(frozen=True)
+class AsGiven:
+    """By the same numbers in all images; otherwise as `ByPercentiles`."""
+
+    low: Normalization
+    high: Normalization
+    usual: Drawn = None
+    alike: bool = False
+
+    def check(self, channels: tuple[int, int], projects: bool) -> None:
+        for what, one, wanted in zip(("low", "high"), (self.low, self.high), channels, strict=True):
+            if one.channels != wanted:
+                raise DataError(
+                    f"The normalisation for {what} is for {one.channels} channels, but the {what} images have {wanted}."
+                )
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        return None
+
+    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
+        return partial(_constant, self.low), partial(_constant, self.high)
+
+    def to_json(self) -> list[dict[str, list[float]]]:
+        return [self.low.to_json(), self.high.to_json()]
+
+
+Scaling: TypeAlias = ByPercentiles | AsGiven
+RANDOM = ByPercentiles("random", drawn=True)
+FIXED, MATCHED, SHARED = ByPercentiles("fixed"), ByPercentiles("matched"), ByPercentiles("shared")
+WORDS = {known.word: known for known in (RANDOM, FIXED, MATCHED, SHARED)}
+Normalize = Word | Scaling | tuple[Normalization, Normalization]
+
+
+def scaling(normalize: Normalize) -> Scaling:
+    """The object for what a user wrote: a word, a pair of Normalizations, or an object already. Raises DataError."""
+    if isinstance(normalize, ByPercentiles | AsGiven):
+        return normalize
+    if isinstance(normalize, str) and normalize in WORDS:
+        return WORDS[normalize]
+    if isinstance(normalize, tuple) and len(normalize) == 2 and all(isinstance(n, Normalization) for n in normalize):
+        return AsGiven(*normalize)
+    raise DataError(
+        f"normalize is 'random', 'fixed', 'matched', 'shared' or a pair (low, high) of Normalizations, "
+        f"not {normalize!r}."
+    )
+
+
+def _interpolated(table: Table, drawn: Drawn) -> tuple[Values, Values]:
+    assert drawn is not None
+    values = np.array([np.interp(drawn, _AT, row) for row in table])
+    return values[:, 0], values[:, 1]
+
+
+def _constant(given: Normalization, drawn: Drawn) -> tuple[Values, Values]:
+    return np.array(given.low), np.array(given.high)
+
+
+def table_of(image: Image, name: str, widen: bool, empty: list[str]) -> Table:
+    """Percentiles of the whole image (all frames), read piece by piece. Raises DataError for constant images.
+
+    With `widen` an image that is nearly empty has two values only, and is added to those that are `empty`.
+    """
+    try:
+        table = norm.percentiles(lambda: blocks(image), _AT.tolist())
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    bottom, top = percentile(table, 3.0), percentile(table, 99.5)
+    for channel in np.flatnonzero(top <= bottom):
+        where = f", channel {channel}" if len(table) > 1 else ""
+        if table[channel, 0] == table[channel, -1]:
+            raise DataError(f"{name}{where} is constant: every pixel is {table[channel, 0]:g}. Leave this image out.")
+        if widen:  # few spots on an empty background: as `normalize.fit` does when restoring
+            least, most = norm.widened(np.array([np.interp(sum(norm.WIDER, ()), _AT, table[channel])]))[0]
+            table[channel] = np.where(_AT < 50, least, most)
+            empty.append(f"{name}{where}")
+    return table
+
+
+def percentile(table: Table, wanted: float) -> Values:
+    """One of the percentiles in a `table`, per channel."""
+    return np.asarray(table[:, np.searchsorted(_AT, wanted)])
+
+
+def blocks(image: Image) -> Iterator[NDArray[Any]]:
+    """The pixels of an image in pieces (C, ...)."""
+    return image.blocks("C" + image.axes.replace("C", ""))
+
+
+def percentile_facts(pieces: Callable[[], Iterator[NDArray[Any]]]) -> dict[str, Any]:
+    """{"percentiles": {"2.0": [one per channel], ...}, "minimum": [...], "maximum": [...]} of pieces (C, ...)."""
+    wanted = [0.0, *SUMMARY_PERCENTILES, 100.0]
+    table = norm.percentiles(pieces, wanted)
+    return {
+        "percentiles": {str(p): table[:, at].tolist() for at, p in enumerate(wanted) if 0 < p < 100},
+        "minimum": table[:, 0].tolist(),
+        "maximum": table[:, -1].tolist(),
+    }
