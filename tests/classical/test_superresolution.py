@@ -74,7 +74,7 @@ MOVIE = np.ones((4, 20, 20))
         (MOVIE * np.nan, {}, DataError, "NaN"),
         (MOVIE, {"magnification": 0}, DataError, "whole number from 1 to 20, not 0"),
         (MOVIE, {"magnification": 2.5}, DataError, "whole number from 1 to 20, not 2.5"),
-        (MOVIE, {"radius": -1}, DataError, "in pixels, above 0.*not -1"),
+        (MOVIE, {"radius": -1}, DataError, "above 0.*not -1"),
         (MOVIE, {"combine": "median"}, DataError, "combined by 'median'. Choose mean, maximum or correlation"),
     ],
 )

@@ -47,10 +47,16 @@ class Deconvolved(NamedTuple, Generic[Picture]):
 
 
 def richardson_lucy(
-    image: Picture, psf: PSF | NDArray[Any], background: float = 0.0, mask: Any = None, **options: Any
+    image: Picture,
+    psf: PSF | NDArray[Any],
+    background: float = 0.0,
+    mask: Any = None,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
+    watch: Watch | None = None,
 ) -> Picture:
-    """The most likely object for photon noise: the image of `deconvolved`, with its options."""
-    return deconvolved(image, psf, background, mask, **options).image
+    """The most likely object for photon noise: the image of `deconvolved`."""
+    return deconvolved(image, psf, background, mask, iterations, tolerance, watch).image
 
 
 def deconvolved(

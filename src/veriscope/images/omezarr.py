@@ -119,10 +119,12 @@ def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mappin
             f"Give an OME-Zarr image, or a Zarr array inside it together with its axes."
         )
     if choice is None and len(images) > 1:
-        raise ImageFormatError(f"'{path}' holds the images {shortened(images)}. Choose one: '{path}/{images[0]}'.")
+        raise ImageFormatError(
+            f"'{path}' holds {len(images)} images: {shortened(images)}. Choose one, as in '{path}/{images[0]}'."
+        )
     wanted = images[0] if choice is None else str(choice)
     if wanted not in images:
-        raise ImageFormatError(f"'{path}' holds the images {', '.join(images[:10])}; '::{choice}' is not one of them.")
+        raise ImageFormatError(f"'{path}' holds the images {shortened(images)}; '::{choice}' is not one of them.")
     return f"{wanted}/", _facts(group[wanted])["multiscales"][0]
 
 
