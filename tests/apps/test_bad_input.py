@@ -164,7 +164,7 @@ CASES = [
     case(
         "stack of unknown axes",
         TRAIN.replace("low high", "a b"),
-        "does not say",
+        "does not state",
         "--axes",
         prepare=both(image("a/s.tif", np.ones((3, 9, 9), "u2")), image("b/s.tif", np.ones((3, 9, 9), "u2"))),
     ),

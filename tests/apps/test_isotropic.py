@@ -118,7 +118,7 @@ REFUSED = {
     "no voxel size": (ISOTROPIC.replace("stack", "plain") + "--axes ZYX --psf none", "so --subsample must"),
     "PSF without voxel size": (
         ISOTROPIC.replace("stack", "plain") + "--axes ZYX --subsample 5 --psf gaussian:na=1",
-        "how large its voxels are",
+        "needs the voxel size of the image",
     ),
     "noise": (ISOTROPIC + "--psf none --noise loud=3", "--noise loud=3 is not understood.*gain=2,read=5,offset=100"),
     "noise below 0": (ISOTROPIC + "--psf none --noise gain=-3", "Noise has a gain and a read noise of at least 0"),

@@ -85,7 +85,7 @@ def test_movies_are_segmented_frame_by_frame_and_one_channel_can_be_picked(bench
 def test_axes_can_be_told_and_labels_need_no_channels(bench: Path, veriscope: Any) -> None:
     plain = vs.read_image("two.tif").array
     tifffile.imwrite("plain.tif", plain, metadata=None)
-    assert "does not say" in veriscope("segment", "plain.tif", "--out", "x.tif").err
+    assert "does not state" in veriscope("segment", "plain.tif", "--out", "x.tif").err
     words = ("--axes", "CYX", "--channel", 0, "--truth", "truth.tif", "--smooth", 1)
     answer = veriscope("segment", "plain.tif", "--out", "x.tif", *words)
     assert answer.code == 0, answer.err

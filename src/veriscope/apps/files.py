@@ -166,7 +166,9 @@ def _check_clashes(jobs: list[Job]) -> None:
             if key in sources:
                 raise OutputError(f"The result {path} would replace its own input image. Choose another --out.")
             if key in results:
-                raise OutputError(f"{results[key]} and {job.source} would both become {path}. Use a folder for each.")
+                raise OutputError(
+                    f"{results[key]} and {job.source} would both be written to {path}. Use separate folders."
+                )
             results[key] = job.source
 
 
