@@ -109,7 +109,7 @@ def test_a_package_can_hold_the_normalisation_of_the_training_images(veriscope: 
 def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
     card = veriscope("info", "model", "--card").out
     assert card.startswith("# model\n")
-    for heading in ("Images that it is for", "Training", "Validation", "Limits", "Licence", "Citation"):
+    for heading in ("Images it is made for", "Training", "Validation", "Limits", "Licence", "Citation"):
         assert f"## {heading}" in card
     assert "100 to 4000 (percentiles 2 and 99.8)" in card
     assert "pairs of images: 3: a, b, c" in card
@@ -118,7 +118,7 @@ def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
 
 def test_an_imported_model_can_be_calibrated(veriscope: Veriscope, theirs: Path) -> None:
     assert veriscope("import", theirs / "member-0", "--out", "mine").code == 0
-    assert "not known" in veriscope("restore", "new.tif", "-m", "mine", "-o", "a.ome.tif").out
+    assert "is unknown: this model" in veriscope("restore", "new.tif", "-m", "mine", "-o", "a.ome.tif").out
     assert veriscope("calibrate", "mine", "low", "high", "--axes", "YX").code == 0
     assert "calibration error at 0.1 of the range" in veriscope("info", "mine", "--card").out
     assert "Expected NRMSE" in veriscope("restore", "new.tif", "-m", "mine", "-o", "b.ome.tif").out

@@ -200,7 +200,8 @@ def _axes(tif: Any, series: Any) -> tuple[str, str]:
         axes = full = axes.replace("S", "C")
     elif series.kind != "shaped":
         full = full.replace("S", "")  # of size 1
-    stated = series.kind != "shaped" or _says_axes(tif, series) or set(axes) <= set("YXC")
+    in_text = any(str(one.get("axes", "")).upper() == series.get_axes(False) for one in tif.shaped_metadata or ())
+    stated = series.kind != "shaped" or in_text or set(axes) <= set("YXC")
     if not stated or not _sound(axes):
         return "", ""
     return axes, full if _sound(full) and set(axes) <= set(full) else axes
@@ -208,11 +209,6 @@ def _axes(tif: Any, series: Any) -> tuple[str, str]:
 
 def _sound(axes: str) -> bool:
     return not set(axes) - set(ORDER) and len(set(axes)) == len(axes)
-
-
-def _says_axes(tif: Any, series: Any) -> bool:
-    entries = tif.shaped_metadata or ()
-    return any(str(entry.get("axes", "")).upper() == series.get_axes(False) for entry in entries)
 
 
 def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:

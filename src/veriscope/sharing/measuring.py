@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from veriscope.errors import ModelError
 from veriscope.networks.graph import OnnxNetwork, session
@@ -35,9 +34,7 @@ def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
         if all(2 * far + 2 * step < whole for far, step, whole in zip(halo, network.step, lengths, strict=True)):
             return halo
         length *= 2
-    raise ModelError(
-        "This graph looks at the whole image for every pixel, as normalising layers do, so it cannot restore in tiles."
-    )
+    raise ModelError("This graph uses the whole image for every pixel, as by normalising, so it cannot work in tiles.")
 
 
 def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) -> tuple[int, ...]:
@@ -53,14 +50,10 @@ def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) ->
             changed = image.clone()
             place: Any = (slice(None), slice(None), *pixel)
             changed[place] += change
-            for axis, distance in enumerate(_distances(network(changed), answer, pixel, least)):
-                far[axis] = max(far[axis], distance)
+            where = ((network(changed) - answer).abs() > least).any(0).any(0).nonzero()
+            for axis, at in enumerate(pixel):
+                far[axis] = max(far[axis], int((where[:, axis] - at).abs().max()) if len(where) else 0)
     return tuple(far)
-
-
-def _distances(changed: Tensor, answer: Tensor, pixel: list[int], least: float) -> list[int]:
-    where = ((changed - answer).abs() > least).any(0).any(0).nonzero()
-    return [int((where[:, axis] - at).abs().max()) if len(where) else 0 for axis, at in enumerate(pixel)]
 
 
 def measured_bytes(network: OnnxNetwork) -> float:
