@@ -71,6 +71,8 @@ def prepare(
     """
     notes = list(material.notes)
     recipe = material.fitting(recipe, typed, notes)
+    if isinstance(check, Pairs):
+        recipe = FromPairs(check).fitting(recipe, typed, notes)
     (patches, checking), found = material.sources(recipe, check, cutting or Cutting(), notes)
     return Prepared(recipe, patches, checking, found, notes)
 
