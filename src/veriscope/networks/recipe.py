@@ -8,7 +8,7 @@ from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import AxesError, ModelError
-from veriscope.networks.checking import OneOf, Real, Whole, wrong
+from veriscope.networks.checking import OneOf, Real, Whole, to_json, wrong
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
 
@@ -252,9 +252,9 @@ class Recipe:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
         values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
         if isinstance(self.projection, SurfaceLayers):
-            values["projection"] = self.projection.to_json()
+            values["projection"] = to_json(self.projection)
         if self.foreign is not None:
-            values["foreign"] = self.foreign.to_json()
+            values["foreign"] = to_json(self.foreign)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
