@@ -64,4 +64,4 @@ def calibrate(
     facts = ensemble.facts.change(**looks, **known)
     files.write_description(model, recipe, len(ensemble), facts)
     console.facts("Calibration", words.calibration(facts))
-    console.facts("Images, to tell others from", words.familiar(facts))
+    console.facts("Images, to recognise others", words.familiar(facts))

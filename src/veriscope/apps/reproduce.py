@@ -66,7 +66,7 @@ def reproduce(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of images, patches and networks.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over, without what is there already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     device: options.Device = None,
 ) -> None:
     """Repeat an experiment of the paper: simulate (or read its data), train, restore, judge; our table beside its own.
@@ -128,16 +128,16 @@ def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
     chosen = run.experiment
     minutes, epochs = chosen.length(run.scale, run.minutes)
     members = run.members or chosen.members_at(run.scale)
-    told = {"task": chosen.task, "images": str(run.data) if run.data else f"simulated, {standin(run.name).about}"}
+    plan = {"task": chosen.task, "images": str(run.data) if run.data else f"simulated, {standin(run.name).about}"}
     if counts is not None:
-        told["networks"] = f"{len(counts)}, for {', '.join(map(str, counts))} patches"
-        told["training"] = f"{run.minutes or STUDY_MINUTES:g} minutes each"
+        plan["networks"] = f"{len(counts)}, for {', '.join(map(str, counts))} patches"
+        plan["training"] = f"{run.minutes or STUDY_MINUTES:g} minutes each"
     else:
-        told["networks"] = str(members)
-        told["training"] = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs} epochs each"
-    told["compared with"] = chosen.rival or "the input"
-    told["folder"] = str(folder)
-    console.facts("Plan (nothing is done)", told)
+        plan["networks"] = str(members)
+        plan["training"] = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs} epochs each"
+    plan["compared with"] = chosen.rival or "the input"
+    plan["folder"] = str(folder)
+    console.facts("Plan (nothing is done)", plan)
 
 
 def _reporter() -> Reporter:

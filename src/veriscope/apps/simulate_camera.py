@@ -69,7 +69,7 @@ def camera(
     ] = None,
     axis: Annotated[str, in_microscope(metavar="Z|Y|X", help="Axis of --subsample.")] = "Z",
     axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not say so.")
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not state them.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise; the same seed gives the same files.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
@@ -131,7 +131,7 @@ def _simulate(
     psf = None if psf_words is None else from_words(psf_words, _voxel_size(image))
     light = as_light(image)
     low = photograph(light.image, taken_by, drawn, psf, thinned)
-    told = {
+    described = {
         "veriscope": __version__,
         "command": "simulate camera",
         "image": Path(job.source).name,
@@ -145,7 +145,7 @@ def _simulate(
         "psf": None if psf is None else {**psf.described, "voxel_size": psf.voxel_size},
         "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
     }
-    _write(low, told, job, overwrite)
+    _write(low, described, job, overwrite)
     full = int(np.count_nonzero(np.asarray(low) == FULL))
     if full:
         console.note(
@@ -160,12 +160,12 @@ def _voxel_size(image: Image) -> tuple[float, float, float] | None:
     return None if y is None or x is None else (z or y, y, x)
 
 
-def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) -> None:
+def _write(image: Image, described: dict[str, Any], job: files.Job, overwrite: bool) -> None:
     """Image and parameters, both or neither, and the same bytes whenever they are the same."""
     from veriscope import saving
     from veriscope.images.writing import open_writer
 
-    text = json.dumps(told, indent=2) + "\n"
+    text = json.dumps(described, indent=2) + "\n"
     pixels = image.read()
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
     with open_writer(

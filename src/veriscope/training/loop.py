@@ -79,7 +79,7 @@ def train(
     if unknown := sorted(set(options) - set(Options.__annotations__)):
         raise TypeError(f"train() got an unexpected keyword argument '{unknown[0]}'")
     if epochs is not None and minutes is not None:
-        raise TrainingError("Training takes epochs or minutes, not both. Leave one out.")
+        raise TrainingError("Training takes epochs or minutes, not both. Remove one.")
     if members < 1 or (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
     recipe, patches, check = _sources(recipe, patches, check, seed, options)
