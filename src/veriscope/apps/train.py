@@ -149,16 +149,14 @@ class Axial:
 
     def check(self, task: str, normalize: str | None) -> None:
         """Raise TrainingError for options of another task."""
-        given = [f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None]
-        if task != "isotropic" and given:
-            raise TrainingError(
-                f"{' and '.join(given)} can only be given for --task isotropic. Remove {' and '.join(given)}, or add "
-                f"--task isotropic."
-            )
-        if task != "upsample" and self.factor is not None:
-            raise TrainingError(
-                "--factor can only be given for --task upsample. Remove --factor, or add --task upsample."
-            )
+        given = " and ".join(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
+        finer = "--factor" if self.factor is not None else ""
+        for options_given, needed in ((given, "isotropic"), (finer, "upsample")):
+            if options_given and task != needed:
+                raise TrainingError(
+                    f"{options_given} can only be given for --task {needed}. Remove {options_given}, or add --task "
+                    f"{needed}."
+                )
         if task == "isotropic" and normalize is not None:
             raise TrainingError(
                 "--normalize is not for --task isotropic, where both images of a pair have the same grey values. "

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from veriscope import saving
 from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
@@ -28,6 +28,7 @@ from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
 from veriscope.training.setup import Setup, Source
 
+Given: TypeAlias = Source | Sequence[Pair]
 VOXELS = 2**22  # of whole images looked at after training, at most
 CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
 MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
@@ -48,8 +49,8 @@ class Options(TypedDict, total=False):
 
 def train(
     recipe: Recipe,
-    patches: Source | Sequence[Pair],
-    check: Source | Sequence[Pair] | float = ASIDE,
+    patches: Given,
+    check: Given | float = ASIDE,
     members: int = 5,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -104,11 +105,7 @@ def train(
 
 
 def _sources(
-    recipe: Recipe,
-    patches: Source | Sequence[Pair],
-    check: Source | Sequence[Pair] | float,
-    seed: int,
-    options: Options,
+    recipe: Recipe, patches: Given, check: Given | float, seed: int, options: Options
 ) -> tuple[Recipe, Source, Source]:
     """Patches to learn from and to check with, and the recipe that fits them."""
     if not isinstance(patches, Sequence):
