@@ -33,12 +33,12 @@ import w2s
 import veriscope as vs
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted
-from veriscope.calibration import EPS, reliability_of, scale_factor
+from veriscope.comparing.judge import predictions
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.conditions import TESTING, TRAINING, part, pooled, read_conditions
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.judging import quality
-from veriscope.judging.judge import members_of, widenings_of
+from veriscope.judging.calibration import EPS, reliability_of, scale_factor
 from veriscope.reproducing.material import CHECKED
 from veriscope.simulate.standins import STANDINS
 
@@ -149,14 +149,12 @@ def looked_at(model: Any, pairs: Pairs, change: Callable[[Pair], Pair] | None) -
 def pixels(truth: Any, restored: Any) -> Iterator[Seen]:
     truth = truth.in_memory()
     for channel in range(truth.size("C")):
-        highs = [pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel]
-        wide = widenings_of(truth, restored, channel)
-        for (high, mean), (means, scales) in zip(highs, members_of(truth, restored, channel), strict=True):
+        for high, mean, means, scales, wide in predictions(truth, restored, channel):
             y = quality.normalize_truth(high)
             a, b = quality.affine_match(y, np.asarray(mean, np.float64))
             some = np.random.default_rng(0).permutation(y.size)[:PIXELS]
             mu, width = (one.reshape(len(one), -1)[:, some] for one in (means, scales))
-            factor = np.broadcast_to(next(wide), y.shape).ravel()[some]
+            factor = np.broadcast_to(wide, y.shape).ravel()[some]
             arrays = a * mu + b, abs(a) * width, y.ravel()[some], factor
             yield Seen(*(np.asarray(one, np.float32) for one in arrays))
 

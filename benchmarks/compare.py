@@ -24,13 +24,13 @@ from w2s import CHECKED, DATA, split
 import veriscope as vs
 from veriscope.classical import deconvolve
 from veriscope.classical.method import Method
+from veriscope.comparing.compare import compare
+from veriscope.comparing.comparison import WHOLE, Comparison
 from veriscope.images.conditions import part, read_conditions
 from veriscope.images.pairing import Pairs
-from veriscope.judging.compare import compare
-from veriscope.judging.comparison import WHOLE, Comparison
-from veriscope.judging.comparison_report import write_comparison
 from veriscope.judging.isotropy import isotropy
 from veriscope.networks.model import Ensemble
+from veriscope.reporting.comparison_report import write_comparison
 from veriscope.reproducing.paper import NLM, figure
 from veriscope.reproducing.reproduce import Run, reproduce
 from veriscope.simulate.experiments import standin

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from veriscope.classical.segment import cells, components, fractions, span, without_small
-from veriscope.judging.curves import against_threshold
-from veriscope.judging.objects import Scores, scores
+from veriscope.objects.curves import against_threshold
+from veriscope.objects.overlaps import Scores, scores
+from veriscope.objects.segment import cells, components, fractions, span, without_small
 
 SMALLEST = {2: 20, 3: 10}  # pixels of an object
 THRESHOLDS = 40

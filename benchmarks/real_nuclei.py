@@ -16,10 +16,10 @@ from scipy.ndimage import gaussian_filter
 import veriscope as vs
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.judging.objects import scores
 from veriscope.judging.quality import quality
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
+from veriscope.objects.overlaps import scores
 from veriscope.simulate.photograph import low_light
 
 LEVELS = (5.0, 15.0, 50.0)  # photons where the image is brightest

@@ -29,7 +29,7 @@ from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.memory import need
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import plan
 from veriscope.training.allocator import kept_memory
 
 RESULTS = Path(__file__).parent / "results"
@@ -127,9 +127,9 @@ MEASURE = """
 import re, resource, sys, numpy as np, veriscope as vs
 from veriscope.networks.model import Ensemble
 from veriscope.networks import build
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import plan
 from dataclasses import replace
-import veriscope.restoring.restore as module
+import veriscope.restoring.prepared as module
 recipe, shape, kept = vs.Recipe(**{recipe}), {shape}, {kept}
 ensemble = Ensemble(recipe, (build(recipe),))
 image = vs.Image(np.random.default_rng(0).integers(100, 1000, shape, np.uint16), recipe.axes)

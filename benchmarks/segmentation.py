@@ -50,13 +50,13 @@ from veriscope.classical import methods as classical
 from veriscope.classical import tune
 from veriscope.classical.deconvolve import methods as deconvolutions
 from veriscope.classical.denoise import NON_LOCAL_MEANS
-from veriscope.classical.segment import fractions
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
-from veriscope.judging.objects import Scores, scores
-from veriscope.judging.tracking import followed, track
 from veriscope.networks.model import Ensemble
+from veriscope.objects.overlaps import Scores, scores
+from veriscope.objects.segment import fractions
+from veriscope.objects.tracking import followed, track
 from veriscope.reproducing.reproduce import Reporter, Run, reproduce
 from veriscope.simulate.experiments import standin
 from veriscope.simulate.movie import WingMovie, movie

@@ -91,7 +91,7 @@ def tried(
         run: Callable[[Any], Any] = lambda image: form.run(path, image)  # noqa: E731
         found = trying.graph(written, runtime, package, run)
     versions[name] = found.runtime
-    return "not installed" if found.apart is None else f"{found.apart:.1e}"
+    return "not installed" if found.difference is None else f"{found.difference:.1e}"
 
 
 def back_in(models: Path) -> list[str]:

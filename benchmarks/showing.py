@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from veriscope.judging.objects import overlaps
+from veriscope.objects.overlaps import overlaps
 
 Array = np.ndarray[Any, Any]
 RIGHT, WRONG, MISSED = "#35c5f0", "#ff4fa3", "#ffd23f"  # outlines, on grey

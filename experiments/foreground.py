@@ -23,7 +23,7 @@ import machine  # noqa: E402
 import w2s  # noqa: E402
 
 import veriscope as vs  # noqa: E402
-from veriscope.judging.judge import judge  # noqa: E402
+from veriscope.comparing.judge import judge  # noqa: E402
 from veriscope.reproducing.experiments import EXPERIMENTS  # noqa: E402
 from veriscope.reproducing.material import read_data  # noqa: E402
 from veriscope.simulate.experiments import simulate  # noqa: E402

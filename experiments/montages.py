@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from veriscope.images.conditions import TESTING
 from veriscope.images.image import Image
 from veriscope.simulate.experiments import field
-from veriscope.simulate.standins import HEIGHT, INPUT, LABELS, STANDINS, TRUTH, StandIn, Taken
+from veriscope.simulate.standins import HEIGHT, INPUT, LABELS, STANDINS, TRUTH, Simulated, StandIn
 
 PLACE = Path(__file__).parents[1] / "docs" / "images" / "simulated"
 SIDE = 128  # pixels of the image that are shown
@@ -84,7 +84,7 @@ def side(shown: Pixels, image: Image, place: tuple[float, float] | None = None) 
     return enlarged(section[np.minimum(rows, len(section) - 1)])
 
 
-def in_words(kind: str, stand: StandIn, taken: Taken) -> str:
+def in_words(kind: str, stand: StandIn, taken: Simulated) -> str:
     """Caption of a kind of image: what it is called on disk, and its light."""
     if kind in stand.conditions and stand.levels:
         return f"{kind}: 1/{1 / stand.levels[stand.conditions.index(kind)]:.0f} of the light"
@@ -93,7 +93,7 @@ def in_words(kind: str, stand: StandIn, taken: Taken) -> str:
     return kind
 
 
-def of_volumes(stand: StandIn, taken: Taken) -> list[list[Panel]]:
+def of_volumes(stand: StandIn, taken: Simulated) -> list[list[Panel]]:
     """Above: a plane of each kind; below: a section from the side. Planes left out do not shift them."""
     kinds = [stand.conditions[0], stand.conditions[-1]] if stand.levels else stand.conditions
     first = taken.images[kinds[0]]
@@ -108,7 +108,7 @@ def of_volumes(stand: StandIn, taken: Taken) -> list[list[Panel]]:
     return rows
 
 
-def of_surfaces(stand: StandIn, taken: Taken) -> list[list[Panel]]:
+def of_surfaces(stand: StandIn, taken: Simulated) -> list[list[Panel]]:
     """Around a lump of debris: stacks as their maximum and from the side, the surface in them, and how high it lies."""
     y, x = (float(um) / stand.voxel_size[-1] for um in taken.drawn["structure"]["debris_place"][0])
     height = taken.images[HEIGHT]
@@ -130,7 +130,7 @@ def of_surfaces(stand: StandIn, taken: Taken) -> list[list[Panel]]:
     return rows
 
 
-def of_planes(stand: StandIn, fields: list[Taken]) -> list[list[Panel]]:
+def of_planes(stand: StandIn, fields: list[Simulated]) -> list[list[Panel]]:
     """Two fields with their truths."""
     return [
         [

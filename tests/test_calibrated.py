@@ -8,8 +8,8 @@ import pytest
 
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Calibration, Sample, fit
-from veriscope.calibration import reliability_of
 from veriscope.errors import DataError
+from veriscope.judging.calibration import reliability_of
 
 TEXTURES = np.array([[0.05, 0.5], [0.1, 0.4], [0.2, 0.5], [0.1, 0.2]])  # noise and contrast of four kinds of image
 

@@ -17,10 +17,12 @@ GROUND = "ground"
 FLOORS = [
     ["apps"],
     ["reproducing"],
-    ["sharing", "judging"],
+    ["reporting"],
+    ["sharing", "comparing"],
     ["restoring", "classical"],
     ["training"],
     ["patches", "simulate", "networks"],
+    ["judging", "objects"],
     ["images"],
     [GROUND],
 ]
@@ -29,7 +31,6 @@ GROUND_MODULES = {
     "tiling",
     "laplace",
     "chance",
-    "calibration",
     "calibrated",
     "expected",
     "familiarity",

@@ -18,8 +18,8 @@ _HOME = {
     "Recipe": "veriscope.networks.recipe",
     "train": "veriscope.training.loop",
     "restore": "veriscope.restoring.restore",
-    "judge": "veriscope.judging.judge",
-    "compare": "veriscope.judging.compare",
+    "judge": "veriscope.comparing.judge",
+    "compare": "veriscope.comparing.compare",
     "save": "veriscope.networks.folder",
     "load": "veriscope.sharing.opening",
     "VeriscopeError": "veriscope.errors",
@@ -46,13 +46,13 @@ __all__ = [  # noqa: RUF022 - in the order of the work
 
 if TYPE_CHECKING:
     from veriscope import classical, networks, sharing
+    from veriscope.comparing.compare import compare
+    from veriscope.comparing.judge import judge
     from veriscope.errors import VeriscopeError
     from veriscope.images.image import Image
     from veriscope.images.pairing import read_pairs
     from veriscope.images.reading import read_image
     from veriscope.images.writing import save_image
-    from veriscope.judging.compare import compare
-    from veriscope.judging.judge import judge
     from veriscope.networks.folder import save
     from veriscope.networks.recipe import Recipe
     from veriscope.patches.cutting import cut_patches

@@ -1,10 +1,12 @@
-"""What veriscope says when it stops: one tree of errors, each message with the rule, the value and the way out."""
+"""Why veriscope stops, or warns: one tree of errors, each message with the rule, the value and the way out."""
 
 from __future__ import annotations
 
+import warnings
+
 
 class VeriscopeError(ValueError):
-    """Something the user gave cannot be used; the message says what and how to go on."""
+    """Something the user gave cannot be used; the message says what, and how to continue."""
 
 
 class AxesError(VeriscopeError):
@@ -28,11 +30,11 @@ class ModelError(VeriscopeError):
 
 
 class TrainingError(VeriscopeError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class OutputError(VeriscopeError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the place that was asked for."""
 
 
 class DeviceError(VeriscopeError):
@@ -41,3 +43,8 @@ class DeviceError(VeriscopeError):
 
 class VeriscopeWarning(UserWarning):
     """Worth knowing, but not a reason to stop."""
+
+
+def warn(message: str) -> None:
+    """A VeriscopeWarning, at the line that called the function which warns."""
+    warnings.warn(message, VeriscopeWarning, stacklevel=3)

@@ -15,7 +15,7 @@ import socket
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,28 @@ LONGEST = 255  # bytes of a file's name, in nearly every file system
 _HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _OURS = re.compile(r"\.veriscope-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.partial")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV)
+
+
+def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False, option: str = "") -> None:
+    """Raise OutputError where a file, which the user named with `option`, cannot be written: known before long work."""
+    given, other = f"{option} {target}".strip(), option or "name"
+    if target.suffix.lower() not in suffixes:
+        such = f"{option.lstrip('-') or 'result'}{suffixes[0]}"
+        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name such as {such}.")
+    if target.is_dir() or (exists(target) and not overwrite):
+        raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"{given} cannot be written: there is no folder {target.absolute().parent}. Make it first.")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise OutputError(f"{given} cannot be written: its folder is not writable. Choose another, or permit it.")
+
+
+def check_free(target: Path) -> None:
+    """Raise OutputError where something is already."""
+    if exists(target):
+        raise OutputError(
+            f"{target} exists already. Choose another name, or pass overwrite=True (--overwrite) to replace it."
+        )
 
 
 @contextmanager

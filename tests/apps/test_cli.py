@@ -21,7 +21,7 @@ import pytest
 import tifffile
 
 import veriscope as vs
-from veriscope.judging.movie import samples
+from veriscope.reporting.movie import samples
 from veriscope.training.progress import Step
 
 TINY = shlex.split("--depth 1 --base 2 --batch 2 --patch 16,16 --per-image 2 --members 2 --device cpu")

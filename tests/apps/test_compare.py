@@ -71,7 +71,7 @@ def test_what_is_kept_is_there_and_the_same_command_goes_on(desk: Path, veriscop
 
 
 def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from veriscope.judging import timing
+    from veriscope.comparing import run as timing
 
     real, seen = timing.judge_one, []
 
@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
 def test_bad_input_is_refused_in_plain_words_before_the_work(
     desk: Path, veriscope: Any, words: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from veriscope.judging import timing
+    from veriscope.comparing import run as timing
 
     def never(*_: Any) -> Any:
         raise AssertionError("the work has begun")

@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 from scipy import ndimage
 
 import veriscope as vs
-from veriscope.classical import segment
-from veriscope.judging import objects
+from veriscope.objects import overlaps as objects
+from veriscope.objects import segment
 
 
 def squares() -> np.ndarray:

@@ -18,6 +18,7 @@ from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images import tiff_writing
 from veriscope.images.casting import cast
 from veriscope.images.image import Image
+from veriscope.images.lazy import Blank
 from veriscope.images.reading import read_image
 from veriscope.images.tiff_writing import runs
 from veriscope.images.writing import open_writer, save_image
@@ -96,7 +97,7 @@ def test_regions_in_any_order_and_alignment_make_the_whole(name, axes, random, s
     grid = [[corners[i][k] for i, k in enumerate(at)] for at in np.ndindex(*(len(c) for c in corners))]
     random.shuffle(grid)
     with tempfile.TemporaryDirectory() as folder:
-        with open_writer(Path(folder, name), image.shape, "float32", axes, chunks=(3,) * len(axes)) as writer:
+        with open_writer(Path(folder, name), image, chunks=(3,) * len(axes)) as writer:
             assert len(writer.chunks) == len(axes)
             for spans in grid:
                 writer.write(spans, image.read(*spans))
@@ -104,7 +105,7 @@ def test_regions_in_any_order_and_alignment_make_the_whole(name, axes, random, s
 
 
 def test_an_int_in_a_region_means_one_entry(tmp_path):
-    with open_writer(tmp_path / "a.ome.tif", (2, 3, 4), "uint8", "TYX") as writer:
+    with open_writer(tmp_path / "a.ome.tif", Image(Blank((2, 3, 4), "uint8"), "TYX")) as writer:
         writer.write((0,), np.ones((3, 4), "uint8"))
         writer.write((1, slice(None), 2), np.full((3,), 5, "uint8"))
     expected = np.zeros((2, 3, 4))
@@ -248,7 +249,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, name):
     save_image(tmp_path / name, image)
 
     def interrupted():
-        with open_writer(tmp_path / name, (9, 9), "uint8", "YX", overwrite=True) as writer:
+        with open_writer(tmp_path / name, Image(Blank((9, 9), "uint8"), "YX"), overwrite=True) as writer:
             writer.write((slice(0, 2),), np.ones((2, 9), "uint8"))
             raise KeyboardInterrupt
 
@@ -343,7 +344,7 @@ def test_what_a_format_cannot_hold_is_told(tmp_path, error, text, name, image):
 
 
 def test_regions_that_do_not_fit_are_told(tmp_path):
-    with open_writer(tmp_path / "a.tif", (4, 5), "uint8", "YX") as writer:
+    with open_writer(tmp_path / "a.tif", Image(Blank((4, 5), "uint8"), "YX")) as writer:
         with pytest.raises(DataError, match="does not fit"):
             writer.write((slice(0, 3), slice(None)), np.ones((4, 5), "uint8"))
         with pytest.raises(DataError, match="does not fit"):
@@ -353,10 +354,10 @@ def test_regions_that_do_not_fit_are_told(tmp_path):
         with pytest.raises(DataError, match="step 1"):
             writer.write((slice(None, None, 2), slice(None)), np.ones((2, 5), "uint8"))
     with pytest.raises(DataError, match="no type of pixels"):
-        open_writer(tmp_path / "b.tif", (4, 5), "banana", "YX")
+        open_writer(tmp_path / "b.tif", Image(Blank((4, 5), "banana"), "YX"))
     (tmp_path / "c.tif").mkdir()
     with pytest.raises(OutputError, match="folder"):
-        open_writer(tmp_path / "c.tif", (4, 5), "uint8", "YX", overwrite=True)
+        open_writer(tmp_path / "c.tif", Image(Blank((4, 5), "uint8"), "YX"), overwrite=True)
     (tmp_path / "e.zarr").mkdir()
     (tmp_path / "e.zarr" / "thesis.txt").write_text("precious")
     with pytest.raises(OutputError, match="a folder with other things in it"):

@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from veriscope.errors import AxesError, DataError, OutputError
 from veriscope.images.image import Image
-from veriscope.judging.charts import write_chart
 from veriscope.judging.fourier import ring_correlation
-from veriscope.judging.fourier_charts import correlation_chart, section_chart, spectrum_chart
 from veriscope.judging.spectra import radial_spectrum, section
+from veriscope.reporting.charts import write_chart
+from veriscope.reporting.resolution_charts import correlation_chart, section_chart, spectrum_chart
 
 VOXEL = (0.4, 0.1, 0.1)
 NOISE = np.random.default_rng(0).normal(0, 3, (24, 64, 60))

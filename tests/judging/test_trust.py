@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from veriscope import laplace
-from veriscope.calibration import EPS
+from veriscope.judging.calibration import EPS
 from veriscope.judging.trust import LEVELS, measure, pool
 
 

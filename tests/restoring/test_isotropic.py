@@ -21,7 +21,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring.isotropic import in_space
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import plan
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file
 

@@ -28,7 +28,7 @@ from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring import devices
 from veriscope.restoring.ondemand import Computed, OnDemand
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import plan
 from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.restore import restore
 

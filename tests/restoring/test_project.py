@@ -21,9 +21,8 @@ from veriscope.images.reading import read_image
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection
 from veriscope.normalize import Normalization
-from veriscope.restoring.heights import finders
 from veriscope.restoring.memory import need
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import finders, plan
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file
 
@@ -171,7 +170,7 @@ def test_the_height_of_a_surface_is_found(projecting: Make) -> None:
 
 
 def test_members_that_find_other_surfaces_make_the_spread() -> None:
-    from veriscope.restoring.heights import height_and_spread
+    from veriscope.restoring.outputs import height_and_spread
 
     heights = np.array([1.0, 5.0], np.float32).reshape(2, 1, 1)
     height, spread = height_and_spread(heights, np.full((2, 1, 1), 1.5, np.float32))
@@ -279,7 +278,7 @@ def test_models_that_do_not_project_have_no_height(
     image = Image(noise((20, 24)), "YX")
     with pytest.raises(ModelError, match="no height: its model does not project"):
         _ = restore(image, ensemble).height
-    with pytest.raises(ModelError, match="finds no surface, so there is no height"):
+    with pytest.raises(ModelError, match="does not project stacks to planes, so height cannot be given"):
         restore_to_file(image, ensemble, tmp_path / "a.tif", height=(tmp_path / "h.tif", tmp_path / "s.tif"))
     assert not list(tmp_path.iterdir())
 

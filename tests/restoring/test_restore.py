@@ -17,7 +17,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring import devices
-from veriscope.restoring.plan import plan
+from veriscope.restoring.prepared import plan
 from veriscope.restoring.restore import Restoration, restore
 
 Make = Callable[..., Any]
@@ -230,7 +230,7 @@ def test_tiles_shrink_when_memory_runs_out(ensemble: Ensemble, noise: Make, monk
 
     made = plan(image, ensemble)
     monkeypatch.setattr(UNet, "forward", short_of_memory)
-    monkeypatch.setattr("veriscope.restoring.restore.plan_frames", lambda *_: made)  # planned before memory was short
+    monkeypatch.setattr("veriscope.restoring.prepared.plan_frames", lambda *_: made)  # planned before memory was short
     seen: list[int] = []
     restored = restore(image, ensemble, progress=lambda done, _: seen.append(done))
     np.testing.assert_allclose(np.asarray(restored.mean), np.asarray(expected.mean), rtol=1e-5, atol=1e-6)
@@ -249,7 +249,7 @@ def test_memory_that_never_suffices_ends_in_one_message(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(UNet, "forward", never)
-    monkeypatch.setattr("veriscope.restoring.restore.plan_frames", lambda *_: made)
+    monkeypatch.setattr("veriscope.restoring.prepared.plan_frames", lambda *_: made)
     with pytest.raises(DeviceError, match=r"even for the smallest tile, .*CUDA out of memory.*Close other programs"):
         restore(image, ensemble)
 
@@ -264,7 +264,7 @@ def test_other_errors_are_not_taken_for_missing_memory(
         raise RuntimeError("shapes cannot be multiplied")
 
     monkeypatch.setattr(UNet, "forward", broken)
-    monkeypatch.setattr("veriscope.restoring.restore.plan_frames", lambda *_: made)
+    monkeypatch.setattr("veriscope.restoring.prepared.plan_frames", lambda *_: made)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         restore(image, ensemble)
 
@@ -273,7 +273,7 @@ def test_results_that_do_not_fit_into_memory_point_to_files(
     ensemble: Ensemble, noise: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "free_memory", lambda device: 1000)
-    with pytest.raises(DeviceError, match=r"Leave out lazy=False, or restore it to a file"):
+    with pytest.raises(DeviceError, match=r"Remove lazy=False, or restore it to a file"):
         restore(Image(noise((32, 32)), "YX"), ensemble, lazy=False)
 
 

@@ -15,7 +15,7 @@ from veriscope.images.reading import read_image
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring import tofile
-from veriscope.restoring.chunks import chunk
+from veriscope.restoring.frames import chunk
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file
 
@@ -126,7 +126,10 @@ def test_shares_stay_floats_beside_integers(ensemble: Ensemble, noise: Make, tmp
 
 def test_a_single_network_cannot_disagree(make_ensemble: Make, noise: Make, tmp_path: Path) -> None:
     alone = make_ensemble(members=1)
-    with pytest.raises(ModelError, match="A single network cannot disagree"):
+    with pytest.raises(
+        ModelError,
+        match="is a single network, so disagreement cannot be given",
+    ):
         restore_to_file(Image(noise((8, 8)), "YX"), alone, tmp_path / "a.tif", disagreement=tmp_path / "b.tif")
     assert list(tmp_path.iterdir()) == []
 
@@ -248,7 +251,7 @@ def test_bad_input_leaves_nothing(
 def test_plain_networks_write_no_scale(make_ensemble: Make, noise: Make, tmp_path: Path) -> None:
     plain = make_ensemble(probabilistic=False)
     image = Image(noise((8, 8)), "YX")
-    with pytest.raises(ModelError, match="no scale, because it was trained with probabilistic=False"):
+    with pytest.raises(ModelError, match=r"predicts no uncertainty \(it was .*\), so scale cannot be given"):
         restore_to_file(image, plain, tmp_path / "out.tif", scale=tmp_path / "scale.tif")
     restore_to_file(image, plain, tmp_path / "out.tif")
     np.testing.assert_allclose(

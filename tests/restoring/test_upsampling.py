@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import veriscope as vs
+from veriscope.comparing.judge import judge
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs, factors_between, on_grid_of
 from veriscope.images.resampling import resampled
-from veriscope.judging.judge import judge
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file

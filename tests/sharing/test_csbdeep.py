@@ -230,7 +230,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "axes twice": (config(axes="YYXC"), "Only planes"),
     "an even kernel": (config(unet_kern_size=4), "kernel is odd"),
     "huge widths": (config(unet_n_first=4096, unet_n_depth=8), "million weights"),
-    "a depth without sense": (config(unet_n_depth=10**9), "whole number"),
+    "a depth without sense": (config(unet_n_depth=10**9), "lies between 1 and 4,096"),
     "text for a number": (config(unet_n_first="32"), "whole number"),
     "text for a truth": (config(probabilistic="yes"), "true or false"),
     "another activation": (config(unet_last_activation="tanh"), "activation is linear or relu"),

@@ -257,7 +257,7 @@ def test_the_package_is_held_against_its_own_test(weights: bytes, tmp_path: Path
         if sound:
             assert packages.read(path).facts.imported["apart_from_its_test"] < 1e-5
         else:
-            with pytest.raises(ModelError, match="does not give here what the package says"):
+            with pytest.raises(ModelError, match="does not reproduce the package's own result"):
                 packages.read(path)
 
 
@@ -316,7 +316,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any], Files], Any], str]] = {
     "no inputs": (changed(inputs=[]), "0 inputs"),
     "time": (changed(inputs__0__axes__2__id="t"), "Its axes are"),
     "a larger result": (changed(outputs__0__axes__2__scale=2.0), "other sizes"),
-    "a mask": (changed(outputs__0__postprocessing=[{"id": "sigmoid"}]), "no restored images"),
+    "a mask": (changed(outputs__0__postprocessing=[{"id": "sigmoid"}]), "not restored images"),
     "an unknown step": (changed(inputs__0__preprocessing=[{"id": "dance"}]), "dance, which is not known"),
     "no kind of package": (changed(type="dataset"), "does not describe a model"),
     "axes are missing": (lambda told, files: told["inputs"][0].pop("axes"), "unknown form"),

@@ -13,14 +13,14 @@ import pytest
 from veriscope.errors import DataError
 from veriscope.simulate.flow import Flow
 from veriscope.simulate.movie import WingMovie, movie
-from veriscope.simulate.standins import STANDINS, Taken
+from veriscope.simulate.standins import STANDINS, Simulated
 
 SHAPE = (14, 72, 80)
 WING = WingMovie(frames=5, photons=60.0, bleach=2.0)
 
 
 @cache
-def made() -> Taken:
+def made() -> Simulated:
     return movie(WING, SHAPE, seed=3)
 
 

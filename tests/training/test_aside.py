@@ -10,9 +10,9 @@ import torch
 
 import veriscope as vs
 from veriscope.calibrated import Calibration
-from veriscope.calibration import EPS
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
+from veriscope.judging.calibration import EPS
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.settling import stored_calibration

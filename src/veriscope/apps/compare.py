@@ -3,59 +3,63 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope import saving
+from veriscope import saving, tables
 from veriscope.apps import console, options, words
+from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
+    from veriscope.comparing.plan import Plan
     from veriscope.images.pairing import Pair, Pairs
-    from veriscope.judging.work import Work
     from veriscope.networks.model import Ensemble
 
-TABLES = {".csv": "csv", ".tsv": "tsv", ".md": "markdown", ".tex": "latex"}
 REPORTS = (".html", ".htm")
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared, and how methods get their parameters."""
+
+    methods: str | None = option(
+        None,
+        "Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
+        "NAMES",
+    )
+    tune: bool = option(True, "Search each method's parameters, or take the usual ones.", None, "--tune/--no-tune")
+    tune_on: str | None = option(None, "Tune on this other pair, not on every test image as the paper did.", "LOW,HIGH")
+    crop: int | None = option(None, "Compare in the central square of so many pixels only.", "SIZE")
+    minutes: float = option(10.0, "A method that would take longer for all images is limited to a central square.")
+    psf: str | None = option(None, "For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead.", "PSF")
+    background: float = option(0.0, "Of --psf: grey value without light, such as the camera's offset.", "GREY")
+
+    def check(self) -> None:
+        """Raise VeriscopeError for options that do not go together."""
+        if self.background and self.psf is None:
+            raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
+        if not 0 <= self.background < inf:
+            raise VeriscopeError(
+                f"--background is a grey value of at least 0, not {self.background:g}. Give the camera's offset."
+            )
+        if self.tune_on is not None and not self.tune:
+            raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
 
 
 def compare(
     low: options.Low,
+    *,
     high: options.High = None,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote; none: methods alone."),
     ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
-        ),
-    ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune/--no-tune", help="Search each method's parameters, or take the usual ones.")
-    ] = True,
-    tune_on: Annotated[
-        str | None,
-        typer.Option(metavar="LOW,HIGH", help="Tune on this other pair, not on every test image as the paper did."),
-    ] = None,
-    crop: Annotated[
-        int | None, typer.Option(metavar="SIZE", help="Compare in the central square of so many pixels only.")
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(help="A method that would take longer for all images is limited to a central square.")
-    ] = 10.0,
-    psf: Annotated[
-        str | None,
-        typer.Option(metavar="PSF", help="For methods that deconvolve, such as gaussian:na=1.1, or a file of a bead."),
-    ] = None,
-    background: Annotated[
-        float, typer.Option(metavar="GREY", help="Of --psf: grey value without light, such as the camera's offset.")
-    ] = 0.0,
+    design: Design,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with all of it, such as compare.html.")
     ] = None,
@@ -73,7 +77,6 @@ def compare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report and the table if they exist.")
     ] = False,
-    *,
     limits: options.Limits,
 ) -> None:
     """Compare a model with the methods people used before: how close to the truth, and how fast.
@@ -87,68 +90,52 @@ def compare(
     veriscope compare test_data --model model --methods nlm,tv --crop 256 --table table.tex
     veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
     """
-    settings = limits.settings()
+    limits.settings()  # refuses what is no size before any image is read
     way = words.way_to_normalize(normalize)
-    if background and psf is None:
-        raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
-    if not 0 <= background < inf:
-        raise VeriscopeError(
-            f"--background is a grey value of at least 0, not {background:g}. Give the camera's offset."
-        )
-    if tune_on is not None and not tune:
-        raise VeriscopeError("--tune-on and --no-tune contradict each other. Leave one of them out.")
-
-    from veriscope.judging.placing import check_target
-
+    design.check()
     if report is not None:
-        check_target(report, REPORTS, overwrite, "--report")
+        saving.check_target(report, REPORTS, overwrite, "--report")
     if table is not None:
-        check_target(table, tuple(TABLES), overwrite, "--table")
+        saving.check_target(table, tuple(tables.FORMS), overwrite, "--table")
 
-    from veriscope.judging.compare import compare as compare_all
-    from veriscope.judging.work import prepare
+    from veriscope.comparing.compare import compare as compare_all
+    from veriscope.comparing.plan import prepare
     from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
     pairs = _read(low, high, words.axes_of_pairs(axes), ensemble)
-    other = None if tune_on is None else _other(tune_on, words.axes_of_pairs(axes), ensemble)
-    spread = None if psf is None else _psf(psf, pairs[0])
-    what: dict[str, Any] = {
-        "methods": methods, "tune": tune, "tune_on": other, "crop": crop, "minutes": minutes, "psf": spread,
-        "background": background,
-    }  # fmt: skip
+    choices = {
+        **asdict(design),
+        "tune_on": None if design.tune_on is None else _other(design.tune_on, words.axes_of_pairs(axes), ensemble),
+        "psf": None if design.psf is None else _psf(design.psf, pairs[0]),
+    }
     if dry_run:
-        _show_plan(prepare(pairs, ensemble, **what))
+        _show_plan(prepare(pairs, ensemble, **choices))
         return
+    settings = {**choices, **limits.settings(), "normalize": way}
     try:
         with console.clock("Comparing") as progress:
-            compared = compare_all(
-                pairs,
-                ensemble,
-                **what,
-                out=out,
-                **settings,
-                normalize=way,
-                progress=progress,
-                tell=console.note,
-            )
+            compared = compare_all(pairs, ensemble, **settings, out=out, progress=progress, tell=console.note)
     except KeyboardInterrupt:
         if out is None:
             raise
         raise console.Stopped(f"what was finished is kept in {out}; the same command goes on there.") from None
     console.show(str(compared))
     if table is not None:
-        saving.write(table, compared.table(TABLES[table.suffix.lower()]), overwrite)
+        saving.write(table, compared.table(tables.FORMS[table.suffix.lower()]), overwrite)
         console.show(f"Table: {table.resolve()}")
     if report is not None:
-        from veriscope.judging.comparison_report import write_comparison
+        from veriscope.reporting.comparison_report import write_comparison
 
-        given = {
-            "--model": model, "--methods": methods, "--tune-on": tune_on, "--crop": crop, "--minutes": minutes,
-            "--psf": psf, "--background": background, "--axes": axes, "--normalize": normalize, "--tile": limits.tile,
-            "--memory": limits.memory, "--device": limits.device, "--report": report,
-        }  # fmt: skip
-        command = _command([low, *([high] if high else [])], given, [] if tune else ["--no-tune"])
+        typed = {
+            "model": model,
+            **asdict(design),
+            "axes": axes,
+            "normalize": normalize,
+            **asdict(limits),
+            "report": report,
+        }
+        command = _command([low, *([high] if high else [])], typed)
         write_comparison(report, compared, command=command, overwrite=overwrite)
         console.show(f"Report: {report.resolve()}")
 
@@ -183,30 +170,34 @@ def _psf(text: str, pair: Pair) -> Any:
     return from_words(text, pair.high.full_voxel_size)
 
 
-def _show_plan(work: Work) -> None:
-    from veriscope.judging.estimate import in_words, region_name
+def _show_plan(plan: Plan) -> None:
+    from veriscope.comparing.plan import in_words, region_name
 
-    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in work.pairs)
+    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in plan.pairs)
     console.facts(
-        "Would compare", {"images": f"{len(work.pairs)}, {', '.join(shapes)}", "parameters": work.tuned_words}
+        "Would compare", {"images": f"{len(plan.pairs)}, {', '.join(shapes)}", "parameters": plan.tuned_words}
     )
     rows = [
-        [one.method.name, one.method.title, region_name(one.side, work.region), in_words(one.total)]
-        for one in work.planned
+        [one.method.name, one.method.title, region_name(one.side, plan.region), in_words(one.total)]
+        for one in plan.planned
     ]
-    if work.model is not None:
-        count = len(work.model)
-        rows.append(["", f"restoration, {count} network{'s' if count > 1 else ''}", work.region, "told by the first"])
+    if plan.model is not None:
+        count = len(plan.model)
+        rows.append(
+            ["", f"restoration, {count} network{'s' if count > 1 else ''}", plan.region, "known after the first"]
+        )
     console.table("", ["method", "is", "run on", "about"], rows)
-    for note in work.notes:
+    for note in plan.notes:
         console.note(note)
 
 
-def _command(places: list[Path], given: dict[str, Any], flags: list[str]) -> str:
+def _command(places: list[Path], typed: dict[str, Any]) -> str:
     """What to type to get the same again."""
-    defaults = {"--minutes": 10.0, "--normalize": "image", "--background": 0.0}
+    usual = {"minutes": 10.0, "normalize": "image", "background": 0.0}
     parts = ["veriscope", "compare", *map(str, places)]
-    for option, value in given.items():
-        if value is not None and value != defaults.get(option):
-            parts += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    return shlex.join([*parts, *flags])
+    for name, value in typed.items():
+        if value is False:
+            parts.append(f"--no-{name}")
+        elif value is not None and value is not True and value != usual.get(name):
+            parts += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(parts)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from veriscope import tables
 from veriscope.apps import options, ranges
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 
@@ -99,6 +100,12 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         made.add_row(*[Text(cell) for cell in row])
     # Where output goes to a file or pipe nobody wants it cut at 80 columns.
     out.print(made, width=None if out.is_terminal else 200)
+
+
+def results(found: tables.Table) -> None:
+    """A table of results on stdout, in the same way."""
+    head, *rows = found.cells()
+    table(found.title, head, rows)
 
 
 @contextmanager

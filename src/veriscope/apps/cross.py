@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from veriscope import saving, tables
+from veriscope import saving
 from veriscope.apps import console, options, words
-from veriscope.errors import OutputError, VeriscopeError
+from veriscope.errors import VeriscopeError
 
 LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
 TABLES = (".csv", ".json")
@@ -44,7 +44,7 @@ def cross(
     settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if out is not None:
-        _check_table(out, overwrite)
+        saving.check_target(out, TABLES, overwrite, "--out")
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
 
     from veriscope.images.pairing import read_pairs
@@ -56,17 +56,16 @@ def cross(
     word = words.axes_of_pairs(axes)
     sets = {label: read_pairs(low, high, axes=word) for label, (low, high) in zip(labels, places.values(), strict=True)}
 
-    from veriscope.judging.cross import cross as cross_all
+    from veriscope.comparing.cross import cross as cross_all
 
     with console.bar("Crossing") as progress:
         crossed = cross_all(loaded, sets, **settings, normalize=way, progress=progress)
     console.show(str(crossed))
-    for meeting in crossed.meetings:
-        if meeting.failure:
-            console.note(f"{meeting.model} on {meeting.data}: {meeting.failure}")
+    for cell in crossed.cells:
+        if cell.failure:
+            console.note(f"{cell.model} on {cell.data}: {cell.failure}")
     if out is not None:
-        rows = crossed.rows()
-        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else tables.csv(rows)
+        text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else crossed.table().csv()
         saving.write(out, text, overwrite)
         console.show(f"Table: {out.resolve()}")
 
@@ -99,12 +98,3 @@ def _labels(places: dict[str, tuple[Path, Path]]) -> list[str]:
     ends = [words.short_names([str(place[end]) for place in pairs.values()]) for end in (0, 1)]
     named |= {data: ",".join(names) for data, *names in zip(pairs, *ends, strict=True)}
     return [named[data] for data in places]
-
-
-def _check_table(out: Path, overwrite: bool) -> None:
-    if out.suffix.lower() not in TABLES:
-        raise OutputError(f"--out {out} is written as a table. Give it a name such as table.csv or table.json.")
-    if saving.exists(out) and not overwrite:
-        raise OutputError(f"{out} exists already. Choose another --out, or replace it with --overwrite.")
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"There is no folder {out.absolute().parent} for the table. Make it, or choose another.")

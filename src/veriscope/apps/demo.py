@@ -16,9 +16,9 @@ from veriscope.errors import AxesError, DataError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
+    from veriscope.comparing.judge import Judgement
     from veriscope.images.image import Image
     from veriscope.images.pairing import Pairs
-    from veriscope.judging.judge import Judgement
     from veriscope.networks.model import Ensemble
 
 VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
@@ -186,8 +186,8 @@ def _tune(data: DemoData) -> list[Tuned[Image]]:
 
 def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
     """Restore and compare; print the table, write the report and the images."""
-    from veriscope.judging.judge import judge
-    from veriscope.judging.report import write_report
+    from veriscope.comparing.judge import judge
+    from veriscope.reporting.report import write_report
 
     with console.bar("Restoring and judging") as progress:
         judged = judge(

@@ -154,16 +154,15 @@ def _package(
     console.show(f"{model} -> {out}")
     for tried in trying.package(made, out):
         _tell(tried)
-    told = made.normalized
-    console.note(f"{told} Check the package with: bioimageio test {out}")
+    console.note(f"{made.normalization} Check the package with: bioimageio test {out}")
     if example is None:
         console.note("its cover and test show artificial spots. Give an image of your own: --image FILE.")
 
 
 def _tell(tried: Any) -> None:
-    if tried.apart is None:
+    if tried.difference is None:
         console.note(str(tried))
-    elif tried.apart > FAR:
+    elif tried.difference > FAR:
         console.fail(f"{tried} That is too much. Do not use this file.")
     else:
         console.show(f"  {tried}")
@@ -173,7 +172,7 @@ def _use(written: Shared) -> None:
     """How to use a graph rightly."""
     from veriscope.apps import words
 
-    recipe, told = written.graph.recipe, written.described
+    recipe, told = written.graph.recipe, written.description
     console.facts(
         "",
         {

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, options, words
 from veriscope.errors import ModelError, OutputError
+from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
+    from veriscope.comparing.judge import Judgement
     from veriscope.images.pairing import Pairs
-    from veriscope.judging.judge import Judgement
 
 
 def judge(
@@ -56,9 +58,7 @@ def judge(
     settings = limits.settings()
     way = words.way_to_normalize(normalize)
     if report is not None:
-        from veriscope.judging.placing import check_target
-
-        check_target(report, (".html", ".htm"), overwrite, "--report")
+        saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
         _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 
@@ -74,7 +74,7 @@ def judge(
             f"Leave it out, or train with --loss laplace."
         )
 
-    from veriscope.judging.judge import judge as judge_pairs
+    from veriscope.comparing.judge import judge as judge_pairs
 
     with console.bar("Judging") as progress:
         judged = judge_pairs(
@@ -89,14 +89,14 @@ def judge(
     console.show(str(judged))
     if len(conditions) > 1:
         console.show()
-        _show_means(judged, conditions)
+        console.results(_means(judged, conditions))
     if report is not None:
-        from veriscope.judging.report import write_report
+        from veriscope.reporting.report import write_report
 
         write_report(report, judged, overwrite=overwrite)
         console.show(f"Report: {report.resolve()}")
     if movie is not None and judged.plane is not None:
-        from veriscope.judging.movie import write_movie
+        from veriscope.reporting.movie import write_movie
 
         write_movie(movie, judged.plane, frames, overwrite=overwrite)
         console.show(f"Movie: {movie.resolve()}")
@@ -116,20 +116,22 @@ def _read(
     return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)
 
 
-def _show_means(judged: Judgement, conditions: dict[str, Pairs]) -> None:
+def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
+    columns = [Column("condition"), Column("method")]
+    columns += [Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")]
     rows = [
-        [name, row.method, f"{row.nrmse:.4f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}"]
+        (name, row.method, row.nrmse, row.psnr, row.ssim)
         for name, pairs in conditions.items()
         for row in judged.only(pairs.names).overall
     ]
-    console.table("Mean of each condition", ["condition", "method", "NRMSE", "PSNR", "SSIM"], rows)
+    return Table(columns, rows, "Mean of each condition")
 
 
 def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
     from veriscope.images.reading import holds_images, list_images
-    from veriscope.judging.movie import check_target
+    from veriscope.reporting.movie import check_target
 
-    check_target(movie, overwrite)
+    check_target(movie, overwrite, "--movie")
     files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
     if any(movie.resolve() == path.resolve() for path in files):
         raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")

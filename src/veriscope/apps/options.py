@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -66,6 +66,14 @@ Device = Annotated[
 ]
 
 
+def option(default: Any, help: str, metavar: str | None = None, *flags: str) -> Any:
+    """A field of a group: its default, its help, and how it is called where that is not --name.
+
+    It stands in the panel of the help that is the `PANEL` of its group.
+    """
+    return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar})
+
+
 @dataclass(frozen=True)
 class Limits:
     """What restoring may use of the machine."""
@@ -100,7 +108,8 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
             options = [(parameter.name, hints[parameter.name], parameter.default)]
         else:
             inside = get_type_hints(group, include_extras=True)
-            options = [(field.name, inside[field.name], field.default) for field in fields(group)]
+            panel = getattr(group, "PANEL", None)
+            options = [(one.name, _annotated(inside[one.name], one, panel), one.default) for one in fields(group)]
         parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
             for name, hint, default in options
@@ -110,9 +119,18 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         made = {}
         for name, group in groups.items():
-            made[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+            made[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
         function(**given, **made)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
+
+
+def _annotated(hint: Any, one: Field[Any], panel: str | None) -> Any:
+    """The type of a field with the option that `option` described, if it did."""
+    if not one.metadata:
+        return hint
+    said = dict(one.metadata)
+    flags = said.pop("flags") or ((f"--{one.name.replace('_', '-')}",) if one.default is False else ())
+    return Annotated[hint, typer.Option(*flags, **said, rich_help_panel=panel)]

@@ -134,6 +134,7 @@ def _write(
     progress: Callable[[int, int], None],
 ) -> None:
     """Time point by time point, so that a movie does not have to fit in memory."""
+    from veriscope.images.lazy import Blank
     from veriscope.images.writing import Writer, open_writer
 
     times = image.size("T")
@@ -147,9 +148,8 @@ def _write(
                     continue
                 if kind not in writers:
                     shape = [times if letter == "T" else picture.size(letter) for letter in picture.axes]
-                    facts = (shape, picture.dtype, picture.axes, picture.voxel_size, picture.time_step, overwrite)
-                    made = open_writer(job.outputs[kind], *facts, carried=picture.carried)
-                    writers[kind] = open_files.enter_context(made)
+                    whole = picture.with_array(Blank(shape, picture.dtype))
+                    writers[kind] = open_files.enter_context(open_writer(job.outputs[kind], whole, overwrite))
                 where = [span if letter == "T" else slice(None) for letter in picture.axes]
                 writers[kind].write(where, picture.array)
             progress(time + 1, times)

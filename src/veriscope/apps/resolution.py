@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, words
 from veriscope.errors import AxesError, VeriscopeError
 
@@ -78,10 +79,9 @@ def resolution(
     if split and second is not None:
         raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
     if plot is not None:
-        from veriscope.judging.charts import KINDS
-        from veriscope.judging.placing import check_target
+        from veriscope.reporting.charts import KINDS
 
-        check_target(plot, KINDS, overwrite, "--plot")
+        saving.check_target(plot, KINDS, overwrite, "--plot")
 
     sizes = words.lengths("--voxel-size", voxel_size)
     image = _read(first, axes, sizes)
@@ -93,7 +93,7 @@ def resolution(
         pair = fourier.split(image, seed, gain, offset) if second is None else (image, _read(second, axes, sizes))
         figure = _agreement(*pair, channel, cast("Criterion", criterion), split, drawn=plot is not None)
     if plot is not None:
-        from veriscope.judging.charts import write_chart
+        from veriscope.reporting.charts import write_chart
 
         console.show(f"Chart: {write_chart(plot, figure, overwrite).resolve()}")
 
@@ -129,7 +129,7 @@ def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, 
         console.note(SPLIT_IS_NOT if split else SAME)
     if not drawn:
         return None
-    from veriscope.judging.fourier_charts import correlation_chart
+    from veriscope.reporting.resolution_charts import correlation_chart
 
     return correlation_chart(found)
 
@@ -146,7 +146,7 @@ def _alone(image: Image, channel: int, drawn: bool) -> Any:
     console.facts("", {"isotropy": str(isotropy(image, channel))})
     if not drawn:
         return None
-    from veriscope.judging.fourier_charts import section_chart
     from veriscope.judging.spectra import section
+    from veriscope.reporting.resolution_charts import section_chart
 
     return section_chart({"": [section(image, name, channel) for name in ("xz", "yz")]})

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, words
-from veriscope.errors import ModelError, VeriscopeError
+from veriscope.apps import console, files, options, words
+from veriscope.errors import VeriscopeError
+from veriscope.restoring.outputs import OUTPUTS, Output, check
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.networks.model import Ensemble
+    from veriscope.restoring.settings import Settings
     from veriscope.restoring.tofile import Report
 
 TRUST = "trust.json"  # beside each restored image: the error to expect, and the verdict
 VALUES = "Intensities"
 MORE = "Also written"
-LIMITS = "Time and memory"
 DTYPES = ("float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32")
+
+
+def _typed(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(output: Output) -> tuple[str, Any, Any]:
+    """The field of an output in the group of options."""
+    said = f"{output.says}: {' and '.join(f'NAME.{name}.ome.tif' for name in output.files)}."
+    if output.takes is None:
+        return output.name, Annotated[bool, typer.Option(_typed(output.name), help=said, rich_help_panel=MORE)], False
+    metavar = output.takes.name
+    return output.name, Annotated[float | None, typer.Option(metavar=metavar, help=said, rich_help_panel=MORE)], None
+
+
+if TYPE_CHECKING:
+    Outputs = Any
+else:
+    Outputs = make_dataclass("Outputs", map(_option, OUTPUTS), frozen=True)
 
 
 def restore(
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Images: files, folders, or patterns such as 'day1/*.tif'.")
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote.")],
+    model: options.Model,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
     ],
@@ -43,6 +65,8 @@ def restore(
     form: Annotated[
         str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
     ] = None,
+    normalize: options.Normalize = "image",
+    calibrated: options.Calibrated = True,
     dtype: Annotated[
         str,
         typer.Option(
@@ -59,97 +83,20 @@ def restore(
             rich_help_panel=VALUES,
         ),
     ] = True,
-    normalize: Annotated[
-        str,
-        typer.Option(
-            metavar="image|frame|model",
-            help="Percentiles from the whole image or series, from each time point, or from the training images.",
-            rich_help_panel=VALUES,
-        ),
-    ] = "image",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
-    scale: Annotated[
-        bool,
-        typer.Option("--scale", help="The predicted scale of the error: NAME.scale.ome.tif.", rich_help_panel=MORE),
-    ] = False,
-    interval: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="The interval that holds the truth with this chance, such as 0.9: NAME.lower.ome.tif and "
-            "NAME.upper.ome.tif.",
-            rich_help_panel=MORE,
-        ),
-    ] = None,
-    probability: Annotated[
-        float | None,
-        typer.Option(
-            metavar="EPS",
-            help="The chance that the truth lies within EPS of the result, in its own units: NAME.probability.ome.tif.",
-            rich_help_panel=MORE,
-        ),
-    ] = None,
-    entropy: Annotated[
-        bool,
-        typer.Option(
-            "--entropy", help="How little is known, all causes together: NAME.entropy.ome.tif.", rich_help_panel=MORE
-        ),
-    ] = False,
-    disagreement: Annotated[
-        bool,
-        typer.Option(
-            "--disagreement",
-            help="How far the networks contradict each other, from 0 to 1: NAME.disagreement.ome.tif.",
-            rich_help_panel=MORE,
-        ),
-    ] = False,
-    trust_mask: Annotated[
-        bool,
-        typer.Option(
-            "--trust-mask",
-            help="Where it can be trusted (255) and where not (0), as far as can be told without the truth: "
-            "NAME.trust-mask.ome.tif.",
-            rich_help_panel=MORE,
-        ),
-    ] = False,
-    height: Annotated[
-        bool,
-        typer.Option(
-            "--height",
-            help="Of models that project stacks: the plane of the surface, counted from 0, and how unsure it is, in "
-            "planes: NAME.height.ome.tif and NAME.height-spread.ome.tif.",
-            rich_help_panel=MORE,
-        ),
-    ] = False,
-    calibrated: Annotated[
-        bool,
-        typer.Option(
-            "--calibrated/--raw",
-            help="Put the predicted distributions right by what was measured after training (usual), or leave them as "
-            "the networks predict them.",
-            rich_help_panel=MORE,
-        ),
-    ] = True,
     combine: Annotated[
         str | None,
         typer.Option(
             metavar="mixture|csbdeep",
             help="Treat borders, interpolate, and join the directions of isotropic models as veriscope or as csbdeep "
-            "does; as the model says if left out: csbdeep for models imported from there.",
+            "does; by default as the model says: csbdeep for models imported from there.",
             rich_help_panel=VALUES,
         ),
     ] = None,
-    tile: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.", rich_help_panel=LIMITS)
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest if left out.", rich_help_panel=LIMITS)
-    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
+    *,
+    beside: Outputs,
+    limits: options.Limits,
 ) -> None:
     """Restore images of any size with a trained model.
 
@@ -166,60 +113,54 @@ def restore(
     veriscope restore day1 --model model --out restored --dry-run
     veriscope restore stacks --model surfaces --out restored --height
     """
-    _check_words(form, dtype, normalize, interval, probability)
-    if combine not in (None, "mixture", "csbdeep"):
-        raise VeriscopeError(f"--combine {combine} is not known. Choose mixture or csbdeep.")
-    tile_shape = words.sizes("--tile", tile)
-
-    from veriscope.images.reading import list_images
-
-    sources = list_images(*inputs)
-    extras: dict[str, tuple[list[str], Any]] = {  # by option: names of the files, and what the option says
-        "scale": (["scale"], scale),
-        "interval": (["lower", "upper"], interval),
-        "probability": (["probability"], probability),
-        "entropy": (["entropy"], entropy),
-        "disagreement": (["disagreement"], disagreement),
-        "trust_mask": (["trust-mask"], trust_mask),
-        "height": (["height", "height-spread"], height),
-    }
-    extras = {option: asked for option, asked in extras.items() if asked[1] not in (None, False)}
-    beside = [name for names, _ in extras.values() for name in names]
-    jobs = files.plan_outputs(sources, out, form, beside, overwrite, [TRUST])
-
-    from veriscope.restoring.memory import Whole
-    from veriscope.sharing.opening import load
-
-    ensemble = load(model)
-    if height and not ensemble.recipe.projects:
-        raise ModelError(
-            f"{model} does not project stacks to planes, so --height cannot be given. Leave it out, or train on "
-            f"stacks with one plane for each (veriscope train STACKS PLANES)."
-        )
-    uncertain = [f"--{option}" for option in extras if option not in ("trust_mask", "height")]
-    if uncertain and not ensemble.recipe.probabilistic:
-        raise ModelError(
-            f"{model} predicts no uncertainty, so {' and '.join(uncertain)} cannot be given. "
-            f"Leave them out, or train with --loss laplace."
-        )
-    how: dict[str, Any] = {"tile": tile_shape[0] if tile_shape and len(tile_shape) == 1 else tile_shape}
-    how |= {"memory": None if memory is None else Whole(memory), "device": device}
-    how |= {"channel": channel, "planes": planes, "combine": combine}
-    if dry_run:
-        _show_plans(jobs, ensemble, axes, how)
-        return
-    how |= {"calibrated": calibrated, "dtype": dtype, "undo": undo, "normalize": normalize, "overwrite": overwrite}
-    _restore_all(jobs, ensemble, axes, extras, how, model)
-
-
-def _check_words(
-    form: str | None, dtype: str, normalize: str, interval: float | None, probability: float | None
-) -> None:
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
     if dtype not in DTYPES:
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
-    words.way_to_normalize(normalize)
+    if combine not in (None, "mixture", "csbdeep"):
+        raise VeriscopeError(f"--combine {combine} is not known. Choose mixture or csbdeep.")
+    way, machine = words.way_to_normalize(normalize), limits.settings()
+
+    from veriscope.images.reading import list_images
+
+    sources = list_images(*inputs)
+    asked = {one: value for one in OUTPUTS if (value := getattr(beside, one.name)) not in (None, False)}
+    jobs = files.plan_outputs(sources, out, form, [name for one in asked for name in one.files], overwrite, [TRUST])
+
+    from veriscope.restoring.isotropic import in_space
+    from veriscope.restoring.memory import Whole
+    from veriscope.sharing.opening import load
+
+    ensemble = load(model)
+    check(in_space(ensemble, combine), asked, str(model), _typed)
+    settings: Settings = {
+        "tile": machine["tile"], "memory": None if limits.memory is None else Whole(limits.memory),
+        "device": machine["device"], "channel": channel, "planes": planes, "combine": combine,
+        "calibrated": calibrated, "undo": undo, "normalize": way,
+    }  # fmt: skip
+    if dry_run:
+        _show_plans(jobs, ensemble, axes, asked, settings)
+        return
+
+    from veriscope import saving
+    from veriscope.restoring.tofile import restore_to_file
+
+    batch = files.Batch("restored", len(jobs))
+    for number, job in enumerate(jobs, start=1):
+        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+        targets: dict[str, Any] = {}
+        for one, value in asked.items():
+            paths = [job.outputs[name] for name in one.files]
+            targets[one.name] = tuple(paths) if one.takes is None else (value, *paths)
+        with batch.image(job.source):
+            with files.existing(job.mean.parent), console.bar(title) as progress:
+                report = restore_to_file(
+                    _read(job, axes), ensemble, job.mean,
+                    dtype=dtype, overwrite=overwrite, progress=progress, **settings, **targets,
+                )  # fmt: skip
+                saving.write(job.outputs[TRUST], _trust_of(job, report, model), overwrite)
+            _tell(job, report, dtype)
+    batch.end()
 
 
 def _read(job: files.Job, axes: str | None) -> Image:
@@ -228,51 +169,28 @@ def _read(job: files.Job, axes: str | None) -> Image:
     return read_image(job.source, axes=axes)
 
 
-def _show_plans(jobs: list[files.Job], ensemble: Ensemble, axes: str | None, how: dict[str, Any]) -> None:
-    from veriscope.restoring.plan import plan
+def _show_plans(
+    jobs: list[files.Job], ensemble: Ensemble, axes: str | None, asked: Iterable[Output], settings: Settings
+) -> None:
+    from veriscope.restoring.prepared import plan
 
     rows = []
+    batch = files.Batch("planned", len(jobs))
     for job in jobs:
-        image = _read(job, axes)
-        planned = plan(image, ensemble, **how)
-        rows.append(
-            [
-                str(job.source),
-                f"{image.axes} {words.times(image.shape)}",
-                f"{planned.tiles} of {words.times(planned.core)}",
-                f"{100 * planned.overhead:.0f} %",
-                words.size(planned.memory),
-                ", ".join(path.name for path in job.outputs.values()),
-            ]
-        )
-    console.table("Plan (nothing is written)", ["input", "image", "tiles", "halos", "memory", "results"], rows)
-
-
-def _restore_all(
-    jobs: list[files.Job],
-    ensemble: Ensemble,
-    axes: str | None,
-    extras: dict[str, tuple[list[str], Any]],
-    how: dict[str, Any],
-    model: Path,
-) -> None:
-    """Restore one after the other. An image that cannot be used is reported and the others go on."""
-    from veriscope import saving
-    from veriscope.restoring.tofile import restore_to_file
-
-    batch = files.Batch("restored", len(jobs))
-    for number, job in enumerate(jobs, start=1):
-        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
-        beside: dict[str, Any] = {}
-        for option, (kinds, value) in extras.items():
-            targets = [job.outputs[kind] for kind in kinds]
-            values = [*([] if value is True else [value]), *targets]
-            beside[option] = values[0] if len(values) == 1 else tuple(values)
         with batch.image(job.source):
-            with files.existing(job.mean.parent), console.bar(title) as progress:
-                report = restore_to_file(_read(job, axes), ensemble, job.mean, progress=progress, **beside, **how)
-                saving.write(job.outputs[TRUST], _trust_of(job, report, model), how["overwrite"])
-            _tell(job, report, how["dtype"])
+            image = _read(job, axes)
+            planned = plan(image, ensemble, list(asked), **settings)
+            rows.append(
+                [
+                    str(job.source),
+                    f"{image.axes} {words.times(image.shape)}",
+                    f"{planned.tiles} of {words.times(planned.core)}",
+                    f"{100 * planned.overhead:.0f} %",
+                    words.size(planned.memory),
+                    ", ".join(path.name for path in job.outputs.values()),
+                ]
+            )
+    console.table("Plan (nothing is written)", ["input", "image", "tiles", "halos", "memory", "results"], rows)
     batch.end()
 
 

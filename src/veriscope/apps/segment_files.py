@@ -5,20 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from veriscope import saving, tables
+from veriscope import saving
 from veriscope.apps import console, files, words
-from veriscope.apps.segment_scores import Outcome
+from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
+from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
-    from veriscope.classical.pixels import PixelClassifier
     from veriscope.images.image import Image
-    from veriscope.judging.curves import Curves
-    from veriscope.judging.tracking import Followed
+    from veriscope.objects.curves import Curves
+    from veriscope.objects.overlaps import Scores
+    from veriscope.objects.pixels import PixelClassifier
+    from veriscope.objects.tracking import Followed
 
 Targets = Mapping[str, Path]  # "mean", the labels, and "jaccard"
 
@@ -29,7 +31,7 @@ class Reading:
 
     axes: str | None
     channel: int | None
-    told: set[Path] = field(default_factory=set)  # label images of which was said that they look like masks
+    masks: set[Path] = field(default_factory=set)  # label images that were said to look like masks
 
     def image(self, source: Path) -> Image:
         from veriscope.images.reading import read_image
@@ -52,9 +54,9 @@ class Reading:
 
         image = self.numbers(path)
         space = image.spatial_axes
-        pieces = 1 if path in self.told else pieces_of_one(image.moved("STC" + space).array, len(space))
+        pieces = 1 if path in self.masks else pieces_of_one(image.moved("STC" + space).array, len(space))
         if pieces > 1:
-            self.told.add(path)
+            self.masks.add(path)
             console.note(
                 f"{path} is a mask rather than a label image: its {pieces} pieces have one number and count as one "
                 f"object. To number them: veriscope segment {path} --threshold 0.5 --out numbered.tif"
@@ -76,57 +78,123 @@ class Reading:
         return image if self.axes else image.flat
 
 
+RULES = ("otsu", "li", "triangle", "yen", "isodata")  # as in objects.segment, which is heavy to load
+
+
 @dataclass(frozen=True)
-class Way:
-    """How objects are found: by threshold, unless a depth of cells or a classifier is given."""
+class Learning:
+    """Options for learning what an object is."""
 
-    threshold: float | None
-    rule: str
-    smooth: float  # pixels
-    min_size: int
-    fill: bool
-    split: float | None
-    cells: float | None
-    learnt: PixelClassifier | None
-    track: bool = False  # one number for each object throughout a movie
+    PANEL: ClassVar = "Learning from examples"
+    train: str | None = option(None, "Images to learn from what an object is.", "IMAGES")
+    labels: str | None = option(None, "Label images of these, named alike.", "LABELS")
+    strokes: bool = option(
+        False, "LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 not told."
+    )
+    trees: int = option(200, "Trees of the random forest.", "N")
+    keep: Path | None = option(None, "Keep what was learnt, as a .safetensors file.", "FILE")
+    classifier: Path | None = option(None, "Use what was learnt before, from --keep.", "FILE")
 
-    def __post_init__(self) -> None:
-        if self.learnt is not None and self.rule:
+
+@dataclass(frozen=True)
+class Scoring:
+    """Options for comparing with the true objects."""
+
+    PANEL: ClassVar = "Comparing with the truth"
+    truth: str | None = option(
+        None, "True labels: one file for all images, or a folder of files named as the images.", "LABELS"
+    )
+    iou: float = option(0.5, "Overlap from which an object counts as found (IoU, 0 to 1).")
+    jaccard: bool = option(
+        False, "Also write the true objects painted by how well each was found: NAME.jaccard.ome.tif."
+    )
+    sweep: int | None = option(
+        None, "Try N thresholds over the range of each image, and take the one with the best SEG.", "N"
+    )
+    plot: Path | None = option(None, "Draw the sweep, as .svg or .png.", "FILE")
+    table: Path | None = option(None, "Write the sweep or the scores, as .csv.", "FILE")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Options that say what an object is: by threshold, unless a depth of cells or a classifier is given."""
+
+    PANEL: ClassVar = "What is an object"
+    threshold: str | None = option(
+        None,
+        "Brightness above which a pixel belongs to an object, or a rule that finds it: otsu (default), li, "
+        "triangle, yen, isodata. With a classifier the probability, 0.5 if left out.",
+        "VALUE|RULE",
+    )
+    smooth: float = option(0.0, "Blur the image first.", "PIXELS")
+    min_size: int = option(0, "Leave out objects of fewer pixels.", "N")
+    fill: bool = option(False, "Close holes in objects.")
+    split: float | None = option(
+        None, "Cut objects that touch at their necks; 1 is a good start, higher cuts less.", "PIXELS"
+    )
+    cells: float | None = option(
+        None,
+        "Find dark cells between bright membranes instead: how deep they are at least, in parts of the image's "
+        "range, such as 0.02.",
+        "DEPTH",
+    )
+    track: bool = option(
+        False,
+        "In a movie, give an object the same number in all frames: it is followed by its overlap from frame to frame.",
+    )
+
+    def level(self) -> float | None:
+        """The threshold as a number; None for a rule, and where it was left out."""
+        if self.threshold is None or self.threshold in RULES:
+            return None
+        try:
+            value = float(self.threshold)
+        except ValueError:
+            value = float("nan")
+        if not abs(value) < float("inf"):
             raise VeriscopeError(
-                f"--threshold {self.rule} is a rule for brightness, but a classifier answers with probabilities. "
-                f"Give a number between 0 and 1, or leave it out."
+                f"--threshold {self.threshold} is neither a number nor a rule. Give a brightness, or one of "
+                f"{', '.join(RULES)}."
+            )
+        return value
+
+    def check(self, classifier: PixelClassifier | None) -> None:
+        """Raise VeriscopeError for a rule beside a classifier."""
+        if classifier is not None and self.threshold in RULES:
+            raise VeriscopeError(
+                f"--threshold {self.threshold} is a rule for brightness, but a classifier answers with "
+                f"probabilities. Give a number between 0 and 1, or leave it out."
             )
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What `components` is told beside the threshold."""
+    def choices(self) -> dict[str, Any]:
+        """Those of `components` beside the threshold."""
         return {"min_size": self.min_size, "fill": self.fill, "split": self.split}
 
-    def find(self, image: Image, level: float | None = None) -> Image:
+    def find(self, image: Image, classifier: PixelClassifier | None, level: float | None = None) -> Image:
         """The labels of an image; by the threshold `level` where one is given."""
         if not self.track:
-            return self._found(image, level)
-        from veriscope.judging.tracking import track
+            return self._labels(image, classifier, level)
+        from veriscope.objects.tracking import track
 
         if image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1:
             raise DataError(
                 f"--track follows objects from frame to frame of a movie of one channel, but the image has "
                 f"{words.times(image.shape)} pixels as {image.axes}. Leave it out, or choose a --channel."
             )
-        return track(self._found(image, level))
+        return track(self._labels(image, classifier, level))
 
-    def _found(self, image: Image, level: float | None) -> Image:
-        from veriscope.classical import segment
+    def _labels(self, image: Image, classifier: PixelClassifier | None, level: float | None) -> Image:
+        from veriscope.objects import segment
 
-        if self.learnt is not None:
-            sure = 0.5 if self.threshold is None else self.threshold
-            return self.learnt.segment(image, self.min_size, sure, workers=2)
+        level = self.level() if level is None else level
+        if classifier is not None:
+            return classifier.segment(image, self.min_size, 0.5 if level is None else level, workers=2)
         if self.cells is not None:
             return segment.cells(image, self.smooth, self.cells, self.min_size)
         soft = self.smoothed(image)
-        level = self.threshold if level is None else level
-        bright = segment.automatic(soft, self.rule or "otsu") if level is None else level
-        return segment.components(soft, bright, **self.options)
+        bright = segment.automatic(soft, self.threshold or "otsu") if level is None else level
+        return segment.components(soft, bright, **self.choices)
 
     def smoothed(self, image: Image) -> Image:
         """Blurred in space."""
@@ -138,104 +206,162 @@ class Way:
         return image.with_array(gaussian_filter(image.array.astype("float32"), widths))
 
 
-def load(path: Path) -> PixelClassifier:
-    from veriscope.classical import pixels
+@dataclass(frozen=True)
+class Agreement:
+    """How well the objects of one image agree with the true ones."""
 
-    return pixels.load(path)
+    image: str
+    scores: Scores
+    followed: Followed | None  # through the movie
 
 
-def learn(pairs: Mapping[Path, Path], reading: Reading, strokes: bool, trees: int) -> PixelClassifier:
+def score_table(agreements: Sequence[Agreement], iou: float) -> Table:
+    """Scores to read."""
+    numbers = [Column(name, ".3f") for name in ("SEG", "ERROR", "precision", "recall", "AP")]
+    rows = []
+    for of in agreements:
+        one = of.scores
+        figures = one.seg, one.error, one.precision, one.recall, one.average_precision
+        rows.append((of.image, f"{one.found} of {one.truth}", *figures))
+    title = f"Precision, recall and AP (average precision) at IoU {iou:g}"
+    return Table([Column("image"), Column("objects"), *numbers], rows, title)
+
+
+def track_table(agreements: Sequence[Agreement]) -> Table:
+    """How far the cells of movies were followed, to read."""
+    numbers = [Column(name, ".3f") for name in ("to the end", "recall", "precision")]
+    rows = []
+    for of in agreements:
+        if (one := of.followed) is not None:
+            frames = f"{one.frames:.1f} of {one.possible:.1f}" if one.cells else None
+            rows.append((of.image, one.cells, frames, one.to_the_end, one.recall, one.precision))
+    title = "Followed from frame to frame; recall and precision of links between frames"
+    return Table([Column("image"), Column("cells"), Column("frames followed"), *numbers], rows, title)
+
+
+def every_figure(agreements: Sequence[Agreement]) -> Table:
+    """All numbers by their names, for spreadsheets; lists, such as one number for each frame, are left out."""
+    records = []
+    for one in agreements:
+        tracks = {} if one.followed is None else asdict(one.followed)
+        figures = {**asdict(one.scores), **{f"tracks_{name}": value for name, value in tracks.items()}}
+        records.append({name: value for name, value in figures.items() if isinstance(value, (int, float))})
+
+    def digits(value: float) -> str:
+        return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+    columns = [Column("image"), *(Column(name, digits) for name in records[0])]
+    rows = [(one.image, *figures.values()) for one, figures in zip(agreements, records, strict=True)]
+    return Table(columns, rows, missing="nan")
+
+
+def learn(pairs: Mapping[Path, Path], reading: Reading, learning: Learning) -> PixelClassifier:
     """A classifier from images and their label images, or strokes."""
-    from veriscope.classical import pixels
+    from veriscope.objects import pixels
 
     images, examples = [], []
-    for source, told in pairs.items():
-        image, labels = reading.image(source), reading.numbers(told) if strokes else reading.labels(told)
+    for source, path in pairs.items():
+        image, labels = reading.image(source), reading.numbers(path) if learning.strokes else reading.labels(path)
         if image.shape != labels.shape:
             raise DataError(
-                f"{told} has {words.times(labels.shape)} pixels, but its image {source} has "
+                f"{path} has {words.times(labels.shape)} pixels, but its image {source} has "
                 f"{words.times(image.shape)}. Labels must have the shape of their image."
             )
         images.append(image)
-        examples.append(labels if strokes else pixels.from_objects(labels))
+        examples.append(labels if learning.strokes else pixels.from_objects(labels))
     console.say(f"Learning from {len(images)} image{'s' * (len(images) > 1)} ...")
-    return pixels.train_pixels(images, examples, trees=trees, workers=2)
+    return pixels.train_pixels(images, examples, trees=learning.trees, workers=2)
 
 
-def swept(
-    names: Mapping[Path, str], true: Mapping[Path, Path], reading: Reading, way: Way, sweep: int, iou: float
+def sweep(
+    names: Mapping[Path, str], true: Mapping[Path, Path], reading: Reading, objects: Objects, count: int, iou: float
 ) -> tuple[Curves, dict[Path, float]]:
-    """Scores of all images at all thresholds, and the threshold with the best SEG of each."""
-    from veriscope.judging import curves
+    """Scores of all images at `count` thresholds, and the threshold with the best SEG of each."""
+    from veriscope.objects import curves
 
-    found = []
+    parts = []
     with console.bar("Trying thresholds") as progress:
         for number, (source, name) in enumerate(names.items()):
-            image, truth = way.smoothed(reading.image(source)), reading.labels(true[source])
+            image, truth = objects.smoothed(reading.image(source)), reading.labels(true[source])
 
-            def told(done: int, total: int, before: int = number) -> None:
+            def report(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(names) * total)
 
             with _about(source):
-                one = curves.against_threshold({name: image}, truth, sweep, iou=iou, progress=told, **way.options)
-            found.append(one)
+                settings = {"iou": iou, "progress": report, **objects.choices}
+                parts.append(curves.against_threshold({name: image}, truth, count, **settings))
     together = curves.Curves(
-        found[0].fractions,
-        {name: levels for one in found for name, levels in one.thresholds.items()},
-        {name: scores for one in found for name, scores in one.scores.items()},
+        parts[0].fractions,
+        {name: levels for one in parts for name, levels in one.thresholds.items()},
+        {name: scores for one in parts for name, scores in one.scores.items()},
         iou,
     )
     return together, {source: together.best(name).threshold for source, name in names.items()}
 
 
-def segment_all(
-    names: Mapping[Path, str],
-    true: Mapping[Path, Path],
-    targets: Mapping[Path, Targets],
-    reading: Reading,
-    way: Way,
-    levels: Mapping[Path, float],
-    iou: float,
-    overwrite: bool,
-) -> tuple[list[Outcome], files.Batch]:
-    """Segment one after the other, write, and score where there is a truth. Those that cannot be used are reported,
-    and the others go on. What was scored, and how it went.
-    """
-    from veriscope.judging import objects
+@dataclass(frozen=True)
+class Work:
+    """Images to segment: how they are read, what an object is, and where true labels are and results go."""
 
-    outcomes: list[Outcome] = []
-    batch = files.Batch("segmented", len(names))
-    with console.bar("Segmenting") as progress:
-        for number, (source, name) in enumerate(names.items(), start=1):
-            with batch.image(source), _about(source):
-                labels = way.find(reading.image(source), levels.get(source))
-                truth = reading.labels(true[source]) if source in true else None
-                if truth is not None:
-                    scores = objects.scores(truth, labels, iou)
-                    followed = _followed(truth, labels, true[source]) if way.track else None
-                    outcomes.append(Outcome(name, scores, followed))
-                if source in targets:
-                    painted = None if truth is None else objects.jaccard_image(truth, labels)
-                    _write(source, labels, painted, targets[source], way.track, overwrite)
-            progress(number, len(names))
-    return outcomes, batch
+    names: Mapping[Path, str]
+    reading: Reading
+    objects: Objects
+    classifier: PixelClassifier | None
+    true: Mapping[Path, Path]
+    targets: Mapping[Path, Targets]
+    overwrite: bool
+
+    def segment(self, levels: Mapping[Path, float], iou: float) -> tuple[list[Agreement], files.Batch]:
+        """Segment one after the other, by the threshold of `levels` where one is given, write, and score where there is
+        a truth. Those that cannot be used are reported, and the others continue. The scores, and how it went.
+        """
+        from veriscope.objects import overlaps
+
+        agreements: list[Agreement] = []
+        batch = files.Batch("segmented", len(self.names))
+        with console.bar("Segmenting") as progress:
+            for number, (source, name) in enumerate(self.names.items(), start=1):
+                with batch.image(source), _about(source):
+                    labels = self.objects.find(self.reading.image(source), self.classifier, levels.get(source))
+                    truth = self.reading.labels(self.true[source]) if source in self.true else None
+                    if truth is not None:
+                        followed = _followed(truth, labels, self.true[source]) if self.objects.track else None
+                        agreements.append(Agreement(name, overlaps.scores(truth, labels, iou), followed))
+                    if source in self.targets:
+                        painted = None if truth is None else overlaps.jaccard_image(truth, labels)
+                        self._write(source, labels, painted)
+                progress(number, len(self.names))
+        return agreements, batch
+
+    def _write(self, source: Path, labels: Image, painted: Image | None) -> None:
+        from veriscope.images.writing import save_image
+
+        targets, most = self.targets[source], int(labels.array.max())
+        if most == 0:
+            message = f"No objects were found in {source}: the label image is empty."
+            warnings.warn(message, VeriscopeWarning, stacklevel=2)
+        with files.existing(targets["mean"].parent):
+            small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
+            save_image(targets["mean"], small, self.overwrite)
+            if "jaccard" in targets and painted is not None:
+                save_image(targets["jaccard"], painted, self.overwrite)
+        letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
+        several = [word for letter, word in letters if labels.size(letter) > 1]
+        ending = "s" * (most != 1)
+        count = f"at most {most:,} objects in a {' or '.join(several)}" if several else f"{most:,} object{ending}"
+        if self.objects.track:
+            count = f"{most:,} track{ending} through {labels.size('T')} frames"
+        console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")
 
 
-def draw(curves: Curves, target: Path, overwrite: bool) -> None:
-    from veriscope.judging.charts import write_chart
-    from veriscope.judging.curves import threshold_chart
-
-    console.show(f"Plot: {write_chart(target, threshold_chart(curves), overwrite).resolve()}")
-
-
-def place_table(rows: Sequence[Sequence[str]], target: Path, overwrite: bool) -> None:
-    saving.write(target, tables.csv(rows), overwrite)
+def write_table(table: Table, target: Path, overwrite: bool) -> None:
+    saving.write(target, table.csv(), overwrite)
     console.show(f"Table: {target.resolve()}")
 
 
 def _followed(truth: Image, labels: Image, path: Path) -> Followed:
     """How far the cells of `truth` were followed; a note where its numbers seem to start anew in every frame."""
-    from veriscope.judging.tracking import followed, track
+    from veriscope.objects.tracking import followed, track
 
     if followed(truth, track(truth)).recall < 0.5:
         console.note(
@@ -245,30 +371,9 @@ def _followed(truth: Image, labels: Image, path: Path) -> Followed:
     return followed(truth, labels)
 
 
-def _write(
-    source: Path, labels: Image, painted: Image | None, targets: Targets, tracked: bool, overwrite: bool
-) -> None:
-    from veriscope.images.writing import save_image
-
-    most = int(labels.array.max())
-    if most == 0:
-        warnings.warn(f"No objects were found in {source}: the label image is empty.", VeriscopeWarning, stacklevel=2)
-    with files.existing(targets["mean"].parent):
-        small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
-        save_image(targets["mean"], small, overwrite)
-        if "jaccard" in targets and painted is not None:
-            save_image(targets["jaccard"], painted, overwrite)
-    several = [word for letter, word in (("S", "sample"), ("T", "frame"), ("C", "channel")) if labels.size(letter) > 1]
-    ending = "s" * (most != 1)
-    count = f"at most {most:,} objects in a {' or '.join(several)}" if several else f"{most:,} object{ending}"
-    if tracked:
-        count = f"{most:,} track{ending} through {labels.size('T')} frames"
-    console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")
-
-
 @contextmanager
 def _about(source: Path) -> Iterator[None]:
-    """A problem gets `source` named, unless it names it already."""
+    """A problem names `source`."""
     try:
         yield
     except VeriscopeError as problem:

@@ -168,10 +168,7 @@ def _write(image: Image, described: dict[str, Any], job: files.Job, overwrite: b
     text = json.dumps(described, indent=2) + "\n"
     pixels = image.read()
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
-    with open_writer(
-        job.mean, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        name=image.name, uuid=str(mark), carried=image.carried,
-    ) as writer:  # fmt: skip
+    with open_writer(job.mean, image, overwrite, uuid=str(mark)) as writer:
         writer.write([slice(None)] * image.ndim, pixels)
         writer.complete()
         saving.write(job.outputs[PARAMETERS], text, overwrite)

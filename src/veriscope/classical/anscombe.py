@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from veriscope.classical.volumes import each, finite
 from veriscope.errors import DataError
+from veriscope.images.volumes import each, finite
 from veriscope.noise import Noise
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def estimate(image: Any, offset: float | None = None) -> Noise:
 def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
     """The method on transformed images, such as "gat+nlm". Parameters that count noise then count the 1 that it is.
 
-    Without `noise` every plane or volume is asked for its own, also where the method is tuned on a part of it. Better
-    is that of the camera. Raises DataError for methods that do not denoise.
+    Without `noise` that of every plane or volume is estimated, also where the method is tuned on a part of it. The
+    camera's own is better. Raises DataError for methods that do not denoise.
     """
     if method.task != "restore":
-        raise DataError(f"The Anscombe transform is for denoisers, but {method.title} does another task. Use it alone.")
+        raise DataError(f"The Anscombe transform is for denoisers, but {method.title} has another task. Use it alone.")
 
     def run(image: Any, **parameters: float) -> Any:
         """Noise made alike everywhere (generalised Anscombe transform), denoised, and back without bias."""

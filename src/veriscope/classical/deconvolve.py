@@ -6,6 +6,7 @@ Same shape of call as `restore`: an image or an array goes in, the same kind com
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
@@ -16,6 +17,7 @@ from veriscope import axes as axes_of
 from veriscope.classical.method import Method
 from veriscope.errors import AxesError, DataError
 from veriscope.simulate.spread import PSF
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +35,7 @@ ROUNDING = 1e-8  # I-divergence per pixel that float32 leaves where there is not
 
 
 class Deconvolved(NamedTuple, Generic[Picture]):
-    """The sharper image, and for each of its planes or volumes how many steps were taken and the I-divergence left.
+    """The sharper image, and for each of its planes or volumes the number of steps and the remaining I-divergence.
 
     The I-divergence is the sum over valid pixels of x log(x / y) - x + y, with the image x and what the result looks
     like through the microscope, y.
@@ -53,7 +55,7 @@ def richardson_lucy(
     tolerance: float = TOLERANCE,
     watch: Watch | None = None,
 ) -> Picture:
-    """What most likely lay before the microscope, if noise is that of photons: `deconvolved` without its account."""
+    """The most likely object for photon noise: the image of `deconvolved`."""
     return deconvolved(image, psf, background, mask, iterations, tolerance, watch).image
 
 
@@ -69,21 +71,21 @@ def deconvolved(
     """Richardson-Lucy with a background and a mask of valid pixels: f <- f [H^T (M x / (H f + b))] / H^T M; 2D or 3D.
 
     It starts with a flat f, takes at most `iterations` steps, and stops after one that lowers the I-divergence by less
-    than the share `tolerance` (0: never). With noise, more steps make the image sharper and grainier.
+    than the fraction `tolerance` (0: never). With noise, more steps make the image sharper and grainier.
 
     A PSF is brought to the voxel size of the image, where that is known; planes get its plane in focus. An array (odd
     lengths, as many axes as the image has in space) is a kernel on the pixels of the image; its sum is made 1.
 
-    `background` is what every pixel holds without any light from the object, such as the offset of the camera; it is
-    not part of the result. Do not subtract it beforehand: noise around it would fall below 0, and values below 0 count
-    as 0. Pixels where `mask` is False (of the image's shape, or of its space only) are not looked at, such as
-    saturated ones; they may be NaN. What lies beyond the borders within reach of the PSF is unknown, not dark: light
-    may come from there (Bertero and Boccacci 2005). Where no valid pixel knows anything, the result is 0.
+    `background` is the value of pixels without light from the object, such as the offset of the camera; it is not part
+    of the result. Do not subtract it beforehand: noise around it would fall below 0, and values below 0 count as 0.
+    Pixels where `mask` is False (of the image's shape, or of its space only), such as saturated ones, are ignored; they
+    may be NaN. What lies beyond the borders within reach of the PSF is unknown, not dark: light may come from there
+    (Bertero and Boccacci 2005). Where no valid pixel receives light, the result is 0.
 
     Without a background, what the result looks like through the microscope has the same sum as the image over valid
     pixels, after every step. `watch` is called after every step with its number and f (a view; copy what you keep).
-    Channels and time points are deconvolved one by one. Raises DataError for NaN, for a PSF that is none or larger
-    than the image, and for numbers that make no sense.
+    Channels and time points are deconvolved one by one. Raises DataError for NaN, for a PSF that is not one or is
+    larger than the image, and for impossible numbers.
     """
     _check_numbers(background, iterations, tolerance)
     word: str | None = getattr(image, "axes", None)
@@ -102,24 +104,24 @@ def deconvolved(
     sides = moved.shape[-len(space) :]
     if any(length // 2 > side for length, side in zip(kernel.shape, sides, strict=True)):
         raise DataError(
-            f"The PSF of {_times(kernel.shape)} pixels is too large for an image of {_times(sides)} ({space}): it may "
-            f"reach as far as the image is long. Cut it, as by psf.cropped(0.9), or give a larger image."
+            f"The PSF of {lengths(kernel.shape)} pixels is too large for an image of {lengths(sides)} ({space}): it "
+            f"reaches beyond it. Crop it, for example with psf.cropped(0.9), or give a larger image."
         )
     result = np.empty(moved.shape, np.float32)
-    taken, left = [], []
+    counts, divergences = [], []
     for place in np.ndindex(*moved.shape[: -len(space)]):
         volume = moved[place]
         known = np.isfinite(volume) | (False if valid is None else ~valid[place])
         if not known.all():
-            raise DataError("The image holds NaN or infinite values. Leave them out with a mask, or replace them.")
+            raise DataError("The image holds NaN or infinite values. Mask them, or replace them.")
         seen = np.ones(volume.shape, bool) if valid is None else valid[place]
         if not seen.any():
-            raise DataError("The mask leaves no valid pixel. It is True where pixels are to be looked at.")
+            raise DataError("The mask leaves no valid pixel. It is True where pixels are valid.")
         result[place], count, divergence = _steps(volume, kernel, background, seen, iterations, tolerance, watch)
-        taken.append(count)
-        left.append(divergence)
-    made: Any = result if word is None else cast("Any", image).with_array(axes_of.move(result, order, word))
-    return Deconvolved(made, tuple(taken), tuple(left))
+        counts.append(count)
+        divergences.append(divergence)
+    sharp: Any = result if word is None else cast("Any", image).with_array(axes_of.move(result, order, word))
+    return Deconvolved(sharp, tuple(counts), tuple(divergences))
 
 
 def _steps(
@@ -138,8 +140,8 @@ def _steps(
         return np.zeros(volume.shape, np.float32), 0, 0.0
     if background >= brightest:
         raise DataError(
-            f"The background of {background:g} is not below the brightest pixel, {brightest:g}: nothing would be left. "
-            "Give the value of pixels without light."
+            f"The background, {background:g}, is not below the brightest pixel, {brightest:g}. Give the grey value of "
+            "pixels without light."
         )
     grid = _Grid(volume.shape, kernel)
     scale = total / int(valid.sum())  # so that rounding does not depend on the unit
@@ -176,16 +178,12 @@ class _Grid:
         from scipy import fft
 
         self.fft = fft
-        self.shape = [
-            fft.next_fast_len(side + 2 * (length // 2), real=True)
-            for side, length in zip(shape, kernel.shape, strict=True)
-        ]
-        self.inside = tuple(
-            slice(length // 2, length // 2 + side) for side, length in zip(shape, kernel.shape, strict=True)
-        )
+        halves = [length // 2 for length in kernel.shape]
+        self.shape = [fft.next_fast_len(side + 2 * half, real=True) for side, half in zip(shape, halves, strict=True)]
+        self.inside = tuple(slice(half, half + side) for side, half in zip(shape, halves, strict=True))
         wide = np.zeros(self.shape, np.float32)
         wide[tuple(slice(0, length) for length in kernel.shape)] = kernel
-        wide = np.roll(wide, [-(length // 2) for length in kernel.shape], range(kernel.ndim))
+        wide = np.roll(wide, [-half for half in halves], range(kernel.ndim))
         self.transfer = fft.rfftn(wide, workers=-1)
 
     def put(self, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -194,8 +192,7 @@ class _Grid:
         return wide
 
     def take(self, wide: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = wide[self.inside]
-        return result
+        return np.asarray(wide[self.inside])
 
     def forward(self, f: NDArray[np.float32], background: np.float32) -> NDArray[np.float32]:
         """H f + b, kept above 0 by as much as rounding asks for; the mean of the image is about 1."""
@@ -207,8 +204,7 @@ class _Grid:
     def _times(self, values: NDArray[np.float32], transfer: NDArray[Any]) -> NDArray[np.float32]:
         spectrum = self.fft.rfftn(values, workers=-1)
         spectrum *= transfer
-        result: NDArray[np.float32] = self.fft.irfftn(spectrum, self.shape, workers=-1, overwrite_x=True)
-        return result
+        return np.asarray(self.fft.irfftn(spectrum, self.shape, workers=-1, overwrite_x=True))
 
 
 def _divergence(x: NDArray[np.float32], model: NDArray[np.float32], seen: NDArray[np.float32]) -> float:
@@ -224,9 +220,7 @@ def _check_numbers(background: float, iterations: int, tolerance: float) -> None
     if not iterations >= 1:
         raise DataError(f"Richardson-Lucy takes at least 1 step, not {iterations}. Usual are 5 to {ITERATIONS}.")
     if not 0 <= tolerance < 1:
-        raise DataError(
-            f"The tolerance is a share of the I-divergence from 0 to below 1, not {tolerance:g}. Usual is {TOLERANCE}."
-        )
+        raise DataError(f"The tolerance is a fraction from 0 to below 1, not {tolerance:g}. Usual is {TOLERANCE}.")
 
 
 def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
@@ -236,8 +230,8 @@ def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
     kernel = np.asarray(psf, dtype=np.float64)
     if kernel.ndim != len(space) or not all(length % 2 for length in kernel.shape):
         raise DataError(
-            f"A kernel for axes {space} has {len(space)} axes of odd lengths, so that it has a middle, not the shape "
-            f"{kernel.shape}. Cut or pad it, or give a PSF of veriscope.simulate."
+            f"A kernel for the axes {space} has {len(space)} odd lengths, so that it has a middle, not the shape "
+            f"{kernel.shape}. Crop or pad it, or give a PSF of veriscope.simulate."
         )
     if not np.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
         raise DataError(
@@ -259,23 +253,18 @@ def _valid(mask: Any, shape: tuple[int, ...], have: str, order: str) -> NDArray[
     """The mask with the axes `order` of the image; of the image's space only, it holds for all channels and times."""
     if mask is None:
         return None
-    given = np.asarray(mask).astype(bool)
+    valid = np.asarray(mask).astype(bool)
     space = axes_of.spatial(have)
     sides = tuple(side for letter, side in zip(have, shape, strict=True) if letter in space)
-    if given.shape == shape:
-        return axes_of.move(given, have, order)
-    if given.shape != sides:
+    if valid.shape == shape:
+        return axes_of.move(valid, have, order)
+    if valid.shape != sides:
         raise DataError(
-            f"The mask has the shape {given.shape}, the image {shape}. Give a mask of the same shape, or of {sides} "
+            f"The mask has the shape {valid.shape}, the image {shape}. Give a mask of the same shape, or of {sides} "
             f"({space}) for all channels and time points."
         )
     full = tuple(side for letter in order for name, side in zip(have, shape, strict=True) if letter == name)
-    everywhere: NDArray[np.bool_] = np.broadcast_to(axes_of.move(given, space, axes_of.canonical(space)), full)
-    return everywhere
-
-
-def _times(lengths: tuple[int, ...]) -> str:
-    return " x ".join(map(str, lengths))
+    return np.asarray(np.broadcast_to(axes_of.move(valid, space, axes_of.canonical(space)), full))
 
 
 # Stacks whose planes lie apart
@@ -291,7 +280,7 @@ def upsampled(image: Image, factor: float | None = None) -> Image:
     from veriscope.images.resampling import resampled
 
     if "Z" not in image.axes:
-        raise AxesError(f"Only a stack has planes along Z to interpolate, and the image has the axes {image.axes}.")
+        raise AxesError(f"Only stacks can be interpolated along Z, and the image has the axes {image.axes}.")
     if factor is None:
         long, short = image.voxel("Z"), image.voxel("X")
         if long is None or short is None:
@@ -302,8 +291,8 @@ def upsampled(image: Image, factor: float | None = None) -> Image:
 
 def interpolated(image: Picture) -> Picture:
     """The image as it is, float32: where images are compared on the finer grid, low is interpolated to it already."""
-    pixels, given = np.asarray(image, np.float32), cast("Any", image)
-    return cast("Picture", given.with_array(pixels) if hasattr(image, "axes") else pixels)
+    pixels = np.asarray(image, np.float32)
+    return cast("Picture", cast("Any", image).with_array(pixels) if hasattr(image, "axes") else pixels)
 
 
 def on_raw_planes(image: Picture, psf: PSF, factor: float, **options: Any) -> Picture:
@@ -314,52 +303,43 @@ def on_raw_planes(image: Picture, psf: PSF, factor: float, **options: Any) -> Pi
 
     fine = image if isinstance(image, Image) else Image(np.asarray(image), "ZYX", psf.voxel_size)
     if "Z" not in fine.axes:
-        raise AxesError(f"Only a stack has planes along Z, and the image has the axes {fine.axes}. Give a stack.")
-    sharp = richardson_lucy(subsample(fine, "Z", factor), psf.at(_longer(psf, factor)), **options)
-    again = resampled(sharp, {"Z": factor}, {"Z": fine.size("Z")})
-    made: Any = again.in_memory() if isinstance(image, Image) else np.asarray(again)
-    return cast("Picture", made)
-
-
-def _longer(psf: PSF, factor: float) -> tuple[float, float, float]:
+        raise AxesError(f"Only stacks have planes along Z, and the image has the axes {fine.axes}. Give a stack.")
     z, y, x = psf.voxel_size
-    return z * factor, y, x
+    sharp = richardson_lucy(subsample(fine, "Z", factor), psf.at((z * factor, y, x)), **options)
+    again = resampled(sharp, {"Z": factor}, {"Z": fine.size("Z")})
+    result: Any = again.in_memory() if isinstance(image, Image) else np.asarray(again)
+    return cast("Picture", result)
 
 
 def methods(psf: PSF, factor: float = 1.0, background: float = 0.0) -> tuple[Method, ...]:
-    """What networks that make stacks isotropic are compared with, for images on the finer grid already.
+    """What networks that make stacks isotropic are compared with, for images that are on the finer grid already.
 
-    `psf` is that of the finer grid, and `factor` how many of its planes there are for each raw one (1: none is raw).
+    `psf` is that of the finer grid, and `factor` the number of its planes for each raw one (1: none is raw).
     `background` is the grey value of pixels without light, as for `deconvolved`.
     """
     if not (isfinite(factor) and factor >= 1):
         raise DataError(f"The factor along Z is a number from 1, such as 5 or 10.2, not {factor:g}.")
 
-    def tuned(name: str, title: str, run: Callable[..., Any]) -> Method:
-        return Method(
-            name,
-            title,
-            "isotropic",
-            run,
-            usual={"iterations": 20},
-            grid={"iterations": GRID},
-            source="Richardson 1972, Lucy 1974",
-            speed=(0.4, 0.15),
-        )
-
-    fixed: dict[str, Any] = {"background": background, "tolerance": 0.0}
-    made = [
-        Method("cubic", "cubic interpolation", "isotropic", interpolated, source="Keys 1981", speed=(100.0, 100.0)),
-        tuned("rl", "Richardson-Lucy", partial(_fine, psf=psf, **fixed)),
-    ]
-    if factor > 1:
-        raw = partial(_raw, psf=psf, factor=factor, **fixed)
-        made.append(tuned("rl-raw", "Richardson-Lucy on raw planes", raw))
-    return tuple(made)
+    fixed: dict[str, Any] = {"psf": psf, "background": background, "tolerance": 0.0}
+    cubic = Method("cubic", "cubic interpolation", "isotropic", interpolated, source="Keys 1981", speed=(100.0, 100.0))
+    fine = Method(
+        "rl",
+        "Richardson-Lucy",
+        "isotropic",
+        partial(_fine, **fixed),
+        usual={"iterations": 20},
+        grid={"iterations": GRID},
+        source="Richardson 1972, Lucy 1974",
+        speed=(0.4, 0.15),
+    )
+    if factor == 1:
+        return cubic, fine
+    raw = partial(_raw, factor=factor, **fixed)
+    return cubic, fine, replace(fine, name="rl-raw", title="Richardson-Lucy on raw planes", run=raw)
 
 
 def _fine(image: Any, iterations: float, **fixed: Any) -> Any:
-    """Deconvolution on the interpolated planes: what most likely lay before the microscope, for noise of photons."""
+    """Deconvolution on the interpolated planes: the most likely object, for photon noise."""
     return richardson_lucy(image, iterations=ceil(iterations), **fixed)
 
 

@@ -8,14 +8,16 @@ the same everywhere stays as it is. NaN and infinite values raise DataError.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from veriscope.classical.method import Method
 from veriscope.classical.tiles import at_once, by_slabs
-from veriscope.classical.volumes import each
 from veriscope.errors import DataError
+from veriscope.images.volumes import each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,11 +37,7 @@ def low_pass(image: Picture, sigma: float) -> Picture:
     from scipy.ndimage import gaussian_filter
 
     reach = int(4 * sigma + 0.5)  # where scipy cuts the Gaussian off
-
-    def smooth(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = gaussian_filter(pixels, sigma, mode="reflect", radius=reach)
-        return result
-
+    smooth = partial(gaussian_filter, sigma=sigma, mode="reflect", radius=reach)
     return _filtered(image, lambda pixels: by_slabs(pixels, reach, smooth))
 
 
@@ -49,10 +47,7 @@ def median(image: Picture, size: int) -> Picture:
         raise DataError(f"The window of a median filter is an odd number of pixels wide, not {size}. Try 3.")
     from scipy.ndimage import median_filter
 
-    def middle(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = median_filter(pixels, int(size), mode="reflect")
-        return result
-
+    middle = partial(median_filter, size=int(size), mode="reflect")
     return _filtered(image, lambda pixels: by_slabs(pixels, int(size) // 2, middle))
 
 
@@ -65,12 +60,9 @@ def bilateral(image: Picture, sigma: float, tolerance: float) -> Picture:
     _positive("tolerance of a bilateral filter", tolerance, "twice noise_sigma")
     import SimpleITK
 
-    def smooth(unit: NDArray[np.float32], span: float) -> NDArray[np.float32]:
+    def smooth(unit: NDArray[np.float32], span: float) -> Any:
         picture = SimpleITK.GetImageFromArray(unit)
-        result: NDArray[np.float32] = SimpleITK.GetArrayFromImage(
-            SimpleITK.Bilateral(picture, float(sigma), tolerance / span, LOOKED_UP)
-        )
-        return result
+        return SimpleITK.GetArrayFromImage(SimpleITK.Bilateral(picture, float(sigma), tolerance / span, LOOKED_UP))
 
     return _in_unit(image, smooth)
 
@@ -85,21 +77,13 @@ def non_local_means(image: Picture, h: float, patch: int = 5, distance: int = 3)
     _positive("strength h of non-local means", h, "noise_sigma")
     if patch < 1 or distance < 1:
         raise DataError(
-            f"The patch of non-local means and the distance searched are at least 1 pixel, but {patch} and {distance} "
-            f"were given. Try 5 and 3."
+            f"Patch and distance of non-local means are at least 1 pixel, not {patch} and {distance}. Try 5 and 3."
         )
     from skimage.restoration import denoise_nl_means
 
-    sizes = {"patch_size": int(patch), "patch_distance": int(distance)}
-
-    def smooth(unit: NDArray[np.float32], span: float) -> NDArray[np.float32]:
-        return by_slabs(
-            unit,
-            int(patch) // 2 + int(distance) + 1,
-            lambda pixels: denoise_nl_means(pixels, h=h / span, fast_mode=True, **sizes),
-        )
-
-    return _in_unit(image, smooth)
+    smooth = partial(denoise_nl_means, fast_mode=True, patch_size=int(patch), patch_distance=int(distance))
+    reach = int(patch) // 2 + int(distance) + 1
+    return _in_unit(image, lambda unit, span: by_slabs(unit, reach, partial(smooth, h=h / span)))
 
 
 def total_variation(image: Picture, weight: float) -> Picture:
@@ -117,8 +101,8 @@ def total_variation(image: Picture, weight: float) -> Picture:
 def bm3d(image: Picture, sigma: float) -> Picture:
     """Blocks that look alike, shrunk together (PyPI bm3d). `sigma` is the noise in the unit of the image.
 
-    A stack is denoised plane by plane, two at once. Raises DataError where the
-    package is not installed: it is free for non-commercial use only, so it comes with the extra `nonfree`.
+    A stack is denoised plane by plane, two at once. Raises DataError where the package is not installed: it is free for
+    non-commercial use only, so it comes with the extra `nonfree`.
     """
     _positive("sigma of BM3D", sigma, "noise_sigma")
     BM3D.check()
@@ -176,7 +160,7 @@ def noise_sigma(volume: Any) -> float:
 
 def _positive(what: str, value: float, start: str) -> None:
     if not (np.isfinite(value) and value > 0):
-        raise DataError(f"The {what} must be above 0, but {value} was given. Try {start}.")
+        raise DataError(f"The {what} must be above 0, not {value}. Try {start}.")
 
 
 def _filtered(image: Picture, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Picture:
@@ -185,7 +169,7 @@ def _filtered(image: Picture, function: Callable[[NDArray[np.float32]], NDArray[
     def one(volume: NDArray[Any]) -> NDArray[np.float32]:
         pixels = volume.astype(np.float32)
         if pixels.ndim not in (2, 3):
-            raise DataError(f"A denoiser takes planes (Y X) or stacks (Z Y X), but the shape given is {volume.shape}.")
+            raise DataError(f"A denoiser takes planes (Y X) or stacks (Z Y X), not the shape {volume.shape}.")
         if pixels.min() == pixels.max():
             return pixels
         flat = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
@@ -204,8 +188,7 @@ def _in_unit(image: Picture, function: Callable[[NDArray[np.float32], float], An
         wide = pixels.astype(np.float64)
         low, span = wide.min(), wide.max() - wide.min()
         smooth = np.asarray(function(((wide - low) / span).astype(np.float32), float(span)), np.float64)
-        result: NDArray[np.float32] = (smooth * span + low).astype(np.float32)
-        return result
+        return np.asarray((smooth * span + low).astype(np.float32))
 
     return _filtered(image, one)
 
@@ -302,22 +285,9 @@ BM3D = Method(
     module="bm3d",
     speed=(0.02, 0.01),
 )
-BM4D = Method(
-    "bm4d",
-    "BM4D",
-    "restore",
-    bm4d,
-    usual={"sigma": 1.0},
-    grid={"sigma": (1.0, 1.5, 2.0, 3.0)},
-    in_noise=frozenset({"sigma"}),
-    climbs="sigma",
-    source="Maggioni et al. 2013",
-    library="bm4d",
-    licence=NON_COMMERCIAL,
-    extra="nonfree",
-    module="bm4d",
-    dimensions=(3,),
-    speed=(0.01, 0.01),
-)
+BM4D = replace(
+    BM3D, name="bm4d", title="BM4D", run=bm4d, source="Maggioni et al. 2013", library="bm4d", module="bm4d",
+    dimensions=(3,), speed=(0.01, 0.01),
+)  # fmt: skip
 
 METHODS = (LOW_PASS, MEDIAN, BILATERAL, NON_LOCAL_MEANS, TOTAL_VARIATION, BM3D, BM4D)

@@ -24,7 +24,7 @@ def find_surface(stack: NDArray[np.float32]) -> Heights:
 
     Columns are sorted into background, uncertain and foreground by how they vary along Z. Then every pixel pays for the
     distance from its brightest plane, if it is sure of it, and for standing out from its eight neighbours; all move
-    at once, in steps that shrink, for as long as that gets cheaper. Nothing here has to be set.
+    at once, in steps that shrink, as long as that reduces the cost. There are no settings.
     """
     kind = column_kinds(stack)
     first, light = stack.argmax(axis=0).astype(np.float64), stack.max(axis=0)
@@ -57,8 +57,7 @@ def column_kinds(stack: NDArray[np.float32]) -> NDArray[np.intp]:
         centres = moved
     ranks = np.argsort(np.argsort(centres.sum(axis=1))) + 3 - len(centres)  # where there are fewer, none is background
     kinds = vq(spectra, centres, check_finite=False)[0]
-    found: NDArray[np.intp] = ranks[kinds].reshape(stack.shape[1:])
-    return found
+    return np.asarray(ranks[kinds].reshape(stack.shape[1:]))
 
 
 def _pull(kind: NDArray[np.intp], first: Heights, light: NDArray[np.float32]) -> Heights:
@@ -78,8 +77,8 @@ def _smoothness(
     """How far foreground stands out from its neighbours, at the quantile that keeps what is surely bright."""
     middles = np.linspace(light.min(), light.max(), BINS)
     edges = np.concatenate([[-np.inf], (middles[1:] + middles[:-1]) / 2, [np.inf]])
-    shares = [np.histogram(light[one], edges)[0] / max(np.count_nonzero(one), 1) for one in (unsure, fore)]
-    dimmer = np.flatnonzero(shares[0] > shares[1])
+    fractions = [np.histogram(light[one], edges)[0] / max(np.count_nonzero(one), 1) for one in (unsure, fore)]
+    dimmer = np.flatnonzero(fractions[0] > fractions[1])
     least = middles[dimmer[-1]] if dimmer.size else -np.inf
     below, above = np.count_nonzero(light[fore] <= least), np.count_nonzero(light[fore] > least)
     quantile = min(below / above, 1.0) if above else 1.0
@@ -101,8 +100,7 @@ def _around(height: Heights) -> tuple[Heights, Heights]:
 
 def _deviation(height: Heights, mean: Heights, squares: Heights) -> Heights:
     """Standard deviation of a pixel at `height` and its eight neighbours together."""
-    deviation: Heights = np.sqrt((squares + (height - mean) ** 2 * (8 / 9)) / 8)
-    return deviation
+    return np.asarray(np.sqrt((squares + (height - mean) ** 2 * (8 / 9)) / 8))
 
 
 def _relaxed(first: Heights, pull: Heights, span: float) -> Heights:

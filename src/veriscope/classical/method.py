@@ -1,4 +1,4 @@
-"""What is known of a method people used before: how to run it, what to try when tuning it, whom it comes from.
+"""A method people used before: how to run it, which settings to try when tuning it, and who described it.
 
 A method is a value, so a comparison, a report or a user's own script handles one of ours and one of theirs alike.
 """
@@ -29,8 +29,8 @@ class Method:
     title: str  # as tables call it
     task: Task
     run: Callable[..., Any]
-    usual: Mapping[str, float] = field(default_factory=dict)  # what is taken where nothing is tuned
-    grid: Mapping[str, Sequence[float]] = field(default_factory=dict)  # what tuning tries
+    usual: Mapping[str, float] = field(default_factory=dict)  # settings without tuning
+    grid: Mapping[str, Sequence[float]] = field(default_factory=dict)  # settings that tuning tries
     in_noise: frozenset[str] = frozenset()
     climbs: str = ""  # the parameter of the grid searched on beyond either end for as long as that helps
     source: str = ""  # who described it
@@ -50,7 +50,7 @@ class Method:
         if self.module and util.find_spec(self.module) is None:
             raise DataError(
                 f"{self.title} needs the package {self.library} ({self.licence}), which is not installed. "
-                f"Install it with: pip install 'veriscope[{self.extra}]', or leave this method out."
+                f"Install it with: pip install 'veriscope[{self.extra}]', or omit this method."
             )
 
     @property

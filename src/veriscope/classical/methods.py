@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module, util
 from typing import Any
 
 from veriscope.classical import denoise, project
@@ -23,36 +22,40 @@ ANSCOMBE = "gat"  # in front of a denoiser: the noise is made alike everywhere f
 
 
 def for_task(task: Task, psf: Any = None, factor: float | None = None, background: float = 0.0) -> tuple[Method, ...]:
-    """Every method for a task, whether its library is installed or not (`Method.check` tells).
+    """Every method for a task, whether its library is installed or not (see `Method.check`).
 
-    Projections come with one that is denoised afterwards, as in the paper. `psf`, `factor`, how much finer Z has
-    become, and `background`, the grey value of pixels without light, are what methods for isotropic stacks need to know
-    of the images; without a PSF some are missing.
+    Projections include one that is denoised afterwards, as in the paper. Methods for isotropic stacks need `psf`,
+    `factor`, how much finer Z has become, and `background`, the grey value of pixels without light; without a PSF some
+    are missing.
     """
     if task == "restore":
         return denoise.METHODS
     if task == "project":
-        known = {method.name: method for method in project.METHODS}
+        known = {method.name: method for method in (*denoise.METHODS, *project.METHODS)}
         first = next(known[name] for name in BEST_PROJECTIONS if name in known)
-        return (*project.METHODS, chain(first, _named(DENOISER, denoise.METHODS)))
-    return _deconvolving(psf, factor, background)
+        return (*project.METHODS, chain(first, known[DENOISER]))
+    from veriscope.classical import deconvolve
+
+    methods = deconvolve.methods(psf, factor or 1.0, background)
+    return methods if psf is not None else tuple(method for method in methods if method.name == INTERPOLATION)
 
 
 def from_words(words: str, task: Task, psf: Any = None, factor: float | None = None, background: float = 0.0) -> Method:
     """The method that `words` name: "nlm", "gat+nlm" (within Anscombe's transform), "premosa+nlm" (one by one).
 
-    Raises DataError, with what there is, for an unknown word and for one that belongs to another task.
+    Raises DataError, listing the methods, for an unknown word and for one that belongs to another task.
     """
     parts = [part.strip().lower() for part in words.split("+")]
     known = for_task(task, psf, factor, background)
     if len(parts) == 1 or "+".join(parts) in {method.name for method in known}:
         return _known("+".join(parts), task, known)
     if parts[0] == ANSCOMBE and task == "restore":
-        return _with_anscombe(from_words("+".join(parts[1:]), "restore"))
+        from veriscope.classical.anscombe import with_anscombe
+
+        return with_anscombe(from_words("+".join(parts[1:]), "restore"))
     if task == "restore":
         raise DataError(
-            f"'{words}' names several methods that denoise images, but one is enough. Choose one of them, "
-            f"or {ANSCOMBE}+{DENOISER}."
+            f"'{words}' names several methods that denoise images. Choose one of them, or {ANSCOMBE}+{DENOISER}."
         )
     first, then = _known(parts[0], task, known), from_words("+".join(parts[1:]), "restore")
     return chain(first, then)
@@ -64,7 +67,7 @@ def several(
     """The methods of a list such as "nlm,tv", each once."""
     names = list(dict.fromkeys(part.strip() for part in words.split(",") if part.strip()))
     if not names:
-        raise DataError(f"'{words}' names no method. There are: {_names(for_task(task, psf, factor))}.")
+        raise DataError(f"'{words}' names no method. Choose from {_names(for_task(task, psf, factor))}.")
     return tuple(from_words(name, task, psf, factor, background) for name in names)
 
 
@@ -96,30 +99,12 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
     for method in known:
         if method.name == word:
             return method
-    homes: tuple[Task, ...] = ("restore", "project", "isotropic")
-    other = next((home for home in homes if home != task and word in {m.name for m in for_task(home)}), None)
+    other = next((home for home in WORDS if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
-        raise DataError(f"'{word}' {WORDS[other]}, but what is wanted here {WORDS[task]}. There are: {_names(known)}.")
+        raise DataError(f"'{word}' {WORDS[other]}, but here a method {WORDS[task]}. Choose from {_names(known)}.")
     more = " More come with a PSF (--psf)." if task == "isotropic" else ""
-    raise DataError(f"There is no method '{word}' that {WORDS[task]}. There are: {_names(known)}.{more}")
-
-
-def _named(name: str, methods: Sequence[Method]) -> Method:
-    return next(method for method in methods if method.name == name)
+    raise DataError(f"There is no method '{word}' that {WORDS[task]}. Choose from {_names(known)}.{more}")
 
 
 def _names(methods: Sequence[Method]) -> str:
     return ", ".join(method.name for method in methods) or "none"
-
-
-def _with_anscombe(method: Method) -> Method:
-    from veriscope.classical.anscombe import with_anscombe
-
-    return with_anscombe(method)
-
-
-def _deconvolving(psf: Any, factor: float | None, background: float) -> tuple[Method, ...]:
-    if util.find_spec("veriscope.classical.deconvolve") is None:
-        return ()
-    made: tuple[Method, ...] = import_module("veriscope.classical.deconvolve").methods(psf, factor or 1.0, background)
-    return made if psf is not None else tuple(method for method in made if method.name == INTERPOLATION)

@@ -30,15 +30,13 @@ def find_surface(stack: NDArray[np.float32], blur: float, step: int, bend: int) 
     edges = [edges_of(size, step) for size in stack.shape[1:]]
     coarse = least_cost(np.stack([-mean_of_parts(plane.astype(np.float64), edges) for plane in calm]), bend)
     places = [_between_middles(part) for part in edges]
-    found: Heights = map_coordinates(coarse.astype(np.float64), np.meshgrid(*places, indexing="ij"), order=1)
-    return found
+    return np.asarray(map_coordinates(coarse.astype(np.float64), np.meshgrid(*places, indexing="ij"), order=1))
 
 
 def _between_middles(edges: NDArray[np.intp]) -> Heights:
     """Where the pixels of the parts lie, counted in middles of parts; at the rim as far as the last."""
     middles = (edges[:-1] + edges[1:] - 1) / 2
-    places: Heights = np.interp(np.arange(edges[-1]), middles, np.arange(len(middles)))
-    return places
+    return np.asarray(np.interp(np.arange(edges[-1]), middles, np.arange(len(middles))))
 
 
 def least_cost(cost: NDArray[np.float64], bend: int) -> NDArray[np.intp]:
@@ -61,8 +59,7 @@ def least_cost(cost: NDArray[np.float64], bend: int) -> NDArray[np.intp]:
     size = weights.size + 2
     graph = csr_array(coo_array((capacity, (np.concatenate(tails), np.concatenate(heads))), shape=(size, size)))
     closed = _source_side(graph, source, sink)[: weights.size].reshape(planes, rows, columns)
-    sheet: NDArray[np.intp] = closed.sum(axis=0)
-    return sheet
+    return np.asarray(closed.sum(axis=0))
 
 
 def _source_side(graph: csr_array, source: int, sink: int) -> NDArray[np.bool_]:

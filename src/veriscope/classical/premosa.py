@@ -28,8 +28,8 @@ def find_surface(stack: NDArray[np.float32], block: int, brightest: int, reach: 
     height = _votes(stack, blocks, brightest)
     for axis in range(2):
         height = height.repeat((len(cells[axis]) - 1) // height.shape[axis], axis=axis)
-    for radius, share in ROUGH:
-        height = _without_outliers(height, radius, share * len(stack))
+    for radius, fraction in ROUGH:
+        height = _without_outliers(height, radius, fraction * len(stack))
     height = _climbed(height.astype(np.intp), _contrast(stack, cells), reach).astype(np.float64)
     height = _without_outliers(height, 1, 1)
     return _bilinear(height, cells)
@@ -88,5 +88,4 @@ def _bilinear(height: Heights, edges: list[Edges]) -> Heights:
     wide = np.pad(height, 1, mode="edge")
     corners = (wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]) / 4
     places = [np.interp(np.arange(part[-1]) + 0.5, part, np.arange(len(part))) for part in edges]
-    found: Heights = map_coordinates(corners, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
-    return found
+    return np.asarray(map_coordinates(corners, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"))

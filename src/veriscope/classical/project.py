@@ -1,8 +1,8 @@
 """Projection of a stack to the surface in it, as it was done before networks (SI, Supp. Fig. 10).
 
-Each takes an Image with Z (time points one by one; channels all at the height found in one of them) or an array Z Y X,
-and answers in kind: the flat image, float32, in the unit of the stack, and the height it was found at, in planes.
-Factor and offset of the grey values change no height. Raises AxesError where there is no Z, and DataError for NaN.
+Each takes an Image with Z (time points one by one; all channels at the height found in one of them) or an array Z Y X,
+and answers in kind: the flat image, float32, in the unit of the stack, and the height of the surface, in planes.
+Scale and offset of the grey values do not change the height. Raises AxesError where there is no Z, DataError for NaN.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def maximum(stack: Picture, *, channel: int = 0) -> Projected[Picture]:
     """
 
     def work(volumes: NDArray[Any]) -> tuple[Flat, Flat]:
-        return volumes.max(axis=1).astype(np.float32), volumes[channel].argmax(axis=0).astype(np.float32)
+        return np.asarray(volumes.max(axis=1), np.float32), np.asarray(volumes[channel].argmax(axis=0), np.float32)
 
     return by_stack(stack, channel, work)
 
@@ -38,16 +38,12 @@ def maximum(stack: Picture, *, channel: int = 0) -> Projected[Picture]:
 def smooth_manifold(stack: Picture, *, channel: int = 0) -> Projected[Picture]:
     """SME: a smooth sheet through the brightest planes of those columns that show something (Shihavuddin et al. 2017).
 
-    There is nothing to set. Pixels come from the nearest plane, as in the authors' program. Lumps of bright pixels that
+    It has no settings. Pixels come from the nearest plane, as in the authors' program. Lumps of bright pixels that
     float beside the surface draw the sheet to them.
     """
+    from veriscope.classical.manifold import find_surface
 
-    def find(volume: Flat) -> NDArray[Any]:
-        from veriscope.classical.manifold import find_surface
-
-        return find_surface(volume)
-
-    return along(stack, channel, find, nearest=True)
+    return along(stack, channel, find_surface, nearest=True)
 
 
 def minimum_cost(
@@ -57,19 +53,15 @@ def minimum_cost(
 
     The brightness is that after a Gaussian of `blur` pixels (0: none). The sheet is found on a grid of `step` pixels,
     on which neighbours differ by `bend` planes at most, and is linear in between; so is the image between planes.
-    Where nothing but noise is to be seen the search takes many times as long.
+    Where there is only noise the search takes many times as long.
     """
     if not (np.isfinite(blur) and blur >= 0):
         raise DataError(f"The blur of the minimum-cost surface is 0 pixels or more, not {blur:g}. Try 2.")
     _at_least_one("step", step, 4)
     _at_least_one("bend", bend, 1)
+    from veriscope.classical.mincost import find_surface
 
-    def find(volume: Flat) -> NDArray[Any]:
-        from veriscope.classical.mincost import find_surface
-
-        return find_surface(volume, blur, int(step), int(bend))
-
-    return along(stack, channel, find)
+    return along(stack, channel, lambda volume: find_surface(volume, blur, int(step), int(bend)))
 
 
 def premosa(
@@ -84,13 +76,9 @@ def premosa(
         raise DataError(f"Blocks of PreMosa are at least 2 pixels wide, not {block:g}. Try 20.")
     _at_least_one("brightest", brightest, 50)
     _at_least_one("reach", reach, 2)
+    from veriscope.classical.premosa import find_surface
 
-    def find(volume: Flat) -> NDArray[Any]:
-        from veriscope.classical.premosa import find_surface
-
-        return find_surface(volume, int(block), int(brightest), int(reach))
-
-    return along(stack, channel, find)
+    return along(stack, channel, lambda volume: find_surface(volume, int(block), int(brightest), int(reach)))
 
 
 def _at_least_one(name: str, value: float, usual: int) -> None:
@@ -107,7 +95,7 @@ PROJECTIONS: dict[str, Callable[..., Projected[Any]]] = {
 
 
 def _image_of(project: Callable[..., Projected[Any]]) -> Callable[..., Any]:
-    @wraps(project)  # reports show what it says of itself
+    @wraps(project)  # reports show its docstring
     def flat(stack: Any, **parameters: Any) -> Any:
         return project(stack, **parameters).image
 

@@ -1,7 +1,7 @@
 """Super-resolution by fluctuations: SRRF and eSRRF, computed by nanopyx (Main Fig. 4).
 
-nanopyx runs in a process of its own: it greets on the console, warns of graphics cards, takes seconds to load, and
-leaves folders in the home folder; there it does so in one that is thrown away.
+nanopyx runs in a process of its own, with a temporary home folder: it greets on the console, warns of graphics cards,
+takes seconds to load, and leaves folders in the home folder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.images.volumes import finite
+from veriscope.wording import lengths, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,23 +34,23 @@ LEAST = 12  # pixels along Y and X
 ORDERS = {"mean": 1, "maximum": 0, "correlation": 2}
 NAMES = {"mean": "AVG", "variance": "VAR", "correlation": "TAC2"}
 
-# The run type is fixed: left alone, nanopyx takes what a stopwatch says is fastest, and rounding differs.
+# The run type is fixed: by default nanopyx uses what it measured to be fastest, and rounding differs.
 PROGRAM = """
 import json, sys
 from pathlib import Path
 import numpy as np
 folder = Path(sys.argv[1])
-given = json.loads((folder / "given.json").read_text())
+settings = json.loads((folder / "settings.json").read_text())
 movie = np.load(folder / "movie.npy")
 from nanopyx.methods import SRRF, eSRRF
 from nanopyx.core.transform.sr_temporal_correlations import calculate_SRRF_temporal_correlations
-if given.pop("method") == "srrf":
-    order = given.pop("order")
-    frames = SRRF(movie, **given, _force_run_type="threaded")
-    made = calculate_SRRF_temporal_correlations(np.asarray(frames), order)
+if settings.pop("method") == "srrf":
+    order = settings.pop("order")
+    frames = SRRF(movie, **settings, _force_run_type="threaded")
+    result = calculate_SRRF_temporal_correlations(np.asarray(frames), order)
 else:
-    made = eSRRF(movie, **given, _force_run_type="threaded")
-np.save(folder / "made.npy", np.asarray(made, np.float32))
+    result = eSRRF(movie, **settings, _force_run_type="threaded")
+np.save(folder / "result.npy", np.asarray(result, np.float32))
 """
 
 
@@ -61,12 +62,12 @@ def srrf(movie: Image | NDArray[Any], magnification: int = 5, radius: float = 0.
     The result is about 1 in the mean, not in grey values: SRRF does not keep brightness, and lines that cross, or
     dense ones, come out thinner than they are. Pixels are areas: the outer borders stay where they are.
 
-    Raises DataError where nanopyx is missing, saying how to install it, and for movies that are none.
+    Raises DataError where nanopyx is missing, saying how to install it, and for unusable movies.
     """
     frames = _frames(movie)
     _check(frames, magnification, radius, combine, tuple(ORDERS))
-    made = _run(frames, method="srrf", magnification=magnification, ringRadius=radius, order=ORDERS[combine])
-    return _image(movie, made, magnification)
+    pixels = _run(frames, method="srrf", magnification=magnification, ringRadius=radius, order=ORDERS[combine])
+    return _image(movie, pixels, magnification)
 
 
 def esrrf(
@@ -84,30 +85,23 @@ def esrrf(
     _check(frames, magnification, radius, combine, tuple(NAMES))
     if not (isfinite(sensitivity) and sensitivity > 0):
         raise DataError(f"The sensitivity of eSRRF is a number above 0, not {sensitivity:g}. Usual are 1 to 5.")
-    made = _run(
-        frames,
-        method="esrrf",
-        magnification=magnification,
-        radius=radius,
-        sensitivity=sensitivity,
-        temporal_correlation=NAMES[combine],
-    )
-    return _image(movie, made, magnification)
+    settings = {"radius": radius, "sensitivity": sensitivity, "temporal_correlation": NAMES[combine]}
+    pixels = _run(frames, method="esrrf", magnification=magnification, **settings)
+    return _image(movie, pixels, magnification)
 
 
 def _frames(movie: Any) -> NDArray[np.float32]:
     """T Y X, float32, once it is known to be a movie."""
-    word = movie.axes if isinstance(movie, Image) else "TYX"
-    if isinstance(movie, Image) and not {"T", "Y", "X"} <= set(word):
-        raise AxesError(f"SRRF needs frames of one field, with the axes T Y X, but the movie has the axes {word}.")
     if not isinstance(movie, Image) and np.ndim(movie) != 3:
         raise AxesError(f"SRRF needs frames of one field (T Y X), not an array of shape {np.shape(movie)}.")
     whole = movie if isinstance(movie, Image) else Image(movie, "TYX")
+    if not {"T", "Y", "X"} <= set(whole.axes):
+        raise AxesError(f"SRRF needs frames of one field, with the axes T Y X, but the movie has {whole.axes}.")
     frames = np.asarray(whole.moved("TYX"), np.float32)
     if len(frames) < 2 or min(frames.shape[1:]) < LEAST:
         raise DataError(
-            f"SRRF learns from how light fluctuates: at least 2 frames of {LEAST} x {LEAST} pixels, not "
-            f"{' x '.join(map(str, frames.shape))} (T Y X). Give a longer or larger movie."
+            f"SRRF needs fluctuations: at least 2 frames of {LEAST} x {LEAST} pixels, not {lengths(frames.shape)} "
+            f"(T Y X). Give a longer or larger movie."
         )
     return np.asarray(finite(frames, "movie"))
 
@@ -120,44 +114,43 @@ def _check(frames: NDArray[Any], magnification: int, radius: float, combine: str
             f"The radius is in pixels, above 0 and below a quarter of the image, not {radius:g}. Usual are 0.5 to 3."
         )
     if combine not in choices:
-        raise DataError(f"Frames cannot be combined by '{combine}'. Choose {', '.join(choices[:-1])} or {choices[-1]}.")
+        raise DataError(f"Frames cannot be combined by '{combine}'. Choose {listed(choices, 'or')}.")
 
 
-def _run(frames: NDArray[np.float32], **given: Any) -> NDArray[np.float32]:
+def _run(frames: NDArray[np.float32], **settings: Any) -> NDArray[np.float32]:
     if util.find_spec("nanopyx") is None:
         raise DataError(
             "SRRF needs the package nanopyx, which is not installed. Install it with: pip install 'veriscope[srrf]'."
         )
     import matplotlib
 
-    with tempfile.TemporaryDirectory(prefix="veriscope-srrf-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="veriscope-srrf-") as own:
+        folder = Path(own)
         np.save(folder / "movie.npy", frames)
-        (folder / "given.json").write_text(json.dumps(given), encoding="utf-8")
-        fonts = matplotlib.get_cachedir()  # else nanopyx looks for all fonts anew
-        home = {"HOME": made, "USERPROFILE": made, "MPLBACKEND": "Agg", "MPLCONFIGDIR": fonts, "NUMBA_CACHE_DIR": made}
+        (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        fonts = matplotlib.get_cachedir()  # else nanopyx searches for all fonts again
+        home = {"HOME": own, "USERPROFILE": own, "MPLBACKEND": "Agg", "MPLCONFIGDIR": fonts, "NUMBA_CACHE_DIR": own}
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM, made],
+            [sys.executable, "-W", "ignore", "-c", PROGRAM, own],
             env={**os.environ, **home},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
         )
-        result = folder / "made.npy"
+        result = folder / "result.npy"
         if done.returncode != 0 or not result.is_file():
-            told = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["nothing"])[-1]
             raise DataError(
-                f"nanopyx could not compute this ({' x '.join(map(str, frames.shape))} T Y X). It says: {told}. "
-                "Try a lower magnification, fewer frames, or another version of nanopyx."
+                f"nanopyx failed on {lengths(frames.shape)} pixels (T Y X): {reason}. Try a lower magnification, fewer "
+                "frames, or another version of nanopyx."
             )
-        image: NDArray[np.float32] = np.load(result)
-        return image
+        return np.asarray(np.load(result))
 
 
-def _image(movie: Any, made: NDArray[np.float32], magnification: int) -> Image:
+def _image(movie: Any, pixels: NDArray[np.float32], magnification: int) -> Image:
     if not isinstance(movie, Image):
-        return Image(made, "YX")
+        return Image(pixels, "YX")
     y, x = movie.voxel("Y"), movie.voxel("X")
     finer = None if y is None or x is None else (y / magnification, x / magnification)
-    return Image(made, "YX", finer, None, movie.name)
+    return Image(pixels, "YX", finer, None, movie.name)

@@ -1,4 +1,4 @@
-"""What all projections share: which stack of an image is looked at, and how a stack is read along a surface in it."""
+"""What all projections have in common: which stack of an image they search, and how to read it along a surface."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.classical.volumes import finite
 from veriscope.errors import AxesError, DataError
+from veriscope.images.volumes import finite
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -18,11 +18,11 @@ Picture = TypeVar("Picture", "Image", NDArray[Any])
 Flat = NDArray[np.float32]
 Finder = Callable[[Flat], NDArray[Any]]  # a stack (Z Y X) scaled to 0 .. 1 -> the plane of the surface (Y X)
 
-LEAST = 3  # planes: with fewer there is nothing to tell a surface by
+LEAST = 3  # planes: with fewer no surface can be found
 
 
 class Projected(NamedTuple, Generic[Picture]):
-    """The flat image (the stack's axes without Z) and where each of its pixels was found (also without C).
+    """The flat image (the stack's axes without Z) and the height of each of its pixels (also without C).
 
     Both are float32: the image in the unit of the stack, the height in planes counted from 0.
     """
@@ -32,7 +32,7 @@ class Projected(NamedTuple, Generic[Picture]):
 
 
 def along(stack: Picture, channel: int, find: Finder, nearest: bool = False) -> Projected[Picture]:
-    """Every time point of `stack` as it is at the height that `find` sees in its `channel`; see `at_height`.
+    """Every time point of `stack` at the height that `find` finds in its `channel`; see `at_height`.
 
     A stack without contrast has its surface in plane 0. Raises DataError for NaN and for fewer than three planes.
     """
@@ -40,8 +40,7 @@ def along(stack: Picture, channel: int, find: Finder, nearest: bool = False) -> 
     def work(volumes: NDArray[Any]) -> tuple[Flat, Flat]:
         if volumes.shape[1] < LEAST:
             raise DataError(
-                f"A surface is looked for in stacks of at least {LEAST} planes, but this one has {volumes.shape[1]}. "
-                f"Take the maximum instead."
+                f"A surface needs a stack of at least {LEAST} planes, not {volumes.shape[1]}. Use the maximum instead."
             )
         height = _height(volumes[channel], find)
         return np.stack([_read(volume, height, nearest) for volume in volumes]), height
@@ -67,11 +66,10 @@ def by_stack(
     Images are read time point by time point. Raises AxesError where there is no Z, DataError for NaN and for
     values that float32 cannot hold.
     """
-    image: Image = _as_image(stack)
+    image = _as_image(stack)
     if not 0 <= channel < image.size("C"):
         raise DataError(
-            f"The surface is to be found in channel {channel}, but the image has {image.size('C')}, counted from 0. "
-            f"Choose another."
+            f"The image has no channel {channel} to find the surface in: it has {image.size('C')}, counted from 0."
         )
     outer = "".join(letter for letter in image.axes if letter in "ST")
     moved: Image = image.moved(outer + "CZYX")
@@ -83,9 +81,7 @@ def by_stack(
         with np.errstate(over="ignore"):
             flat[place], height[place] = work(volumes)
         if not np.isfinite(flat[place]).all():
-            raise DataError(
-                "The stack holds values too large for 32 bit floating point. Divide them by a constant first."
-            )
+            raise DataError("The stack holds values too large for 32-bit floats. Divide them by a constant first.")
     pictures: list[Any] = [flat[0], height]
     if stack is image:
         axes = image.axes.replace("Z", "")
@@ -101,15 +97,15 @@ def _as_image(stack: Any) -> Image:
         pixels = np.asarray(stack)
         if pixels.ndim != 3:
             raise AxesError(
-                f"A projection needs a stack with the axes Z Y X, but the array given has the shape {pixels.shape}. "
-                f"Give one stack, or an Image that says which axis is which."
+                f"A projection needs a stack (Z Y X), not an array of shape {pixels.shape}. Give one stack, or an "
+                f"Image with its axes."
             )
         return Image(pixels, "ZYX")
     missing = [letter for letter in "ZYX" if letter not in stack.axes]
     if missing:
         raise AxesError(
             f"A projection needs stacks, but this image has the axes {stack.axes}, without {', '.join(missing)}. "
-            f"Give stacks, or say what their axes are, such as ZYX."
+            f"Give stacks, or state their axes, such as ZYX."
         )
     return stack
 
@@ -129,8 +125,7 @@ def _read(stack: NDArray[Any], height: NDArray[Any], nearest: bool) -> Flat:
     below = np.floor(height).astype(np.intp)
     planes = (below, np.minimum(below + 1, len(stack) - 1))
     first, second = (np.take_along_axis(stack, plane[None], axis=0)[0].astype(np.float64) for plane in planes)
-    flat: Flat = (first + (height - below) * (second - first)).astype(np.float32)
-    return flat
+    return np.asarray((first + (height - below) * (second - first)).astype(np.float32))
 
 
 def edges_of(size: int, width: int) -> NDArray[np.intp]:

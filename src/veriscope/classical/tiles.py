@@ -27,7 +27,7 @@ def by_slabs(
     The longest axis is cut into one slab per thread; each is computed with `reach` more pixels on both sides, or up to
     the border, where the filter continues the image in its own way. The filter must keep the shape, and should let go
     of Python while it works. Slabs have at least four times the reach, so that little is computed twice. `threads` is
-    the number of cores unless told.
+    by default the number of cores.
     """
     longest = int(np.argmax(volume.shape))
     length = volume.shape[longest]

@@ -1,7 +1,7 @@
 """The best a classical method can do: its parameters tuned on the test image itself, as the paper did (Supp. Table 1).
 
-That favours the method, which sees the answer before it is judged; a network that still wins has won. For images that
-have no truth, settings found on others carry over, counted in standard deviations of each image's own noise.
+That favours the method, which sees the ground truth before it is judged; a network that still wins is better. For
+images without ground truth, settings found on others carry over, in standard deviations of each image's own noise.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from veriscope.classical.denoise import noise_sigma
 from veriscope.classical.tiles import at_once
-from veriscope.classical.volumes import Frames, finite, join, run_on, split
 from veriscope.errors import DataError
+from veriscope.images.volumes import Frames, finite, join, run_on, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +49,11 @@ class Settings:
     sigma: float  # standard deviation of the noise as estimated, in the unit of the image
 
     def __str__(self) -> str:
-        def told(name: str, value: float) -> str:
+        def text(name: str, value: float) -> str:
             chosen = self.choice[name]
             return f"{name} {value:.3g}" + (f" ({chosen:.2f} sigma)" if value != chosen else "")
 
-        return ", ".join(told(name, value) for name, value in self.parameters.items()) or "nothing to set"
+        return ", ".join(text(name, value) for name, value in self.parameters.items()) or "nothing to set"
 
 
 class Tuned(NamedTuple, Generic[Picture]):
@@ -68,11 +68,11 @@ def best(method: Method, low: Picture, truth: Picture) -> Tuned[Picture]:
     """`low` by `method` with the settings that come closest to `truth` (NRMSE, SI 2.2); see `find`."""
     method, low = _alone(method, low)
     frames, clean = _matched(method, low, truth)
-    settings = _found(method, frames, clean)
-    made = _applied(method, frames, settings)
-    pairs = zip(chain.from_iterable(clean), chain.from_iterable(made), strict=True)
+    settings = _search(method, frames, clean)
+    results = _applied(method, frames, settings)
+    pairs = zip(chain.from_iterable(clean), chain.from_iterable(results), strict=True)
     score = float(np.mean([_nrmse(np.asarray(one), np.asarray(other)) for one, other in pairs]))
-    return Tuned(join(made, low, flat=method.task == "restore"), settings, score)
+    return Tuned(join(results, low, flat=method.task == "restore"), settings, score)
 
 
 def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
@@ -89,7 +89,7 @@ def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
     library is missing.
     """
     method, low = _alone(method, low)
-    return _found(method, *_matched(method, low, truth))
+    return _search(method, *_matched(method, low, truth))
 
 
 def usual(method: Method, low: Picture) -> tuple[Settings, ...]:
@@ -106,11 +106,10 @@ def apply(method: Method, low: Picture, settings: Sequence[Settings]) -> Picture
     frames = _frames(method, low)
     if len(settings) != len(frames[0]):
         raise DataError(
-            f"Each channel has settings of its own, but the image has {len(frames[0])} channels and {len(settings)} "
-            f"settings are given. Use those found on an image with the same channels."
+            f"Each channel has its own settings, but there are {len(frames[0])} channels and {len(settings)} settings. "
+            f"Use settings found on an image with the same channels."
         )
-    made: Picture = join(_applied(method, frames, settings), low, flat=method.task == "restore")
-    return made
+    return cast("Picture", join(_applied(method, frames, settings), low, flat=method.task == "restore"))
 
 
 def _alone(method: Method, low: Any) -> tuple[Method, Any]:
@@ -136,13 +135,12 @@ def _matched(method: Method, low: Any, truth: Any) -> tuple[Frames, Frames]:
     if not (fits and counts[0] == counts[1]):
         rule = {"restore": "", "project": ", but for Z", "isotropic": ", but for the length of Z"}[method.task]
         raise DataError(
-            f"The low image and the truth must have the same shape{rule} to tune {method.title}, but they have "
+            f"To tune {method.title}, the low image and the ground truth must have the same shape{rule}, not "
             f"{np.shape(low)} and {np.shape(truth)}. Crop or resample one of them first."
         )
     if len(other) not in SEARCH:
         raise DataError(
-            f"{method.title} is tuned on 2D or 3D images, but the truth has {len(other)} dimensions. "
-            f"Choose another region."
+            f"{method.title} is tuned on 2D or 3D images, but the ground truth has {len(other)} dimensions."
         )
     return frames, clean
 
@@ -152,16 +150,16 @@ def _settings(method: Method, choice: Mapping[str, float], sigma: float) -> Sett
 
 
 def _applied(method: Method, frames: Frames, settings: Sequence[Settings]) -> Frames:
-    def made(one: Any, chosen: Settings) -> Any:
+    def result(one: Any, chosen: Settings) -> Any:
         sigma = noise_sigma(one) if method.in_noise else 0.0
         if sigma == 0 and method.in_noise and method.task == "restore":
             return one.with_array(np.asarray(one, np.float32)) if hasattr(one, "axes") else one.astype(np.float32)
         return run_on(method.run, one, method.parameters(chosen.choice, sigma))
 
-    return [[made(one, chosen) for one, chosen in zip(row, settings, strict=True)] for row in frames]
+    return [[result(one, chosen) for one, chosen in zip(row, settings, strict=True)] for row in frames]
 
 
-def _found(method: Method, frames: Frames, clean: Frames) -> tuple[Settings, ...]:
+def _search(method: Method, frames: Frames, clean: Frames) -> tuple[Settings, ...]:
     return tuple(_tune(method, one, other) for one, other in zip(frames[0], clean[0], strict=True))
 
 
@@ -169,8 +167,8 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
     sigma, pixels = noise_sigma(low), np.asarray(low)
     if pixels.min() == pixels.max() or (sigma == 0 and method.in_noise):
         raise DataError(
-            f"{method.title} is tuned on images with contrast and noise, but this one, of shape {low.shape}, "
-            f"has no contrast between neighbours. Choose another region."
+            f"{method.title} is tuned on images with contrast and noise, but this one, of shape {low.shape}, has none "
+            f"between neighbours. Choose another region."
         )
     if method.fit is not None:
         method = method.fit(low)
@@ -186,8 +184,8 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
             key = (str(part), window, value)
             if key not in known:
                 parameters = method.parameters(_choice(method, window, value), sigma)
-                made = run_on(method.run, _cut(low, seen), parameters)
-                known[key] = _misfit(np.asarray(_cut(truth, part)), np.asarray(made))
+                result = run_on(method.run, _cut(low, seen), parameters)
+                known[key] = _misfit(np.asarray(_cut(truth, part)), np.asarray(result))
             return known[key]
 
         return _Errors(error)
@@ -195,23 +193,23 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
     def search(windows: Iterable[Window]) -> None:
         values = start or [0.0]
         for window in windows:
-            found[window] = errors(window, small).climb(values, STEP if start else None)
-            values = [found[window][1]]  # the next window wants about the same
+            scores[window] = errors(window, small).climb(values, STEP if start else None)
+            values = [scores[window][1]]  # the next window needs about the same
 
     plan = zip((SEARCH, CONFIRM), SECONDS, strict=True)
     speed = 1e6 * method.speed[low.ndim - 2] * min(prod(truth.shape) / prod(low.shape), 1)  # pixels of the truth
     small, larger = (min(size[truth.ndim], int(speed * most)) for size, most in plan)
     if method.task == "isotropic":
         small = larger
-    found: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)
+    scores: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)
     first, *others = [*grid.values(), [0.0]]  # the first parameter's values have a thread each
     at_once(search, [[(value, *rest) for rest in product(*others)] for value in first])
-    least = min(error for error, _ in found.values())
-    promising = sorted((error, window) for window, (error, _) in found.items() if error <= PROMISING * least)[:AT_MOST]
+    least = min(error for error, _ in scores.values())
+    promising = sorted((error, window) for window, (error, _) in scores.items() if error <= PROMISING * least)[:AT_MOST]
     again = {window: errors(window, larger) for _, window in promising}
-    at_once(lambda window: again[window](found[window][1]), again)
-    window = min(again, key=lambda window: again[window](found[window][1]))
-    _, value = again[window].climb([found[window][1]], STEP**0.5 if start else None)
+    at_once(lambda window: again[window](scores[window][1]), again)
+    window = min(again, key=lambda window: again[window](scores[window][1]))
+    _, value = again[window].climb([scores[window][1]], STEP**0.5 if start else None)
     return _settings(method, _choice(method, window, value), sigma)
 
 
@@ -222,7 +220,7 @@ def _choice(method: Method, window: Window, value: float) -> dict[str, float]:
 
 
 class _Errors:
-    """Error as a function of the value that climbs; remembers what it has been asked."""
+    """Error as a function of the value that climbs; each is computed once."""
 
     def __init__(self, function: Callable[[float], float]) -> None:
         self.function = function

@@ -1,4 +1,4 @@
-"""What a file says of an image beside its pixels, axes and scale: read, carried through unchanged, written back."""
+"""What a file states of an image besides pixels, axes and scale: read, carried through unchanged, written back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Carried:
-    """Facts of an image that nothing here computes with.
+    """Facts of an image that no computation here uses.
 
     `channels` has one entry for each channel, or none. `position` is where the first voxel of the image lies on the
     stage, by spatial letter: a number and its unit, as the file gives them. `labels` has one entry for each plane.
@@ -36,7 +36,7 @@ class Carried:
         return [channel.name for channel in self.channels if channel.name]
 
     def fitting(self, channels: int, planes: int) -> Carried:
-        """The same without what is told of other channels or planes than there are."""
+        """The same without what belongs to other numbers of channels or planes."""
         kept = self.channels if len(self.channels) == channels else ()
         labels = self.labels if len(self.labels) == planes else ()
         unchanged = (kept, labels) == (self.channels, self.labels)
@@ -44,12 +44,10 @@ class Carried:
 
     def of(self, channels: slice | None, cut: Iterable[str]) -> Carried:
         """Of a part of the image: some of its channels (None: all), without the position along the axes `cut`."""
-        kept = self.channels if channels is None else self.channels[channels]
-        gone = set(cut)
-        place = {letter: where for letter, where in self.position.items() if letter not in gone}
-        return replace(self, channels=kept, position=place)
+        position = {letter: place for letter, place in self.position.items() if letter not in set(cut)}
+        return replace(self, channels=self.channels[channels or slice(None)], position=position)
 
-    def told(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """What a person wants to know."""
         known = {}
         if self.channel_names:
@@ -66,10 +64,10 @@ NOTHING = Carried()
 
 
 def named(names: Sequence[str], colours: Sequence[str] = ()) -> tuple[Channel, ...]:
-    """Channels called `names`; none where nothing is said of any of them."""
+    """Channels called `names`; none where nothing is stated of any of them."""
     colours = [*colours, *[""] * (len(names) - len(colours))]
-    found = tuple(Channel(name.strip(), colour) for name, colour in zip(names, colours, strict=False))
-    return found if any(channel.name or channel.colour for channel in found) else ()
+    channels = tuple(Channel(name.strip(), colour) for name, colour in zip(names, colours, strict=False))
+    return channels if any(channel.name or channel.colour for channel in channels) else ()
 
 
 def encodable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""From one type of pixels to another, with the values counted that do not fit."""
+"""From one pixel type to another, counting the values that do not fit."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
         target = np.dtype(object)
     if target.kind not in "buif" or target.itemsize > 8:
         raise DataError(
-            f"'{dtype}' is no type of pixels. Use uint8, uint16, int16, float32 or another type of real numbers."
+            f"'{dtype}' is not a pixel type. Use uint8, uint16, int16, float32 or another type of real numbers."
         )
     return target

@@ -1,8 +1,8 @@
-"""Folders as the field publishes them: one folder of truths, `GT`, and beside it one for each condition of imaging.
+"""Folders as the field publishes them: one folder of ground truth, `GT`, and beside it one for each condition.
 
 Denoising_Planaria/train_data/data_label.npz      patches to train on, or folders as below
-Denoising_Planaria/test_data/GT/*.tif             what is judged against
-Denoising_Planaria/test_data/condition_1/*.tif    the same fields with less light
+Denoising_Planaria/test_data/GT/*.tif             ground truth to judge against
+Denoising_Planaria/test_data/condition_1/*.tif    the same fields at low light
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from veriscope.images.reading import holds_images
 
 TRUTH = "GT"
 TRAINING, TESTING = "train_data", "test_data"
-NO_CONDITIONS = ("labels", "height")  # folders that may stand beside, of something else than images of the same fields
+NO_CONDITIONS = ("labels", "height")  # folders that may lie beside, without images of the same fields
 
 
 def read_conditions(
@@ -26,10 +26,10 @@ def read_conditions(
     lazy: bool | None = None,
     finer: Mapping[str, float] | None = None,
 ) -> dict[str, Pairs]:
-    """The pairs of every condition in `folder`, each low image with the truth of the same name, by name of condition.
+    """The pairs of every condition in `folder`, each low image with the ground truth of the same name, by condition.
 
-    `axes`, `lazy` and `finer` as in read_pairs. Pairs of one truth share their `field`, whatever the condition. Raises
-    PairingError when there is no folder GT or no condition beside it.
+    `axes`, `lazy` and `finer` as in read_pairs. Pairs with one ground truth share their `field`.
+    Raises PairingError when there is no folder GT or no condition beside it.
     """
     place = Path(folder)
     truth = place / TRUTH
@@ -37,19 +37,19 @@ def read_conditions(
     if not truth.is_dir() or not names:
         held = ", ".join(sorted(path.name for path in place.iterdir())) if place.is_dir() else "nothing"
         raise PairingError(
-            f"'{place}' should hold a folder {TRUTH} with the truths and one folder for each condition beside it, but "
-            f"holds {held or 'nothing'}. Arrange it so, or give the folders of low and high images themselves."
+            f"'{place}' should hold a folder {TRUTH} with the ground truth and one folder for each condition, but "
+            f"holds {held or 'nothing'}. Arrange it like that, or give the folders of low and high images."
         )
-    found = {}
+    conditions = {}
     for name in names:
         pairs = read_pairs(place / name, truth, axes, lazy, finer)
         named = (replace(pair, name=f"{name}/{pair.name}", field=pair.field or pair.name) for pair in pairs)
-        found[name] = Pairs(list(named))
-    return found
+        conditions[name] = Pairs(list(named))
+    return conditions
 
 
 def pooled(conditions: dict[str, Pairs]) -> Pairs:
-    """All conditions together, for one model that is to restore them all."""
+    """All conditions together, for one model that restores them all."""
     return Pairs([pair for pairs in conditions.values() for pair in pairs])
 
 
@@ -71,7 +71,7 @@ def patch_file(folder: str | Path) -> Path | None:
     if len(files) > 1:
         raise PairingError(
             f"'{folder}' holds several files of patches: {', '.join(file.name for file in files)}. "
-            f"Say which one to train on."
+            f"Give the one to train on."
         )
     return files[0] if files else None
 

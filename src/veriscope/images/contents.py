@@ -1,4 +1,4 @@
-"""What a file holds, as its reader found it, before anybody said how to see it."""
+"""What a file holds, as its reader found it, before the user's axes and choices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import ImageFormatError, VeriscopeError
 from veriscope.images.carried import NOTHING, Carried
-from veriscope.images.lazy import plain_index
+from veriscope.images.lazy import LazyArray, chunks_of, plain_index
+from veriscope.wording import shortened
 
 _EXPECTED = (
     OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError, AttributeError, ArithmeticError,
@@ -33,9 +34,9 @@ _READERS = {"tifffile", "zarr", "numcodecs", "imagecodecs", "nd2", "czifile", "l
 class Contents:
     """An array in a file. `axes` is what the file states, "" when it does not.
 
-    `full_axes` also names the axes of size 1 that the array leaves out, `shown` those that the image shall have all the
-    same ("": none); `voxel` gives um for spatial letters. `trouble` says why a file states nothing, where it should,
-    and `odd` what it states for a voxel that is no length.
+    `full_axes` also names the axes of size 1 that the array omits, `shown` those that the image shall have all the same
+    ("": none); `voxel` is in um, by spatial letter. `trouble` is the reason why a file states nothing where it should,
+    and `odd` what it states for a voxel that is not a length.
     """
 
     array: Any
@@ -72,7 +73,7 @@ def _opened(source: Source, process: int) -> Any:
     return source.open()
 
 
-class FileArray:
+class FileArray(LazyArray):
     """A lazy array in a file, opened when read (at most 64 stay open), picklable, in this machine's byte order.
 
     A file that turns out to be damaged raises ImageFormatError, whatever its library says.
@@ -81,16 +82,11 @@ class FileArray:
     def __init__(self, source: Source, shape: Sequence[int], dtype: DTypeLike) -> None:
         self.source = source
         self.shape = tuple(int(size) for size in shape)
-        self.dtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
+        self.dtype = np.dtype(dtype).newbyteorder("=")
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
-        chunks = getattr(self._array(), "chunks", None)
-        return None if chunks is None else tuple(int(size) for size in chunks)
+        return chunks_of(self._array())
 
     def _array(self) -> Any:
         with foreseen(self.source.path):
@@ -103,8 +99,17 @@ class FileArray:
             block = np.asarray(self.source.load() if everything else self._array()[parts])
         return block.astype(self.dtype, copy=False)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
+
+def pick(path: Path, count: int, choice: int | None, names: Sequence[str] = ()) -> int:
+    """Which of the `count` images in a file to read. Raises ImageFormatError where several need a `choice`."""
+    if choice is not None and not 0 <= choice < count:
+        raise ImageFormatError(f"'{path}' holds {count} image(s), numbered from 0; '::{choice}' is not one of them.")
+    if choice is None and count > 1:
+        some = shortened([f"::{number} ({name})" for number, name in enumerate(names)])
+        raise ImageFormatError(
+            f"'{path}' holds {count} images{': ' * bool(some)}{some}. Choose one by its number, as in '{path}::0'."
+        )
+    return choice or 0
 
 
 @contextmanager
@@ -118,9 +123,7 @@ def foreseen(path: str | Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageFormatError(f"'{path}' does not exist, or parts of it are gone. Check the name.") from error
     except PermissionError as error:
-        raise ImageFormatError(
-            f"'{path}' may not be read. Check the permissions of the file and its folder."
-        ) from error
+        raise ImageFormatError(f"'{path}' may not be read. Check its permissions and those of its folder.") from error
     except Exception as error:
         if not isinstance(error, _EXPECTED) and type(error).__module__.split(".")[0] not in _READERS:
             raise
@@ -131,7 +134,7 @@ def foreseen(path: str | Path) -> Iterator[None]:
 
 
 class _Silence:
-    """Keeps the words of tifffile to itself, of whoever is inside and nobody else; nothing remains of it outside."""
+    """Silences tifffile's logging within a ``with`` block, in its own thread only, and leaves nothing behind."""
 
     def __init__(self) -> None:
         self._inside: ContextVar[int] = ContextVar("inside", default=0)

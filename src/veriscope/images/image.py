@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from veriscope import axes as ax
 from veriscope.errors import AxesError, DataError
 from veriscope.images.carried import NOTHING, Carried
-from veriscope.images.lazy import Cuts, LazyView, plain_index
+from veriscope.images.lazy import Cuts, LazyView, chunks_of, plain_index
+from veriscope.wording import lengths
+from veriscope.wording import size as data_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,11 @@ class Image:
 
     def __post_init__(self) -> None:
         array = self.array
-        if not (hasattr(array, "shape") and hasattr(array, "__getitem__") and isinstance(_dtype(array), np.dtype)):
+        if not (
+            hasattr(array, "shape")
+            and hasattr(array, "__getitem__")
+            and isinstance(getattr(array, "dtype", None), np.dtype)
+        ):
             array = np.asarray(array)  # lists, tensors, other images
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "axes", ax.check(self.axes, array.shape))
@@ -49,24 +55,19 @@ class Image:
                 f"Convert them first, for example with abs() or astype('float32')."
             )
         if 0 in array.shape:
-            raise DataError(
-                f"{self._called()} has no pixels: its shape is {self._shape_text()} ({self.axes}). "
-                "Check how it was made."
-            )
+            raise DataError(f"{self._called()} has no pixels: its shape is {lengths(array.shape)} ({self.axes}).")
         if self.voxel_size is not None:
             object.__setattr__(self, "voxel_size", self._checked_voxel_size(self.voxel_size))
         if self.time_step is not None:
             step = float(self.time_step)
             if not (isfinite(step) and step > 0):
-                raise DataError(
-                    f"A time step is a positive number of seconds, not {self.time_step}. Leave it out if unknown."
-                )
+                raise DataError(f"A time step is a positive number of seconds, not {step:g}. Omit it if unknown.")
             object.__setattr__(self, "time_step", step)
         planes = prod(size for letter, size in zip(self.axes, self.shape, strict=True) if letter not in "YX")
         object.__setattr__(self, "carried", self.carried.fitting(self.size("C"), planes))
 
-    def _checked_voxel_size(self, given: Any) -> tuple[float | None, ...] | None:
-        sizes = tuple(None if size is None else float(size) for size in given)
+    def _checked_voxel_size(self, voxel_size: Any) -> tuple[float | None, ...] | None:
+        sizes = tuple(None if size is None else float(size) for size in voxel_size)
         letters = ax.spatial(self.axes)
         if len(sizes) != len(letters):
             raise AxesError(
@@ -74,14 +75,11 @@ class Image:
                 f"({letters}). Give one number in um for each of them, in this order."
             )
         if not all(isfinite(size) and size > 0 for size in sizes if size is not None):
-            raise DataError(f"Voxel sizes are positive numbers in um, not {sizes}. Leave them out if unknown.")
+            raise DataError(f"Voxel sizes are positive numbers in um, not {sizes}. Omit them if unknown.")
         return sizes if any(sizes) else None
 
     def _called(self) -> str:
         return f"Image '{self.name}'" if self.name else "The image"
-
-    def _shape_text(self) -> str:
-        return " x ".join(str(size) for size in self.array.shape)
 
     # What it is
 
@@ -116,18 +114,12 @@ class Image:
     @property
     def chunks(self) -> tuple[int, ...] | None:
         """Size of the pieces on disk, or good for writing what is computed, per axis; None for arrays in memory."""
-        if not self.is_lazy:
-            return None
-        chunks = getattr(self.array, "chunks", None)
-        if chunks is None or not all(isinstance(size, int) for size in chunks):
-            return None
-        return tuple(chunks)
+        return chunks_of(self.array) if self.is_lazy else None
 
     @property
     def cuts(self) -> Cuts | None:
         """Where the pieces begin in which the pixels are computed when read, per axis; None when they are stored."""
-        cuts: Cuts | None = getattr(self.array, "cuts", None)
-        return cuts
+        return getattr(self.array, "cuts", None)
 
     def size(self, axis: str) -> int:
         """Number of entries along `axis`; 1 when the image does not have it."""
@@ -183,7 +175,7 @@ class Image:
         """A part of the image without loading it: ``image.region(Y=slice(0, 64), T=3)``. An int drops its axis."""
         unknown = sorted(set(spans) - set(self.axes))
         if unknown:
-            raise AxesError(f"{self._called()} has the axes '{self.axes}', not {', '.join(unknown)}. Leave it out.")
+            raise AxesError(f"{self._called()} has the axes '{self.axes}', not {', '.join(unknown)}. Remove it.")
         index = plain_index(tuple(spans.get(letter, slice(None)) for letter in self.axes), self.shape)
         parts = dict(zip(self.axes, index, strict=True))
         left = "".join(letter for letter, part in parts.items() if isinstance(part, slice))
@@ -222,20 +214,20 @@ class Image:
         """What a person wants to know, as words in order, without reading pixels."""
         known: dict[str, str] = {"name": self.name} if self.name else {}
         known["axes"] = self.axes
-        known["shape"] = self._shape_text()
+        known["shape"] = lengths(self.shape)
         known["type"] = str(self.dtype)
-        known["size"] = _bytes_text(self.nbytes)
+        known["size"] = data_size(self.nbytes)
         if self.spatial_axes:
-            sizes = self.voxel_size
-            told = ["unknown" if size is None else f"{size:g}" for size in sizes or ()]
-            known["voxel size"] = f"{' x '.join(told)} um ({self.spatial_axes})" if told else "unknown"
+            known["voxel size"] = (
+                f"{lengths(self.voxel_size)} um ({self.spatial_axes})" if self.voxel_size else "unknown"
+            )
         if "T" in self.axes or self.time_step is not None:
             known["time step"] = "unknown" if self.time_step is None else f"{self.time_step:g} s"
-        known |= self.carried.told()
+        known |= self.carried.describe()
         lazy = "on disk" if self.cuts is None else "computed when read"
         known["pixels"] = lazy if self.is_lazy else "in memory"
         if self.chunks is not None:
-            known["chunks"] = " x ".join(map(str, self.chunks))
+            known["chunks"] = lengths(self.chunks)
         return known
 
     def __repr__(self) -> str:
@@ -246,7 +238,7 @@ class Image:
 def pieces(
     image: Image, limit_bytes: int, chunks: Sequence[int] | None = None, whole: int = -1
 ) -> Iterator[tuple[slice, ...]]:
-    """Regions that cover `image` once and are best read one after the other; sizes as told by `piece_shape`."""
+    """Regions that cover `image` once and are best read one after the other; their sizes are those of `piece_shape`."""
     cuts = image.cuts or ((0,),) * image.ndim
     parts = [itertools.pairwise((*starts, size)) for starts, size in zip(cuts, image.shape, strict=True)]
     for part in itertools.product(*parts):
@@ -275,16 +267,3 @@ def piece_shape(
         if piece[axis] < shape[axis]:
             break
     return tuple(piece)
-
-
-def _dtype(array: Any) -> Any:
-    return getattr(array, "dtype", None)
-
-
-def _bytes_text(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

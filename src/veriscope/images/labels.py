@@ -1,4 +1,4 @@
-"""What a label image holds: whole numbers, 0 for the background and one for each object."""
+"""Label images: whole numbers, 0 for the background and one for each object."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from veriscope.errors import DataError
 
 
 def check(labels: NDArray[Any], name: str) -> None:
-    """Raise DataError, naming `name` ("The truth"), unless `labels` are whole numbers from 0; a mask is none."""
+    """Raise DataError, naming `name` ("The truth"), unless `labels` are whole numbers from 0; a mask is not."""
     if labels.dtype.kind == "b":
         raise DataError(
-            f"{name} is a mask of True and False, which does not say which pixels belong to the same object. "
-            f"Number its connected components first, with skimage.measure.label."
+            f"{name} is a mask of True and False, without numbers for its objects. Number its connected components "
+            f"first, with skimage.measure.label."
         )
     if labels.dtype.kind not in "ui":
         raise DataError(
-            f"{name} is no label image: its pixels are {labels.dtype}, but labels are whole numbers, 0 for the "
+            f"{name} is not a label image: its pixels are {labels.dtype}, but labels are whole numbers, 0 for the "
             f"background and one for each object. Save it as uint16 or uint32."
         )
     if labels.size == 0:
@@ -31,7 +31,7 @@ def check(labels: NDArray[Any], name: str) -> None:
 def pieces_of_one(labels: NDArray[Any], dimensions: int) -> int:
     """How many separate pieces a frame holds, at most, where all pixels but the background have one number.
 
-    Space is the last `dimensions` axes. 1 where there are several numbers: then it is no mask taken for labels.
+    Space is the last `dimensions` axes. 1 where there are several numbers: then it is not a mask mistaken for labels.
     """
     from scipy import ndimage
 

@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from veriscope.images.casting import pixel_type
 
 Cuts = tuple[tuple[int, ...], ...]
-"""Of a lazy array that is computed in pieces: where pieces begin along each axis. It has them as the attribute `cuts`;
-whoever reads all of it goes from piece to piece, so that none is computed twice."""
+"""Where the pieces of a lazy array that is computed piece by piece begin along each axis: its attribute `cuts`. Read
+all of it piece by piece, so that none is computed twice."""
+
+
+class Blank:
+    """Stands for pixels that do not exist yet, in an image to be written. Raises DataError for a type of no pixels."""
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike = np.float32) -> None:
+        self.shape, self.dtype = tuple(int(size) for size in shape), pixel_type(dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError("there are no pixels here yet")
 
 
 def plain_index(index: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:
@@ -40,7 +52,32 @@ def _one(part: Any, size: int) -> slice | int:
     return number % size
 
 
-class LazyView:
+class LazyArray:
+    """What all lazy arrays have in common: they have a `shape` and a `dtype`, and read what is indexed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+def chunks_of(array: Any) -> tuple[int, ...] | None:
+    """The size of the pieces that `array` is stored in, or computed in, per axis; None where there are none."""
+    chunks = getattr(array, "chunks", None)
+    if chunks is None or not all(isinstance(size, int) for size in chunks):
+        return None
+    return tuple(chunks)
+
+
+class LazyView(LazyArray):
     """A lazy array seen with other axes. `source` needs .shape, .dtype and basic indexing; only indexing reads.
 
     `order` gives for each axis of the view the axis of the source, or None for a new axis of size 1. `window` gives
@@ -61,27 +98,21 @@ class LazyView:
         self.source = source
         self.order = tuple(order)
         self.window = tuple(window)
-        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.dtype = np.dtype(source.dtype)
         self.shape = tuple(
             1 if axis is None else len(range(*_as_slice(self.window[axis]).indices(source.shape[axis])))
             for axis in self.order
         )
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
     def chunks(self) -> tuple[int, ...] | None:
         """Chunk of the source in the view's axes, None when the source has none."""
-        chunks = getattr(self.source, "chunks", None)
-        if chunks is None or not all(isinstance(size, int) for size in chunks):
-            return None
-        return tuple(1 if axis is None else int(chunks[axis]) for axis in self.order)
+        chunks = chunks_of(self.source)
+        return None if chunks is None else tuple(1 if axis is None else chunks[axis] for axis in self.order)
 
     @property
     def cuts(self) -> Cuts | None:
-        """Where the source begins to compute anew, in the view's axes; None when the source computes nothing."""
+        """Where the source's pieces begin, in the view's axes; None when the source computes nothing."""
         cuts: Cuts | None = getattr(self.source, "cuts", None)
         if cuts is None:
             return None
@@ -95,10 +126,8 @@ class LazyView:
                 continue
             seen = _as_slice(self.window[axis])
             if isinstance(part, slice):
-                behind[axis] = slice(
-                    seen.start + part.start * seen.step, seen.start + part.stop * seen.step, seen.step * part.step
-                )
-                behind[axis] = _clipped(behind[axis], seen.stop)
+                start, stop = (seen.start + end * seen.step for end in (part.start, part.stop))
+                behind[axis] = slice(start, max(start, min(stop, seen.stop)), seen.step * part.step)
             else:
                 behind[axis] = seen.start + part * seen.step
         return behind
@@ -121,9 +150,6 @@ class LazyView:
         asked = (part for part in parts if isinstance(part, slice))
         return block[tuple(part if axis is None else slice(None) for axis, part in zip(kept, asked, strict=True))]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
-
 
 def _as_slice(part: slice | int) -> slice:
     return part if isinstance(part, slice) else slice(part, part + 1, 1)
@@ -133,8 +159,3 @@ def _seen(starts: Sequence[int], part: slice) -> tuple[int, ...]:
     """Where the pieces that begin at `starts` begin in what `part` shows of their axis."""
     first = {max(0, -((part.start - start) // part.step)) for start in starts if start < part.stop}
     return tuple(sorted(at for at in first if part.start + at * part.step < part.stop)) or (0,)
-
-
-def _clipped(part: slice | int, stop: int) -> slice:
-    assert isinstance(part, slice)
-    return slice(part.start, max(part.start, min(part.stop, stop)), part.step)

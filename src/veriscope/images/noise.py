@@ -13,7 +13,7 @@ from veriscope.tiling import Span, windows
 SIDE = 256  # pixels of the pieces looked at, along Y and X
 MOST = 16  # pieces, spread evenly over the image
 WHITE = 36.0  # variance of the differences of white noise of variance 1: (1 + 4 + 1) squared
-LEAST_SIGNAL = 0.01  # of the variance; less is not told from none
+LEAST_SIGNAL = 0.01  # of the variance; less counts as none
 
 
 def noise_and_contrast(read: Callable[[Span], NDArray[Any]], shape: Sequence[int]) -> NDArray[np.float64]:
@@ -40,5 +40,5 @@ def noise_and_contrast(read: Callable[[Span], NDArray[Any]], shape: Sequence[int
     noise, mean, square = (np.average(values, axis=0, weights=count) for values in (rough, sums, squares))
     whole = square - np.square(mean)
     signal = np.maximum(whole - noise, LEAST_SIGNAL * whole)
-    found = np.sqrt(np.stack([noise, signal], axis=1))
-    return np.asarray(np.where(found > 0, found, np.nan))
+    deviations = np.sqrt(np.stack([noise, signal], axis=1))
+    return np.asarray(np.where(deviations > 0, deviations, np.nan))

@@ -1,7 +1,7 @@
-"""OME-XML: which image of the description has its planes in a file, and what it says of this image.
+"""OME-XML: which image of the description has its planes in a file, and what it states of this image.
 
-A description may stand in the file, in a companion file beside it, or in each file of a set; it may be that of a file
-that was renamed, and it may be broken. What is wrong is mended where its meaning is plain, and told where it is not.
+A description may be in the file, in a companion file beside it, or in each file of a set; it may be that of a file that
+was renamed, and it may be broken. Errors are mended where the meaning is plain, and reported where it is not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Described:
 
 
 def described(path: Path, text: str, pages: int, pixels: int) -> Described:
-    """What the OME-XML `text` in the file `path`, of so many pages of so many pixels, says of this file."""
+    """What the OME-XML `text` in the file `path`, of so many pages of so many pixels, states of this file."""
     try:
         root = parsed(text)
     except ValueError as error:
@@ -59,11 +59,11 @@ def described(path: Path, text: str, pages: int, pixels: int) -> Described:
             return Described(trouble=f"its companion file '{name}' cannot be understood: {error}")
         note = f"axes and voxel size are read from its companion file '{name}'"
     _own_uuid(root, uuid, pointer is None)
-    found = _for_file(root, path, uuid, pages, note, own=pointer is None)
-    for image in found.images:
-        if said := _too_much(image, pages * len(found.files), pixels):
+    described = _for_file(root, path, uuid, pages, note, own=pointer is None)
+    for image in described.images:
+        if said := _too_much(image, pages * len(described.files), pixels):
             return Described(trouble=f"its description (OME-XML) {said}")
-    return found
+    return described
 
 
 def parsed(text: str) -> Element:
@@ -95,7 +95,7 @@ def _mended(text: str) -> str:
 
 
 def _own_uuid(root: Element, uuid: str | None, own: bool) -> None:
-    """A companion file has a mark of its own: the file that led to it is known by the mark that it has itself."""
+    """A companion file has a mark of its own: the file that led to it is known by its own mark."""
     if not own:
         root.attrib.pop("UUID", None)
         if uuid is not None:
@@ -137,7 +137,7 @@ def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str
 
 
 def _too_much(image: Element, pages: int, pixels: int) -> str:
-    """What is declared far beyond the pages that there are; "" for what can be."""
+    """What is declared far beyond the pages that there are; "" where nothing is."""
     facts, most = _pixels(image), 1000 + 100 * pages  # planes may be missing
     planes = [as_number(facts.get(f"Size{letter}", 1)) for letter in "ZCT"]
     ends = [
@@ -147,13 +147,13 @@ def _too_much(image: Element, pages: int, pixels: int) -> str:
     firsts = [as_number(entry.get(f"First{a}", 0)) for entry in image.iterfind("{*}Pixels/{*}TiffData") for a in "ZCT"]
     worst = max(prod(planes), *ends, *firsts, 0)
     if worst > most:
-        return f"speaks of {worst:,.0f} planes, but {pages:,} are there"
+        return f"declares {worst:,.0f} planes, but {pages:,} are there"
     size = prod(as_number(facts.get(f"Size{letter}", 1)) for letter in "YX")
-    return f"speaks of planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
+    return f"declares planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
 
 
 def _planes(root: Element) -> int:
-    """How many pages the description asks for, as far as it says."""
+    """How many pages the description needs, as far as it states them."""
     ends = [0]
     for entry in root.iterfind("{*}Image/{*}Pixels/{*}TiffData"):
         first, count = (as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1)))
@@ -166,20 +166,20 @@ def _name(mark: Element) -> str:
 
 
 def _file(entry: Element, path: Path, uuid: str | None) -> str:
-    """Name of the file in which planes are: that of `path` where nothing else is said."""
+    """Name of the file with the planes: that of `path` where no other is stated."""
     mark = entry.find("{*}UUID")
     if mark is None or (uuid and mark.text == uuid) or _name(mark) == path.name.lower():
         return path.name
     return Path(mark.get("FileName", "").replace("\\", "/")).name
 
 
-# What is said of an image
+# What is stated of an image
 
 Scale = tuple[dict[str, float | None], float | None]
 
 
 def scale(image: Element) -> Scale:
-    """Voxel size (um) and time step (s), where um and s are the units left out."""
+    """Voxel size (um) and time step (s); um and s are the default units."""
     facts = _pixels(image)
     voxel = {
         letter: micrometres(as_number(facts.get(f"PhysicalSize{letter}")), facts.get(f"PhysicalSize{letter}Unit", "µm"))
@@ -228,7 +228,7 @@ def _position(image: Element) -> Iterator[tuple[str, tuple[float, str]]]:
 
 
 def _colour(value: str | None) -> str:
-    """RRGGBB of a signed RGBA number; white, which stands for no choice, is none."""
+    """RRGGBB of a signed RGBA number; white, the default, counts as none."""
     try:
         colour = f"{(int(value or '-1') >> 8) & 0xFFFFFF:06X}"
     except ValueError:

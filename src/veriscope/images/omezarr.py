@@ -1,11 +1,10 @@
-"""OME-Zarr (NGFF) 0.4 and 0.5, and plain Zarr arrays: what they hold and what their metadata says."""
+"""OME-Zarr (NGFF) 0.4 and 0.5, and plain Zarr arrays: their pixels and metadata."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.axes import ORDER, SPACE
-from veriscope.errors import ImageFormatError, VeriscopeWarning
+from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, stamp
+from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
 from veriscope.images.units import as_number, micrometres, seconds
+from veriscope.wording import lengths
+from veriscope.wording import size as data_size
 
 LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
-SUSPICIOUS_BYTES, SUSPICIOUS_PIECES = 10**10, 10**6  # of arrays that are looked at before they are believed
+SUSPICIOUS_BYTES, SUSPICIOUS_PIECES = 10**10, 10**6  # of arrays whose files are counted before anything is read
 MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -66,33 +67,31 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
         if not datasets or "path" not in datasets[0]:
-            raise ImageFormatError(
-                f"'{path}' lists no levels in its multiscales. Write it again as OME-Zarr 0.4 or 0.5."
-            )
+            raise ImageFormatError(f"'{path}' lists no levels in its multiscales. Write it again as OME-Zarr.")
         source = ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path))
         level = source.open()
         _check_declared(path, path / source.inside, level)
         array = FileArray(source, level.shape, level.dtype)
         letters, units = _axes(multiscale, array.ndim)
-        if len(letters) != array.ndim:
-            letters = ""
-        scale = _scale(multiscale, datasets[0], array.ndim)
+        letters = letters if len(letters) == array.ndim else ""
+        scales = _transforms("scale", multiscale, datasets[0], array.ndim)
+        scale = [prod(values) for values in zip([1.0] * array.ndim, *scales, strict=True)]
         voxel, step, odd = _sizes(path, letters, units, scale)
-        facts = node if not inside else node[inside.rstrip("/")]
-        carried = _carried(facts, letters, _moved(multiscale, datasets[0], array.ndim), voxel)
+        start = [*_transforms("translation", multiscale, datasets[0], array.ndim), [0.0] * array.ndim][0]
+        carried = _carried(node[inside.rstrip("/")] if inside else node, letters, start, voxel)
     return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
 
 
 def _check_declared(path: Path, folder: Path, level: Any) -> None:
-    """Raise ImageFormatError for an array that declares much more than is there, before anything grows with it."""
+    """Raise ImageFormatError for an array that declares much more than is there, before memory is used for it."""
     piece = level.shards if getattr(level, "shards", None) else level.chunks
     pieces = prod(-(-size // step) for size, step in zip(level.shape, piece, strict=True))
     nbytes = prod(level.shape) * level.dtype.itemsize
-    size = f"{' x '.join(map(str, level.shape))} pixels ({nbytes / 1e9:,.3g} GB)"
+    size = f"{lengths(level.shape)} pixels ({data_size(nbytes)})"
     if prod(level.chunks) * level.dtype.itemsize > LARGEST_CHUNK:
         raise ImageFormatError(
-            f"'{path}' declares {size} in chunks of {' x '.join(map(str, level.chunks))}, too large to be read. "
-            f"Write it again in smaller chunks, or with the size that it has."
+            f"'{path}' declares {size} in chunks of {lengths(level.chunks)}, too large to be read. Write it again in "
+            f"smaller chunks, or with its real size."
         )
     if nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES:
         wanted = pieces // 1000 + 1
@@ -100,7 +99,7 @@ def _check_declared(path: Path, folder: Path, level: Any) -> None:
         if stored < wanted:
             raise ImageFormatError(
                 f"'{path}' declares {size} in {pieces:,} pieces, of which only {stored:,} are there. Copy it again, or "
-                f"write it with the size that it has."
+                f"write it with its real size."
             )
 
 
@@ -115,19 +114,13 @@ def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mappin
     facts = _facts(group)
     several = facts.get("multiscales") or []
     if several:
-        if choice is not None and not 0 <= choice < len(several):
-            raise ImageFormatError(f"'{path}' holds {len(several)} images; '::{choice}' is not one of them.")
-        if len(several) > 1 and choice is None:
-            raise ImageFormatError(
-                f"'{path}' holds {len(several)} images. Choose one by its number, as in '{path}::0'."
-            )
-        return "", several[choice or 0]
+        return "", several[pick(path, len(several), choice)]
     inner = sorted((key for key in group.group_keys() if key.isdecimal()), key=int)
     images = [key for key in inner if _facts(group[key]).get("multiscales")]  # the layout of bioformats2raw
     if not images:
         wells = " It is a plate: give one of its fields instead, such as A/1/0." if "plate" in facts else ""
         raise ImageFormatError(
-            f"'{path}' is a Zarr folder, but no OME-Zarr image: its metadata has no 'multiscales'.{wells} "
+            f"'{path}' is a Zarr folder, but not an OME-Zarr image: its metadata has no 'multiscales'.{wells} "
             f"Give an OME-Zarr image, or a Zarr array inside it together with its axes."
         )
     if choice is None and len(images) > 1:
@@ -148,7 +141,7 @@ def _facts(group: Any) -> Mapping[str, Any]:
 
 def _axes(multiscale: Mapping[str, Any], ndim: int) -> tuple[str, list[str | None]]:
     """Letters and units; version 0.3 has plain names, those before have always the same five. By the type of an axis
-    where it says so, whatever its name; "" where neither tells.
+    where it is stated, whatever its name; "" where neither is known.
     """
     described = multiscale.get("axes") or []
     if not described and ndim == 5 and str(multiscale.get("version", "0.1")) in ("0.1", "0.2"):
@@ -168,33 +161,29 @@ def _axes(multiscale: Mapping[str, Any], ndim: int) -> tuple[str, list[str | Non
 def _sizes(
     path: Path, letters: str, units: Sequence[str | None], scale: Sequence[float]
 ) -> tuple[dict[str, float | None], float | None, dict[str, str]]:
-    """Voxel size in um, time step in s, and what is stated but no length. A scale without unit is taken as um; 1
-    without unit says nothing.
+    """Voxel size in um, time step in s, and what is stated but not a length. A scale without unit is read as um; 1
+    without unit states nothing.
     """
-    found = dict(zip(letters, zip(scale, units, strict=False), strict=False))
-    space = {letter: found[letter] for letter in letters if letter in SPACE}
+    sizes = dict(zip(letters, zip(scale, units, strict=False), strict=False))
+    space = {letter: sizes[letter] for letter in letters if letter in SPACE}
     bare = [letter for letter, (_, unit) in space.items() if not unit]
     meant = any(space[letter][0] != 1 for letter in bare)
     if len(bare) < len(space):  # others have a unit: 1 without one was not measured
         bare = [letter for letter in bare if space[letter][0] != 1]
     if bare and meant:
-        sizes = " x ".join(f"{space[letter][0]:g}" for letter in bare)
-        _warn(f"'{path}' gives the voxel size along {', '.join(bare)} without a unit; {sizes} is taken as um.")
+        text = lengths(float(space[letter][0]) for letter in bare)
+        warn(f"'{path}' states the voxel size along {', '.join(bare)} without a unit; {text} is read as um.")
         space |= {letter: (space[letter][0], "um") for letter in bare}
     voxel = {letter: micrometres(size, unit) for letter, (size, unit) in space.items()}
     odd = {a: f"{size:g} {unit}" for a, (size, unit) in space.items() if unit and voxel[a] is None}
-    step = found.get("T", (1.0, None))
+    step = sizes.get("T", (1.0, None))
     if step[0] != 1 and seconds(*step) is None:
-        _warn(f"'{path}' states a time step of {step[0]:g} {step[1] or 'without a unit'}; it is taken as unknown.")
+        warn(f"'{path}' states a time step of {step[0]:g} {step[1] or 'without a unit'}; it is treated as unknown.")
     return voxel, seconds(*step), odd
 
 
-def _warn(words: str) -> None:
-    warnings.warn(words, VeriscopeWarning, stacklevel=2)
-
-
 def _carried(group: Any, letters: str, start: Sequence[float], voxel: Mapping[str, float | None]) -> Carried:
-    """Channels as OMERO names them, where the image begins, and what this program wrote beside."""
+    """Channels as OMERO names them, where the image begins, and what this program added."""
     omero = _facts(group).get("omero")
     channels = [one for one in _list(omero, "channels") if isinstance(one, Mapping)]
     names = [str(one.get("label") or "") for one in channels]
@@ -212,24 +201,12 @@ def _carried(group: Any, letters: str, start: Sequence[float], voxel: Mapping[st
 
 
 def _list(facts: Any, name: str) -> list[Any]:
-    found = facts.get(name) if isinstance(facts, Mapping) else None
-    return found if isinstance(found, list) else []
+    entries = facts.get(name) if isinstance(facts, Mapping) else None
+    return entries if isinstance(entries, list) else []
 
 
-def _moved(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[float]:
-    """Where the first voxel lies, in the units of the axes."""
-    for place in (dataset, multiscale):
-        for transform in place.get("coordinateTransformations") or []:
-            if transform.get("type") == "translation" and len(transform.get("translation", ())) == ndim:
-                return [as_number(one) for one in transform["translation"]]
-    return [0.0] * ndim
-
-
-def _scale(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[float]:
-    """Size of a voxel of this level: the product of the scale of the level and that of the whole."""
-    total = [1.0] * ndim
-    for place in (dataset, multiscale):
-        for transform in place.get("coordinateTransformations") or []:
-            if transform.get("type") == "scale" and len(transform.get("scale", ())) == ndim:
-                total = [have * as_number(more) for have, more in zip(total, transform["scale"], strict=True)]
-    return total
+def _transforms(kind: str, multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[list[float]]:
+    """The numbers of the transformations of a level, then of the whole, whose type is `kind`."""
+    transforms = (one for place in (dataset, multiscale) for one in place.get("coordinateTransformations") or [])
+    numbers = [one.get(kind, ()) for one in transforms if one.get("type") == kind]
+    return [[as_number(value) for value in values] for values in numbers if len(values) == ndim]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import overload
 import numpy as np
 
 from veriscope import axes as ax
-from veriscope.errors import DataError, PairingError, VeriscopeWarning
+from veriscope.errors import DataError, PairingError, warn
 from veriscope.images.image import Image
 from veriscope.images.reading import identity, list_names, read_image, stem
 from veriscope.images.resampling import resampled
+from veriscope.wording import lengths, shortened
 
-ALIKE, CANNOT_BE = 1.02, 1.5  # ratio of voxel sizes of low and high: to be told above, not to be meant above
+ALIKE, CANNOT_BE = 1.02, 1.5  # ratio of voxel sizes of low and high: a warning above, an error above
 IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays on disk
 
 
@@ -24,9 +24,9 @@ IN_MEMORY_UP_TO = 2**30  # bytes of all images of the pairs together; more stays
 class Pair:
     """A low and a high image of the same place: the same size along S, T, Z, Y and X; channels may differ.
 
-    Beside a stack may stand a single plane: the surface in it (`projects`). Pairs that show one place several times,
-    such as at several light levels, share the name of their `field`. `turns` is False where Y and X must not change
-    places in training, since low is worse along one of them. Raises DataError when the sizes differ.
+    The high image of a stack may be a single plane: the surface in it (`projects`). Pairs that show one place several
+    times, such as at several light levels, have the same `field`. `turns` is False where Y and X must not be exchanged
+    in training, since low is worse along one of them. Raises DataError when the sizes differ.
     """
 
     low: Image
@@ -57,7 +57,7 @@ class Pair:
 class Pairs(Sequence[Pair]):
     """Pairs for one model: all of the same dimensionality and with the same channels; sizes may differ.
 
-    Raises DataError when they do not go together.
+    Raises DataError when they cannot be combined.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -69,11 +69,11 @@ class Pairs(Sequence[Pair]):
                 if (("Z" in here.axes) != ("Z" in there.axes) and flat != {True}) or here.size("C") != there.size("C"):
                     raise DataError(
                         f"The {which} images of '{first.name}' ({_shape(there)}) and '{pair.name}' ({_shape(here)}) do "
-                        f"not go together: images for one model agree in having Z or not and in the number of channels."
+                        f"not match: images for one model all have Z or not, and the same number of channels."
                     )
             if pair.projects != first.projects:
                 raise DataError(
-                    f"Pairs '{first.name}' and '{pair.name}' do not go together: in one of them high is a single plane "
+                    f"Pairs '{first.name}' and '{pair.name}' do not match: in one of them high is a single plane "
                     f"for a stack (low {_shape(pair.low)}, high {_shape(pair.high)}), in the other it is not."
                 )
 
@@ -91,26 +91,26 @@ class Pairs(Sequence[Pair]):
         return iter(self._pairs)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} pairs: {_shortened([pair.name for pair in self])}>"
+        return f"<{len(self)} pairs: {shortened(self.names)}>"
 
     @property
     def names(self) -> list[str]:
         return [pair.name for pair in self]
 
     def split(self, check: float = 0.1, test: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs, Pairs]:
-        """Pairs for training, checking and testing: shares of the images, drawn with `seed`; 0 gives none.
+        """Pairs for training, checking and testing: fractions of the images, drawn with `seed`; 0 gives none.
 
-        Pairs of one field stay together, so that nothing is judged on a place that was learned. Each share gets at
+        Pairs of one field stay together, so that nothing is judged on a place that was learned. Each part gets at
         least one field. With too few for that, every image is cut along its longer lateral axis instead, into regions
-        that do not overlap. Raises DataError for shares that leave nothing to train on.
+        that do not overlap. Raises DataError for fractions that leave nothing to train on.
         """
         if not (check >= 0 and test >= 0 and check + test < 1):
             raise DataError(
-                f"Shares of {check:g} for checking and {test:g} for testing leave nothing to train on. "
-                f"Give shares from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
+                f"Fractions of {check:g} for checking and {test:g} for testing leave nothing to train on. "
+                f"Give fractions from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
             )
         fields = self._fields()
-        counts = [max(1, round(share * len(fields))) if share > 0 else 0 for share in (check, test)]
+        counts = [max(1, round(part * len(fields))) if part > 0 else 0 for part in (check, test)]
         while sum(counts) >= len(fields) and max(counts) > 1:
             counts[counts.index(max(counts))] -= 1
         left = len(fields) - sum(counts)
@@ -126,22 +126,22 @@ class Pairs(Sequence[Pair]):
 
     def _fields(self) -> list[list[int]]:
         """The numbers of the pairs that show one field, for each field in order."""
-        found: dict[object, list[int]] = {}
+        fields: dict[object, list[int]] = {}
         for number, pair in enumerate(self._pairs):
-            found.setdefault(number if pair.field is None else pair.field, []).append(number)
-        return list(found.values())
+            fields.setdefault(number if pair.field is None else pair.field, []).append(number)
+        return list(fields.values())
 
     def _split_regions(self, check: float, test: float) -> tuple[Pairs, Pairs, Pairs]:
         parts: tuple[list[Pair], ...] = ([], [], [])
         for pair in self:
             axis = "Y" if pair.low.size("Y") > pair.low.size("X") else "X"
             length = pair.low.size(axis)
-            widths = [max(1, round(share * length)) if share > 0 else 0 for share in (check, test)]
+            widths = [max(1, round(part * length)) if part > 0 else 0 for part in (check, test)]
             stops = [length - sum(widths), length - widths[1], length]
             if stops[0] < 1:
                 raise DataError(
                     f"Pair '{pair.name}' ({_shape(pair.low)}) is too small to be cut into parts for training, checking "
-                    f"and testing. Give more or larger images, or smaller shares."
+                    f"and testing. Give more or larger images, or smaller fractions."
                 )
             for part, start, stop in zip(parts, [0, *stops[:2]], stops, strict=True):
                 if stop > start:
@@ -160,18 +160,16 @@ def read_pairs(
 ) -> Pairs:
     """Pairs from two folders (or globs), matched by file name without suffix, or from two files.
 
-    An axis S is taken apart into pairs named file[0], file[1], ... `axes` as in read_image, for low and high alike,
+    An axis S is split into pairs named file[0], file[1], ... `axes` as in read_image, for low and high alike,
     or one word for each, such as ("ZYX", "YX") for stacks and the planes they are projected to.
     `lazy` None leaves the pixels on disk when all images together exceed 1 GB. Raises PairingError listing what has no
     partner, DataError for sizes that differ.
 
-    `finer`: high has so many times as many pixels as low, {"Z": 4}; low is interpolated to its grid, lazily.
+    `finer`: how many times as many pixels high has as low, {"Z": 4}; low is interpolated to its grid, lazily.
     """
     lows, highs = list_names(low), list_names(high)
     if _same(low, high):
-        raise PairingError(
-            f"Low and high are the same: '{low}'. Give the folder of the low and that of the high images."
-        )
+        raise PairingError(f"Low and high are the same, '{low}'. Give the folders of the low and of the high images.")
     if _one_file(low) and _one_file(high):
         matched = [(lows[0], highs[0], stem(lows[0]))]
     else:
@@ -197,13 +195,13 @@ def read_pairs(
 def factors_between(low: Image, high: Image, name: str = "") -> dict[str, float]:
     """How many times as many pixels `high` has along each axis in space, where that is a whole number and not 1.
 
-    Raises DataError where it is no whole number anywhere, or nothing is finer.
+    Raises DataError where it is not a whole number somewhere, or nothing is finer.
     """
     ratios = {letter: high.size(letter) / low.size(letter) for letter in high.spatial_axes}
     if any(ratio < 1 or ratio != int(ratio) for ratio in ratios.values()) or set(ratios.values()) == {1.0}:
         raise DataError(
-            f"The sizes of pair '{name}' do not tell how much finer high is: low is {_shape(low)}, high is "
-            f"{_shape(high)}. Say it, such as finer={{'Z': 4}} (--factor Z=4)."
+            f"The sizes of pair '{name}' do not show how much finer high is: low is {_shape(low)}, high is "
+            f"{_shape(high)}. State it, for example finer={{'Z': 4}} (--factor Z=4)."
         )
     return {letter: ratio for letter, ratio in ratios.items() if ratio != 1}
 
@@ -211,11 +209,11 @@ def factors_between(low: Image, high: Image, name: str = "") -> dict[str, float]
 def on_grid_of(high: Image, low: Image, factors: Mapping[str, float], name: str = "") -> Image:
     """`low` interpolated by `factors` to the pixels of `high`, lazily. Raises DataError where sizes do not agree."""
     for letter, factor in factors.items():
-        expected, found = low.size(letter) * factor, high.size(letter)
-        if not abs(found - expected) < factor:
+        expected, size = low.size(letter) * factor, high.size(letter)
+        if not abs(size - expected) < factor:
             raise DataError(
                 f"High of pair '{name}' should have {factor:g} times as many pixels along {letter} as low, about "
-                f"{expected:g}, but has {found}: low is {_shape(low)}, high is {_shape(high)}. Check the factor."
+                f"{expected:g}, but has {size}: low is {_shape(low)}, high is {_shape(high)}. Check the factor."
             )
     return resampled(low, factors, {letter: high.size(letter) for letter in factors})
 
@@ -229,8 +227,8 @@ def _one_file(path: str | Path) -> bool:
 
 
 def _fields_of(matched: Sequence[tuple[Path, Path, str]]) -> dict[str, str | None]:
-    """The field of each pair by its name, where it shares an image with another; pairs that are others again are left
-    out, and told. Raises PairingError where low and high are one image.
+    """The field of each pair by its name, where it shares an image with another; pairs that repeat others are omitted,
+    with a warning. Raises PairingError where low and high are one image.
     """
     fields: dict[str, str | None] = {}
     first: dict[object, str] = {}
@@ -251,20 +249,16 @@ def _fields_of(matched: Sequence[tuple[Path, Path, str]]) -> dict[str, str | Non
         fields[name] = fields[shared[0]] if shared else None
         of_image |= dict.fromkeys(marks, name)
     if again:
-        warnings.warn(
-            f"{_shortened(again)}: the same images as other pairs under other names; each is used once.",
-            VeriscopeWarning,
-            stacklevel=3,
-        )
+        warn(f"{shortened(again)}: the same images as other pairs under other names; each is used once.")
     return fields
 
 
 def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
-    """Low and high with the same pixels have voxels of the same size, and images for one model mostly have too.
+    """Low and high with the same pixels have voxels of the same size, and images for one model usually do too.
 
-    Raises DataError where sizes differ so far that the same place cannot be meant; less than that is told.
+    Raises DataError where sizes differ so much that the places cannot be the same; smaller differences are a warning.
     """
-    told: dict[str, list[str]] = {}
+    differing: dict[str, list[str]] = {}
     sizes: dict[str, list[str]] = {}
     for low, high, name in pairs:
         both = [
@@ -280,38 +274,30 @@ def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
                 f"Give images of the same field, or correct the voxel size in the files (in Fiji: Image > Properties)."
             )
         if worst > ALIKE:
-            told.setdefault(words, []).append(name)
+            differing.setdefault(words, []).append(name)
         if high.full_voxel_size:
             sizes.setdefault(_voxel(high), []).append(name)
-    for words, names in told.items():
-        _warn(f"{_shortened(names, 3)}: {words}, with the same number of pixels. One of them may be wrong.")
+    for words, names in differing.items():
+        warn(f"{shortened(names, 3)}: {words}, with the same number of pixels. One of them may be wrong.")
     if len(sizes) > 1:
         listed = ", ".join(f"{size} ({len(names)})" for size, names in sizes.items())
-        _warn(f"the images have voxels of different sizes: {listed}. A network learns structures by their pixels.")
+        warn(f"the images have voxels of different sizes: {listed}. A network learns structures by their pixels.")
 
 
 def _voxel(image: Image) -> str:
-    return f"{' x '.join('unknown' if size is None else f'{size:.4g}' for size in image.voxel_size or ())} um"
-
-
-def _warn(words: str) -> None:
-    warnings.warn(words, VeriscopeWarning, stacklevel=4)
+    return f"{lengths(size and float(f'{size:.4g}') for size in image.voxel_size or ())} um"
 
 
 def _samples(pair: Pair) -> list[Pair]:
     """The samples along S as pairs of their own."""
     if "S" not in pair.low.axes and "S" not in pair.high.axes:
         return [pair]
-    return [
-        Pair(
-            _sample(pair.low, number),
-            _sample(pair.high, number),
-            f"{pair.name}[{number}]",
-            None if pair.field is None else f"{pair.field}[{number}]",
-            pair.turns,
-        )
-        for number in range(pair.low.size("S"))
-    ]
+    pairs = []
+    for number in range(pair.low.size("S")):
+        field = None if pair.field is None else f"{pair.field}[{number}]"
+        low, high = _sample(pair.low, number), _sample(pair.high, number)
+        pairs.append(Pair(low, high, f"{pair.name}[{number}]", field, pair.turns))
+    return pairs
 
 
 def _sample(image: Image, number: int) -> Image:
@@ -319,15 +305,15 @@ def _sample(image: Image, number: int) -> Image:
 
 
 def _by_name(files: Sequence[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for file in files:
-        if stem(file) in found:
+        if (name := stem(file)) in named:
             raise PairingError(
-                f"'{found[stem(file)]}' and '{file}' have the same name apart from the suffix, so it is not clear "
-                f"which one to pair. Rename or move one of them."
+                f"'{named[name]}' and '{file}' differ only in their suffix, so it is not clear which one to pair. "
+                f"Rename or move one of them."
             )
-        found[stem(file)] = file
-    return found
+        named[name] = file
+    return named
 
 
 def _matched(
@@ -338,7 +324,7 @@ def _matched(
     if alone_low or alone_high:
         parts = [
             f"{len(alone)} of {len(all_)} in '{place}' {'has' if len(alone) == 1 else 'have'} no partner in '{other}': "
-            f"{_shortened(alone)}"
+            f"{shortened(alone)}"
             for alone, all_, place, other in ((alone_low, lows, low, high), (alone_high, highs, high, low))
             if alone
         ]
@@ -348,10 +334,5 @@ def _matched(
     return [(lows[name], highs[name], name) for name in lows]
 
 
-def _shortened(names: Sequence[str], most: int = 10) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
-
-
 def _shape(image: Image) -> str:
-    return f"{' x '.join(map(str, image.shape))} ({image.axes})"
+    return f"{lengths(image.shape)} ({image.axes})"

@@ -1,14 +1,13 @@
 """Reading images: TIFF, OME-TIFF, ImageJ hyperstacks, OME-Zarr, NumPy files, and vendor files with the extra `vendor`.
 
-The kind of file is told by its first bytes, not by its name. A file with several images is read with the number of
-one behind it: ``"embryo.czi::1"``.
+The kind of file is recognised by its first bytes, not by its name. In a file with several images, one is chosen by
+its number: ``"embryo.czi::1"``.
 """
 
 from __future__ import annotations
 
 import glob
 import re
-import warnings
 from collections.abc import Hashable, Iterable
 from math import prod
 from pathlib import Path
@@ -16,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from veriscope import axes as ax
-from veriscope.errors import AxesError, ImageFormatError, VeriscopeError, VeriscopeWarning
+from veriscope.errors import AxesError, ImageFormatError, VeriscopeError, warn
 from veriscope.images import omezarr, tiff, vendor
 from veriscope.images.contents import Contents, foreseen
 from veriscope.images.image import Image
 from veriscope.images.omezarr import is_zarr
+from veriscope.wording import lengths, shortened
 
 LAZY_OVER = 256 * 2**20  # bytes: larger images stay on disk unless asked otherwise
 SUFFIXES = (
@@ -39,8 +39,8 @@ def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = No
 
     `axes` names the dimensions, slowest first, where the file does not (a plain TIFF with more than two). It may
     relabel what a file states (a Z stack saved as time) and add or drop axes of size 1, but not contradict it.
-    `lazy` leaves the pixels on disk; None does so over 256 MB. Raises ImageFormatError for what is no readable image,
-    AxesError for missing or unfit axes.
+    `lazy` leaves the pixels on disk; None does so over 256 MB. Raises ImageFormatError for what is not a readable
+    image, AxesError for missing or unfit axes.
     """
     if axes is not None:
         axes = ax.check(axes)
@@ -58,46 +58,42 @@ def read_image(path: str | Path, axes: str | None = None, lazy: bool | None = No
 
 
 def _voxel_size(file: Path, contents: Contents, letters: str) -> tuple[float | None, ...]:
-    """One number per spatial letter, None where the file does not give it."""
+    """One number per spatial letter, None where the file does not state it."""
     wanted = ax.spatial(letters)
     missing = [letter for letter in wanted if contents.voxel.get(letter) is None]
     odd = [f"{contents.odd[letter]} along {letter}" for letter in missing if letter in contents.odd]
     if (missing and len(missing) < len(wanted)) or odd:
         stated = f" (it states {', '.join(odd)})" if odd else ""
-        warnings.warn(
-            f"'{file}' does not give the voxel size along {', '.join(missing)}{stated}; it is unknown there.",
-            VeriscopeWarning,
-            stacklevel=3,
-        )
+        warn(f"'{file}' does not state the voxel size along {', '.join(missing)}{stated}; it is unknown there.")
     return tuple(contents.voxel.get(letter) for letter in wanted)
 
 
 def _letters(file: Path, contents: Contents, axes: str | None) -> str:
-    """The letters of the array's dimensions; `axes` is what the user says."""
+    """The letters of the array's dimensions; `axes` are those of the user."""
     stated, shape = contents.axes, tuple(contents.array.shape)
-    text = " x ".join(map(str, shape))
+    text = lengths(shape)
     if axes is None:
         if stated:
             return stated
         example = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(len(shape), "TZCYX")
         why = f": {contents.trouble}" if contents.trouble else ""
         raise AxesError(
-            f"'{file}' does not say what its {len(shape)} dimensions ({text}) are{why}. "
+            f"'{file}' does not state its {len(shape)} axes ({text}){why}. "
             f"Name them with axes, slowest first, for example axes='{example}' (--axes {example})."
         )
     if len(axes) == len(shape):
         if axes != stated and set(axes) == set(stated):
             raise AxesError(
-                f"'{file}' states that its dimensions ({text}) are {stated}, which '{axes}' contradicts. "
-                f"Leave axes out or give {stated}; to have them in another order use image.moved('{axes}')."
+                f"'{file}' states that its axes ({text}) are {stated}, which '{axes}' contradicts. "
+                f"Omit axes or give {stated}; for another order use image.moved('{axes}')."
             )
         return axes
     gone = [size for letter, size in zip(stated, shape, strict=False) if letter not in axes]
     if stated and set(axes) <= set(contents.full_axes) and all(size == 1 for size in gone):
         return stated
-    said = f", which the file states to be {stated}" if stated else ""
+    known = f", which the file states to be {stated}" if stated else ""
     raise AxesError(
-        f"Axes '{axes}' name {len(axes)} dimensions, but '{file}' has {len(shape)}: {text}{said}. "
+        f"Axes '{axes}' name {len(axes)} dimensions, but '{file}' has {len(shape)}: {text}{known}. "
         f"Give one letter per dimension, slowest first."
     )
 
@@ -112,10 +108,8 @@ def _contents(file: Path, choice: int | None) -> Contents:
             if omezarr.is_zarr(file):
                 return omezarr.read_zarr(file, choice)
             if file.suffix.lower() == ".zarr":
-                raise ImageFormatError(
-                    f"'{file}' is an empty or damaged Zarr folder: it has no metadata. Copy it again."
-                )
-            raise ImageFormatError(f"'{file}' is a folder, not an image. Name one of the images in it.")
+                raise ImageFormatError(f"'{file}' is an empty or damaged Zarr folder, without metadata. Copy it again.")
+            raise ImageFormatError(f"'{file}' is a folder, not an image. Give one of the images in it.")
         with file.open("rb") as stream:
             head = stream.read(16)
     if not head:
@@ -164,18 +158,14 @@ def list_images(path: str | Path, *more: str | Path) -> list[Path]:
 
 def distinct(paths: Iterable[Path]) -> list[Path]:
     """`paths` without further names of images that are among them already; says so."""
-    found: dict[Hashable, list[Path]] = {}
+    names_of: dict[Hashable, list[Path]] = {}
     for path in dict.fromkeys(paths):
-        found.setdefault(identity(path), []).append(path)
-    for first, *others in found.values():
+        names_of.setdefault(identity(path), []).append(path)
+    for first, *others in names_of.values():
         if others:
-            names = ", ".join(f"'{other}'" for other in others[:3]) + f" and {len(others) - 3} more" * (len(others) > 3)
-            warnings.warn(
-                f"'{first}' and {names} are one image, which is used once, under the first name.",
-                VeriscopeWarning,
-                stacklevel=3,
-            )
-    return [first for first, *_ in found.values()]
+            names = shortened([f"'{other}'" for other in others], 3)
+            warn(f"'{first}' and {names} are one image, which is used once, under the first name.")
+    return [first for first, *_ in names_of.values()]
 
 
 def identity(path: str | Path) -> Hashable:
@@ -192,7 +182,7 @@ def identity(path: str | Path) -> Hashable:
         facts = [(place / name).stat() for name in names if (place / name).exists()]
         return frozenset((one.st_dev, one.st_ino) for one in facts), choice or 0
     except (OSError, VeriscopeError):
-        return str(path)  # whoever reads it will say what is wrong
+        return str(path)  # reading it will explain what is wrong
 
 
 def list_names(path: str | Path) -> list[Path]:
@@ -201,18 +191,17 @@ def list_names(path: str | Path) -> list[Path]:
     if choice is not None and place.exists():
         return [Path(path)]
     if place.is_dir() and not is_zarr(place) and place.suffix.lower() != ".zarr":
-        found = [entry for entry in sorted(place.iterdir()) if _looks_like_image(entry)]
-        if not found:
+        images = [entry for entry in sorted(place.iterdir()) if _looks_like_image(entry)]
+        if not images:
             raise ImageFormatError(f"Folder '{place}' has no images ({', '.join(SUFFIXES)}). Check the folder.")
-        return found
+        return images
     if place.exists():
         return [place]
     if glob.has_magic(str(path)):
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        found = [match for match in matches if _looks_like_image(match)]
-        if not found:
+        images = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if _looks_like_image(Path(name))]
+        if not images:
             raise ImageFormatError(f"No image matches '{path}'. Check the pattern.")
-        return found
+        return images
     raise ImageFormatError(f"'{place}' does not exist. Check the name and the folder.")
 
 
@@ -222,5 +211,5 @@ def holds_images(folder: Path) -> bool:
 
 
 def _looks_like_image(path: Path) -> bool:
-    """By name; files that begin with a dot are notes of the system, not images."""
+    """By name; files that begin with a dot belong to the system."""
     return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)

@@ -16,8 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
-from veriscope.images.lazy import plain_index
+from veriscope.images.lazy import LazyArray, chunks_of, plain_index
 
+Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 POINTS = "Z"  # planes are points along Z, each at its depth; along Y and X pixels are areas side by side
 
 
@@ -25,8 +26,8 @@ POINTS = "Z"  # planes are points along Z, each at its depth; along Y and X pixe
 class Grid:
     """The finer grid along one axis: `length` entries, `factor` for each of the old ones.
 
-    Entry j lies at j / factor of the old axis when these are `points`, the first upon the first; at
-    (j + 0.5) / factor - 0.5 when they are areas, their outer borders upon each other.
+    Entry j lies at j / factor of the old axis where entries are `points`, the first on the first; at
+    (j + 0.5) / factor - 0.5 where they are areas, with the same outer borders.
     """
 
     factor: float
@@ -47,8 +48,8 @@ def grid(letter: str, factor: float, size: int, length: int | None = None) -> Gr
 def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, int] | None = None) -> Image:
     """`image` with `factors` times as many pixels along the axes named, float32 and lazy; voxels shrink accordingly.
 
-    Voxel centres stay where they are. `factors` are real numbers from 1, such as {"Z": 10.2}; `lengths` say how many
-    pixels there shall be where that is not the size times the factor, rounded. Beyond the outermost centres the image
+    Voxel centres stay where they are. `factors` are real numbers from 1, such as {"Z": 10.2}; `lengths` are the
+    numbers of pixels where they are not the size times the factor, rounded. Beyond the outermost centres the image
     is continued by its edge values. Raises AxesError for axes that the image does not have in space, DataError for
     factors that are not numbers from 1 and lengths below 1.
 
@@ -61,7 +62,7 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
     if unknown:
         raise AxesError(
             f"Only axes in space can be made finer, and the image has {image.spatial_axes or 'none'} "
-            f"(axes {image.axes}), not {', '.join(unknown)}. Name axes that it has."
+            f"(axes {image.axes}), not {', '.join(unknown)}."
         )
     if any(length < 1 for length in lengths.values()):
         raise DataError(f"A finer grid has at least one pixel along each axis, not {lengths}.")
@@ -72,11 +73,14 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
     }
     if not grids:
         return image
-    voxel_size = image.voxel_size and tuple(
-        size and size / wanted.get(letter, 1.0)
+    return replace(image, array=Resampled(image.array, grids), voxel_size=_finer_voxels(image, wanted))
+
+
+def _finer_voxels(image: Image, factors: Mapping[str, float]) -> tuple[float | None, ...] | None:
+    return image.voxel_size and tuple(
+        size and size / factors.get(letter, 1.0)
         for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
     )
-    return replace(image, array=Resampled(image.array, grids), voxel_size=voxel_size)
 
 
 def checked_factor(value: float, letter: str) -> float:
@@ -101,15 +105,11 @@ def zoomed(image: Image, factors: Mapping[str, float], whole: bool) -> Image:
         grids[image.axes.index(letter)] = Grid(spread, length, points=True)
     if not grids:
         return image
-    voxel_size = image.voxel_size and tuple(
-        size and size / factors.get(letter, 1.0)
-        for letter, size in zip(image.spatial_axes, image.voxel_size, strict=True)
-    )
-    made = Resampled(image.array, grids, image.dtype if whole else np.float32, linear)
-    return replace(image, array=made, voxel_size=voxel_size)
+    array = Resampled(image.array, grids, image.dtype if whole else np.float32, linear)
+    return replace(image, array=array, voxel_size=_finer_voxels(image, factors))
 
 
-class Resampled:
+class Resampled(LazyArray):
     """A lazy array: `source` on finer `grids`, one for each axis (by its number) that changes.
 
     `weigh` gives the weights of four neighbours, as `cubic` does.
@@ -120,7 +120,7 @@ class Resampled:
         source: Any,
         grids: Mapping[int, Grid],
         dtype: DTypeLike = np.float32,
-        weigh: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+        weigh: Weigh | None = None,
     ) -> None:
         self.source = source
         self.weigh = weigh or cubic
@@ -128,17 +128,13 @@ class Resampled:
         self.shape = tuple(
             self.grids[axis].length if axis in self.grids else int(n) for axis, n in enumerate(source.shape)
         )
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
+        self.dtype = np.dtype(dtype)
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
         """About what a chunk of the source becomes; None when the source has none."""
-        chunks = getattr(self.source, "chunks", None)
-        if chunks is None or not all(isinstance(size, int) for size in chunks):
+        chunks = chunks_of(self.source)
+        if chunks is None:
             return None
         grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
         return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
@@ -151,8 +147,9 @@ class Resampled:
             part = parts[axis]
             entries = np.arange(part.start, part.stop, part.step) if isinstance(part, slice) else np.array([part])
             if not len(entries):
-                lengths = [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)]
-                return np.empty(lengths, self.dtype)
+                return np.empty(
+                    [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)], self.dtype
+                )
             taps[axis] = _taps(finer, entries, self.source.shape[axis], self.weigh)
             region[axis] = slice(taps[axis].first, taps[axis].stop)
         block = np.asarray(self.source[tuple(region)])
@@ -167,9 +164,6 @@ class Resampled:
             dropped += not isinstance(part, slice)
         return np.asarray(np.floor(block + 0.5) if self.dtype.kind in "iu" else block, self.dtype)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
-
 
 @dataclass(frozen=True, eq=False)
 class _Taps:
@@ -181,12 +175,7 @@ class _Taps:
     weights: NDArray[np.float64]
 
 
-def _taps(
-    finer: Grid,
-    entries: NDArray[Any],
-    size: int,
-    weigh: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-) -> _Taps:
+def _taps(finer: Grid, entries: NDArray[Any], size: int, weigh: Weigh) -> _Taps:
     positions = np.clip(finer.positions(entries), 0, size - 1)
     below = np.floor(positions).astype(np.intp)
     weights = weigh(positions - below)

@@ -1,9 +1,8 @@
-"""TIFF, OME-TIFF and ImageJ hyperstacks: what a file holds and what its metadata says."""
+"""TIFF, OME-TIFF and ImageJ hyperstacks: their pixels and metadata."""
 
 from __future__ import annotations
 
 import struct
-import warnings
 import weakref
 from dataclasses import dataclass, replace
 from math import prod
@@ -14,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.axes import ORDER
-from veriscope.errors import ImageFormatError, VeriscopeWarning
+from veriscope.errors import ImageFormatError, warn
 from veriscope.images import ome
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, stamp
+from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
 from veriscope.images.ome import Described, described
 from veriscope.images.units import as_number, micrometres, seconds
+from veriscope.wording import lengths
+from veriscope.wording import size as data_size
 
 PRINT_RESOLUTION = 20.0  # um: pixels this large, in inch or cm, are a printer's (1200 dpi: 21 um), not a microscope's
 
@@ -46,9 +47,9 @@ def read_tiff(path: Path, choice: int | None) -> Contents:
 
 
 def opened(path: Path | str) -> tuple[Any, Described]:
-    """The file, and what its OME-XML says of it; nothing for other files. To be closed by the caller.
+    """The file, and what its OME-XML states of it; nothing for other files. To be closed by the caller.
 
-    The planes that an OME-XML names are found by what it means, also where it is broken, or that of another file.
+    The planes that an OME-XML names are found by its meaning, also where it is broken, or that of another file.
     """
     import tifffile
 
@@ -70,14 +71,14 @@ def opened(path: Path | str) -> tuple[Any, Described]:
     for name in said.files:
         other = path.parent / name
         if other.exists() and not other.is_file():
-            raise ImageFormatError(f"'{path}' belongs to a set with '{name}', which is no file. Remove '{name}'.")
+            raise ImageFormatError(f"'{path}' belongs to a set with '{name}', which is not a file. Remove '{name}'.")
     if said.xml:
         tif = tifffile.TiffFile(path, omexml=said.xml, is_ome=True)
         try:
             if tif.series:
                 return tif, said
             reason = "it describes no planes that are here"
-        except Exception as error:  # of whatever kind: what tifffile makes of a description that does not hold together
+        except Exception as error:  # of whatever kind: tifffile met a description that contradicts itself
             reason = f"{type(error).__name__}: {error}"
         tif.close()
         said = Described(trouble=f"its description (OME-XML) cannot be understood ({reason})")
@@ -122,30 +123,24 @@ class TiffSource:
 
 
 def _check_chain(path: Path, tif: Any) -> None:
-    """Follow the chain of pages: where it leads beyond the file, pages are missing (tifffile goes on without them)."""
-    order, large = tif.byteorder, tif.is_bigtiff
-    count_format, count_size, entry, offset_format, offset_size = (
-        (order + "Q", 8, 20, order + "Q", 8) if large else (order + "H", 2, 12, order + "I", 4)
-    )
-    size, handle = tif.filehandle.size, tif.filehandle
+    """Follow the chain of pages: where it leads beyond the file, pages are missing, which tifffile ignores."""
     if tif.is_ndpi:  # has its own 64-bit offsets
         return
-    handle.seek(8 if large else 4)
-    (offset,) = struct.unpack(offset_format, handle.read(offset_size))
-    seen: set[int] = set()
-    while offset:
-        if offset in seen:
-            return
+    large, handle = tif.is_bigtiff, tif.filehandle
+    count_format, entry_size, offset_format = ("Q", 20, "Q") if large else ("H", 12, "I")
+
+    def number(place: int, form: str) -> int:
+        length = struct.calcsize(f"={form}")
+        if place + length > handle.size:
+            raise _cut_short(path)
+        handle.seek(place)
+        return int(struct.unpack(tif.byteorder + form, handle.read(length))[0])
+
+    offset, seen = number(8 if large else 4, offset_format), set[int]()
+    while offset and offset not in seen:
         seen.add(offset)
-        if offset + count_size > size:
-            raise _cut_short(path)
-        handle.seek(offset)
-        (entries,) = struct.unpack(count_format, handle.read(count_size))
-        behind = offset + count_size + entries * entry
-        if behind + offset_size > size:
-            raise _cut_short(path)
-        handle.seek(behind)
-        (offset,) = struct.unpack(offset_format, handle.read(offset_size))
+        entries = number(offset, count_format)
+        offset = number(offset + struct.calcsize(f"={count_format}") + entries * entry_size, offset_format)
     if not seen:
         raise ImageFormatError(f"'{path}' is a TIFF file without any image. Export it again.")
 
@@ -158,24 +153,13 @@ def _cut_short(path: Path) -> ImageFormatError:
 
 def _chosen(path: Path, tif: Any, choice: int | None) -> int:
     """Number of the series to read; several full images need a choice."""
-    whole = [
-        number
-        for number, series in enumerate(tif.series)
-        if not (series.pages and getattr(series.pages[0], "is_reduced", False))
-    ]
-    if choice is not None:
-        if not 0 <= choice < len(tif.series):
-            raise ImageFormatError(f"'{path}' holds {len(tif.series)} images; '::{choice}' is not one of them.")
-        return choice
+    reduced = [bool(series.pages) and getattr(series.pages[0], "is_reduced", False) for series in tif.series]
     kinds_with_thumbnails = ("lsm", "svs", "scn", "ndpi", "philips", "bif", "qpi", "avs", "stk", "fluoview")
-    if len(whole) > 1 and tif.series[whole[0]].kind not in kinds_with_thumbnails:
-        found = ", ".join(f"::{number} ({' x '.join(map(str, tif.series[number].shape))})" for number in whole[:10]) + (
-            ", ..." if len(whole) > 10 else ""
-        )
-        raise ImageFormatError(
-            f"'{path}' holds {len(whole)} images: {found}. Choose one by its number, as in '{path}::{whole[0]}'."
-        )
-    return whole[0] if whole else 0
+    first = reduced.index(False) if False in reduced else 0
+    if choice is None and (reduced.count(False) < 2 or tif.series[first].kind in kinds_with_thumbnails):
+        return first
+    sizes = [lengths(series.shape) + ", reduced" * small for series, small in zip(tif.series, reduced, strict=True)]
+    return pick(path, len(tif.series), choice, sizes)
 
 
 def _check_pixels(path: Path, tif: Any, series: Any) -> None:
@@ -199,21 +183,17 @@ def _check_pixels(path: Path, tif: Any, series: Any) -> None:
             raise _cut_short(path)
     if nbytes > 10**10 and nbytes > 10**5 * max(stored, 1):
         raise ImageFormatError(
-            f"'{path}' declares {' x '.join(map(str, series.shape))} pixels ({nbytes / 1e9:,.3g} GB), but holds only "
-            f"{stored:,} bytes of them. Copy or export it again."
+            f"'{path}' declares {lengths(series.shape)} pixels ({data_size(nbytes)}), but holds only {stored:,} bytes. "
+            f"Copy or export it again."
         )
     if tif.is_imagej and series.kind != "imagej" and (tif.imagej_metadata or {}).get("images", 1) > len(tif.pages):
         raise _cut_short(path)
     if missing:
-        warnings.warn(
-            f"'{path}' lacks {missing} of its {len(series.pages)} planes; they are read as zeros.",
-            VeriscopeWarning,
-            stacklevel=2,
-        )
+        warn(f"'{path}' lacks {missing} of its {len(series.pages)} planes; they are read as zeros.")
 
 
 def _axes(tif: Any, series: Any) -> tuple[str, str]:
-    """Axes that the file states ("": none), and the same with the axes of size 1 that tifffile leaves out."""
+    """Axes that the file states ("": none), and the same with the axes of size 1 that tifffile omits."""
     axes, full = series.axes, series.get_axes(False)
     colour = int(series.keyframe.samplesperpixel) > 1
     if colour:  # tifffile's S: the values of a colour pixel. They are channels here
@@ -231,19 +211,19 @@ def _sound(axes: str) -> bool:
 
 
 def _says_axes(tif: Any, series: Any) -> bool:
-    described = tif.shaped_metadata or ()
-    return any(str(entry.get("axes", "")).upper() == series.get_axes(False) for entry in described)
+    entries = tif.shaped_metadata or ()
+    return any(str(entry.get("axes", "")).upper() == series.get_axes(False) for entry in entries)
 
 
 def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
-    """Voxel size in um per letter, time step in seconds and what is carried through, as far as the metadata says."""
+    """Voxel size in um per letter, time step in seconds and what is carried through, as far as they are stated."""
     if said.note or said.trouble:
-        lost = "; axes and voxel size are taken as unknown as far as nothing else states them" * bool(said.trouble)
-        _warn(f"'{path}': {said.note or said.trouble}{lost}.")
+        lost = "; axes and voxel size are unknown unless stated elsewhere" * bool(said.trouble)
+        warn(f"'{path}': {said.note or said.trouble}{lost}.")
     if tif.is_ome and said.images:
         image = _image_of(tif, said, number)
         if image is None:
-            _warn(f"'{path}': it is not clear which image of its description is meant; the voxel size is unknown.")
+            warn(f"'{path}': it is not clear which image of its description is meant; the voxel size is unknown.")
             return Contents(None)
         voxel, step = ome.scale(image)
         if not any(voxel.get(letter) for letter in "XY"):
@@ -259,12 +239,8 @@ def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
     return Contents(None, voxel=_resolution(tif), trouble=said.trouble)
 
 
-def _warn(words: str) -> None:
-    warnings.warn(words, VeriscopeWarning, stacklevel=2)
-
-
 def _image_of(tif: Any, said: Described, number: int) -> Any:
-    """The image of the description that series `number` shows; None where that cannot be told."""
+    """The image of the description that series `number` shows; None where that is unclear."""
     if len(said.images) == 1 or len(said.images) == len(tif.series):
         return said.images[min(number, len(said.images) - 1)]
     alike = [image for image in said.images if image.get("Name", "") == tif.series[number].name]
@@ -279,9 +255,8 @@ def _resolution(tif: Any) -> dict[str, float | None]:
 
 def _pixel(tif: Any, code: int) -> float:
     """Size of a pixel in the unit of the resolution tag `code`, 0 when unknown."""
-    value = tif.pages[0].tags.valueof(code)
     try:
-        pixels, per = value
+        pixels, per = tif.pages[0].tags.valueof(code)
         return float(per) / float(pixels)
     except (TypeError, ValueError, ZeroDivisionError):
         return 0.0
@@ -298,16 +273,13 @@ def _imagej_scale(tif: Any) -> tuple[dict[str, float | None], float | None]:
         "X": micrometres(_pixel(tif, 282), unit),
         "Y": micrometres(_pixel(tif, 283), str(facts.get("yunit", unit))),
     }
-    large = micrometres(1.0, unit) or 0
-    if large > 1000:  # cm and inch: where the depth is not given, ImageJ's 1 would be 1 cm
-        voxel = _printless(voxel)
-        if not voxel:
-            return {}, seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
-    if "spacing" in facts:
-        voxel["Z"] = micrometres(abs(as_number(facts["spacing"])), str(facts.get("zunit", unit)))
-    elif large <= 1000 and "Z" in tif.series[0].axes:
-        voxel["Z"] = micrometres(1.0, str(facts.get("zunit", unit)))  # ImageJ leaves the spacing out when it is 1
-    return voxel, seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
+    step = seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
+    large = (micrometres(1.0, unit) or 0) > 1000  # cm and inch: without a depth, ImageJ's 1 would be 1 cm
+    if large and not (voxel := _printless(voxel)):
+        return {}, step
+    if "spacing" in facts or (not large and "Z" in tif.series[0].axes):  # ImageJ omits the spacing when it is 1
+        voxel["Z"] = micrometres(abs(as_number(facts.get("spacing", 1.0))), str(facts.get("zunit", unit)))
+    return voxel, step
 
 
 def _imagej_carried(tif: Any) -> Carried:
@@ -324,7 +296,7 @@ def _imagej_carried(tif: Any) -> Carried:
 
 
 def _brightest(table: Any) -> str:
-    """RRGGBB at the top of a colour table; grey, which stands for no choice, is none."""
+    """RRGGBB at the top of a colour table; grey, the default, counts as none."""
     try:
         colour = "".join(f"{int(value):02X}" for value in np.asarray(table)[:3, -1])
     except (IndexError, TypeError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 _MICROMETRES = {
@@ -22,22 +22,22 @@ _SECONDS = {
 
 
 def micrometres(value: float, unit: str | None) -> float | None:
-    """`value` in um; None when the unit is unknown (pixels, empty) or the value is no positive length."""
+    """`value` in um; None when the unit is unknown (pixels, empty) or the value is not a positive length."""
     return _convert(value, unit, _MICROMETRES)
 
 
 def seconds(value: float, unit: str | None) -> float | None:
-    """`value` in seconds; None when the unit is unknown or the value is no positive time."""
+    """`value` in seconds; None when the unit is unknown or the value is not a positive time."""
     return _convert(value, unit, _SECONDS)
 
 
 def as_number(value: Any) -> float:
-    """`value` as a number, also with a decimal comma; 0 where it is none."""
+    """`value` as a number, also with a decimal comma; 0 where it is not one."""
     try:
-        found = float(value.replace(",", ".") if isinstance(value, str) else value)
+        number = float(value.replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
         return 0.0
-    return found if isfinite(found) else 0.0
+    return number if isfinite(number) else 0.0
 
 
 def _convert(value: float, unit: str | None, table: dict[str, float]) -> float | None:
@@ -47,12 +47,5 @@ def _convert(value: float, unit: str | None, table: dict[str, float]) -> float |
     factor = table.get(word) or table.get(lower if len(lower) > 2 else word)
     if factor is None and len(lower) > 3:
         factor = table.get(lower.removesuffix("s")) or (table["in"] if lower == "inches" and "in" in table else None)
-    if factor is None:
-        return None
-    try:
-        number = float(value) * factor
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return (
-        float(f"{number:.12g}") if isfinite(number) and number > 0 else None
-    )  # 260 nm is 0.26 um, not 0.26000000000000001
+    number = as_number(value) * (factor or 0)
+    return float(f"{number:.12g}") if 0 < number < inf else None  # 260 nm is 0.26 um, not 0.26000000000000001

@@ -1,6 +1,6 @@
 """Files of microscope makers, read through the extra ``vendor``: Nikon ND2, Zeiss CZI, Leica LIF.
 
-A file with several scenes or positions is read with the number of one behind it: ``"embryo.czi::1"``.
+In a file with several scenes or positions, one is chosen by its number: ``"embryo.czi::1"``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, stamp
+from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
 from veriscope.images.ome import parsed
 from veriscope.images.units import as_number, micrometres, seconds
 
@@ -50,19 +50,6 @@ def read_vendor(path: Path, what: str, choice: int | None) -> Contents:
         ) from error
     with foreseen(path):
         return {"ND2": _read_nd2, "CZI": _read_czi, "LIF": _read_lif}[what](reader, path, choice)
-
-
-def _pick(path: Path, count: int, choice: int | None, names: Sequence[str]) -> int:
-    """The scene to read; several need a choice."""
-    if choice is not None and not 0 <= choice < count:
-        raise ImageFormatError(f"'{path}' holds {count} image(s), numbered from 0; '::{choice}' is not one of them.")
-    if choice is None and count > 1:
-        listed = ", ".join(f"::{number} ({name})" for number, name in enumerate(names[:10]))
-        raise ImageFormatError(
-            f"'{path}' holds {count} images: {listed}{', ...' if count > 10 else ''}. "
-            f"Choose one by its number, as in '{path}::0'."
-        )
-    return choice or 0
 
 
 def _word(path: Path, axes: str) -> str:
@@ -100,8 +87,7 @@ class Nd2Source:
 
     def load(self) -> NDArray[Any]:
         frames = self.open()
-        whole: NDArray[Any] = frames[tuple(slice(0, size, 1) for size in frames.shape)]
-        return whole
+        return np.asarray(frames[tuple(slice(0, size, 1) for size in frames.shape)])
 
 
 class _Nd2Frames:
@@ -141,7 +127,7 @@ class _Nd2Frames:
 def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
     with nd2.ND2File(path) as file:
         count = file.sizes.get("P", 1)
-        position = _pick(path, count, choice, [f"position {number}" for number in range(count)])
+        position = pick(path, count, choice, [f"position {number}" for number in range(count)])
         frames = _Nd2Frames(file, position)
         axes, shape, dtype = _word(path, frames.axes), frames.shape, frames.dtype
         size = file.voxel_size()
@@ -166,7 +152,7 @@ def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
         if not entries:
             raise ImageFormatError(f"'{path}' holds no pixels. Export it again.")
         scenes = sorted({_czi_start(entry, "S") for entry in entries})
-        number = _pick(path, len(scenes), choice, [f"scene {scene}" for scene in scenes])
+        number = pick(path, len(scenes), choice, [f"scene {scene}" for scene in scenes])
         entries = [entry for entry in entries if _czi_start(entry, "S") == scenes[number]]
         letters = [letter for letter in entries[0].axes if letter not in "SM"]
         first = {a: min(_czi_start(entry, a) for entry in entries) for a in letters}
@@ -209,7 +195,7 @@ def _read_lif(liffile: ModuleType, path: Path, choice: int | None) -> Contents:
         images = list(file.images)
         if not images:
             raise ImageFormatError(f"'{path}' holds no images. Export it again.")
-        image = images[_pick(path, len(images), choice, [str(entry.name) for entry in images])]
+        image = images[pick(path, len(images), choice, [str(entry.name) for entry in images])]
         dims = ["C" if name == "S" and "C" not in image.dims else str(name) for name in image.dims]
         axes = _word(path, "".join(name if len(name) == 1 else "?" for name in dims))
         array = np.asarray(image.asarray())

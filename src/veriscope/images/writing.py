@@ -10,20 +10,19 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from veriscope import axes as ax
 from veriscope import saving
 from veriscope.errors import DataError, OutputError, VeriscopeWarning
-from veriscope.images.carried import NOTHING, Carried
-from veriscope.images.casting import pixel_type
 from veriscope.images.image import Image, pieces
-from veriscope.images.lazy import plain_index
+from veriscope.images.lazy import Blank, plain_index
 from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 from veriscope.images.tiff_writing import TiffTarget, imagej_can
@@ -42,11 +41,8 @@ def save_image(
     left out. Raises OutputError when the file exists, cannot be written or the disk is full, AxesError or DataError for
     what the format cannot hold.
     """
-    with open_writer(
-        path, image.shape, image.dtype, image.axes, image.voxel_size, image.time_step, overwrite,
-        None if image.cuts is None else image.chunks, version=version, name=image.name, uuid=uuid,
-        carried=image.carried,
-    ) as writer:  # fmt: skip
+    chunks = None if image.cuts is None else image.chunks
+    with open_writer(path, image, overwrite, chunks, version=version, uuid=uuid) as writer:
         for spans in pieces(image, 2**26, writer.chunks):
             writer.write(spans, image.read(*spans))
     return writer.path
@@ -54,27 +50,21 @@ def save_image(
 
 def open_writer(
     path: str | Path,
-    shape: Sequence[int],
-    dtype: DTypeLike,
-    axes: str,
-    voxel_size: Sequence[float | None] | None = None,
-    time_step: float | None = None,
+    image: Image,
     overwrite: bool = False,
     chunks: Sequence[int] | None = None,
     *,
     version: str = "0.5",
-    name: str = "",
     uuid: str | None = None,
-    carried: Carried = NOTHING,
 ) -> Writer:
     """A file to be written region by region, for images larger than memory. Use it in a ``with`` block.
 
-    Leaving the block completes the file (pyramid, rename); leaving it by an exception deletes what was written.
-    `shape`, `chunks` (OME-Zarr only) and the regions are in the order of `axes`, whatever the order in the file.
-    Raises like save_image.
+    `image` says all but the pixels, which may not exist yet: its array can be a `Blank`. `chunks` (OME-Zarr only) and
+    the regions are in the order of its axes, whatever the order in the file. Leaving the block completes the file
+    (pyramid, rename); leaving it by an exception deletes what was written. Raises like save_image.
     """
     final = Path(path)
-    facts = Image(_Blank(shape, pixel_type(dtype)), axes, _tuple(voxel_size), time_step, name or stem(final), carried)
+    facts = replace(image, array=Blank(image.shape, image.dtype), name=image.name or stem(final))
     axes = ax.image_axes(facts.axes, f"'{final}'")
     suffix = final.name.lower()
     zarr = suffix.endswith(".zarr")
@@ -163,20 +153,6 @@ class Writer:
         finally:
             self._target.close()
             saving.remove(self._temporary)
-
-
-def _tuple(values: Sequence[float | None] | None) -> tuple[float | None, ...] | None:
-    return None if values is None else tuple(values)
-
-
-class _Blank:
-    """Stands for pixels that do not exist yet."""
-
-    def __init__(self, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-        self.shape, self.dtype = tuple(int(size) for size in shape), dtype
-
-    def __getitem__(self, index: Any) -> Any:
-        raise IndexError("nothing was written here yet")
 
 
 class _Target(Protocol):

@@ -1,1 +1,1 @@
-"""How good a restoration is: quality, calibration, reports."""
+"""Figures: how close to the ground truth, how well calibrated, how fine, how isotropic."""

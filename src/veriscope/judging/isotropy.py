@@ -1,21 +1,18 @@
-"""Does a stack look as sharp along Z as along X and Y? Told from its power spectrum, without the truth."""
+"""Does a stack look as sharp along Z as along X and Y? Estimated from its power spectrum, without ground truth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
+from veriscope.judging.spectra import LEAST, Section, section
 
 FREQUENCIES = (0.01, 0.5)  # cycles per isotropic voxel that count
 HALF_ANGLE = 30.0  # degrees around an axis
-SLICES = 32  # transformed together
-LEAST = 8  # voxels along every axis
 
 
 @dataclass(frozen=True)
@@ -53,42 +50,23 @@ def isotropy(image: Image, channel: int = 0) -> Isotropy:
     sizes = dict(zip(image.spatial_axes, image.full_voxel_size, strict=True))
     smallest = min(sizes.values())
     finer = resampled(image, {letter: size / smallest for letter, size in sizes.items()})
-    stacks = finer.moved("STCZYX")
-    if min(stacks.shape[3:]) < LEAST:
+    shape = [finer.size(letter) for letter in "ZYX"]
+    if min(shape) < LEAST:
         raise DataError(
-            f"A stack of {' x '.join(map(str, stacks.shape[3:]))} isotropic voxels is too small to tell its isotropy: "
-            f"at least {LEAST} are needed along every axis. Give a larger one."
+            f"A stack of {' x '.join(map(str, shape))} isotropic voxels is too small to measure its isotropy: at least "
+            f"{LEAST} are needed along every axis. Give a larger one."
         )
-    return Isotropy(_phi(stacks, channel, across=4), _phi(stacks, channel, across=5))
+    return Isotropy(_phi(section(finer, "xz", channel)), _phi(section(finer, "yz", channel)))
 
 
-def _phi(stacks: Image, channel: int, across: int) -> float:
-    """Of all slices of S T C Z Y X that hold Z and the lateral axis that is not `across`."""
-    power: Any = 0.0
-    for sample, time in np.ndindex(*stacks.shape[:2]):
-        for first in range(0, stacks.shape[across], SLICES):
-            part: list[slice | int] = [sample, time, channel, slice(None), slice(None), slice(None)]
-            part[across] = slice(first, first + SLICES)
-            power = power + _power(np.moveaxis(stacks.read(*part), across - 3, 0))
-    near_z, near_lateral = _wedges(power.shape)
-    below = float(power[near_lateral].sum())
-    if not below > 0:
-        raise DataError("The image is constant, or varies along Z only: there is nothing to compare.")
-    return float(power[near_z].sum()) / below
-
-
-def _power(slices: NDArray[Any]) -> NDArray[np.float64]:
-    """The sum of the power spectra of `slices` (slices, Z, lateral)."""
-    values = slices.astype(np.float64)
-    values -= values.mean(axis=(1, 2), keepdims=True)
-    values *= np.outer(*(np.hanning(length + 2)[1:-1] for length in values.shape[1:]))
-    return np.asarray((np.abs(np.fft.fft2(values)) ** 2).sum(axis=0))
-
-
-def _wedges(shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Frequencies near k_z and near the lateral k."""
-    kz, k = np.meshgrid(*(np.fft.fftfreq(length) for length in shape), indexing="ij")
+def _phi(found: Section) -> float:
+    """Power near k_z by power near the lateral k."""
+    rows, columns = (np.fft.fftshift(np.fft.fftfreq(length)) for length in found.power.shape)
+    kz, k = np.meshgrid(rows, columns, indexing="ij")
     radius = np.hypot(kz, k)
     counted = (radius >= FREQUENCIES[0]) & (radius <= FREQUENCIES[1])
     near = np.cos(np.deg2rad(HALF_ANGLE)) * radius
-    return counted & (np.abs(kz) >= near), counted & (np.abs(k) >= near)
+    below = float(found.power[counted & (np.abs(k) >= near)].sum())
+    if not below > 0:
+        raise DataError("The image is constant, or varies along Z only: there is nothing to compare.")
+    return float(found.power[counted & (np.abs(kz) >= near)].sum()) / below

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
-from veriscope.judging.isotropy import SLICES
 
 LEAST = 8  # pixels along every axis
+SLICES = 32  # transformed together
 SECTIONS = ("xz", "yz", "xy")
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.calibrated import Calibration
-from veriscope.calibration import EPS, Reliability, coverage, reliability, reliability_of
 from veriscope.judging import quality
+from veriscope.judging.calibration import EPS, Reliability, coverage, reliability, reliability_of
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
 EXPLAINED = (

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from veriscope.networks.threads import wait_passively
+
 if TYPE_CHECKING:
     from veriscope.networks.network import build
 
 __all__ = ["build"]
+
+wait_passively()  # before torch is loaded
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
-from veriscope.judging.charts import INK, chart, svg_file
-from veriscope.judging.judge import RESTORATION, judge
 from veriscope.patches.npz import ArrayPatches, array_patches
+from veriscope.reporting.charts import INK, chart, svg_file
 from veriscope.training.loop import train
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.judging.resolution import Lines, resolved, smallest_resolved
+from veriscope.judging.two_lines import Lines, resolved, smallest_resolved
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.restoring.restore import restore

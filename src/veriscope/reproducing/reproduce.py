@@ -15,15 +15,15 @@ import numpy as np
 from veriscope import saving
 from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.classical.tune import best
+from veriscope.comparing.judge import RESTORATION, Judgement, judge, versions
 from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
-from veriscope.judging.judge import RESTORATION, Judgement, judge, versions
-from veriscope.judging.report import write_report
 from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
+from veriscope.reporting.report import write_report
 from veriscope.reproducing.experiments import Experiment, experiment
 from veriscope.reproducing.lines import TRIALS, smallest_distances
 from veriscope.reproducing.material import ExperimentData, read_data

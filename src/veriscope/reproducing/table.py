@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 from veriscope.reproducing.paper import NETWORK, figure
+from veriscope.tables import Column, Table, plain
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Line:
     nrmse: float | None = None
     ssim: float | None = None
     isotropy: tuple[float, float] | None = None  # Phi of xz and yz slices; 1 is isotropic
-    resolved_um: float | None = None  # smallest distance of two tubules that are told apart; inf: none was
+    resolved_um: float | None = None  # smallest distance at which two tubules are resolved; inf: none was
     ece: float | None = None  # expected calibration error for eps = 0.05 of the truth's range
 
 
@@ -53,21 +53,21 @@ class Outcome:
         return {
             "experiment": self.experiment,
             "facts": self.facts,
-            "lines": [{name: _plain(value) for name, value in asdict(line).items()} for line in self.lines],
+            "lines": plain(self.lines, "none"),
             "shortfalls": {condition: self.shortfalls(condition) for condition in self.conditions},
         }
 
     def __str__(self) -> str:
-        return "\n".join([*_lines(self), "", *self.said()])
+        return "\n".join([str(_table(self)), "", *self.said()])
 
     def said(self) -> list[str]:
         """Where the network is ahead and where not, a sentence for each condition."""
-        told = []
+        sentences = []
         for condition in self.conditions:
             missing = self.shortfalls(condition)
             verdict = f"NOT ahead in {', '.join(missing)}" if missing else "ahead of every other method in every figure"
-            told.append(f"{condition}: the network is {verdict}.")
-        return told
+            sentences.append(f"{condition}: the network is {verdict}.")
+        return sentences
 
 
 def _behind(ours: Line, other: Line) -> list[str]:
@@ -94,50 +94,31 @@ def _off(phi: tuple[float, float] | None) -> float | None:
     return None if phi is None else sum(abs(1 - part) for part in phi)
 
 
-def _lines(outcome: Outcome) -> list[str]:
-    columns: list[tuple[str, Sequence[str]]] = []
-    lines = outcome.lines
-    columns.append(("condition", [line.condition for line in lines]))
-    columns.append(("method", [line.method for line in lines]))
-    columns.append(("NRMSE", [_digits(line.nrmse, 4) for line in lines]))
-    columns.append(("SSIM", [_digits(line.ssim, 3) for line in lines]))
-    if any(line.isotropy for line in lines):
-        columns.append(("Phi xz/yz", [_two(line.isotropy) for line in lines]))
-    if any(line.resolved_um is not None for line in lines):
-        columns.append(("resolves", [_length(line) for line in lines]))
-    if any(line.ece is not None for line in lines):
-        columns.append(("ECE %", [_digits(None if line.ece is None else 100 * line.ece, 1) for line in lines]))
-    papers = [figure(outcome.experiment, line.condition, line.method) for line in lines]
-    for title, values in (
-        ("paper NRMSE", [_digits(one.nrmse, 4) for one in papers]),
-        ("paper SSIM", [_digits(one.ssim, 3) for one in papers]),
-        ("paper Phi", [_two(one.isotropy) for one in papers]),
-    ):
-        if any(value != "-" for value in values):
-            columns.append((title, values))
-    widths = [max(len(title), *map(len, values)) for title, values in columns]
-    rows = [[title for title, _ in columns], *zip(*(values for _, values in columns), strict=True)]
-    return ["  ".join(_placed(cell, n, width) for n, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-            for row in rows]  # fmt: skip
+def _table(outcome: Outcome) -> Table:
+    columns = [
+        Column("condition", left=True),
+        Column("method", left=True),
+        Column("NRMSE", ".4f"),
+        Column("SSIM", ".3f"),
+        Column("Phi xz/yz", _two, optional=True),
+        Column("resolves", _length, optional=True),
+        Column("ECE %", ".1f", optional=True),
+        Column("paper NRMSE", ".4f", optional=True),
+        Column("paper SSIM", ".3f", optional=True),
+        Column("paper Phi", _two, optional=True),
+    ]
+    rows = []
+    for line in outcome.lines:
+        error = None if line.ece is None else 100 * line.ece
+        ours = (line.condition, line.method, line.nrmse, line.ssim, line.isotropy, line.resolved_um, error)
+        paper = figure(outcome.experiment, line.condition, line.method)
+        rows.append((*ours, paper.nrmse, paper.ssim, paper.isotropy))
+    return Table(columns, rows)
 
 
-def _placed(cell: str, column: int, width: int) -> str:
-    return cell.ljust(width) if column < 2 else cell.rjust(width)
+def _two(values: tuple[float, float]) -> str:
+    return f"{values[0]:.2f}/{values[1]:.2f}"
 
 
-def _digits(value: float | None, count: int) -> str:
-    return "-" if value is None else f"{value:.{count}f}"
-
-
-def _two(values: tuple[float, float] | None) -> str:
-    return "-" if values is None else f"{values[0]:.2f}/{values[1]:.2f}"
-
-
-def _length(line: Line) -> str:
-    if line.resolved_um is None:
-        return "-"
-    return f"{1000 * line.resolved_um:.0f} nm" if isfinite(line.resolved_um) else "none"
-
-
-def _plain(value: Any) -> Any:
-    return "none" if isinstance(value, float) and not isfinite(value) else value
+def _length(um: float) -> str:
+    return f"{1000 * um:.0f} nm" if isfinite(um) else "none"

@@ -10,15 +10,17 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from veriscope import axes as ax
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.images.lazy import Blank
 from veriscope.images.resampling import resampled, zoomed
 from veriscope.networks.recipe import Recipe
-from veriscope.tiling import padded
+from veriscope.tiling import Span, padded
 
+SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
 RATIOS_ALIKE = 0.05  # relative difference between voxels and model
 
 Number = tuple[int, ...]  # of a frame: its place along each of Frames.outer
@@ -88,22 +90,36 @@ class Frames:
         axes = self.result_axes(channels)
         return tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
 
-    def outline(self, channels: int) -> Image:
+    def outline(self, channels: int, dtype: DTypeLike = np.float32) -> Image:
         """The result without its pixels: its axes, sizes, voxel size, time step and name."""
-        return self.source.with_array(_Empty(self.result_shape(channels)), self.result_axes(channels))
+        return self.source.with_array(Blank(self.result_shape(channels), dtype), self.result_axes(channels))
 
-    def to_result(self, channels: int) -> list[int]:
-        """For each axis of the result its place among `outer`, C, `space`; C is left out when the result has none."""
-        work = self.outer + "C" + self.space
-        return [work.index(letter) for letter in self.result_axes(channels)]
+    def chunks(self, core: Sequence[int], channels: int) -> tuple[int, ...]:
+        """Good chunks of a result whose tiles give `core` pixels of each frame: a tile is written as whole chunks."""
+        cores = dict(zip(self.space, core, strict=True))
+        return tuple(
+            min(size, chunk(cores[letter], SIDE[letter])) if letter in cores else 1
+            for letter, size in zip(self.result_axes(channels), self.result_shape(channels), strict=True)
+        )
 
     def arranged(self, answers: NDArray[Any], channels: int) -> NDArray[Any]:
-        """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M."""
-        order = self.to_result(channels)
-        lost = [axis for axis in range(answers.ndim - 1) if axis not in order]  # C, of size 1
-        moved = answers.transpose([0, *(axis + 1 for axis in order), *(axis + 1 for axis in lost)])
+        """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M.
+
+        Those of a tile may lack the outer axes: (M, C, space).
+        """
+        if answers.ndim == 2 + len(self.space):
+            answers = answers.reshape(len(answers), *(1 for _ in self.outer), *answers.shape[1:])
+        work = self.outer + "C" + self.space
+        order = [1 + work.index(letter) for letter in self.result_axes(channels)]
+        lost = [axis for axis in range(1, answers.ndim) if axis not in order]  # C, of size 1
         kept: tuple[Any, ...] = (..., *(0 for _ in lost))
-        return np.asarray(moved[kept])
+        return np.asarray(answers.transpose([0, *order, *lost])[kept])
+
+    def region(self, number: Number, core: Sequence[slice], channels: int) -> Span:
+        """Where in the result the part `core` of a frame lies."""
+        place = {letter: slice(n, n + 1) for letter, n in zip(self.outer, number, strict=True)}
+        place |= {"C": slice(0, channels)} | dict(zip(self.space, core, strict=True))
+        return tuple(place[letter] for letter in self.result_axes(channels))
 
     def read(self, number: Number, span: Sequence[slice]) -> NDArray[Any]:
         """The part `span` of a frame as continued, (C, *whole, *space)."""
@@ -117,16 +133,6 @@ class Frames:
             if places is not None:
                 block = np.take(block, places, axis=axis)
         return block
-
-
-class _Empty:
-    """Stands for pixels where only their arrangement matters."""
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
-
-    def __getitem__(self, index: Any) -> Any:
-        raise IndexError("there are no pixels here")
 
 
 def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None]:
@@ -144,6 +150,14 @@ def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None
         places = np.minimum(places, 2 * length - 2 - places)
     first = int(places.min())
     return slice(first, int(places.max()) + 1), places - first
+
+
+def chunk(core: int, about: int) -> int:
+    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk; else `about`."""
+    if core <= about:
+        return core
+    fitting = [n for n in range(max(1, about // 3), about * 3 // 2 + 1) if core % n == 0]
+    return min(fitting, key=lambda n: abs(n - about), default=about)
 
 
 def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:
@@ -217,7 +231,7 @@ def _check_ratio(image: Image, recipe: Recipe) -> None:
             f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
             f"model for such stacks, or correct the voxel size.",
             VeriscopeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from math import prod
 from threading import RLock
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from veriscope.images.lazy import Cuts, plain_index
-from veriscope.networks.model import Ensemble
-from veriscope.normalize import Normalization
-from veriscope.restoring.chunks import chunks
-from veriscope.restoring.frames import Frames, Number
-from veriscope.restoring.plan import Plan
-from veriscope.restoring.running import Answers, Block, Networks, Queue, Task, run
-from veriscope.restoring.scaling import to_units
+from veriscope.restoring.frames import Number
+from veriscope.restoring.outputs import Make, several
+from veriscope.restoring.prepared import Prepared
+from veriscope.restoring.running import Answers, Block, Queue, Task
 from veriscope.tiling import Span, Tile, spans
 
-Make = Callable[..., Any]  # of means and scales (M, *axes) and widening (*axes), or 1: an image or several, (*axes)
 Key = tuple[Number, tuple[int, ...]]  # of a tile: its frame, and its place among the tiles along each spatial axis
 
 
@@ -46,45 +40,32 @@ class _Predicted:
 
 
 class OnDemand:
-    """What the members of `model` predict for an image, tile by tile of `plan`, computed when it is asked for.
+    """What `prepared` predicts for an image, tile by tile of its plan, computed when it is asked for.
 
-    `forward` takes each frame to the network's units, `settling` its predictions to grey values; `watch` sees each tile
-    before that. The tiles used last are kept, up to `room` bytes of them but always one. One thread computes at a time.
+    The tiles used last are kept, up to `room` bytes of them but always one. One thread computes at a time.
     """
 
-    def __init__(
-        self,
-        parts: Frames,
-        model: Ensemble,
-        plan: Plan,
-        device: torch.device,
-        forward: Callable[[Number], Normalization],
-        settling: Callable[[Number, Answers], Block | None],
-        room: int,
-        watch: Callable[[Number, Block, Answers], object] | None = None,
-    ) -> None:
-        self.parts, self.plan, self.room = parts, plan, room
-        self.channels = model.recipe.channels_out
-        self.probabilistic = model.recipe.probabilistic
-        self.axes, self.shape = parts.result_axes(self.channels), parts.result_shape(self.channels)
+    def __init__(self, prepared: Prepared, room: int) -> None:
+        self.prepared, self.parts, self.plan, self.room = prepared, prepared.parts, prepared.plan, room
+        self.channels = prepared.channels
+        self.axes, self.shape = self.parts.result_axes(self.channels), self.parts.result_shape(self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()
-        self._model, self._device, self._watch = model, device, watch
-        self._forward, self._settling = forward, settling
         self._tiles = [
-            list(spans(*lengths)) for lengths in zip(plan.shape, plan.core, plan.halo, plan.step, strict=True)
+            list(spans(*lengths))
+            for lengths in zip(self.plan.shape, self.plan.core, self.plan.halo, self.plan.step, strict=True)
         ]
-        self._queue = Queue(parts, plan)  # remembers that tiles had to shrink
+        self._queue = Queue(self.parts, self.plan)  # remembers that tiles had to shrink
         self._kept: OrderedDict[Key, _Predicted] = OrderedDict()
         self._open: tuple[Key, _Predicted] | None = None
 
     @property
     def members(self) -> int:
-        return len(self._model)
+        return len(self.prepared.model)
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        return chunks(self.parts, self.plan.core, self.channels)
+        return self.parts.chunks(self.plan.core, self.channels)
 
     @property
     def cuts(self) -> Cuts:
@@ -117,7 +98,7 @@ class OnDemand:
     def predictions(self) -> tuple[Computed, Computed | None]:
         """Means and scales of all members, (M, *axes)."""
         means = Computed(self, lambda means, scales, widening: means, first=(self.members,))
-        if not self.probabilistic:
+        if not self.prepared.probabilistic:
             return means, None
         return means, Computed(self, lambda means, scales, widening: scales, first=(self.members,))
 
@@ -161,39 +142,28 @@ class OnDemand:
 
     def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None, Block | None]:
         """The part of `tile` within `region`, in the axes of the result."""
-        covered = {letter: slice(n, n + 1) for letter, n in zip(self.parts.outer, tile.number, strict=True)}
-        covered |= {"C": slice(0, self.channels)} | dict(zip(self.parts.space, tile.core, strict=True))
-        whole = [covered[letter] for letter in self.axes]
+        whole = self.parts.region(tile.number, tile.core, self.channels)
         where = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(whole, region, strict=True))
         inside = tuple(slice(w.start - a.start, w.stop - a.start) for w, a in zip(where, whole, strict=True))
-        means, scales = (
-            None if values is None else self._arranged(values)[(slice(None), *inside)] for values in tile.answers
-        )
-        assert means is not None
-        first: Any = (0, *inside)
-        widening = None if tile.widening is None else self._arranged(tile.widening[None])[first]
-        return where, means, scales, widening
 
-    def _arranged(self, values: Block) -> Block:
-        count, channels, *core = values.shape
-        return self.parts.arranged(values.reshape(count, *(1 for _ in self.parts.outer), channels, *core), channels)
+        def part(values: Block | None) -> Block | None:
+            return None if values is None else self.parts.arranged(values, self.channels)[(slice(None), *inside)]
+
+        means, scales = map(part, tile.answers)
+        widening = None if tile.widening is None else part(tile.widening[None])
+        assert means is not None
+        return where, means, scales, None if widening is None else widening[0]
 
     # Computing
-
-    @cached_property
-    def _networks(self) -> Networks:
-        return Networks(self._model, self._device)
 
     def _compute(self, keys: Iterable[Key]) -> Iterator[_Predicted]:
         """Tiles in the order of `keys`; each is kept as long as there is room."""
         self._queue.begin(map(self._task, keys))
         self._open = None
-        work = run(self.parts, self._networks, self.plan, self._prepare, self._into, self._queue, self._watch)
-        with closing(work) as finished:
-            for number, core, answers in finished:  # tiles may come in parts, when memory was short
+        with closing(self.prepared.tiles(self._into, self._queue)) as finished:
+            for _, core, _, widening in finished:  # tiles may come in parts, when memory was short
                 assert self._open is not None
                 key, tile = self._open
-                widening = self._settling(number, answers)
                 if widening is not None:
                     if tile.widening is None:
                         tile.widening = np.empty(tile.answers[0].shape[1:], np.float32)
@@ -210,9 +180,6 @@ class OnDemand:
         number, place = key
         reads, cores = zip(*(axis[at] for axis, at in zip(self._tiles, place, strict=True)), strict=True)
         return Task(number, Tile(reads, cores))
-
-    def _prepare(self, number: Number, block: NDArray[Any]) -> Block:
-        return to_units(self._forward(number), block)
 
     def _into(self, number: Number, core: Span) -> Answers:
         """The place of `core` in the answers of its tile."""
@@ -236,11 +203,10 @@ class OnDemand:
         """An empty tile, for which those that were used least recently have made room."""
         core = self._task(key).core(self.parts)
         size = (self.members, self.channels, *(part.stop - part.start for part in core))
-        needed = 4 * prod(size) * (2 if self.probabilistic else 1)
+        needed = 4 * prod(size) * (1 + self.prepared.probabilistic)
         while self._kept and self.kept_bytes + needed > self.room:
             self._kept.popitem(last=False)
-        scales = np.empty(size, np.float32) if self.probabilistic else None
-        return _Predicted(key[0], core, (np.empty(size, np.float32), scales), None, prod(size[2:]))
+        return _Predicted(key[0], core, self.prepared.empty(size), None, prod(size[2:]))
 
 
 class Computed:
@@ -295,11 +261,6 @@ class Computed:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
-
-
-def several(made: Any) -> tuple[Any, ...]:
-    """What a `Make` made, as a tuple also where it is a single image."""
-    return made if isinstance(made, tuple) else (made,)
 
 
 def _meeting(asked: slice, piece: slice) -> tuple[slice, slice]:

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 
 from veriscope.errors import DataError, DeviceError
-from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
-from veriscope.restoring.frames import Frames, frames, padded_shape
-from veriscope.restoring.isotropic import in_space
+from veriscope.restoring.frames import Frames, padded_shape
 from veriscope.restoring.memory import (
     BESIDE,
     KEPT_SPEED,
@@ -65,34 +63,22 @@ class Plan:
         return "\n".join(f"{name:<7} {value}" for name, value in lines)
 
 
-def plan(
-    image: Image,
-    ensemble: Ensemble,
-    tile: Pixels = None,
-    memory: Memory = None,
-    device: str | None = None,
-    *,
-    channel: int | None = None,
-    planes: bool = False,
-    combine: str | None = None,
-) -> Plan:
-    """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
-    ensemble = in_space(ensemble, combine)
-    return plan_frames(frames(image, ensemble.recipe, channel, planes), ensemble, tile, memory, devices.choose(device))
-
-
 def plan_frames(
-    parts: Frames, ensemble: Ensemble, tile: Pixels, memory: Memory, device: torch.device, images: int = 1
+    parts: Frames,
+    ensemble: Ensemble,
+    at_most: tuple[int, ...] | None,
+    memory: Memory,
+    device: torch.device,
+    images: int = 1,
 ) -> Plan:
     """The plan for an image that was taken apart already.
 
-    `tile` is an upper limit for the core in pixels, one number or one per spatial axis; `memory` limits what is used on
+    `at_most` is an upper limit for the core in pixels, as `lengths` gives it; `memory` limits what is used on
     `device` beyond what the program holds already, or with it where it is a `Whole`; so many `images` are made of the
-    answers. Without `tile` the core is the one with the least work that fits.
-    Raises DataError for limits that make no sense, DeviceError when not even the smallest tile fits.
+    answers. Without a limit the core is the one with the least work that fits.
+    Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits.
     """
     shape = padded_shape(parts.shape, ensemble.step)
-    at_most = None if tile is None else _lengths(tile, parts.space)
     before = 0
     if isinstance(memory, Whole):
         before = held() + BESIDE if device.type == "cpu" else 0
@@ -167,11 +153,14 @@ def _need(parts: Frames, ensemble: Ensemble, device: torch.device, images: int) 
     return network.beside(read + 8.0 * len(ensemble) * answers + (24.0 + 8.0 * images) * recipe.channels_out)
 
 
-def _lengths(tile: Any, space: str) -> tuple[int, ...]:
-    lengths = tuple(tile) if isinstance(tile, Sequence) else (tile,) * len(space)
-    if len(lengths) != len(space) or not all(isinstance(n, int) and n > 0 for n in lengths):
+def lengths(tile: Any, space: str) -> tuple[int, ...] | None:
+    """A tile's pixels along each axis of `space`; None where none are given. Raises DataError for what is no tile."""
+    if tile is None:
+        return None
+    found = tuple(tile) if isinstance(tile, Sequence) else (tile,) * len(space)
+    if len(found) != len(space) or not all(isinstance(n, int) and n > 0 for n in found):
         raise DataError(
             f"A tile is a positive number of pixels, or one for each of the axes {space}, not {tile}. "
-            f"Leave it out to have it chosen by the memory."
+            f"Remove it to have it chosen by the memory."
         )
-    return lengths
+    return found

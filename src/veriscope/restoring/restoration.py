@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Calibration, Distribution
-from veriscope.errors import DataError, ModelError
+from veriscope.errors import ModelError
 from veriscope.expected import Expected
 from veriscope.familiarity import Verdict
 from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.image import Image
-from veriscope.restoring.heights import height_and_spread
-from veriscope.restoring.ondemand import Computed, Make, OnDemand, several
+from veriscope.restoring.ondemand import Computed, OnDemand
+from veriscope.restoring.outputs import BY_NAME, UNCERTAINTY, Make, checked_probability, several
 from veriscope.restoring.settling import Trust
 
 Block = NDArray[np.float32]
@@ -85,7 +84,7 @@ class Restoration:
     @cached_property
     def mean(self) -> Image:
         """The restored image: the mean of the members' means (3.13)."""
-        return self._images(lambda means, scales, widening: laplace.mixture_mean(means))[0]
+        return self.output("mean")[0]
 
     @cached_property
     def scale(self) -> Image:
@@ -95,7 +94,7 @@ class Restoration:
         to the mixture: for a single member its scale b; for several mean_m[d_m + b_m exp(-d_m / b_m)] with
         d_m = |mean_m - mean|, so that it grows when members contradict each other.
         """
-        return self._of_mixture(self.distribution.scale)[0]
+        return self.output("scale")[0]
 
     def interval(self, p: float = 0.9, guaranteed: bool = False) -> tuple[Image, Image]:
         """Lower and upper end of the interval around `mean` that holds the truth with probability `p` (3.15).
@@ -103,32 +102,31 @@ class Restoration:
         `guaranteed`: at least that often on average, whatever the errors are distributed like, as long as the image
         could as well have been one of those kept aside in training (conformal risk control, Angelopoulos et al. 2022).
         """
-        how = partial(interval_of, self.distribution, p=checked_probability(p), guaranteed=guaranteed)
-        lower, upper = self._of_mixture(how)
+        lower, upper = self.output("interval", p, guaranteed)
         return lower, upper
 
     def quantile(self, u: float) -> Image:
         """The value below which the truth lies with probability `u`."""
-        return self._of_mixture(partial(self.distribution.quantile, u=checked_probability(u)))[0]
+        return self._images(partial(self.distribution.quantile, u=checked_probability(u)), "quantiles")[0]
 
     def probability(self, eps: float) -> Image:
         """Probability that the truth lies within `eps` (in units of `mean`) of `mean` (3.15)."""
-        return self._of_mixture(partial(self.distribution.probability, eps=eps))[0]
+        return self.output("probability", eps)[0]
 
     def sample(self, seed: int = 0) -> Image:
         """One image drawn from the prediction, each pixel independent of its neighbours (Supp. Vid. 9).
 
         Same seed, same image, whether it is read as a whole or in parts.
         """
-        return self._of_mixture(partial(self.distribution.sample, seed=seed), placed=True)[0]
+        return self._images(partial(self.distribution.sample, seed=seed), "samples", placed=True)[0]
 
     def entropy(self) -> Image:
         """Differential entropy of every pixel's prediction in nat, of grey values in units of `mean` (3.20)."""
-        return self._of_mixture(self.distribution.entropy)[0]
+        return self.output("entropy")[0]
 
     def disagreement(self) -> Image:
         """How far the members contradict each other, from 0 to 1 (3.20-3.29); 0 for a single member."""
-        return self._of_mixture(lambda means, scales, widening: laplace.disagreement(means, scales))[0]
+        return self.output("disagreement")[0]
 
     @property
     def height(self) -> Image:
@@ -153,21 +151,23 @@ class Restoration:
         source = self.surface()
         axes = source.axes.replace("C", "")
         found = []
-        for array in source.images(lambda heights, spreads, widening: height_and_spread(heights, spreads)):
+        for array in source.images(BY_NAME["height"].make(self.distribution)):
             image = Image(array, source.axes, self.voxel_size, self.time_step, self.name, self.carried).moved(axes)
             found.append(image if self.is_lazy else image.in_memory())
         return found
 
-    def _of_mixture(self, make: Make, placed: bool = False) -> list[Image]:
-        if self.scales is None:
-            raise ModelError(
-                "This model predicts no distribution, only the restored image, because it was trained with "
-                "probabilistic=False. Train one with probabilistic=True to learn how far to trust it."
-            )
-        return self._images(make, placed)
+    def output(self, name: str, *arguments: Any) -> list[Image]:
+        """The images of an output made of the networks' predictions, by its name in `outputs`, with its argument."""
+        made = BY_NAME[name]
+        return self._images(made.make(self.distribution, *arguments), name if made.needs else None)
 
-    def _images(self, make: Make, placed: bool = False) -> list[Image]:
-        """What `make` makes of means, scales and widening, at once or when read; `placed` as in `OnDemand.images`."""
+    def _images(self, make: Make, uncertain: str | None, placed: bool = False) -> list[Image]:
+        """What `make` makes of means, scales and widening, at once or when read; `placed` as in `OnDemand.images`.
+
+        `uncertain` is its name where it needs the scales.
+        """
+        if uncertain is not None and self.scales is None:
+            raise UNCERTAINTY.error([uncertain])
         arrays: Sequence[Any]
         if isinstance(self.means, Computed):
             arrays = self.means.source.images(make, placed)
@@ -176,18 +176,3 @@ class Restoration:
             arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales, widening))]
         facts = self.voxel_size, self.time_step, self.name, self.carried
         return [Image(array, self.axes, *facts) for array in arrays]
-
-
-def interval_of(
-    distribution: Distribution, means: Block, scales: Block, widening: Any, p: float, guaranteed: bool = False
-) -> tuple[Block, Block]:
-    """Ends of the interval around the mean of means that holds the truth with probability `p`; (M, ...) -> (...)."""
-    mean, half = laplace.mixture_mean(means), distribution.half_width(means, scales, widening, p, guaranteed)
-    return mean - half, mean + half
-
-
-def checked_probability(p: float) -> float:
-    """`p` once it is known to be a probability strictly between 0 and 1."""
-    if not 0 < p < 1:
-        raise DataError(f"A probability lies between 0 and 1, both excluded, not {p}. Use for example 0.9.")
-    return float(p)

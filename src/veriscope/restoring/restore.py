@@ -1,40 +1,35 @@
-"""Restore an image: take it apart, run the networks, put the answers together; in memory, or when they are read."""
+"""Restore an image: in memory, or when its pixels are read."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
-from veriscope.restoring.frames import Frames, Number, frames
-from veriscope.restoring.heights import finders
-from veriscope.restoring.isotropic import in_space
+from veriscope.restoring.frames import Number
 from veriscope.restoring.memory import text
-from veriscope.restoring.ondemand import Computed, OnDemand
-from veriscope.restoring.plan import Memory, Pixels, Plan, plan_frames
+from veriscope.restoring.ondemand import OnDemand
+from veriscope.restoring.plan import Memory, Pixels
+from veriscope.restoring.prepared import Prepared, prepare
 from veriscope.restoring.restoration import Restoration
-from veriscope.restoring.running import Answers, Block, Networks, run
-from veriscope.restoring.scaling import Choice, normalizer, restorer, to_units
-from veriscope.restoring.settling import Settling, Trust, stored_calibration
-from veriscope.restoring.watching import warnings_about, watcher
+from veriscope.restoring.running import Answers
+from veriscope.restoring.scaling import Choice
+from veriscope.restoring.settings import Details, Progress, Settings
+from veriscope.restoring.settling import Trust
 from veriscope.tiling import Span
 
 __all__ = ["Restoration", "restore"]
 
 SAMPLED = 8  # tiles that are looked at, at most, to say how far to trust what is computed lazily
 KEPT = 0.25  # of the memory for the networks may be taken by tiles that were computed lazily, beside it
-Progress = Callable[[int, int], object]  # voxels done, voxels in all
 
 
 def restore(
@@ -47,11 +42,8 @@ def restore(
     undo: bool = True,
     progress: Progress | None = None,
     *,
-    channel: int | None = None,
-    planes: bool = False,
-    calibrated: bool = True,
     lazy: bool | None = None,
-    combine: str | None = None,
+    **details: Unpack[Details],
 ) -> Restoration:
     """Restore `image`, of any size, with all members of `model`.
 
@@ -63,10 +55,10 @@ def restore(
 
     `normalize`: percentiles 2 and 99.8 of the whole "image" (all time points together), of every "frame", of the
     images the "model" was trained on, or a Normalization. `undo` takes the result back to the grey values of the
-    input, or of the truth when the model projects or changes the number of channels. `channel` picks a channel of the
-    image, `planes` restores a stack plane by plane with a model for planes. `calibrated` puts the predicted
-    distributions right by what was measured on images kept aside in training, where the model knows that; without it
-    they are what the networks said. The restored image is the same.
+    input, or of the truth when the model projects or changes the number of channels. `channel` (None: all) picks a
+    channel of the image, `planes` (False) restores a stack plane by plane with a model for planes. `calibrated` (True)
+    corrects the predicted distributions by what was measured on images kept aside in training, where the model knows
+    that; without it they are what the networks predict. The restored image is the same.
 
     `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
     values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
@@ -87,106 +79,70 @@ def restore(
     >>> restored = restore(read_image("new.tif"), load("mito.veriscope"))  # doctest: +SKIP
     >>> save_image("restored.ome.tif", restored.mean)  # doctest: +SKIP
     """
-    where = devices.choose(device)
-    model = in_space(model, combine)
-    parts = frames(image, model.recipe, channel, planes)
-    channels = model.recipe.channels_out
-    work = (len(model), *parts.counts, channels, *parts.shape)
-    widens = calibrated and stored_calibration(model) is not None
-    size = 4 * prod(work) * (2 if model.recipe.probabilistic else 1) + (4 * prod(work[1:]) if widens else 0)
-    if lazy is False:
-        _check_room(size)
-    planned = plan_frames(parts, model, tile, memory, where)
-    normalization = normalizer(parts, model, normalize)
-    back = restorer(parts, model, normalization, undo)
-    settling = Settling(parts, model, normalization, back, calibrated)
-    seen = watcher(model)
+    settings: Settings = {
+        "tile": tile, "memory": memory, "device": device, "normalize": normalize, "undo": undo, **details
+    }  # fmt: skip
+    prepared = prepare(image, model, **settings)
+    free = devices.free_memory(devices.choose("cpu"))
+    if lazy is False and prepared.nbytes > free:
+        raise DeviceError(
+            f"The predictions of all members for this image take {text(prepared.nbytes)}, but {text(free)} of memory "
+            f"are free. Remove lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
+        )
+    beside = prepared.plan.memory if prepared.device.type == "cpu" else 0
+    if lazy or (lazy is None and prepared.nbytes + beside > free):
+        return _when_read(prepared, int(KEPT * min(prepared.plan.allowed, free)))
+    restored = _at_once(prepared, progress)
+    found = restored.verdict
+    if found is not None and (found.level or found.warnings):
+        warnings.warn(f"{image.name or 'The image'}: {found}", VeriscopeWarning, stacklevel=2)
+    return restored
 
-    def trust() -> Trust:
-        with trusted():
-            said = warnings_about(parts, model, normalization if isinstance(normalize, str) else None)
-        return settling.trust(seen, said)
 
-    def surface(room: int) -> Callable[[], OnDemand] | None:
-        if not model.recipe.projects:
-            return None
+def _when_read(prepared: Prepared, room: int) -> Restoration:
+    source = OnDemand(prepared, room)
 
-        def made() -> OnDemand:
-            found = finders(model)
-            own = plan_frames(parts, found, tile, memory, where)
-            return OnDemand(parts, found, own, where, normalization, lambda number, answers: None, room)
+    def judged() -> Trust:
+        source.see_some(SAMPLED)
+        return prepared.trust()
 
-        return made
+    return replace(_of_image(prepared, *source.predictions(), room), judged=judged)
 
-    if lazy or (lazy is None and not _fits(size, planned)):
-        room = int(KEPT * min(planned.allowed, devices.free_memory(devices.choose("cpu"))))
-        waiting = OnDemand(parts, model, planned, where, normalization, settling, room, seen)
 
-        def judged() -> Trust:
-            waiting.see_some(SAMPLED)
-            return trust()
-
-        later = _of_image(parts, channels, *waiting.predictions(), surface(room))
-        return replace(later, distribution=settling.distribution, judged=judged)
-    means = np.empty(work, np.float32)
-    scales = np.empty(work, np.float32) if model.recipe.probabilistic else None
-    widening = np.empty(work[1:], np.float32) if settling.widens else None
-
-    def prepare(number: Number, block: NDArray[Any]) -> Block:
-        return to_units(normalization(number), block)
+def _at_once(prepared: Prepared, progress: Progress | None) -> Restoration:
+    parts, channels = prepared.parts, prepared.channels
+    means, scales = prepared.empty(prepared.shape)
+    widening = None
 
     def into(number: Number, core: Span) -> Answers:
         place: tuple[Any, ...] = (slice(None), *number, slice(None), *core)
         return means[place], None if scales is None else scales[place]
 
     done = 0
-    with closing(run(parts, Networks(model, where), planned, prepare, into, watch=seen)) as finished:
-        for number, core, answers in finished:
-            wider = settling(number, answers)
-            if widening is not None:
+    with closing(prepared.tiles(into)) as tiles:
+        for number, core, _, wider in tiles:
+            if wider is not None:
+                widening = np.empty(prepared.shape[1:], np.float32) if widening is None else widening
                 inside: Any = (*number, slice(None), *core)
                 widening[inside] = wider
-            done += prod(s.stop - s.start for s in core)
+            done += prod(part.stop - part.start for part in core)
             if progress is not None:
                 progress(done, parts.voxels)
-
     arranged = None if scales is None else parts.arranged(scales, channels)
-    room = 8 * len(model) * parts.voxels
-    restored = _of_image(parts, channels, parts.arranged(means, channels), arranged, surface(room))
-    found = trust()
-    if found.verdict is not None and (found.verdict.level or found.verdict.warnings):
-        warnings.warn(f"{image.name or 'The image'}: {found.verdict}", VeriscopeWarning, stacklevel=2)
+    found = prepared.trust()
     return replace(
-        restored,
+        _of_image(prepared, parts.arranged(means, channels), arranged, 8 * len(prepared.model) * parts.voxels),
         widening=None if widening is None else parts.arranged(widening[None], channels)[0],
-        distribution=settling.distribution,
         judged=lambda: found,
     )
 
 
-def _of_image(
-    parts: Frames,
-    channels: int,
-    means: Block | Computed,
-    scales: Block | Computed | None,
-    surface: Callable[[], OnDemand] | None,
-) -> Restoration:
-    """Predictions (M, *axes) with the axes, voxel size, time step and name of the image they belong to."""
-    shown = parts.outline(channels)
-    facts = shown.axes, shown.voxel_size, shown.time_step, shown.name
-    return Restoration(means, scales, *facts, surface=surface, carried=shown.carried)
-
-
-def _fits(size: int, planned: Plan) -> bool:
-    """Whether so many bytes of predictions fit into memory beside the networks at work."""
-    beside = planned.memory if planned.device == "cpu" else 0
-    return size + beside <= devices.free_memory(devices.choose("cpu"))
-
-
-def _check_room(size: int) -> None:
-    free = devices.free_memory(devices.choose("cpu"))
-    if size > free:
-        raise DeviceError(
-            f"The predictions of all members for this image take {text(size)}, but {text(free)} of memory are free. "
-            f"Leave out lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
-        )
+def _of_image(prepared: Prepared, means: Any, scales: Any, room: int) -> Restoration:
+    """Predictions (M, *axes) with all that is known of their image; heights may take `room` bytes."""
+    shown = prepared.parts.outline(prepared.channels)
+    projects = prepared.model.recipe.projects
+    return Restoration(
+        means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, carried=shown.carried,
+        distribution=prepared.distribution,
+        surface=(lambda: OnDemand(prepared.surface(), room)) if projects else None,
+    )  # fmt: skip

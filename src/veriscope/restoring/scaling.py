@@ -74,7 +74,7 @@ def restorer(
         warnings.warn(
             f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.",
             VeriscopeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return lambda number: None
     return lambda number: target

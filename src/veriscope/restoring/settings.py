@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Callable
+from typing import TypedDict, cast
 
 from veriscope.restoring.plan import Memory, Pixels
 from veriscope.restoring.scaling import Choice
+
+Progress = Callable[[int, int], object]  # voxels done, voxels in all
 
 
 class Limits(TypedDict, total=False):
@@ -16,12 +19,31 @@ class Limits(TypedDict, total=False):
     device: str | None
 
 
-class Settings(Limits, total=False):
-    """All of it; see `restore`. For `def judge(..., **settings: Unpack[Settings])`."""
+class Details(TypedDict, total=False):
+    """What of an image, and how its predictions are put together; see `restore`."""
 
-    normalize: Choice
-    undo: bool
     channel: int | None
     planes: bool
     calibrated: bool
     combine: str | None
+
+
+class Settings(Limits, Details, total=False):
+    """All of it; see `restore`. For `def judge(..., **settings: Unpack[Settings])`."""
+
+    normalize: Choice
+    undo: bool
+
+
+USUAL: Settings = {
+    "tile": None, "memory": None, "device": None, "channel": None, "planes": False, "calibrated": True,
+    "combine": None, "normalize": "image", "undo": True,
+}  # fmt: skip
+
+
+def complete(settings: Settings) -> Settings:
+    """`settings` with the usual value of each that is not among them. Raises TypeError for a name that is none."""
+    for name in settings:
+        if name not in USUAL:
+            raise TypeError(f"got an unexpected keyword argument '{name}'. Restoring takes {', '.join(USUAL)}.")
+    return cast(Settings, {**USUAL, **settings})

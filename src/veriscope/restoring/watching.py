@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import ModelError
 from veriscope.familiarity import Familiar, Verdict, look, verdict
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
@@ -131,7 +130,7 @@ def _before_edge(given: Block) -> int:
 
 
 def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher | None:
-    """A watcher for `ensemble`; None when it does not know its training images. Raises ModelError if a mask is wanted.
+    """A watcher for `ensemble`; None when it does not know its training images.
 
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
@@ -140,12 +139,6 @@ def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher
         found = Watcher(ensemble.facts.familiar, masking)
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
-    if masking:
-        raise ModelError(
-            "This model does not know what its training images looked like, so it cannot say where to trust a "
-            "restoration: its training did not come to an end, or had very few patches. Leave out the trust mask, or "
-            "finish the training."
-        )
     return None
 
 

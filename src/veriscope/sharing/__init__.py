@@ -1,4 +1,4 @@
-"""Models of others, in and out: one module for each format, loaded on first use, as in ``vs.sharing.csbdeep.read``.
+"""Models from and for other programs: one module a format, loaded on first use, as in ``vs.sharing.csbdeep.read``.
 
 Nothing that comes in is executed or unpickled: HDF5, JSON, safetensors and ONNX are read as data, everything else is
 refused.

@@ -1,26 +1,26 @@
-"""A model's card, in Markdown: what it was trained on, how good it was there, and what not to ask of it."""
+"""A model's card, in Markdown: what it was trained on, how good it was there, and its limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from veriscope.networks.facts import Facts
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.scaling import stored_normalization
+from veriscope.wording import lengths, listed, number, shortened
 
 PAPER = "Weigert et al. (2018), Content-aware image restoration: pushing the limits of fluorescence microscopy"
 DOI = "10.1038/s41592-018-0216-7"
 
 
 def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: str | None = None) -> str:
-    """The card of `ensemble`, called `name`. What is not known is said to be unknown."""
+    """The card of `ensemble`, called `name`. What is not known is listed as unknown."""
     imported = ensemble.facts.imported
     authors, licence = authors or imported.get("authors") or (), licence or imported.get("licence")
     parts = [
         f"# {name}",
         summary(ensemble),
-        "## Images that it is for",
+        "## Images it is made for",
         _list(_images(ensemble)),
         "## Training",
         _list(_training(ensemble.facts)),
@@ -29,7 +29,7 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
         "## Limits",
         _list(_limits(ensemble)),
         "## Licence",
-        f"{licence or 'Not stated'}.{f' Made by {_and(authors)}.' if authors else ''}",
+        f"{licence or 'Not stated'}.{f' Made by {listed(authors)}.' if authors else ''}",
         "## Citation",
         f"{PAPER}. https://doi.org/{DOI}",
     ]
@@ -46,9 +46,9 @@ def summary(ensemble: Ensemble) -> str:
     }[recipe.task]
     finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
     finer = f" after interpolation ({finer})" if finer else ""
-    tells = "the mean and the scale of a Laplace distribution for every pixel" if recipe.probabilistic else "the image"
+    output = "the mean and the scale of a Laplace distribution for every pixel" if recipe.probabilistic else "the image"
     networks = "One network predicts" if count == 1 else f"An ensemble of {count} networks predicts"
-    return f"{does}{finer}. {networks} {tells}."
+    return f"{does}{finer}. {networks} {output}."
 
 
 def _images(ensemble: Ensemble) -> dict[str, str]:
@@ -57,31 +57,28 @@ def _images(ensemble: Ensemble) -> dict[str, str]:
     rows = {
         "axes": recipe.space + (f", to {recipe.axes_out}" if recipe.projects else ""),
         "channels": f"{recipe.channels_in} in, {recipe.channels_out} out",
-        "voxel size": f"{' x '.join(f'{n:g}' for n in size)} um ({recipe.axes})" if size else "unknown",
+        "voxel size": f"{lengths(size)} um ({recipe.axes})" if size else "unknown",
     }
     for which, what in (("low", "intensities of the input"), ("high", "intensities of the ground truth")):
-        found = stored_normalization(facts, which)  # type: ignore[arg-type]
-        spans = [] if found is None else zip(found.low, found.high, strict=True)
+        known = stored_normalization(facts, which)  # type: ignore[arg-type]
+        spans = [] if known is None else zip(known.low, known.high, strict=True)
         pairs = ", ".join(f"{low:.5g} to {high:.5g}" for low, high in spans)
         rows[what] = f"{pairs} (percentiles 2 and 99.8)" if pairs else "unknown"
     return rows
 
 
 def _training(facts: Facts) -> dict[str, str]:
-    told, imported = facts.training, facts.imported
-    data = told.get("data") if isinstance(told.get("data"), Mapping) else {}
+    training, imported = facts.training, facts.imported
+    data = training.get("data") if isinstance(training.get("data"), Mapping) else {}
     rows = {}
     if imported:
         rows["imported from"] = f"{imported.get('from')}; the training images are unknown"
     if data:
-        names = [str(one) for one in data.get("names") or ()]
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        rows["pairs of images"] = f"{data.get('pairs')}: {', '.join(names[:8])}{more}"
-    named = {"patches": "patches", "epochs": "epochs", "minutes": "minutes", "loss": "loss", "seed": "seed"}
-    for key, name in named.items():
-        value = told.get(key)
+        rows["pairs of images"] = f"{data.get('pairs')}: {shortened(data.get('names') or (), 8)}"
+    for name in ("patches", "epochs", "minutes", "loss", "seed"):
+        value = training.get(name)
         if value is not None:
-            rows[name] = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows[name] = lengths(value) if isinstance(value, list) else str(value)
     return rows or {"training": "unknown"}
 
 
@@ -89,8 +86,7 @@ def _figures(ensemble: Ensemble) -> dict[str, str]:
     """Scores and calibration, on images kept aside in training."""
     facts, rows = ensemble.facts, {}
     for name, value in facts.scores.items():
-        values = value if isinstance(value, list) else [value]
-        rows[str(name).replace("_", " ")] = ", ".join(_number(one) for one in values)
+        rows[str(name).replace("_", " ")] = number(value)
     if facts.calibration is not None:
         rows["calibration"] = f"on {facts.calibration.pixels} pixels of {facts.calibration.images} images"
     for eps, errors in facts.calibration_errors.items():
@@ -112,17 +108,9 @@ def _limits(ensemble: Ensemble) -> dict[str, str]:
     elif "calibration" not in ensemble.facts.measured:
         rows["uncertainty"] = "the predicted scales were not checked against ground truth"
     if "familiar" not in ensemble.facts.measured:
-        rows["unfamiliar images"] = "cannot be told from familiar ones: the model does not know its training images"
+        rows["unfamiliar images"] = "cannot be recognised: the model does not know its training images"
     return rows
 
 
 def _list(rows: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in rows.items())
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from veriscope import saving
 from veriscope.errors import ModelError
-from veriscope.networks.checking import from_json
+from veriscope.networks.checking import Whole, from_json, wrong
 from veriscope.networks.facts import Facts
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
@@ -32,16 +32,22 @@ from veriscope.networks.recipe import PATCH, Recipe
 from veriscope.networks.surface import SurfaceLayers
 from veriscope.networks.unet import UNet
 from veriscope.sharing import keras
-from veriscope.sharing.placing import free
+from veriscope.sharing.writing import free
+from veriscope.wording import lengths, listed
 
 CONFIG = "config.json"
 BEST, LAST = "weights_best.h5", "weights_last.h5"
-TASKS = ("isotropic", "upsample")  # which config.json does not tell
-KNOWN = {
-    "n_dim", "axes", "n_channel_in", "n_channel_out", "probabilistic", "unet_residual", "unet_n_depth",
-    "unet_kern_size", "unet_n_first", "unet_last_activation", "unet_input_shape", "proj_axis", "proj_n_depth",
-    "proj_n_filt", "proj_n_conv_per_depth", "proj_kern", "proj_pool",
-}  # fmt: skip
+TASKS = ("isotropic", "upsample")  # not in config.json
+_FORM: dict[str | None, Any] = {  # of config.json
+    **dict.fromkeys(
+        ("n_channel_in", "n_channel_out", "unet_n_depth", "unet_kern_size", "unet_n_first"), Whole(1, 4096)
+    ),
+    **dict.fromkeys(("proj_n_depth", "proj_n_filt", "proj_n_conv_per_depth"), Whole(1, 4096)),
+    "proj_kern": [Whole(1, 99)],
+    "proj_pool": [Whole(1, 99)],
+    **dict.fromkeys(("probabilistic", "unet_residual"), bool),
+    **dict.fromkeys(("n_dim", "axes", "unet_last_activation", "unet_input_shape", "proj_axis"), object),
+}
 FIXED = re.compile(r"(down|up)_level_(\d+)_no_(\d+)|middle_(\d+)")
 TRAINED: dict[str, Any] = {  # how csbdeep trains, where it differs from a recipe's defaults
     "schedule": "plateau", "scale_weight": 0.0, "scale_rate": 1.0, "warmup": 0.0, "averaging": 0.0, "clip": 0.0,
@@ -59,15 +65,14 @@ def read(
 ) -> Ensemble:
     """The models in `folders`, which csbdeep wrote, as one ensemble that is restored as csbdeep did by default.
 
-    `weights`: "best", "last", or the name of a file in the folder. The folder does not tell IsotropicCARE and
-    UpsamplingCARE from CARE: say task="isotropic" or "upsample", and by which `factor` Z is made finer. Raises
-    ModelError for folders that are incomplete, damaged, or hold what cannot be expressed here.
+    `weights`: "best", "last", or the name of a file in the folder. On disk IsotropicCARE and UpsamplingCARE look like
+    CARE: add task="isotropic" or "upsample", and the `factor` by which Z is made finer. Raises ModelError for folders
+    that are incomplete, damaged, or hold what cannot be expressed here.
     """
     if not folders:
-        raise ModelError("No folder was given. Give the folder with config.json and weights_best.h5.")
+        raise ModelError("There is no folder to import. Give the folder with config.json and weights_best.h5.")
     recipes, members, sources = [], [], []
-    for each in folders:
-        folder = Path(each)
+    for folder in map(Path, folders):
         config = _config(folder)
         recipe, order = _recipe(config, folder, task, factor)
         path = _weights(folder, config, weights)
@@ -87,7 +92,7 @@ def read(
 
 
 def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None = None) -> list[Path]:
-    """Write every member, or the one counted from 0, as csbdeep has it; the folders, one for each member.
+    """Write every member, or one alone, counted from 0, as csbdeep does; returns the folders, one for each member.
 
     `folder` is that of the model where there is one member, else it holds member-0, member-1, ... Raises ModelError
     for networks that csbdeep cannot build, OutputError where a file is in the way.
@@ -96,7 +101,7 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
     _check_expressible(ensemble)
     chosen = list(range(len(ensemble))) if member is None else [ensemble.checked(member)]
     names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
-    text = json.dumps(_written(recipe), indent=1).encode()
+    text = json.dumps(_settings(recipe), indent=1).encode()
     with saving.beside(free(target), overwrite=False, folder=True) as made:
         for name, number in zip(names, chosen, strict=True):
             (made / name).mkdir(parents=True, exist_ok=True)
@@ -119,8 +124,8 @@ def _config(folder: Path) -> dict[str, Any]:
         )
     if not path.is_file():
         within = sorted(one.parent.name for one in folder.glob(f"*/{CONFIG}")) if folder.is_dir() else []
-        way = f"There are models in it: {', '.join(within[:6])}. Give one of them" if within else "Give the folder"
-        raise ModelError(f"'{folder}' is not a model of csbdeep: it holds no {CONFIG}. {way} that csbdeep wrote.")
+        advice = f"There are models in it: {', '.join(within[:6])}. Give one of them" if within else "Give the folder"
+        raise ModelError(f"'{folder}' is not a model of csbdeep: it holds no {CONFIG}. {advice} that csbdeep wrote.")
     try:
         if path.stat().st_size > 10**6:
             raise ValueError("it is too large")
@@ -129,13 +134,15 @@ def _config(folder: Path) -> dict[str, Any]:
             raise ValueError("it holds no names and values")
     except (OSError, ValueError) as problem:
         raise ModelError(f"'{path}' cannot be read: {problem}. Copy the folder again.") from problem
-    unknown = sorted(name for name in config if name not in KNOWN and not name.startswith("train_"))
+    unknown = sorted(name for name in config if name not in _FORM and not name.startswith("train_"))
     if unknown or "axes" not in config:
-        found = f"the settings {', '.join(unknown[:6])} are unknown to it" if unknown else "it names no axes"
+        why = f"CARE has no settings {', '.join(unknown[:6])}" if unknown else "it names no axes"
         raise ModelError(
-            f"'{folder}' is not a CARE model of csbdeep: {found}. Models of Noise2Void, StarDist and others have "
+            f"'{folder}' is not a CARE model of csbdeep: {why}. Models of Noise2Void, StarDist and others have "
             f"other networks, which cannot be imported."
         )
+    if said := wrong(config, {None: object, **_FORM}, CONFIG):
+        raise ModelError(f"The model in '{folder}' is damaged: {said}. Copy the folder again.")
     return config
 
 
@@ -159,19 +166,19 @@ def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: floa
         raise ModelError(f"A factor of {factor:g} needs a task: isotropic or upsample (--task upsample).")
     if projects and task is not None:
         raise ModelError(f"'{folder}' projects stacks (ProjectionCARE). Remove --task {task}.")
-    count_in, count_out = _whole(config, "n_channel_in", 1), _whole(config, "n_channel_out", 1)
-    depth, flat = _whole(config, "unet_n_depth", 2), "YX" if projects or len(space) == 2 else "ZYX"
+    count_in, count_out = config.get("n_channel_in", 1), config.get("n_channel_out", 1)
+    depth, flat = config.get("unet_n_depth", 2), "YX" if projects or len(space) == 2 else "ZYX"
     pools = options["projection"].step if projects else (1,) * len(flat)
     steps = [math.lcm(2 ** min(depth, 8), pool) for pool in pools]
     values = {
         "axes": "YX" if len(space) == 2 else "ZYX",
         "channels_in": count_in,
         "channels_out": count_out,
-        "probabilistic": _truth(config, "probabilistic", False),
+        "probabilistic": config.get("probabilistic", False),
         "depth": depth,
-        "kernel": _whole(config, "unet_kern_size", 5 if len(space) == 2 else 3),
-        "base": _whole(config, "unet_n_first", 32),
-        "residual": _truth(config, "unet_residual", count_in == count_out),
+        "kernel": config.get("unet_kern_size", 5 if len(space) == 2 else 3),
+        "base": config.get("unet_n_first", 32),
+        "residual": config.get("unet_residual", count_in == count_out),
         "activation": config.get("unet_last_activation", "linear"),
         "combine": "csbdeep",
         "patch": tuple(-(-n // step) * step for n, step in zip(PATCH[flat], steps, strict=True)),
@@ -192,19 +199,19 @@ def _surface(config: dict[str, Any], folder: Path, space: str, order: Sequence[i
             f"The network in '{folder}' projects {space} along {axis}. Only stacks (Z, Y, X) can be projected here, "
             f"along Z."
         )
-    kernel, pool = (
-        [_of(config.get(name, default), place, name) for place in order]
-        for name, default in (("proj_kern", [3, 3, 3]), ("proj_pool", [1 if a == axis else 2 for a in space]))
-    )
+    sizes = config.get("proj_kern", [3, 3, 3]), config.get("proj_pool", [1 if a == axis else 2 for a in space])
+    if any(len(size) != 3 for size in sizes):
+        raise ModelError(f"The model in '{folder}' is damaged: proj_kern and proj_pool are three numbers each.")
+    kernel, pool = ([size[place] for place in order] for size in sizes)
     if pool[0] != 1:
         raise ModelError(f"The network in '{folder}' pools planes along Z ({pool[0]}), which cannot be done here.")
     surface = SurfaceLayers(
         (kernel[0], kernel[1], kernel[2]),
         (kernel[0], kernel[1], kernel[2]),
         (pool[1], pool[2]),
-        _whole(config, "proj_n_depth", 4),
-        _whole(config, "proj_n_filt", 8),
-        _whole(config, "proj_n_conv_per_depth", 1),
+        config.get("proj_n_depth", 4),
+        config.get("proj_n_filt", 8),
+        config.get("proj_n_conv_per_depth", 1),
     )
     return {"task": "project", "projection": surface}
 
@@ -216,8 +223,8 @@ def _with_task(
         raise ModelError(f"The task {task} is unknown. Choose isotropic (IsotropicCARE) or upsample (UpsamplingCARE).")
     if factor is None or not (math.isfinite(factor) and factor >= 1):
         raise ModelError(
-            f"A model for the task {task} needs the factor by which Z is made finer, a number from 1: the one that "
-            f"was given to predict (--factor 4)."
+            f"A model for the task {task} needs the factor by which Z is made finer, a number from 1, as predict of "
+            f"csbdeep does (--factor 4)."
         )
     wanted = "YX" if task == "isotropic" else "ZYX"
     if axes.replace("C", "") != wanted:
@@ -232,17 +239,17 @@ def _with_task(
 
 
 def _weights(folder: Path, config: dict[str, Any], wanted: str) -> Path:
-    present = [one for one in folder.iterdir() if one.suffix.lower() in (".h5", ".hdf5") and one.is_file()]
-    present.sort(key=lambda one: (-one.stat().st_mtime, one.name))
+    present = [file for file in folder.iterdir() if file.suffix.lower() in (".h5", ".hdf5") and file.is_file()]
+    present.sort(key=lambda file: (-file.stat().st_mtime, file.name))
     names = {"best": config.get("train_checkpoint", BEST), "last": config.get("train_checkpoint_last", LAST)}
     name = names.get(wanted, wanted)
-    found = [one for one in present if one.name == name]
-    if not found and wanted == "best":  # as csbdeep chooses
-        found = [one for one in present if "best" in one.name] or present
-    if not found:
-        listed = ", ".join(one.name for one in present) or "none at all"
-        raise ModelError(f"'{folder}' holds no weights '{name}'. It has {listed}. Choose with --weights FILE.")
-    return found[0]
+    matching = [file for file in present if file.name == name]
+    if not matching and wanted == "best":  # as csbdeep chooses
+        matching = [file for file in present if "best" in file.name] or present
+    if not matching:
+        names_here = ", ".join(file.name for file in present) or "none at all"
+        raise ModelError(f"'{folder}' holds no weights '{name}'. It has {names_here}. Choose with --weights FILE.")
+    return matching[0]
 
 
 def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str]:
@@ -261,8 +268,7 @@ def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str
             if have != (*(shape[2 + n] for n in inverse), shape[1], shape[0]) or tuple(layer.bias.shape) != shape[:1]:
                 raise ModelError(
                     f"'{path}' does not fit {CONFIG} beside it: the layer '{layer.name}' has a kernel of "
-                    f"{' x '.join(map(str, have))}, where {' x '.join(map(str, shape))} is expected (out, in, space). "
-                    f"Do they belong together?"
+                    f"{lengths(have)}, where {lengths(shape)} is expected (out, in, space). Copy the folder again."
                 )
             kernel, bias = layer.read(space)
             state[f"{key}.weight"], state[f"{key}.bias"] = torch.from_numpy(kernel), torch.from_numpy(bias)
@@ -276,21 +282,21 @@ def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str
 def _placed(layers: Sequence[keras.Convolution], recipe: Recipe, path: Path) -> dict[str, keras.Convolution]:
     """The layers by their names here. Those of the U-Net have fixed names, the others come in order."""
     prefix = "unet." if recipe.projects else ""
-    found: dict[str, keras.Convolution] = {}
+    placed: dict[str, keras.Convolution] = {}
     rest = []
     for layer in layers:
         match = FIXED.fullmatch(layer.name)
         if match is None:
             rest.append(layer)
             continue
-        way, level, number, middle = match.groups()
+        direction, level, number, middle = match.groups()
         if middle is not None:
             key = f"bottom.{int(middle) // 2}"
-        elif way == "down":
+        elif direction == "down":
             key = f"down.{level}.{number}"
         else:
             key = f"up.{recipe.depth - 1 - int(level)}.{int(number) // 2}"
-        found[prefix + key] = layer
+        placed[prefix + key] = layer
     surface = [layer for layer in rest if recipe.projects and layer.kernel.ndim == 5]
     last = [layer for layer in rest if layer not in surface]
     named = _surface_names(recipe) if recipe.projects else []
@@ -298,13 +304,9 @@ def _placed(layers: Sequence[keras.Convolution], recipe: Recipe, path: Path) -> 
     if len(surface) != len(named) or len(last) != len(ends):
         raise ModelError(
             f"'{path}' does not fit {CONFIG} beside it: it has {len(last)} last layers and {len(surface)} that find a "
-            f"surface, where {len(ends)} and {len(named)} belong."
+            f"surface, but should have {len(ends)} and {len(named)}. Copy the folder again."
         )
-    return (
-        found
-        | dict(zip(named, surface, strict=True))
-        | {prefix + name: layer for name, layer in zip(ends, last, strict=True)}
-    )
+    return placed | dict(zip([*named, *(prefix + name for name in ends)], [*surface, *last], strict=True))
 
 
 def _surface_names(recipe: Recipe) -> list[str]:
@@ -316,47 +318,27 @@ def _surface_names(recipe: Recipe) -> list[str]:
 
 
 def _usable_training(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the training, as far as they can be used to go on with it."""
-    found: dict[str, Any] = {}
+    """Settings of the training, as far as it can be continued with them."""
+    settings: dict[str, Any] = {}
     for name, key in (("batch", "train_batch_size"), ("epochs", "train_epochs")):
         if type(config.get(key)) is int and config[key] >= 1:
-            found[name] = config[key]
+            settings[name] = config[key]
     rate = config.get("train_learning_rate")
     if isinstance(rate, float) and math.isfinite(rate) and rate > 0:
-        found["learning_rate"] = rate
-    return found
+        settings["learning_rate"] = rate
+    return settings
 
 
 def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
     config = sources[0]["config"]
     shown = {"train_epochs": "epochs", "train_steps_per_epoch": "steps_per_epoch", "train_loss": "loss"}
-    told = {name: config[key] for key, name in shown.items() if isinstance(config.get(key), int | float | str)}
-    return {"program": "csbdeep", **told, "members": len(sources), "finished_members": len(sources)}
+    known = {name: config[key] for key, name in shown.items() if isinstance(config.get(key), int | float | str)}
+    return {"program": "csbdeep", **known, "members": len(sources), "finished_members": len(sources)}
 
 
 def _differing(one: Recipe, other: Recipe) -> list[str]:
     names = [field.name for field in fields(Recipe) if field.name not in TRAINING]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
-
-
-def _whole(config: dict[str, Any], name: str, default: int) -> int:
-    value = config.get(name, default)
-    if type(value) is not int or not 1 <= value <= 4096:
-        raise ModelError(f"{CONFIG} says {name} = {value!r:.60}, where a whole number from 1 belongs. Is it damaged?")
-    return value
-
-
-def _truth(config: dict[str, Any], name: str, default: bool) -> bool:
-    value = config.get(name, default)
-    if not isinstance(value, bool):
-        raise ModelError(f"{CONFIG} says {name} = {value!r:.60}, where true or false belongs. Is it damaged?")
-    return value
-
-
-def _of(values: Any, place: int, name: str) -> int:
-    if not isinstance(values, list) or len(values) != 3 or not all(type(n) is int and 1 <= n <= 99 for n in values):
-        raise ModelError(f"{CONFIG} says {name} = {values!r:.60}, where three numbers belong. Is it damaged?")
-    return int(values[place])
 
 
 # What is written
@@ -372,12 +354,12 @@ def _check_expressible(ensemble: Ensemble) -> None:
     broken = [reason for holds, reason in why if holds]
     if broken:
         raise ModelError(
-            f"This model cannot be written for csbdeep: {', and '.join(broken)}. Export it as onnx, or train one with "
+            f"This model cannot be written for csbdeep: {listed(broken)}. Export it as onnx, or train one with "
             f"--stem 1."
         )
 
 
-def _written(recipe: Recipe) -> dict[str, Any]:
+def _settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that csbdeep needs; it fills in the rest, and stops at any that it does not know."""
     config: dict[str, Any] = {
         "axes": recipe.axes + "C",
@@ -422,9 +404,9 @@ def _groups(network: Network) -> list[tuple[str, list[tuple[str, NDArray[Any], N
         return [(layer[0], [layer]) for layer in layers]
     size = _largest(recipe.surface)
     weights = dict(network.named_modules())
-    three = [weights[name] for name in _surface_names(recipe)]
-    found = [(f"conv3d{f'_{n}' if n else ''}", *_arrays(layer, range(3), size)) for n, layer in enumerate(three)]
-    return [("input_1", []), ("model", found), ("model_1", layers)]
+    surface = [weights[name] for name in _surface_names(recipe)]
+    model = [(f"conv3d{f'_{n}' if n else ''}", *_arrays(layer, range(3), size)) for n, layer in enumerate(surface)]
+    return [("input_1", []), ("model", model), ("model_1", layers)]
 
 
 def _arrays(

@@ -5,11 +5,11 @@ Experimental: the file is checked with OpenVINO, which reads such models; no Fij
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
 from collections.abc import Sequence
+from functools import partial, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -19,66 +19,56 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from veriscope.errors import ModelError
-from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection, Surface
 from veriscope.networks.unet import SMALLEST_SCALE, UNet
 from veriscope.sharing.graph import Shared, shared
-from veriscope.sharing.needed import needed
-from veriscope.sharing.placing import free
 from veriscope.sharing.tensorflow import INT32, Nodes, kind, lengths_of, saved_model, text, wholes
+from veriscope.sharing.writing import free, needed, write_zip
 
 INPUT, OUTPUT = "input", "output"
 VERSION = "0.8.2"  # of csbdeep, whose exports the plugin reads
 
 
 def write(ensemble: Ensemble, path: str | os.PathLike[str], member: int | None = None) -> Shared:
-    """Write `path`, a .zip file: the mean and the scale of all members, or of the one counted from 0.
+    """Write `path`, a .zip file: the mean and the scale of all members, or of one alone, counted from 0.
 
     Channels are last, as in TensorFlow; the output has the means, then the scales. The plugin normalises, and needs
-    `axes_div_by` and `tile_overlap`, which meta.json tells. Raises ModelError for networks with a stem.
+    `axes_div_by` and `tile_overlap`, which are in meta.json. Raises ModelError for networks with a stem.
     """
-    target = Path(path)
-    if target.suffix.lower() != ".zip":
-        raise ModelError(f"A model for the CSBDeep plugin of Fiji is a .zip file. Name it {target}.zip.")
-    free(target)
-    graph = shared(ensemble, member)
-    recipe = ensemble.recipe
+    target = free(path, ".zip", "A model for the CSBDeep plugin of Fiji")
+    graph, recipe = shared(ensemble, member), ensemble.recipe
     if recipe.stem > 1:
         raise ModelError(
             f"This model folds {recipe.stem} x {recipe.stem} pixels into channels (stem), which cannot be written for "
             f"Fiji. Export it as bioimageio or onnx, or train one with --stem 1."
         )
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("saved_model.pb", _saved(graph))
-        packed.writestr("variables/", b"")
-        packed.writestr("meta.json", json.dumps(_meta(ensemble)))
-    write_file(target, written.getvalue())
+    meta = json.dumps(_meta(ensemble)).encode()
+    write_zip(target, {"saved_model.pb": _saved_model(graph), "variables/": b"", "meta.json": meta})
     return graph
 
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """What OpenVINO, which reads models of TensorFlow, says to `image` (batch, channels, *space): mean, and scale."""
+    """What OpenVINO, which reads models of TensorFlow, makes of `image` (batch, channels, *space): mean, and scale."""
     openvino = needed("openvino")
     from veriscope.sharing.openvino import EXACT
 
     with TemporaryDirectory() as place, zipfile.ZipFile(path) as packed:
         (Path(place) / "saved_model.pb").write_bytes(packed.read("saved_model.pb"))
-        told = json.loads(packed.read("meta.json"))
+        meta = json.loads(packed.read("meta.json"))
         core: Any = openvino.Core()
         model = core.compile_model(core.read_model(place), "CPU", EXACT)
-        turned = told["type"] == "IsotropicCARE"  # there Z is the last axis, here the first
-        given = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
-        found = np.moveaxis(np.array(model(np.ascontiguousarray(given))[model.outputs[0]]), -1, 1)
-    found = found.swapaxes(2, 3) if turned else found
-    return list(np.split(found, 2, axis=1)) if told["probabilistic"] else [found]
+        turned = meta["type"] == "IsotropicCARE"  # there Z is the last axis, here the first
+        pixels = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
+        result = np.moveaxis(np.array(model(np.ascontiguousarray(pixels))[model.outputs[0]]), -1, 1)
+    result = result.swapaxes(2, 3) if turned else result
+    return list(np.split(result, 2, axis=1)) if meta["probabilistic"] else [result]
 
 
 def _meta(ensemble: Ensemble) -> dict[str, Any]:
     recipe = ensemble.recipe
     name = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
-    step, reach = recipe.step, ensemble.reach  # of which csbdeep makes the overlap of tiles
+    step, reach = recipe.step, ensemble.reach  # csbdeep's overlap of tiles follows from it
     if recipe.isotropic:
         name, step, reach = "IsotropicCARE", step[::-1], reach[::-1]
     whole = recipe.axes[: len(recipe.axes) - len(recipe.axes_out)]  # Z of stacks that are projected
@@ -92,7 +82,7 @@ def _meta(ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
-def _saved(graph: Shared) -> bytes:
+def _saved_model(graph: Shared) -> bytes:
     recipe, nodes = graph.graph.recipe, Nodes()
     lengths = [-1] * (len(recipe.axes) + 1) + [recipe.channels_in]
     image = nodes.add("Placeholder", name=INPUT, dtype=kind(), shape=lengths_of(lengths))
@@ -100,8 +90,8 @@ def _saved(graph: Shared) -> bytes:
     parts = _mixture(nodes, answers)
     whole = parts[0] if len(parts) == 1 else nodes.joined(*parts, axis=len(recipe.axes_out) + 1)
     nodes.add("Identity", whole, name=OUTPUT, T=kind())
-    made = [-1] * (len(recipe.axes_out) + 1) + [recipe.channels_out * len(parts)]
-    return saved_model(nodes, {INPUT: lengths}, {OUTPUT: made})
+    lengths_out = [-1] * (len(recipe.axes_out) + 1) + [recipe.channels_out * len(parts)]
+    return saved_model(nodes, {INPUT: lengths}, {OUTPUT: lengths_out})
 
 
 def _mixture(nodes: Nodes, answers: Sequence[list[str]]) -> list[str]:
@@ -111,12 +101,9 @@ def _mixture(nodes: Nodes, answers: Sequence[list[str]]) -> list[str]:
     count = nodes.constant(float(len(answers)))
 
     def average(images: Sequence[str]) -> str:
-        total = images[0]
-        for one in images[1:]:
-            total = nodes.plain("Add", total, one)
-        return nodes.plain("RealDiv", total, count)
+        return nodes.plain("RealDiv", reduce(partial(nodes.plain, "Add"), images), count)
 
-    mean = average([one[0] for one in answers])
+    mean = average([answer[0] for answer in answers])
     if len(answers[0]) == 1:
         return [mean]
     scales = []
@@ -134,14 +121,12 @@ def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
         image = nodes.reduced("Sum", nodes.plain("Mul", probable, image), axis=1, keep=False)
     unet = cast(UNet, network.unet)
     recipe = unet.recipe
-    space = len(recipe.axes)
-    turned = recipe.isotropic
+    space, turned = len(recipe.axes), recipe.isotropic
     x, skips = image, []
     for block in unet.down:
         x = _through(nodes, block, x, turned)
         skips.append(x)
-        pool = ("MaxPool", "NHWC") if space == 2 else ("MaxPool3D", "NDHWC")
-        x = _pooled(nodes, x, pool, (2,) * space)
+        x = _pooled(nodes, x, (2,) * space)
     x = _through(nodes, unet.bottom, x, turned)
     channels = _layers(unet.bottom)[-1].out_channels
     for block in unet.up:
@@ -166,7 +151,7 @@ def _surface(nodes: Nodes, surface: Surface, stack: str) -> str:
     for count, layer in enumerate(surface.down, start=1):
         x = nodes.plain("Relu", _convolved(nodes, layer, x))
         if count % layers.convolutions == 0:
-            x = _pooled(nodes, x, ("MaxPool3D", "NDHWC"), lateral)
+            x = _pooled(nodes, x, lateral)
     for count, layer in enumerate(surface.up, start=1):
         x = nodes.plain("Relu", _convolved(nodes, layer, x))
         if count % layers.convolutions == 0:
@@ -198,8 +183,8 @@ def _convolved(nodes: Nodes, layer: nn.Module, x: str, turned: bool = False) -> 
     return nodes.plain("Add", made, nodes.constant(cast(Tensor, layer.bias).detach().cpu().numpy()))
 
 
-def _pooled(nodes: Nodes, x: str, pool: tuple[str, str], by: Sequence[int]) -> str:
-    op, order = pool
+def _pooled(nodes: Nodes, x: str, by: Sequence[int]) -> str:
+    op, order = ("MaxPool", "NHWC") if len(by) == 2 else ("MaxPool3D", "NDHWC")
     window = wholes([1, *by, 1])
     return nodes.add(op, x, T=kind(), ksize=window, strides=window, padding=text("VALID"), data_format=text(order))
 

@@ -1,11 +1,11 @@
-"""An ensemble as one graph from an image to its mean and scale, for runtimes that know nothing of ensembles."""
+"""An ensemble as one graph from an image to its mean and scale, for runtimes that do not know ensembles."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from veriscope.version import __version__
 
 Normalizing = Literal["image", "model"]
 """Who normalises: the caller by each image's percentiles, or the graph by those of the training images."""
+
+
+class GraphOptions(TypedDict, total=False):
+    """How a graph is written: `member` alone, counted from 0; all and also every one of `members`; who normalises."""
+
+    member: int | None
+    members: bool
+    normalize: Normalizing
+
 
 PLANES = 9  # of the stack that a projection is traced with
 
@@ -52,9 +61,9 @@ class Graph(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """The names of what `forward` gives."""
-        one = ["mean", "scale"] if self.recipe.probabilistic else ["mean"]
-        return one + ([f"{name}s" for name in one] if self.each else [])
+        """The names of what `forward` returns."""
+        names = ["mean", "scale"] if self.recipe.probabilistic else ["mean"]
+        return names + ([f"{name}s" for name in names] if self.each else [])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         if self.low is not None:
@@ -65,20 +74,18 @@ class Graph(nn.Module):
         if self.floor is not None:
             means, scales = means * self.rise + self.floor, scales * self.rise
         mean = means.mean(1)
-        found = [mean]
-        if self.recipe.probabilistic:
-            found.append(_mixture_scale(means, scales, mean))
-        if self.each:
-            found += [means, scales] if self.recipe.probabilistic else [means]
-        return tuple(found)
+        if not self.recipe.probabilistic:
+            return (mean, means) if self.each else (mean,)
+        scale = _mixture_scale(means, scales, mean)
+        return (mean, scale, means, scales) if self.each else (mean, scale)
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """A graph to be written, what is to be known of it, and an example to trace it with and another to try it on."""
+    """A graph to be written, its description in plain JSON, and examples to trace it with and to try it on."""
 
     graph: Graph
-    described: dict[str, Any]
+    description: dict[str, Any]
 
     def example(self, steps: int = 2, seed: int = 0) -> NDArray[np.float32]:
         """Random pixels as the graph takes them, `steps` steps along the first axis, one more along each further."""
@@ -92,23 +99,25 @@ class Shared:
 
     @torch.inference_mode()
     def answer(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """What veriscope says to `image`, by the names of the outputs."""
-        found = self.graph(torch.from_numpy(image))
-        return {name: one.numpy() for name, one in zip(self.graph.outputs, found, strict=True)}
+        """What veriscope makes of `image`, by the names of the outputs."""
+        results = self.graph(torch.from_numpy(image))
+        return {name: result.numpy() for name, result in zip(self.graph.outputs, results, strict=True)}
 
     @property
-    def text(self) -> dict[str, str]:
-        """What is to be known, as names and texts."""
-        return {name: one if isinstance(one, str) else json.dumps(one) for name, one in self.described.items()}
+    def texts(self) -> dict[str, str]:
+        """The description as names and texts."""
+        return {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in self.description.items()
+        }
 
 
 def shared(
-    ensemble: Ensemble, member: int | None = None, each: bool = False, normalize: Normalizing = "image"
+    ensemble: Ensemble, member: int | None = None, members: bool = False, normalize: Normalizing = "image"
 ) -> Shared:
-    """The graph of all members, or of the one counted from 0.
+    """The graph of all members, or of one alone; see GraphOptions.
 
-    Raises ModelError when there is no such member, when the networks are no networks of PyTorch, or when the model
-    does not know the percentiles of its training images and `normalize` asks for them.
+    Raises ModelError when there is no such member, when the networks are not made of PyTorch, or when `normalize` asks
+    for percentiles of the training images that the model does not know.
     """
     recipe = ensemble.recipe
     if not all(isinstance(one, UNet | Projection) for one in ensemble.members):
@@ -121,8 +130,8 @@ def shared(
     if normalize == "model":
         low = trained_normalization(ensemble)
         back = target_normalization(ensemble, low)
-    graph = Graph(chosen, recipe, low, back, each).eval().requires_grad_(False)
-    return Shared(graph, described(ensemble, len(chosen), low, back))
+    graph = Graph(chosen, recipe, low, back, members).eval().requires_grad_(False)
+    return Shared(graph, description(ensemble, len(chosen), low, back))
 
 
 def trained_normalization(ensemble: Ensemble) -> Normalization:
@@ -136,12 +145,12 @@ def trained_normalization(ensemble: Ensemble) -> Normalization:
     return low
 
 
-def described(
+def description(
     ensemble: Ensemble, members: int, low: Normalization | None, back: Normalization | None
 ) -> dict[str, Any]:
-    """What one must know to use the graph rightly, as plain JSON."""
+    """What one must know to use the graph, as plain JSON."""
     recipe = ensemble.recipe
-    told = (
+    normalization = (
         {"by": "graph", "input": low.to_json(), "output": None if back is None else back.to_json()}
         if low is not None
         else {"by": "caller", "percentiles": list(PERCENTILES)}
@@ -156,7 +165,7 @@ def described(
         "halo": list(ensemble.halo),
         "task": recipe.task,
         "interpolate": recipe.finer,
-        "normalization": told,
+        "normalization": normalization,
         "voxel_size_um": ensemble.facts.voxel_size,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
             if kind not in ("kernel", "bias"):
                 raise ModelError(
                     f"'{path}' has a layer that no network of csbdeep has: '{layer}' with '{name}'. "
-                    f"Only convolutions can be taken over."
+                    f"Only convolutions can be imported."
                 )
             own = place[-2] if len(place) > 1 else layer
             parts.setdefault((layer, own), {})[kind] = _dataset(group, place, path)
@@ -103,10 +104,10 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
         incomplete = next(own for (_, own), found in parts.items() if len(found) < 2)
         raise ModelError(f"'{path}' is incomplete: the layer '{incomplete}' lacks its kernel or its bias.")
     size = path.stat().st_size
-    needed = sum(4 * prod(array.shape) for found in whole.values() for array in found.values())
-    if needed > size:
+    size_needed = sum(4 * prod(array.shape) for found in whole.values() for array in found.values())
+    if size_needed > size:
         raise ModelError(
-            f"'{path}' claims to hold {needed:,} bytes of weights, but has {size:,}: it is damaged, cut short or "
+            f"'{path}' claims to hold {size_needed:,} bytes of weights, but has {size:,}: it is damaged, cut short or "
             f"compressed. Copy it again from where the model was trained."
         )
     return [Convolution(own, found["kernel"], found["bias"]) for (_, own), found in whole.items()]
@@ -115,17 +116,14 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
 def _names(group: Any, attribute: str) -> list[str] | None:
     """A list of names; Keras cuts those of more than 64 KB in pieces called name0, name1, ..."""
     pieces = [attribute] if attribute in group.attrs else []
-    while not pieces or pieces != [attribute]:
-        following = f"{attribute}{len(pieces)}"
-        if following not in group.attrs:
-            break
-        pieces.append(following)
+    if not pieces:
+        numbered = (f"{attribute}{number}" for number in count())
+        pieces = list(takewhile(lambda name: name in group.attrs, numbered))
     if not pieces:
         return None
     names: list[str] = []
     for piece in pieces:
-        described = group.attrs.get_id(piece)
-        if prod(described.shape or (1,)) > NAMES or len(names) > NAMES:
+        if prod(group.attrs.get_id(piece).shape or (1,)) > NAMES or len(names) > NAMES:
             raise ModelError(f"The list {attribute} has more than {NAMES:,} entries: the file is damaged.")
         names += [_text(one) for one in np.atleast_1d(group.attrs[piece])]
     return names
@@ -150,12 +148,13 @@ def _inside(group: Any, name: str, path: Path) -> Any:
 def _dataset(group: Any, place: Sequence[str], path: Path) -> Any:
     import h5py
 
-    found = _inside(group, "/".join(place), path)
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
-        raise ModelError(f"'{path}' is damaged: '{'/'.join(place)}' does not hold numbers.")
-    if found.external or found.is_virtual:
-        raise ModelError(f"'{path}' keeps '{'/'.join(place)}' in another file, which Keras never does. Not opened.")
-    return found
+    name = "/".join(place)
+    array = _inside(group, name, path)
+    if not isinstance(array, h5py.Dataset) or array.dtype.kind != "f":
+        raise ModelError(f"'{path}' is damaged: '{name}' does not hold numbers.")
+    if array.external or array.is_virtual:
+        raise ModelError(f"'{path}' keeps '{name}' in another file, which Keras never does. It is not opened.")
+    return array
 
 
 def _text(value: Any) -> str:

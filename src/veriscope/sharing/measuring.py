@@ -1,4 +1,4 @@
-"""What a graph of others does not say of itself: how far it looks around, and how much memory it takes."""
+"""What a graph from another program does not state: how far it looks around a pixel, and how much memory it takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORK = 1.5  # memory for the work of convolutions, beside their tensors
 
 
 def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
-    """How far, per spatial axis, a pixel that is changed changes the answer.
+    """How far, per spatial axis, a change of one pixel changes the result.
 
     Pixels at several places within a step are made much brighter and much darker, one after the other. Raises
     ModelError when the whole image changes: such a network cannot work in tiles.
@@ -31,9 +31,9 @@ def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
     while length <= LONGEST[dimensions]:
         pairs = zip(network.told.least, network.step, strict=True)
         lengths = [max(least, -(-length // step) * step) for least, step in pairs]
-        found = _seen(network, lengths, rng)
-        if all(2 * far + 2 * step < whole for far, step, whole in zip(found, network.step, lengths, strict=True)):
-            return found
+        halo = _seen(network, lengths, rng)
+        if all(2 * far + 2 * step < whole for far, step, whole in zip(halo, network.step, lengths, strict=True)):
+            return halo
         length *= 2
     raise ModelError(
         "This graph looks at the whole image for every pixel, as normalising layers do, so it cannot restore in tiles."
@@ -76,8 +76,8 @@ def measured_bytes(network: OnnxNetwork) -> float:
     probe = session(model.SerializeToString())
     letters = {"b": 1, "c": network.recipe.channels_in, **dict(zip(network.recipe.axes.lower(), lengths, strict=True))}
     shape = [letters[letter] for letter in network.told.axes_in]
-    found: list[Any] = probe.run(None, {probe.get_inputs()[0].name: np.zeros(shape, np.float32)})
-    sizes = {one.name: np.asarray(value).nbytes for one, value in zip(probe.get_outputs(), found, strict=True)}
+    values: list[Any] = probe.run(None, {probe.get_inputs()[0].name: np.zeros(shape, np.float32)})
+    sizes = {one.name: np.asarray(value).nbytes for one, value in zip(probe.get_outputs(), values, strict=True)}
     last = {name: number for number, node in enumerate(nodes) for name in (*node.input, *node.output)}
     alive: dict[str, int] = {}
     peak = 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,35 +14,26 @@ from numpy.typing import NDArray
 from veriscope.errors import ModelError
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
-from veriscope.sharing.graph import Normalizing, Shared, shared
-from veriscope.sharing.needed import needed
-from veriscope.sharing.placing import free
+from veriscope.sharing.graph import GraphOptions, Shared, shared
+from veriscope.sharing.writing import free, needed
 
 OPSET, IR = 17, 8
 LARGEST = 2 * 10**9  # bytes of a file; protobuf holds no more
 
 
-def write(
-    ensemble: Ensemble,
-    path: str | os.PathLike[str],
-    *,
-    member: int | None = None,
-    members: bool = False,
-    normalize: Normalizing = "image",
-) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
     """Write `path`: the input "image", the outputs "mean" and "scale", with `members` also "means" and "scales".
 
-    `member` takes one of the members alone. `normalize` "image" expects images that the caller has normalised (their
+    `member` (from 0) is written alone. `normalize` "image" expects images that the caller has normalised (their
     percentiles 2 and 99.8 become 0 and 1); "model" takes grey values and gives grey values, by the percentiles of the
-    training images. The file's metadata tell axes, step, halo and normalisation. Raises ModelError and OutputError.
+    training images. The file's metadata hold axes, step, halo and normalisation. Raises ModelError and OutputError.
     """
-    target = free(Path(path))
-    graph = shared(ensemble, member, members, normalize)
-    write_file(target, made(graph))
+    target, graph = free(path), shared(ensemble, **options)
+    write_file(target, encoded(graph))
     return graph
 
 
-def made(graph: Shared) -> bytes:
+def encoded(graph: Shared) -> bytes:
     """The file."""
     onnx = needed("onnx")
     recipe = graph.graph.recipe
@@ -55,30 +45,30 @@ def made(graph: Shared) -> bytes:
     dynamic = {"image": {0: "batch", **dict(enumerate(inner, start=2))}}
     for name in graph.graph.outputs:
         dynamic[name] = {0: "batch", **dict(enumerate(outer, start=3 if name in ("means", "scales") else 2))}
-    written: Any = io.BytesIO()
+    file: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the newer exporter makes files that older runtimes cannot read
         torch.onnx.export(
             graph.graph,
             (torch.from_numpy(graph.example()),),
-            written,
+            file,
             input_names=["image"],
             output_names=graph.graph.outputs,
             dynamic_axes=dynamic,
             opset_version=OPSET,
             dynamo=False,
         )
-    model = onnx.load_from_string(written.getvalue())
+    model = onnx.load_from_string(file.getvalue())
     model.ir_version = IR
-    model.producer_name, _, model.producer_version = graph.described["program"].partition(" ")
-    onnx.helper.set_model_props(model, graph.text)
+    model.producer_name, _, model.producer_version = graph.description["program"].partition(" ")
+    onnx.helper.set_model_props(model, graph.texts)
     onnx.checker.check_model(model)
     contents: bytes = model.SerializeToString()
     return contents
 
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """What ONNX Runtime says to `image` (batch, channels_in, *space), by the names of the outputs."""
+    """What ONNX Runtime makes of `image` (batch, channels_in, *space), by the names of the outputs."""
     session: Any = needed("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: image})
-    return dict(zip([one.name for one in session.get_outputs()], found, strict=True))
+    results = session.run(None, {session.get_inputs()[0].name: image})
+    return dict(zip([output.name for output in session.get_outputs()], results, strict=True))

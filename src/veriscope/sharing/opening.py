@@ -1,4 +1,4 @@
-"""Open a model wherever it was made: a folder of veriscope or of csbdeep, or a package of bioimage.io."""
+"""Open a model of any origin: a folder of veriscope or of csbdeep, or a package of bioimage.io."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from veriscope.sharing import csbdeep, packages
 
 PathLike = str | os.PathLike[str]
 PICKLED = "it would have to be unpickled or executed. Import a folder of csbdeep, or a package with ONNX"
-OTHERS = {  # files that people will try, and what to give instead
+OTHERS = {  # files that people try, and what to give instead
     ".h5": "give the folder it lies in, with config.json",
     ".hdf5": "give the folder it lies in, with config.json",
     ".keras": "give the folder that csbdeep trained in, with config.json and weights_best.h5",
-    ".onnx": "give the package of bioimage.io that it belongs to, which tells its axes and how images are prepared",
+    ".onnx": "give the package of bioimage.io that it belongs to, which states its axes and how images are prepared",
     **dict.fromkeys((".pt", ".pth", ".ckpt", ".pkl"), PICKLED),
 }
 
 
 def load(model: PathLike) -> Ensemble:
-    """The ensemble at `model`, on the CPU: what `save` or training wrote, or a model of others as `read` takes it.
+    """The ensemble at `model`, on the CPU: what `save` or training wrote, or a model from another program, see `read`.
 
     Raises ModelError when it is missing, damaged, too new, or holds what cannot be restored here.
     """
@@ -33,7 +33,7 @@ def load(model: PathLike) -> Ensemble:
 
 
 def read(*models: PathLike, weights: str = "best", task: str | None = None, factor: float | None = None) -> Ensemble:
-    """A model of others: a package of bioimage.io, or folders of csbdeep, of which several become one ensemble.
+    """A model from another program: a package of bioimage.io, or folders of csbdeep, several as one ensemble.
 
     `weights`, `task` and `factor` are those of `csbdeep.read`. Raises ModelError.
     """
@@ -46,6 +46,6 @@ def read(*models: PathLike, weights: str = "best", task: str | None = None, fact
             if len(models) > 1:
                 raise ModelError("Packages of bioimage.io are imported one by one: each is an ensemble of its own.")
             if (weights, task, factor) != ("best", None, None):
-                raise ModelError("A package says itself what it does. Remove --weights, --task and --factor.")
+                raise ModelError("A package states what it does. Remove --weights, --task and --factor.")
             return packages.read(model)
     return csbdeep.read(*models, weights=weights, task=task, factor=factor)

@@ -1,4 +1,4 @@
-"""Packages of bioimage.io, read: our own, and such of others whose network is one of ONNX from image to image.
+"""Packages of bioimage.io, read: our own, and those from other programs whose network is in ONNX and makes images.
 
 TorchScript, pickled weights of PyTorch, Keras and TensorFlow would have to be executed, and are not read.
 """
@@ -26,23 +26,25 @@ from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.sharing.measuring import measured_bytes, measured_halo
+from veriscope.sharing.writing import needed
 from veriscope.sharing.zipped import Zipped, opened
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 LETTERS = {"batch": "b", "channel": "c"}
 LARGEST_TEXT = 2**20  # bytes of a description
 FAR = 1e-2  # of the range of the package's own test: the network is not used as it is meant to be
+OTHER_SIZES = "Its images have other sizes than those that it is given."
 
 
 def read(path: str | os.PathLike[str]) -> Ensemble:
     """The model in the package at `path`, a .zip file. Raises ModelError for what cannot be read or restored here."""
     with opened(Path(path)) as package:
-        told = _description(package)
-        config = told.get("config")
+        description = _description(package)
+        config = description.get("config")
         veriscope = config.get("veriscope") if isinstance(config, Mapping) else None
         if isinstance(veriscope, Mapping) and isinstance(veriscope.get("files"), Mapping):
             return _own(package, veriscope["files"])
-        return _foreign(package, told)
+        return _foreign(package, description)
 
 
 def is_package(path: Path) -> bool:
@@ -50,30 +52,29 @@ def is_package(path: Path) -> bool:
     if path.suffix.lower() != ".zip" or not path.is_file():
         return False
     with opened(path) as package:
-        return any(name in DESCRIPTIONS or name.endswith(".bioimageio.yaml") for name in package.names)
+        return bool(_descriptions(package))
+
+
+def _descriptions(package: Zipped) -> list[str]:
+    return [name for name in package.names if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
 
 
 def _description(package: Zipped) -> Mapping[str, Any]:
-    named = [name for name in package.names if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
-    if not named:
-        raise ModelError(f"'{package.path}' is no package of bioimage.io: it holds no {DESCRIPTIONS[0]}.")
-    contents = package.read(named[0], most=LARGEST_TEXT)
+    names = _descriptions(package)
+    if not names:
+        raise ModelError(f"'{package.path}' is not a package of bioimage.io: it holds no {DESCRIPTIONS[0]}.")
+    contents = package.read(names[0], most=LARGEST_TEXT)
     try:
-        told = json.loads(contents)
+        description = json.loads(contents)
     except (ValueError, RecursionError):
-        told = _yaml(contents, package.path)
-    if not isinstance(told, Mapping) or told.get("type", "model") != "model":
-        raise ModelError(f"'{package.path}' does not describe a model ({named[0]}). Get the package again.")
-    return told
+        description = _yaml(contents, package.path)
+    if not isinstance(description, Mapping) or description.get("type", "model") != "model":
+        raise ModelError(f"'{package.path}' does not describe a model ({names[0]}). Get the package again.")
+    return description
 
 
 def _yaml(contents: bytes, path: Path) -> Any:
-    try:
-        import yaml
-    except ImportError as problem:
-        raise ModelError(
-            "PyYAML is not installed, and this package needs it. Install it: pip install 'veriscope[sharing]'"
-        ) from problem
+    yaml = needed("yaml")
     try:
         return yaml.safe_load(contents)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
@@ -96,8 +97,8 @@ def _own(package: Zipped, files: Mapping[str, Any]) -> Ensemble:
     return replace(ensemble, facts=replace(ensemble.facts, package=package.path.name))
 
 
-def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
-    weights = told.get("weights")
+def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
+    weights = description.get("weights")
     onnx = weights.get("onnx") if isinstance(weights, Mapping) else None
     if not isinstance(onnx, Mapping):
         names = ", ".join(map(str, weights)) if isinstance(weights, Mapping) and weights else "none"
@@ -107,9 +108,9 @@ def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
         )
     contents = package.read(str(onnx.get("source")), onnx.get("sha256"))
     try:
-        given, answered = (_tensor(told[which], which) for which in ("inputs", "outputs"))
-        recipe = _recipe(given, answered, hashlib.sha256(contents).hexdigest())
-        _no_postprocessing(answered, recipe)
+        given, answer = (_tensor(description[which], which) for which in ("inputs", "outputs"))
+        recipe = _recipe(given, answer, hashlib.sha256(contents).hexdigest())
+        _check_postprocessing(answer)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         if isinstance(problem, ModelError):
             raise ModelError(f"The model in '{package.path}' cannot be used here. {problem}") from problem
@@ -121,10 +122,10 @@ def _foreign(package: Zipped, told: Mapping[str, Any]) -> Ensemble:
     halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
     foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
-    imported = {"from": "bioimage.io", **_credits(told)}
-    tested = _tested(package, told, network)
-    if tested is not None:
-        imported["apart_from_its_test"] = tested
+    imported = {"from": "bioimage.io", **_credits(description)}
+    difference = _tested(package, description, network)
+    if difference is not None:
+        imported["apart_from_its_test"] = difference
     facts = Facts(imported=imported, training={"program": "unknown", "members": 1, "finished_members": 1})
     return Ensemble(network.recipe, (network,), facts)
 
@@ -151,28 +152,19 @@ def _letters(tensor: Mapping[str, Any]) -> str:
     return letters
 
 
-def _recipe(given: Mapping[str, Any], answered: Mapping[str, Any], sha256: str) -> Recipe:
-    letters, letters_out = _letters(given), _letters(answered)
+def _recipe(given: Mapping[str, Any], answer: Mapping[str, Any], sha256: str) -> Recipe:
+    letters, letters_out = _letters(given), _letters(answer)
     space = "zyx" if "z" in letters else "yx"
     if set(letters) & set("zyx") != set(letters_out) & set("zyx"):
-        raise ModelError(f"It makes images with the axes {letters_out} of such with {letters}.")
+        raise ModelError(f"It turns images with the axes {letters} into images with {letters_out}.")
     least, step = zip(*(_size(given, letters, letter) for letter in space), strict=True)
-    halo = tuple(_halo(answered, letters_out, letter) for letter in space)
+    halo = tuple(_halo(answer, letters_out, letter) for letter in space)
     channels_in = _channels(given, letters)
-    channels_out = _channels(answered, letters_out, channels_in)
-    foreign = Foreign(
-        sha256, step, least, halo, letters, letters_out, 1.0, **_scaling(given.get("preprocessing") or [], channels_in)
-    )
-    return Recipe(
-        axes=space.upper(),
-        channels_in=channels_in,
-        channels_out=channels_out,
-        probabilistic=False,
-        depth=1,
-        kernel=1,
-        base=1,
-        foreign=foreign,
-    )
+    channels_out = _channels(answer, letters_out, channels_in)
+    scaling = _scaling(given.get("preprocessing") or [], channels_in)
+    foreign = Foreign(sha256, step, least, halo, letters, letters_out, 1.0, **scaling)
+    sizes = channels_in, channels_out, False, 1, 1, 1  # nothing is known of the network's own
+    return Recipe(space.upper(), *sizes, foreign=foreign)
 
 
 def _size(tensor: Mapping[str, Any], letters: str, letter: str) -> tuple[int, int]:
@@ -198,25 +190,19 @@ def _halo(tensor: Mapping[str, Any], letters: str, letter: str) -> int:
     if isinstance(tensor["axes"], str):
         shape = tensor.get("shape")
         if not isinstance(shape, Mapping) or shape.get("scale") is None or float(shape["scale"][place]) != 1:
-            raise ModelError("Its images have other sizes than those that it is given.")
+            raise ModelError(OTHER_SIZES)
         if float((shape.get("offset") or [0] * len(letters))[place]):
-            raise ModelError("Its images are smaller or larger than those that it is given.")
-        halo = tensor.get("halo") or [0] * len(letters)
-        return int(halo[place])
+            raise ModelError(OTHER_SIZES)
+        return int((tensor.get("halo") or [0] * len(letters))[place])
     axis = tensor["axes"][place]
-    size = axis["size"]
-    if (
-        not isinstance(size, Mapping)
-        or "axis_id" not in size
-        or size.get("offset", 0)
-        or float(axis.get("scale", 1)) != 1
-    ):
-        raise ModelError("Its images have other sizes than those that it is given.")
+    size, scale = axis["size"], float(axis.get("scale", 1))
+    if not isinstance(size, Mapping) or "axis_id" not in size or size.get("offset", 0) or scale != 1:
+        raise ModelError(OTHER_SIZES)
     return int(axis.get("halo", 0))
 
 
 def _channels(tensor: Mapping[str, Any], letters: str, given: int = 0) -> int:
-    """How many channels a tensor has; older descriptions tell those of an output by the `given` ones of the input."""
+    """How many channels a tensor has; in older descriptions those of an output follow from the `given` ones in."""
     if "c" not in letters:
         return 1
     place = letters.index("c")
@@ -231,44 +217,41 @@ def _channels(tensor: Mapping[str, Any], letters: str, given: int = 0) -> int:
 
 
 def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any]:
-    """How images become what the network is given."""
-    found: dict[str, Any] = {"scaling": "fixed", "low": (0.0,) * channels, "high": (1.0,) * channels}
-    chosen = [step for step in steps if _name(step) != "ensure_dtype"]
-    if len(chosen) > 1:
-        raise ModelError(f"It prepares images by {', '.join(map(_name, chosen))}; one step is all that is known here.")
-    for step in chosen:
-        name, told = _name(step), step.get("kwargs") or {}
-        mode = told.get("mode", "per_sample")
-        if told.get("reference_tensor") or mode not in ("per_sample", "fixed"):
-            raise ModelError(f"It prepares images by {name} of other images, which are not at hand.")
+    """How images are scaled for the network."""
+    scaling: dict[str, Any] = {"scaling": "fixed", "low": (0.0,) * channels, "high": (1.0,) * channels}
+    steps = [step for step in steps if _name(step) != "ensure_dtype"]
+    if len(steps) > 1:
+        raise ModelError(f"It prepares images by {', '.join(map(_name, steps))}; only a single step can be used here.")
+    for step in steps:
+        name, options = _name(step), step.get("kwargs") or {}
+        mode = options.get("mode", "per_sample")
+        if options.get("reference_tensor") or mode not in ("per_sample", "fixed"):
+            raise ModelError(f"It prepares images by {name} of other images, which are not available.")
         if name == "scale_range":
-            _each_channel(told, channels)
-            found = {
-                "scaling": "percentiles",
-                "percentiles": (float(told.get("min_percentile", 0)), float(told.get("max_percentile", 100))),
-            }
+            _each_channel(options, channels)
+            ends = float(options.get("min_percentile", 0)), float(options.get("max_percentile", 100))
+            scaling = {"scaling": "percentiles", "percentiles": ends}
         elif name == "zero_mean_unit_variance" and mode == "per_sample":
-            _each_channel(told, channels)
-            found = {"scaling": "moments"}
+            _each_channel(options, channels)
+            scaling = {"scaling": "moments"}
         elif name in ("zero_mean_unit_variance", "fixed_zero_mean_unit_variance"):
-            mean, deviation = (_each(told[key], channels) for key in ("mean", "std"))
-            ends = tuple(a + b for a, b in zip(mean, deviation, strict=True))
-            found = {"scaling": "fixed", "low": mean, "high": ends}
+            low, span = (_each(options[key], channels) for key in ("mean", "std"))
+            scaling = {"scaling": "fixed", "low": low, "high": tuple(a + b for a, b in zip(low, span, strict=True))}
         elif name == "scale_linear":
-            gain, offset = _each(told.get("gain", 1), channels), _each(told.get("offset", 0), channels)
+            gain, offset = _each(options.get("gain", 1), channels), _each(options.get("offset", 0), channels)
             low = tuple(-b / a for a, b in zip(gain, offset, strict=True))
-            found = {"scaling": "fixed", "low": low, "high": tuple(a + 1 / b for a, b in zip(low, gain, strict=True))}
+            scaling = {"scaling": "fixed", "low": low, "high": tuple(a + 1 / b for a, b in zip(low, gain, strict=True))}
         else:
             raise ModelError(f"It prepares images by {name}, which is not known here.")
-    return found
+    return scaling
 
 
-def _no_postprocessing(answered: Mapping[str, Any], recipe: Recipe) -> None:
-    """Results are taken back to grey values here, so a package's own way back is not needed; others cannot be taken."""
-    names = [_name(step) for step in answered.get("postprocessing") or []]
+def _check_postprocessing(answer: Mapping[str, Any]) -> None:
+    """Results return to grey values here, so a package's own step for that is not needed; others cannot be used."""
+    names = [_name(step) for step in answer.get("postprocessing") or []]
     others = [name for name in names if name not in ("ensure_dtype", "scale_linear")]
     if others:
-        raise ModelError(f"It changes its images by {', '.join(others)}, so they are no restored images.")
+        raise ModelError(f"It changes its images by {', '.join(others)}, so they are not restored images.")
 
 
 def _name(step: Mapping[str, Any]) -> str:
@@ -281,68 +264,65 @@ def _each(values: Any, channels: int) -> tuple[float, ...]:
     return (float(values),) * channels
 
 
-def _each_channel(told: Mapping[str, Any], channels: int) -> None:
-    axes = told.get("axes")
+def _each_channel(options: Mapping[str, Any], channels: int) -> None:
+    axes = options.get("axes")
     joint = axes is None or "c" in axes or "channel" in axes
     if channels > 1 and joint:
         raise ModelError("It normalises all channels together, and here each has its own percentiles.")
 
 
-def _credits(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Who made it, as short texts."""
-    authors = [str(one.get("name", ""))[:100] for one in told.get("authors") or () if isinstance(one, Mapping)]
+def _credits(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, authors and licence, as short texts."""
+    authors = [author for author in description.get("authors") or () if isinstance(author, Mapping)]
     return {
-        "name": str(told.get("name", ""))[:200],
-        "authors": authors[:50],
-        "licence": str(told.get("license", "unknown"))[:100],
+        "name": str(description.get("name", ""))[:200],
+        "authors": [str(author.get("name", ""))[:100] for author in authors][:50],
+        "licence": str(description.get("license", "unknown"))[:100],
     }
 
 
-def _tested(package: Zipped, told: Mapping[str, Any], network: OnnxNetwork) -> float | None:
-    """How far the network is from what the package says of its test image, in parts of the range; None if unclear.
-
-    Raises ModelError where the two have nothing to do with each other.
+def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwork) -> float | None:
+    """How far the network is from the package's own result for its test image, as a fraction of the range; None if
+    that is unclear. Raises ModelError where they have nothing in common.
     """
-    given, answered = told["inputs"][0], told["outputs"][0]
-    if answered.get("postprocessing"):
-        return None
-    if "test_tensor" in given:
-        sources = [(one["test_tensor"].get("source"), one["test_tensor"].get("sha256")) for one in (given, answered)]
-    else:
-        tests = [(told.get(f"test_{which}") or [None])[0] for which in ("inputs", "outputs")]
-        sources = [(source, None) for source in tests]
-    if not all(isinstance(source, str) and source.endswith(".npy") for source, _ in sources):
-        return None
-    image, expected = (_array(package, str(source), sha256) for source, sha256 in sources)
     from veriscope.images.image import Image
     from veriscope.restoring.restore import restore
 
-    letters = network.told.axes_in
-    pixels = image[0] if letters[0] == "b" else image
-    axes = letters.replace("b", "").upper()
-    model = Ensemble(network.recipe, (network,))
-    found = restore(Image(np.asarray(pixels, np.float32), axes), model, undo=False, device="cpu", lazy=False).means[0]
-    wanted = expected[0] if network.told.axes_out[0] == "b" else expected
-    if found.shape != wanted.shape:
-        found = found.reshape(wanted.shape) if found.size == wanted.size else found
-    if found.shape != wanted.shape:
+    given, answer = description["inputs"][0], description["outputs"][0]
+    if answer.get("postprocessing"):
         return None
-    apart = float(np.abs(found - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
-    if not apart <= FAR:  # also where it is not a number
+    if "test_tensor" in given:
+        tests = [tensor["test_tensor"] for tensor in (given, answer)]
+        sources = [(test.get("source"), test.get("sha256")) for test in tests]
+    else:
+        sources = [((description.get(f"test_{which}") or [None])[0], None) for which in ("inputs", "outputs")]
+    if not all(isinstance(source, str) and source.endswith(".npy") for source, _ in sources):
+        return None
+    image, expected = (_array(package, str(source), sha256) for source, sha256 in sources)
+    letters = network.told.axes_in
+    pixels = np.asarray(image[0] if letters[0] == "b" else image, np.float32)
+    model = Ensemble(network.recipe, (network,))
+    restored = restore(Image(pixels, letters.replace("b", "").upper()), model, undo=False, device="cpu", lazy=False)
+    result = restored.means[0]
+    wanted = expected[0] if network.told.axes_out[0] == "b" else expected
+    if result.size != wanted.size:
+        return None
+    difference = float(np.abs(result.reshape(wanted.shape) - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
+    if not difference <= FAR:  # also where it is not a number
         raise ModelError(
-            f"The model in '{package.path}' does not give here what the package says of its test image (it differs by "
-            f"{apart:.2g} of the range), so it is not imported."
+            f"The model in '{package.path}' does not reproduce the package's own result for its test image (it differs "
+            f"by {difference:.2g} of the range), so it is not imported."
         )
-    return apart
+    return difference
 
 
 def _array(package: Zipped, source: str, sha256: object) -> NDArray[Any]:
     try:
-        found: NDArray[Any] = np.load(io.BytesIO(package.read(source, sha256)), allow_pickle=False)
-        if found.dtype.kind not in "biuf":
-            raise ValueError(f"it holds {found.dtype}")
+        array: NDArray[Any] = np.load(io.BytesIO(package.read(source, sha256)), allow_pickle=False)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {array.dtype}")
     except (ValueError, OSError, EOFError) as problem:
         if isinstance(problem, ModelError):
             raise
-        raise ModelError(f"'{source[:80]}' in '{package.path}' is no array of numbers ({problem}).") from problem
-    return found
+        raise ModelError(f"'{source[:80]}' in '{package.path}' is not an array of numbers ({problem}).") from problem
+    return array

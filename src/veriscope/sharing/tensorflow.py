@@ -1,6 +1,6 @@
 """Graphs of TensorFlow 1, written without it: nodes with their inputs and attributes, as bytes of its protocol buffers.
 
-Only what is used here is known: numbers of fields are those of graph.proto, node_def.proto, attr_value.proto,
+Only what is needed here is written: numbers of fields are those of graph.proto, node_def.proto, attr_value.proto,
 tensor.proto, meta_graph.proto and saved_model.proto, which have not changed since TensorFlow 1.0.
 """
 
@@ -19,11 +19,11 @@ PRODUCER = 27  # version of graphs that TensorFlow 1.12 writes
 
 def number(value: int) -> bytes:
     """A whole number, seven bits a byte, the lowest first; negative ones as 64-bit complements."""
-    rest, found = value & (2**64 - 1), bytearray()
+    rest, bits = value & (2**64 - 1), bytearray()
     while rest > 127:
-        found.append(rest & 127 | 128)
+        bits.append(rest & 127 | 128)
         rest >>= 7
-    return bytes([*found, rest])
+    return bytes([*bits, rest])
 
 
 def field(at: int, value: int | str | bytes) -> bytes:
@@ -70,7 +70,7 @@ def lengths_of(lengths: Sequence[int]) -> bytes:
 
 
 class Nodes:
-    """A graph under construction. Every method adds a node and gives its name."""
+    """A graph under construction. Every method adds a node and returns its name."""
 
     def __init__(self) -> None:
         self.written = bytearray()
@@ -79,7 +79,7 @@ class Nodes:
     def add(self, op: str, *inputs: str, name: str = "", **attributes: bytes) -> str:
         self.counts[op] += 1
         own = name or f"{op}_{self.counts[op]}"
-        parts = [field(1, own), field(2, op), *(field(3, one) for one in inputs)]
+        parts = [field(1, own), field(2, op), *(field(3, name) for name in inputs)]
         parts += [field(5, entry(key, value)) for key, value in attributes.items()]
         self.written += field(1, b"".join(parts))
         return own
@@ -106,8 +106,8 @@ class Nodes:
         ends = [self.constant([at], INT32) for at in range(count + 1)]
         one = self.constant([1], INT32)
         masks: dict[str, Any] = {f"{name}_mask": whole(0) for name in ("begin", "end", "ellipsis", "new_axis")}
-        taken = {**masks, "shrink_axis_mask": whole(1), "T": kind(INT32), "Index": kind(INT32)}
-        return [self.add("StridedSlice", sizes, ends[at], ends[at + 1], one, **taken) for at in range(count)]
+        masks |= {"shrink_axis_mask": whole(1), "T": kind(INT32), "Index": kind(INT32)}
+        return [self.add("StridedSlice", sizes, ends[at], ends[at + 1], one, **masks) for at in range(count)]
 
     def reshaped(self, image: str, *lengths: str) -> str:
         return self.add("Reshape", image, self.packed(*lengths), T=kind(), Tshape=kind(INT32))
@@ -120,14 +120,16 @@ class Nodes:
         return self.add("ResizeNearestNeighbor", image, self.packed(*lengths), T=kind(), align_corners=flag(False))
 
 
-def saved_model(nodes: Nodes, given: Mapping[str, Sequence[int]], made: Mapping[str, Sequence[int]]) -> bytes:
-    """saved_model.pb, tag serve, signature serving_default; `given` and `made` are nodes with their lengths or -1."""
+def saved_model(nodes: Nodes, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]]) -> bytes:
+    """saved_model.pb, tag serve, signature serving_default; nodes by name, with lengths or -1."""
 
-    def told(name: str, lengths: Sequence[int]) -> bytes:
-        return entry(name, field(1, f"{name}:0") + field(2, FLOAT) + field(3, shape_of(lengths)))
+    def tensors(at: int, named: Mapping[str, Sequence[int]]) -> bytes:
+        return b"".join(
+            field(at, entry(name, field(1, f"{name}:0") + field(2, FLOAT) + field(3, shape_of(lengths))))
+            for name, lengths in named.items()
+        )
 
-    signature = b"".join(field(1, told(*one)) for one in given.items())
-    signature += b"".join(field(2, told(*one)) for one in made.items()) + field(3, "tensorflow/serving/predict")
+    signature = tensors(1, inputs) + tensors(2, outputs) + field(3, "tensorflow/serving/predict")
     graph = bytes(nodes.written) + field(4, field(1, PRODUCER))
     about = field(4, "serve") + field(5, "1.12.0")
     meta = field(1, about) + field(2, graph) + field(5, entry("serving_default", signature))

@@ -1,4 +1,4 @@
-"""TorchScript: one file for programs that hold PyTorch. Written and tried, never read from others: it can run code."""
+"""TorchScript: one file for programs with PyTorch. Written and tried here, never read from others: it can run code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import io
 import json
 import os
 import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -15,39 +16,35 @@ from numpy.typing import NDArray
 
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
-from veriscope.sharing.graph import Normalizing, Shared, shared
-from veriscope.sharing.placing import free
+from veriscope.sharing.graph import GraphOptions, Shared, shared
+from veriscope.sharing.writing import free
 
 
-def write(
-    ensemble: Ensemble,
-    path: str | os.PathLike[str],
-    *,
-    member: int | None = None,
-    members: bool = False,
-    normalize: Normalizing = "image",
-) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
     """Write `path`; inputs, outputs and options as in `onnx.write`. Raises ModelError and OutputError."""
-    target = free(Path(path))
-    graph = shared(ensemble, member, members, normalize)
-    write_file(target, made(graph))
+    target, graph = free(path), shared(ensemble, **options)
+    write_file(target, encoded(graph))
     return graph
 
 
-def made(graph: Shared) -> bytes:
-    """The file; what is to be known of it is in its extra file veriscope.json."""
-    written = io.BytesIO()
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        trace: Any = torch.jit.trace
+def encoded(graph: Shared) -> bytes:
+    """The file; its extra file veriscope.json describes it."""
+    file, trace = io.BytesIO(), cast(Any, torch.jit.trace)
+    with _quiet():
         traced = trace(graph.graph, torch.from_numpy(graph.example()), check_trace=False)
-        torch.jit.save(traced, written, _extra_files={"veriscope.json": json.dumps(graph.described)})
-    return written.getvalue()
+        torch.jit.save(traced, file, _extra_files={"veriscope.json": json.dumps(graph.description)})
+    return file.getvalue()
 
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """What a file that was written here says to `image`, in the order of the outputs."""
+    """What a file that was written here makes of `image`, in the order of the outputs."""
+    load = cast(Any, torch.jit.load)
+    with _quiet():
+        return [output.numpy() for output in load(str(path))(torch.from_numpy(image))]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        load: Any = torch.jit.load
-        return [one.numpy() for one in load(str(path))(torch.from_numpy(image))]
+        yield

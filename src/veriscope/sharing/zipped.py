@@ -1,4 +1,4 @@
-"""Zip files of others, read as data: no path out of them, no bombs, every file checked against its hash."""
+"""Zip files from other programs, read as data: no path out of them, no bombs, every file checked by its hash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Zipped:
         self.packed, self.path = packed, path
         infos = packed.infolist()
         if len(infos) > FILES:
-            raise ModelError(f"'{path}' holds {len(infos):,} files, which no package of a model does. Not opened.")
+            raise ModelError(
+                f"'{path}' holds {len(infos):,} files, more than any package of a model. It is not opened."
+            )
         self.infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.filename.replace("\\", "/")
@@ -31,7 +33,9 @@ class Zipped:
             if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]) or "\0" in name:
                 raise ModelError(f"'{path}' holds a file that lies outside of it ('{name[:80]}'). It is not opened.")
             if name in self.infos:
-                raise ModelError(f"'{path}' holds '{name[:80]}' twice, so it is unclear which one counts. Not opened.")
+                raise ModelError(
+                    f"'{path}' holds '{name[:80]}' twice, so it is unclear which one counts. It is not opened."
+                )
             self.infos[name] = info
 
     @property
@@ -39,7 +43,7 @@ class Zipped:
         return sorted(self.infos)
 
     def read(self, name: str, sha256: object = None, most: int = LARGEST) -> bytes:
-        """The contents of a file of up to `most` bytes, once they are what `sha256` says, if it says anything."""
+        """The contents of a file of up to `most` bytes, checked against `sha256` where that is given."""
         place = name[2:] if name.startswith("./") else name
         info = self.infos.get(place)
         if info is None:
@@ -54,10 +58,12 @@ class Zipped:
         except Exception as problem:  # decompressors have errors of their own, such as zlib.error
             raise ModelError(f"'{name[:80]}' in '{self.path}' is damaged ({problem}). Get it again.") from problem
         if len(contents) != info.file_size:
-            raise ModelError(f"'{name[:80]}' in '{self.path}' is damaged: its size is not what it says. Get it again.")
+            raise ModelError(
+                f"'{name[:80]}' in '{self.path}' is damaged: its size is not the one stated. Get it again."
+            )
         if sha256 is not None and hashlib.sha256(contents).hexdigest() != sha256:
             raise ModelError(
-                f"'{name[:80]}' in '{self.path}' is not what the package says (SHA-256 differs). Get the package again."
+                f"'{name[:80]}' in '{self.path}' differs from what the package states (SHA-256). Get the package again."
             )
         return contents
 

@@ -1,1 +1,1 @@
-"""Known truth and a microscope to look at it: optics and cameras."""
+"""Known structures and a microscope that images them: optics and cameras."""

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.simulate.spread import PSF, checked_voxel_size, cut
+from veriscope.wording import lengths
 
+SAVE_IT = "Save it with its voxel size, for example in Fiji under Image > Properties."
 NOISE = 3.0  # standard deviations of the background: light above it belongs to the bead
 CORE = 0.25  # of the peak: what is brighter says where the bead is
 
@@ -20,25 +22,22 @@ def measured(image: Image, voxel_size: Sequence[float] | None = None) -> PSF:
 
     The background (median of the stack's outermost voxels) is subtracted; what stands clearly out of its noise and
     hangs together with the bead is kept, moved between voxels so that its centre of mass lies in the middle, and cut
-    where it holds 99.5 % of the light. `voxel_size` (um, Z Y X) is that of the image if left out. Raises AxesError for
-    what is no single stack, DataError for stacks without a bead.
+    where it holds 99.5 % of the light. `voxel_size` (um, Z Y X) is by default that of the image. Raises AxesError for
+    what is not a single stack, DataError for stacks without a bead.
     """
     if any(image.size(letter) > 1 for letter in "STC") or image.size("Z") < 3:
         raise AxesError(
             f"A PSF is measured from one stack of a bead (ZYX, at least 3 planes), not from axes '{image.axes}' with "
-            f"{' x '.join(map(str, image.shape))} voxels. Pick one channel and time point, or give the axes."
+            f"{lengths(image.shape)} voxels. Choose one channel and time point, or state the axes."
         )
     stack = image.moved("ZYX")
     size = stack.full_voxel_size if voxel_size is None else tuple(voxel_size)
     if size is None:
-        raise DataError(
-            "The bead image does not say how large its voxels are, and a PSF without voxel size fits no other image. "
-            "Save it with its voxel size, for example in Fiji under Image > Properties."
-        )
+        raise DataError(f"The bead image does not state its voxel size, which a PSF needs. {SAVE_IT}")
     sizes = checked_voxel_size(size)
     pixels = np.asarray(stack, dtype=np.float64)
     if not np.isfinite(pixels).all():
-        raise DataError("The bead image holds NaN or infinite values. Cut them away or replace them.")
+        raise DataError("The bead image holds NaN or infinite values. Crop or replace them.")
     bead = _alone(pixels)
     return PSF(cut(_centred(bead)), sizes, {"kind": "measured"})
 
@@ -57,17 +56,16 @@ def _alone(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     if light[peak] <= NOISE * noise or light[peak] <= 0:
         raise DataError(
             "The bead image shows no bead: nothing in it is clearly brighter than its border. "
-            "Cut out a single bead, with some dark background around it."
+            "Crop a single bead with some dark background around it."
         )
     if any(at in (0, length - 1) for at, length in zip(peak, pixels.shape, strict=True)):
         raise DataError(
             f"The brightest voxel of the bead image lies on its border, at {tuple(map(int, peak))} (ZYX). "
-            "Cut out the bead with dark background on all sides."
+            "Crop the bead with dark background on all sides."
         )
     parts, _ = label(smooth > max(NOISE * noise, 0.0))
     mine = binary_dilation(parts == parts[peak])
-    result: NDArray[np.float64] = np.where(mine, np.clip(light, 0, None), 0)
-    return result
+    return np.asarray(np.where(mine, np.clip(light, 0, None), 0))
 
 
 def _centred(bead: NDArray[np.float64]) -> NDArray[np.float64]:

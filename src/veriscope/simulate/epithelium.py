@@ -16,7 +16,7 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, label_type
-from veriscope.simulate.settings import Range, between, check_number, check_range
+from veriscope.simulate.settings import Range, between, check, setting
 
 MOST = 2_000_000  # cells: more were never meant, but asked for with a voxel size in the wrong unit
 
@@ -39,40 +39,25 @@ class Epithelium:
     The surface lies where chance puts it within `relief_um` of `depth`; in stacks too thin for that it stays inside.
     """
 
-    cell_um: float = 6.5  # distance between the middles of neighbouring cells, um; the mean area is 0.87 of its square
-    jitter: float = 0.17  # standard deviation of a middle from the honeycomb, as part of that
-    membrane_um: float = 0.5  # width of a membrane at half its height, um
-    brightness: Range = (0.45, 1.0)  # light of a membrane; corners of cells are brighter
-    corner: float = 0.5  # how much brighter
-    cytoplasm: float = 0.05  # diffuse light within cells at the surface
-    extent_um: float = 1.2  # standard deviation of the sheet's light along Z, um
-    lateral: float = 0.15  # light of the sides of cells below the surface, as part of the membranes' at it
-    lateral_um: float = 4.0  # how deep these reach, um
-    depth: Range = (0.5, 0.65)  # middle height of the surface, as part of the stack's depth
-    relief_um: float = 8.0  # how far it may rise and fall from there, um
-    relief_scale_um: float = 60.0  # width of its hills, um
-    debris: float = 0.004  # lumps of debris per um^2
-    debris_um: Range = (5.0, 12.0)  # how far above the surface they float, um
-    debris_radius_um: Range = (0.4, 1.8)  # um
-    debris_light: Range = (0.5, 2.0)  # light of a lump
+    cell_um: float = setting(6.5, "The size of cells in um", 0, above=True)  # between middles; mean area 0.87 size^2
+    jitter: float = setting(0.17, "The jitter of cells", 0, 0.5)  # standard deviation of a middle, as part of the size
+    membrane_um: float = setting(0.5, "The width of membranes in um", 0, above=True)  # at half height
+    brightness: Range = setting((0.45, 1.0), "The brightness of membranes", 0)  # corners of cells are brighter
+    corner: float = setting(0.5, "The light of corners", 0)  # how much brighter
+    cytoplasm: float = setting(0.05, "The light of cytoplasm", 0)  # diffuse, within cells at the surface
+    extent_um: float = setting(1.2, "The extent of the sheet along Z in um", 0, above=True)  # standard deviation
+    lateral: float = setting(0.15, "The light of the sides of cells", 0, 1)  # as part of that of the membranes
+    lateral_um: float = setting(4.0, "The depth of the sides of cells in um", 0, above=True)  # below the surface
+    depth: Range = setting((0.5, 0.65), "The depth of the surface", 0, 1)  # its middle, as part of the stack's depth
+    relief_um: float = setting(8.0, "The relief of the surface in um", 0)  # how far it may rise and fall from there
+    relief_scale_um: float = setting(60.0, "The width of the surface's hills in um", 0, above=True)
+    debris: float = setting(0.004, "The lumps of debris per um^2", 0)
+    debris_um: Range = setting((5.0, 12.0), "The height of debris in um", 0)  # above the surface
+    debris_radius_um: Range = setting((0.4, 1.8), "The radius of debris in um", 0, above=True)
+    debris_light: Range = setting((0.5, 2.0), "The light of debris", 0)
 
     def __post_init__(self) -> None:
-        check_number("The size of cells in um", self.cell_um, 0, above=True)
-        check_number("The jitter of cells", self.jitter, 0, 0.5)
-        check_number("The width of membranes in um", self.membrane_um, 0, above=True)
-        check_range("The brightness of membranes", self.brightness, 0)
-        check_number("The light of corners", self.corner, 0)
-        check_number("The light of cytoplasm", self.cytoplasm, 0)
-        check_number("The extent of the sheet along Z in um", self.extent_um, 0, above=True)
-        check_number("The light of the sides of cells", self.lateral, 0, 1)
-        check_number("The depth of the sides of cells in um", self.lateral_um, 0, above=True)
-        check_range("The depth of the surface", self.depth, 0, 1)
-        check_number("The relief of the surface in um", self.relief_um, 0)
-        check_number("The width of the surface's hills in um", self.relief_scale_um, 0, above=True)
-        check_number("The lumps of debris per um^2", self.debris, 0)
-        check_range("The height of debris in um", self.debris_um, 0)
-        check_range("The radius of debris in um", self.debris_radius_um, 0, above=True)
-        check_range("The light of debris", self.debris_light, 0)
+        check(self)
 
     # What chance decides
 
@@ -118,8 +103,7 @@ class Epithelium:
         turned = honeycomb @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         turned += (low + high) / 2
         beyond = 2.5 * self.cell_um + around_um
-        near: NDArray[np.float64] = turned[np.all((turned > low - beyond) & (turned < high + beyond), axis=1)]
-        return near
+        return np.asarray(turned[np.all((turned > low - beyond) & (turned < high + beyond), axis=1)])
 
     def _debris(self, rng: np.random.Generator, field: Field) -> Drawn:
         """Lumps of debris, some of them together: height above the surface, place (YX), radius (um), light."""
@@ -200,11 +184,11 @@ class Epithelium:
             edges.append((distance[..., other] ** 2 - distance[..., 0] ** 2) / (2 * np.maximum(apart, 1e-6)))
         sigma = sqrt((self.membrane_um / 2.355) ** 2 + float(voxel.prod()) / 12)  # a pixel sees its mean
         own = np.array(drawn["light"])
-        share = (own[first] + own[nearest[..., 1]]) % 1  # of each membrane its own, the same from both sides
+        level = (own[first] + own[nearest[..., 1]]) % 1  # each membrane has its own, the same from both sides
         low, high = self.brightness
         patchy = 1 + 0.5 * perlin(seed, flat.shape, 0.35 * self.cell_um / voxel)
         uneven = 1 + 0.4 * perlin(seed + 3, flat.shape, 8 * self.cell_um / voxel)
-        membranes = (low + (high - low) * share) * np.exp(-0.5 * (edges[0] / sigma) ** 2) * patchy
+        membranes = (low + (high - low) * level) * np.exp(-0.5 * (edges[0] / sigma) ** 2) * patchy
         membranes += self.corner * np.exp(-0.5 * (edges[0] ** 2 + edges[1] ** 2) / (1.4 * sigma) ** 2)
         grain = 1 + 0.5 * perlin(seed + 4, flat.shape, 0.2 * self.cell_um / voxel)
         cytoplasm = self.cytoplasm * (0.6 + 0.8 * own[first]) * grain * uneven

@@ -1,7 +1,7 @@
 """A whole experiment of the paper, simulated into a folder that looks like the published ones.
 
 train_data/condition_1/field-01.ome.tif    images at each level of light, and GT beside them
-test_data/GT/field-01.ome.tif              truths without noise
+test_data/GT/field-01.ome.tif              ground truth without noise
 test_data/labels/field-01.ome.tif          which voxel belongs to which nucleus or cell
 test_data/parameters/field-01.json         everything that chance decided for this field
 parameters.json                            the settings, and all that is needed to make the same files again
@@ -13,7 +13,8 @@ import hashlib
 import json
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from veriscope.images.conditions import TESTING, TRAINING
 from veriscope.images.image import Image
 from veriscope.images.writing import save_image
 from veriscope.simulate.movie import WingMovie, movie
-from veriscope.simulate.standins import INPUT, SCALES, STANDINS, TRUTH, StandIn, Taken
+from veriscope.simulate.standins import INPUT, SCALES, STANDINS, TRUTH, Simulated, StandIn
 from veriscope.version import __version__
 
 SETTINGS, DRAWN = "parameters.json", "parameters"
@@ -46,8 +47,8 @@ def checked_scale(scale: str) -> str:
     return scale
 
 
-def field(name: str, part: str, number: int, seed: int, scale: str = "small") -> Taken:
-    """Field `number` (from 0) of a `part` ("train_data", "test_data"): a plain function of what it is told."""
+def field(name: str, part: str, number: int, seed: int, scale: str = "small") -> Simulated:
+    """Field `number` (from 0) of a `part` ("train_data", "test_data"): the same for the same arguments."""
     stand = standin(name)
     _, training, _, testing = stand.fields[checked_scale(scale)]
     rng = np.random.default_rng((seed, zlib.crc32(name.encode()), part == TESTING, number))
@@ -71,14 +72,12 @@ def simulate(
     training, _, testing, _ = stand.fields[checked_scale(scale)]
     wanted = [(part, number) for part, count in ((TRAINING, training), (TESTING, testing)) for number in range(count)]
 
-    def write(beside: Path) -> None:
+    with _whole(folder, seed, overwrite, settings(name, seed, scale)) as made:
         for done, (part, number) in enumerate(wanted):
             if progress is not None:
                 progress(done, len(wanted))
-            _write(beside / part, f"field-{number + 1:02d}", field(name, part, number, seed, scale))
-        _write_json(beside / SETTINGS, settings(name, seed, scale))
-
-    return _all_or_nothing(Path(folder), seed, overwrite, write)
+            _write(made / part, f"field-{number + 1:02d}", field(name, part, number, seed, scale))
+    return Path(folder)
 
 
 def simulate_pairs(
@@ -97,16 +96,14 @@ def simulate_pairs(
     if count < 1:
         raise DataError(f"The number of fields is at least 1, not {count}.")
 
-    def write(beside: Path) -> None:
+    known = {"experiment": "own", "seed": seed, "veriscope": __version__, "fields": count, "shape": list(shape)}
+    with _whole(folder, seed, overwrite, {**known, **stand.settings()}) as made:
         for number in range(count):
             if progress is not None:
                 progress(number, count)
             rng = np.random.default_rng((seed, number))
-            _write(beside, f"field-{number + 1:04d}", stand.make(stand, rng, tuple(shape), False), OWN)
-        told = {"experiment": "own", "seed": seed, "veriscope": __version__, "fields": count, "shape": list(shape)}
-        _write_json(beside / SETTINGS, {**told, **stand.told()})
-
-    return _all_or_nothing(Path(folder), seed, overwrite, write)
+            _write(made, f"field-{number + 1:04d}", stand.make(stand, rng, tuple(shape), False), OWN)
+    return Path(folder)
 
 
 def simulate_movie(
@@ -121,28 +118,27 @@ def simulate_movie(
 
     Its stacks have `shape` voxels (Z Y X). Otherwise as `simulate`.
     """
-
-    def write(beside: Path) -> None:
-        taken = movie(wing, tuple(shape), seed, progress)
-        for kind, image in taken.images.items():
-            _save(beside / f"{OWN.get(kind, kind)}.ome.tif", image)
-        _write_json(beside / "drawn.json", taken.drawn)
-        told = {"experiment": "movie", "seed": seed, "veriscope": __version__, "shape": list(shape)}
-        _write_json(beside / SETTINGS, {**told, **wing.told()})
-
-    return _all_or_nothing(Path(folder), seed, overwrite, write)
+    known = {"experiment": "movie", "seed": seed, "veriscope": __version__, "shape": list(shape)}
+    with _whole(folder, seed, overwrite, {**known, **wing.settings()}) as made:
+        simulated = movie(wing, tuple(shape), seed, progress)
+        for kind, image in simulated.images.items():
+            _save(made / f"{OWN.get(kind, kind)}.ome.tif", image)
+        _write_json(made / "drawn.json", simulated.drawn)
+    return Path(folder)
 
 
-def _all_or_nothing(target: Path, seed: int, overwrite: bool, write: Callable[[Path], None]) -> Path:
-    """`write` into a folder beside `target`, which then takes its place."""
+@contextmanager
+def _whole(folder: str | Path, seed: int, overwrite: bool, facts: dict[str, Any]) -> Iterator[Path]:
+    """A folder beside `folder`, which takes its place with `facts` in it when the work is done."""
+    target = Path(folder)
     if seed < 0:
         raise DataError(f"A seed is a whole number from 0, not {seed}.")
     refuse_existing(target, overwrite)
     with saving.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with saving.beside(target, overwrite, folder=True) as made:
-        write(made)
-    return target
+        yield made
+        _write_json(made / SETTINGS, facts)
 
 
 def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
@@ -158,7 +154,7 @@ def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
             TRAINING: {"count": training, "shape": list(train_shape)},
             TESTING: {"count": testing, "shape": list(test_shape)},
         },
-        **stand.told(),
+        **stand.settings(),
     }
 
 
@@ -167,10 +163,10 @@ def made_by(folder: str | Path) -> dict[str, Any] | None:
     if not (Path(folder) / SETTINGS).is_file():
         return None
     try:
-        found = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
+        known = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "experiment" in found else None
+    return known if isinstance(known, dict) and "experiment" in known else None
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
@@ -183,13 +179,13 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
         raise OutputError(f"'{target}' exists and is not a simulation, so it is not replaced. Choose another name.")
 
 
-def _write(part: Path, name: str, taken: Taken, folders: Mapping[str, str] | None = None) -> None:
-    for named, image in taken.images.items():
+def _write(part: Path, name: str, simulated: Simulated, folders: Mapping[str, str] | None = None) -> None:
+    for named, image in simulated.images.items():
         kind = (folders or {}).get(named, named)
         (part / kind).mkdir(parents=True, exist_ok=True)
         _save(part / kind / f"{name}.ome.tif", image)
     (part / DRAWN).mkdir(parents=True, exist_ok=True)
-    _write_json(part / DRAWN / f"{name}.json", taken.drawn)
+    _write_json(part / DRAWN / f"{name}.json", simulated.drawn)
 
 
 def _save(path: Path, image: Image) -> None:

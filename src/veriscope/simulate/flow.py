@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.simulate.scene import Drawn
-from veriscope.simulate.settings import Range, check_number, check_range
+from veriscope.simulate.settings import Range, check, setting
 
 KEPT = 0.9  # of a cell's displacement by jostling, from one frame to the next: it never strays far
 
@@ -22,23 +22,21 @@ Places = NDArray[np.float64]
 class Flow:
     """Motion from one frame to the next; lengths in um, angles in radian."""
 
-    drift_um: Range = (0.2, 0.6)  # of the whole sheet, in some direction
-    shear: Range = (0.002, 0.008)  # how much longer it becomes along some direction, and shorter across
-    rotation: Range = (0.0, 0.006)  # either way
-    jostle_um: float = 0.15  # standard deviation of each cell's own step; in the long run it is within 2.3 times that
+    drift_um: Range = setting((0.2, 0.6), "The drift in um per frame", 0)  # of the whole sheet, in some direction
+    shear: Range = setting((0.002, 0.008), "The shear per frame", 0, 0.5)  # longer along some direction, shorter across
+    rotation: Range = setting((0.0, 0.006), "The rotation per frame", 0, 1)  # either way
+    # standard deviation of each cell's own step; in the long run it stays within 2.3 times that
+    jostle_um: float = setting(0.15, "The jostling of cells in um per frame", 0)
 
     def __post_init__(self) -> None:
-        check_range("The drift in um per frame", self.drift_um, 0)
-        check_range("The shear per frame", self.shear, 0, 0.5)
-        check_range("The rotation per frame", self.rotation, 0, 1)
-        check_number("The jostling of cells in um per frame", self.jostle_um, 0)
+        check(self)
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Drift (Y X), the two parts of the shear, the rotation, all per frame, and the seed of the jostling."""
         drift, shear, rotation = (rng.uniform(*ends) for ends in (self.drift_um, self.shear, self.rotation))
-        way, along = rng.uniform(0, 2 * np.pi, 2)
+        direction, along = rng.uniform(0, 2 * np.pi, 2)
         return {
-            "drift": [round(float(drift * part), 6) for part in (np.sin(way), np.cos(way))],
+            "drift": [round(float(drift * part), 6) for part in (np.sin(direction), np.cos(direction))],
             "shear": [round(float(shear * part), 6) for part in (np.sin(along), np.cos(along))],
             "rotation": round(float(rotation * rng.choice((-1, 1))), 6),
             "jostle": int(rng.integers(2**63)),
@@ -62,9 +60,8 @@ class Flow:
 
 
 def _stretched(drawn: Drawn, frames: int) -> Places:
-    """What shear and rotation have made of a square after so many frames; its area is 1."""
+    """The matrix of shear and rotation after so many frames; its determinant is 1."""
     from scipy.linalg import expm
 
     (cross, along), turn = drawn["shear"], drawn["rotation"]
-    made: Places = expm(frames * np.array([[along, cross - turn], [cross + turn, -along]]))
-    return made
+    return np.asarray(expm(frames * np.array([[along, cross - turn], [cross + turn, -along]])))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, Scene, label_type
-from veriscope.simulate.settings import Range, between, check_number, check_range
+from veriscope.simulate.settings import Range, between, check, setting
 
 LATTICES = (0.8, 1.0, 1.25)  # noise of three widths is added: on a single lattice the granules line up
 
@@ -23,14 +23,12 @@ class Granules:
     The light is divided by the threshold (ours), so that a blob of A = 1 is about 1 in its middle.
     """
 
-    size_um: float = 0.3  # width of a typical granule, um: half the noise's lattice
-    threshold: float = 0.35  # of noise between -1 and 1: the higher, the fewer
-    brightness: Range = (0.5, 1.5)  # A
+    size_um: float = setting(0.3, "The size of granules in um", 0, above=True)  # half the noise's lattice
+    threshold: float = setting(0.35, "The threshold of granules", 0, 1, above=True)  # of noise; the higher, the fewer
+    brightness: Range = setting((0.5, 1.5), "The brightness of granules", 0)  # A
 
     def __post_init__(self) -> None:
-        check_number("The size of granules in um", self.size_um, 0, above=True)
-        check_number("The threshold of granules", self.threshold, 0, 1, above=True)
-        check_range("The brightness of granules", self.brightness, 0)
+        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """The seed of the noise and the light of every granule, in the order of the labels."""

@@ -19,7 +19,8 @@ from veriscope.simulate.perlin import Background
 from veriscope.simulate.psf import from_words
 from veriscope.simulate.scene import Drawn, Field, label_type
 from veriscope.simulate.settings import check_number
-from veriscope.simulate.standins import HEIGHT, INPUT, LABELS, STANDINS, TRUTH, Shape, StandIn, Taken
+from veriscope.simulate.standins import HEIGHT, INPUT, LABELS, STANDINS, TRUTH, Shape, Simulated, StandIn
+from veriscope.wording import lengths
 
 MOST = 4_000_000_000  # voxels: twice that many bytes
 
@@ -35,7 +36,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class WingMovie:
-    """The wing of the stand-in `flywing`, taken frame by frame; light and motion are told per frame.
+    """The wing of the stand-in `flywing`, imaged frame by frame; light and motion are per frame.
 
     Cells neither divide nor die. Debris, background and the texture of the tissue stay where they are; between two
     frames nothing moves.
@@ -56,15 +57,15 @@ class WingMovie:
             check_number("The frames until 37 % of the light are left", self.bleach, 0, above=True)
         if self.photons * self.light(self.frames - 1) < 1e-3:
             raise DataError(
-                f"No light would be left after {self.frames} frames: with 37 % after {self.bleach:g} frames, "
-                f"{self.photons:g} photons have become none. Choose fewer frames, or let the light last longer."
+                f"No light would be left after {self.frames} frames: {self.photons:g} photons, of which 37 % are left "
+                f"after {self.bleach:g} frames. Choose fewer frames or a slower bleaching."
             )
         check_number("The frames until the surface is another", self.landscape, 0, above=True)
         if not isinstance(self.stand.structure, Epithelium):
             raise DataError("Only epithelia are simulated over time. Choose the stand-in 'flywing', or one like it.")
 
     def light(self, frame: int) -> float:
-        """The share of the first frame's light that is left."""
+        """The fraction of the first frame's light that is left."""
         return 1.0 if self.bleach is None else exp(-frame / self.bleach)
 
     # What chance decides
@@ -77,7 +78,7 @@ class WingMovie:
         space = Field.of(shape, self.stand.voxel_size, ("ZYX",), "Epithelia")
         if self.frames * float(np.prod([float(size) for size in space.shape])) > MOST:
             raise DataError(
-                f"{self.frames} frames of {' x '.join(map(str, space.shape))} voxels do not fit in memory. "
+                f"{self.frames} frames of {lengths(space.shape)} voxels do not fit in memory. "
                 f"Choose fewer frames or a smaller field."
             )
         flow = self.flow.draw(rng)
@@ -116,28 +117,28 @@ class WingMovie:
             sheet.cells[np.asarray(sheet.labels).astype(np.intp) - 1],
         )
 
-    def apply(self, drawn: Drawn, progress: Callable[[int, int], object] | None = None) -> Taken:
+    def apply(self, drawn: Drawn, progress: Callable[[int, int], object] | None = None) -> Simulated:
         """All frames. Same in, same out.
 
         "input": stacks, T Z Y X, ever dimmer; "GT": the sheet laid flat, T Y X, with full light and no noise;
         "height": where it lies, in planes; "labels": which pixel is which cell's. A cell keeps its number.
         """
         camera = replace(self.stand.camera, photons=self.photons)
-        taken: dict[str, list[Any]] = {INPUT: [], TRUTH: [], HEIGHT: []}
+        movies: dict[str, list[Any]] = {INPUT: [], TRUTH: [], HEIGHT: []}
         cells = []
         for number, seed in enumerate(drawn["camera"]):
             if progress is not None:
                 progress(number, self.frames)
             frame = self.frame(drawn, number)
-            taken[INPUT].append(to_integers(camera.dimmed(self.light(number)).apply(frame.seen, seed)))
-            taken[TRUTH].append(to_integers(self.stand.camera.expected(frame.flat)))
-            taken[HEIGHT].append(frame.height)
+            movies[INPUT].append(to_integers(camera.dimmed(self.light(number)).apply(frame.seen, seed)))
+            movies[TRUTH].append(to_integers(self.stand.camera.expected(frame.flat)))
+            movies[HEIGHT].append(frame.height)
             cells.append(frame.cells)
         seen, numbers = np.unique(np.stack(cells), return_inverse=True)
         labels = (numbers.reshape(len(cells), *cells[0].shape) + 1).astype(label_type(len(seen)))
-        stacks = {name: np.stack(frames) for name, frames in taken.items()}
+        stacks = {name: np.stack(frames) for name, frames in movies.items()}
         images = {name: self._movie(array) for name, array in {**stacks, LABELS: labels}.items()}
-        return Taken(images, drawn)
+        return Simulated(images, drawn)
 
     def _movie(self, array: np.ndarray[Any, Any]) -> Image:
         axes = "TZYX" if array.ndim == 4 else "TYX"
@@ -148,7 +149,7 @@ class WingMovie:
         z, y, x = self.stand.voxel_size
         return z, y, x
 
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
         return {
             "frames": self.frames,
@@ -156,7 +157,7 @@ class WingMovie:
             "bleach_frames": self.bleach,
             "landscape_frames": self.landscape,
             "flow": asdict(self.flow),
-            **self.stand.told(),
+            **self.stand.settings(),
         }
 
 
@@ -165,7 +166,7 @@ def movie(
     shape: Shape = (50, 192, 192),
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
-) -> Taken:
+) -> Simulated:
     """The movie that `seed` makes of `wing`, in stacks of `shape`: its images, and everything that chance decided."""
     if seed < 0:
         raise DataError(f"A seed is a whole number from 0, not {seed}.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError
 from veriscope.simulate.nuclei import Nuclei
 from veriscope.simulate.scene import Drawn, Field, Scene, soft_edge
-from veriscope.simulate.settings import Range, between, check_number, check_range
+from veriscope.simulate.settings import Range, between, check, setting
 
 ENDS = 2  # how often loose ends are cut back by one piece: short twigs go, the network stays
 
@@ -26,27 +26,21 @@ def _liver_nuclei() -> Nuclei:
 class Network:
     """Nuclei (channel 0) and a network of tubes (channel 1) that keeps away from them: axes CZYX, labels of nuclei.
 
-    Tubes run where three or more nuclei are equally far (edges of the Voronoi cells), along a tree that leaves out the
-    most of them at random, and some loops; then all bends are smoothed.
+    Tubes run where three or more nuclei are equally far (edges of the Voronoi cells), along a random tree of them and
+    some loops; then all bends are smoothed.
     """
 
     nuclei: Nuclei = default(default_factory=_liver_nuclei)  # one channel, in a volume
-    radius_um: Range = (0.5, 1.0)  # radius of tubes, changing slowly along them, um
-    loops: float = 0.2  # share of the edges that close loops
-    smooth: int = 3  # how often bends are smoothed
-    edge_um: float = 0.3  # softness of the edge beside that of the voxels, um
-    brightness: Range = (0.6, 1.2)  # light of the tubes, changing slowly along them
+    radius_um: Range = setting((0.5, 1.0), "The radius of tubes in um", 0, above=True)  # changes slowly along them
+    loops: float = setting(0.2, "The fraction of loops", 0, 1)  # of the edges that could close one
+    smooth: int = setting(3, "The rounds of smoothing", 0, 100)  # of bends
+    edge_um: float = setting(0.3, "The edge of tubes in um", 0)  # softness beside that of the voxels
+    brightness: Range = setting((0.6, 1.2), "The brightness of tubes", 0)  # changes slowly along them
 
     def __post_init__(self) -> None:
-        check_range("The radius of tubes in um", self.radius_um, 0, above=True)
-        check_number("The share of loops", self.loops, 0, 1)
-        check_number("The rounds of smoothing", self.smooth, 0, 100)
-        check_number("The edge of tubes in um", self.edge_um, 0)
-        check_range("The brightness of tubes", self.brightness, 0)
+        check(self)
         if self.nuclei.shell is not None or self.nuclei.envelope_um is not None:
-            raise DataError(
-                "A network runs between nuclei in a volume, of one channel: leave out shell and envelope_um."
-            )
+            raise DataError("A network runs between nuclei in a volume, of one channel: remove shell and envelope_um.")
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """What the nuclei drew; joints of the network (ZYX, um; radius; light) and the pairs that are joined."""
@@ -107,15 +101,15 @@ class Network:
         width = float(np.hypot(self.edge_um, np.mean(field.voxel_size)))
         joints = np.array(drawn["joint"])
         for first, second in drawn["tube"]:
-            start, way = joints[first], joints[second] - joints[first]
+            start, vector = joints[first], joints[second] - joints[first]
             radius, glow = ([drawn[name][end] for end in (first, second)] for name in ("radius", "light"))
             margin = max(radius) + width
-            box = field.box(np.minimum(start, start + way) - margin, np.maximum(start, start + way) + margin)
+            box = field.box(np.minimum(start, start + vector) - margin, np.maximum(start, start + vector) + margin)
             if box is None:
                 continue
             z, y, x = field.places(box, start)
-            dz, dy, dx = (np.float32(part) for part in way)
-            along = np.clip((z * dz + y * dy + x * dx) / np.float32(max((way**2).sum(), 1e-12)), 0, 1)
+            dz, dy, dx = (np.float32(part) for part in vector)
+            along = np.clip((z * dz + y * dy + x * dx) / np.float32(max((vector**2).sum(), 1e-12)), 0, 1)
             away = np.sqrt((z - along * dz) ** 2 + (y - along * dy) ** 2 + (x - along * dx) ** 2)
             covered = soft_edge(away - (radius[0] + (radius[1] - radius[0]) * along), width)
             np.maximum(light[box], covered * (glow[0] + (glow[1] - glow[0]) * along), out=light[box])

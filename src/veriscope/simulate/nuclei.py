@@ -14,13 +14,13 @@ from veriscope.errors import DataError
 from veriscope.simulate.packing import pack
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, Scene, label_type, soft_edge
-from veriscope.simulate.settings import Range, between, check_number, check_range
+from veriscope.simulate.settings import Range, between, check, setting
 from veriscope.simulate.shell import Shell
 
 MOST = 2_000_000  # nuclei: more were never meant, but asked for with a size in the wrong unit
 PLATE, DENSE = 0.45, 1.8  # a dividing nucleus: half the thickness of its plate by its radius, and its light by others'
 ROOM = 1.3  # how far around its centre a nucleus is drawn, as part of its half axes: bumps stick out
-CLOSE, MOST_SWELL = 0.52, 1.3  # nuclei keep their distance as if swollen until they fill this share, at most by this
+CLOSE, MOST_SWELL = 0.52, 1.3  # nuclei keep their distance as if swollen until they fill this fraction, at most by this
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Nuclei:
     """Nuclei in a volume (ZYX) or a section (YX).
 
     The radius is that of the sphere of the same volume (in a section, of the disc of the same area), so that a nucleus
-    keeps its volume however long it is. Labels tell the number of a nucleus in what was drawn, counted from 1.
+    keeps its volume however long it is. Labels are the numbers of nuclei in what was drawn, counted from 1.
 
     >>> nuclei = Nuclei(radius_um=(2.0, 3.0), crowding=0.3)
     >>> scene = nuclei.apply(nuclei.draw(np.random.default_rng(0), (16, 64, 64), (0.5, 0.5, 0.5)))
@@ -36,35 +36,24 @@ class Nuclei:
     ((16, 64, 64), dtype('uint16'))
     """
 
-    radius_um: Range = (2.0, 3.0)  # um
-    elongation: Range = (1.0, 1.5)  # length by width
-    crowding: float = 0.25  # share of the volume (with a shell: of the sheet and what it holds) they would fill, to 0.5
-    gap_um: float = 0.0  # free distance kept between neighbours, um
-    aligned: float = 0.0  # 0: long axes in any direction; 1: all in one that chance decides
-    edge_um: float = 0.4  # softness of the edge beside that of the voxels, um
-    texture: float = 0.2  # how much the light varies within a nucleus, as part of it
-    bumps: float = 0.15  # how uneven the outline is, as part of the radius, to 0.3
-    brightness: Range = (0.5, 1.5)  # light of a nucleus
-    mitotic: float = 0.01  # share of nuclei that divide: bright thin plates
+    radius_um: Range = setting((2.0, 3.0), "The radius of nuclei in um", 0, above=True)
+    elongation: Range = setting((1.0, 1.5), "The elongation of nuclei", 1, 10)  # length by width
+    crowding: float = setting(0.25, "The crowding of nuclei", 0, 0.5)  # fraction of the volume, or sheet, they fill
+    gap_um: float = setting(0.0, "The gap between nuclei in um", 0)
+    aligned: float = setting(0.0, "The alignment of nuclei", 0, 1)  # of long axes; 1: all in one random direction
+    edge_um: float = setting(0.4, "The edge of nuclei in um", 0)  # softness beside that of the voxels
+    texture: float = setting(0.2, "The texture of nuclei", 0, 1)  # how much the light varies within a nucleus
+    bumps: float = setting(0.15, "The bumps of nuclei", 0, ROOM - 1)  # of the outline, as part of the radius
+    brightness: Range = setting((0.5, 1.5), "The brightness of nuclei", 0)
+    mitotic: float = setting(0.01, "The fraction of dividing nuclei", 0, 1)  # bright thin plates
     shell: Shell | None = None  # where nuclei may be; None: everywhere
-    envelope_um: float | None = None  # thickness of the envelope in a second channel, um; None: one channel only
-    surround_um: float | None = None  # how far beyond the field nuclei are placed, um; None: 1.5 of the longest radius
+    # thickness of the envelope in a second channel; None: one channel only
+    envelope_um: float | None = setting(None, "The thickness of the envelope in um", 0, above=True)
+    # how far beyond the field nuclei are placed; None: 1.5 of the longest radius
+    surround_um: float | None = setting(None, "The surround of nuclei in um", 0)
 
     def __post_init__(self) -> None:
-        check_range("The radius of nuclei in um", self.radius_um, 0, above=True)
-        check_range("The elongation of nuclei", self.elongation, 1, 10)
-        check_number("The crowding of nuclei", self.crowding, 0, 0.5)
-        check_number("The gap between nuclei in um", self.gap_um, 0)
-        check_number("The alignment of nuclei", self.aligned, 0, 1)
-        check_number("The edge of nuclei in um", self.edge_um, 0)
-        check_number("The texture of nuclei", self.texture, 0, 1)
-        check_number("The bumps of nuclei", self.bumps, 0, ROOM - 1)
-        check_range("The brightness of nuclei", self.brightness, 0)
-        check_number("The share of dividing nuclei", self.mitotic, 0, 1)
-        if self.envelope_um is not None:
-            check_number("The thickness of the envelope in um", self.envelope_um, 0, above=True)
-        if self.surround_um is not None:
-            check_number("The surround of nuclei in um", self.surround_um, 0)
+        check(self)
 
     # What chance decides
 
@@ -114,7 +103,7 @@ class Nuclei:
         return float(self.radius_um[1] * self.elongation[1] ** ((dims - 1) / dims))
 
     def _count(self, rng: np.random.Generator, volume: float, dims: int) -> int:
-        """How many places to throw into `volume` (um^3, um^2), so that nuclei fill their share."""
+        """How many places to throw into `volume` (um^3, um^2), so that nuclei fill their fraction."""
         low, high = self.radius_um
         power = sum(low**part * high ** (dims - part) for part in range(dims + 1)) / (dims + 1)  # mean of radius**dims
         expected = self.crowding * volume / ((4 / 3 * pi if dims == 3 else pi) * power)
@@ -134,8 +123,7 @@ class Nuclei:
         own = rng.standard_normal((count, dims))
         own *= np.where(own @ common < 0, -1, 1)[:, None] / np.sqrt((own**2).sum(1, keepdims=True))
         mixed = self.aligned * common + (1 - self.aligned) * own
-        directions: NDArray[np.float64] = mixed / np.sqrt((mixed**2).sum(1, keepdims=True))
-        return directions
+        return np.asarray(mixed / np.sqrt((mixed**2).sum(1, keepdims=True)))
 
     # What it looks like
 
@@ -188,8 +176,8 @@ class Nuclei:
 
         def cut(box: Sequence[slice], offset: Sequence[float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             starts = [
-                round(share * (length - span.stop + span.start))
-                for span, share, length in zip(box, offset, shape, strict=True)
+                round(at * (length - span.stop + span.start))
+                for span, at, length in zip(box, offset, shape, strict=True)
             ]
             part = tuple(slice(start, start + span.stop - span.start) for span, start in zip(box, starts, strict=True))
             return bumps[part], texture[part].copy()
@@ -222,7 +210,7 @@ class _Spheroid:
         """Distance of each voxel from the surface, um, negative inside, to first order; and the square of a voxel's
         length in the direction from the centre, um^2."""
         parts = field.places(box, self.centre)
-        ahead = _sum(part * np.float32(share) for part, share in zip(parts, self.direction, strict=True)) ** 2
+        ahead = _sum(part * np.float32(along) for part, along in zip(parts, self.direction, strict=True)) ** 2
         far = np.maximum(_sum(part**2 for part in parts), np.float32(1e-12))
         voxel = _sum((part * np.float32(step)) ** 2 for part, step in zip(parts, field.voxel_size, strict=True)) / far
         aside = np.maximum(far - ahead, 0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.simulate.spread import PSF, VoxelSize, checked_voxel_size
+from veriscope.wording import listed
 
 Borders = Literal["reflect", "dark"]
 _MODES: dict[Borders, Literal["symmetric", "constant"]] = {"reflect": "symmetric", "dark": "constant"}
@@ -33,8 +34,8 @@ def convolve(light: NDArray[Any], psf: PSF | NDArray[Any], borders: Borders = "r
     kernel = np.asarray(psf, dtype=np.float32)
     if kernel.ndim > light.ndim or not all(length % 2 for length in kernel.shape):
         raise DataError(
-            f"A kernel has odd lengths, so that it has a middle, and no more axes than the light it blurs. "
-            f"Given: {kernel.shape} for light of shape {light.shape}."
+            f"A kernel has odd lengths, so that it has a middle, and at most as many axes as the light it blurs, not "
+            f"the shape {kernel.shape} for light of shape {light.shape}."
         )
     if not np.isfinite(light).all() or (light < 0).any():
         raise DataError("Only light of at least 0 can be blurred by a PSF. Clip the image and remove NaN first.")
@@ -61,8 +62,8 @@ class Depth:
     def __post_init__(self) -> None:
         if not self.decay_um > 0 or not (isfinite(self.blur_um_per_um) and self.blur_um_per_um >= 0):
             raise DataError(
-                f"Light falls to 1/e within a depth above 0 um, and blur grows by 0 or more. Given: {self}. "
-                "Say decay_um=inf and blur_um_per_um=0 for clear tissue."
+                f"Light falls to 1/e within a depth above 0 um, and blur grows by 0 or more, not {self}. "
+                "For clear tissue use decay_um=inf and blur_um_per_um=0."
             )
 
     def apply(self, light: NDArray[Any], voxel_size: VoxelSize) -> NDArray[np.float32]:
@@ -71,9 +72,7 @@ class Depth:
 
         step, *pixel = checked_voxel_size(voxel_size)
         if np.ndim(light) < 3:
-            raise DataError(
-                f"Depth needs light with the axes Z, Y and X, not of shape {np.shape(light)}. Give a stack."
-            )
+            raise DataError(f"Depth needs a stack (Z Y X), not light of shape {np.shape(light)}. Give a stack.")
         arriving = np.array(light, dtype=np.float32)
         for number in range(arriving.shape[-3]):
             depth = number * step
@@ -90,22 +89,22 @@ def subsample(image: Image, axis: str, factor: float) -> Image:
 
     Between planes values are interpolated linearly (float32, where the image has integers). The first plane stays where
     it is, and the voxel size along `axis` grows by `factor`. Lazy images stay lazy for whole factors. Raises AxesError
-    for an axis that the image has not in space, DataError for a factor that leaves fewer than two planes.
+    for an axis that is not in space, DataError for a factor that leaves fewer than two planes.
     """
     axis = axis.upper()
     if axis not in image.spatial_axes or len(axis) != 1:
         raise AxesError(
-            f"Planes can be left out along an axis in space, here {' or '.join(image.spatial_axes)}, not along "
-            f"'{axis}'. The image has the axes '{image.axes}'."
+            f"Planes are removed along an axis in space, here {listed(image.spatial_axes, 'or')}, not along '{axis}'. "
+            f"The image has the axes '{image.axes}'."
         )
     size = image.size(axis)
     if not (isfinite(factor) and factor >= 1):
-        raise DataError(f"Planes are left out by a factor of at least 1, not {factor:g}. Give for example 5 or 10.2.")
+        raise DataError(f"Planes are removed by a factor of at least 1, not {factor:g}. Use for example 5 or 10.2.")
     count = int((size - 1) / factor + 1e-9) + 1
     if count < 2:
         raise DataError(
-            f"Of the {size} planes along {axis}, a factor of {factor:g} leaves one only. "
-            f"Give a factor of at most {size - 1}, or a larger image."
+            f"Of the {size} planes along {axis}, a factor of {factor:g} leaves only one. "
+            f"Use a factor of at most {size - 1}, or a larger image."
         )
     at = image.axes.index(axis)
     if float(factor).is_integer():
@@ -130,7 +129,6 @@ def _between(pixels: NDArray[Any], axis: int, places: NDArray[Any]) -> NDArray[A
     above = np.minimum(below + 1, pixels.shape[axis] - 1)
     shape = [1] * pixels.ndim
     shape[axis] = len(places)
-    share = (places - below).reshape(shape).astype(kind)
-    result: NDArray[Any] = pixels.take(below, axis).astype(kind) * (1 - share)
-    result += pixels.take(above, axis).astype(kind) * share
-    return result
+    weight = (places - below).reshape(shape).astype(kind)
+    near, far = (pixels.take(entries, axis).astype(kind) for entries in (below, above))
+    return np.asarray(near * (1 - weight) + far * weight)

@@ -25,8 +25,8 @@ def pack(
     """Places of spheroids after pushing, and which of them can stay: those that overlap no other by more than a tenth.
 
     They are pushed as if they were larger by the factor `swell`, as every cell claims some room around its nucleus.
-    `places` (count, axes) and `directions` (unit vectors of the axis of rotation) are given with the half axes `along`
-    it and `across`, all in um; neighbours keep `gap` between each other. `hold` brings places back to where they may
+    `places` (count, axes) and `directions` (unit vectors of the axis of rotation) go with the half axes `along` it and
+    `across`, all in um; neighbours keep `gap` between each other. `hold` brings places back to where they may
     be. Two spheroids touch when their distance is the sum of their radii in the direction of each other: exact for
     spheres.
     """
@@ -67,14 +67,14 @@ def _overlaps(
         return none, none, np.zeros((0, places.shape[1])), np.zeros(0)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]  # the order of the tree is no promise
     first, second = pairs[:, 0], pairs[:, 1]
-    way = places[second] - places[first]
-    distance = np.sqrt((way**2).sum(1))
-    way /= np.maximum(distance, 1e-9)[:, None]
+    vector = places[second] - places[first]
+    distance = np.sqrt((vector**2).sum(1))
+    vector /= np.maximum(distance, 1e-9)[:, None]
     reach = sum(
         1 / np.sqrt(part / along[which] ** 2 + (1 - part) / across[which] ** 2)
         for which in (first, second)
-        for part in [np.minimum((way * directions[which]).sum(1) ** 2, 1.0)]
+        for part in [np.minimum((vector * directions[which]).sum(1) ** 2, 1.0)]
     )
     overlap = reach + gap - distance
     close = overlap > 0
-    return first[close], second[close], way[close], overlap[close]
+    return first[close], second[close], vector[close], overlap[close]

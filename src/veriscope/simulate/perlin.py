@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from veriscope.errors import DataError
 from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import check_number
+from veriscope.simulate.settings import check, setting
 
 
 def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) -> NDArray[np.float32]:
@@ -63,12 +63,11 @@ def _octave(rng: np.random.Generator, shape: Sequence[int], scales: NDArray[np.f
 class Background:
     """Light from everywhere, slowly rising and falling: medium, autofluorescence, what is out of focus (SI 2.5)."""
 
-    amount: float = 0.05  # its mean; the brightest places have about twice as much
-    scale_um: float = 20.0  # width of the noise's lattice, um
+    amount: float = setting(0.05, "The amount of background", 0)  # its mean; the brightest places have about twice it
+    scale_um: float = setting(20.0, "The scale of the background in um", 0, above=True)  # width of the noise's lattice
 
     def __post_init__(self) -> None:
-        check_number("The amount of background", self.amount, 0)
-        check_number("The scale of the background in um", self.scale_um, 0, above=True)
+        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """What chance decides for a field of `shape` (ZYX or YX) with voxels of `voxel_size` um."""

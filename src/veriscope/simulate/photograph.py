@@ -1,4 +1,4 @@
-"""A good image seen anew: taken for the light itself, and looked at by a worse microscope or a darker camera."""
+"""A good image as if it were the light itself, imaged again by a worse microscope or at lower light."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def as_light(image: Image) -> Light:
     """
     pixels = np.array(image, dtype=np.float64)
     if not np.isfinite(pixels).all():
-        raise DataError("An image that is taken for light must be finite, but this one holds NaN or infinite values.")
+        raise DataError("An image used as light must be finite, but this one holds NaN or infinite values.")
     ends = []
     by_channel = np.moveaxis(pixels, image.axes.index("C"), 0) if "C" in image.axes else pixels[None]
     for channel in by_channel:
         dark, bright = np.percentile(channel, (DARK, BRIGHT))
         if not bright > dark:
             raise DataError(
-                f"An image that is taken for light needs contrast, but its percentiles {DARK:g} and {BRIGHT:g} are "
-                f"both {dark:g}. Give an image with structures that fill more of it, or crop it."
+                f"An image used as light needs contrast, but its percentiles {DARK:g} and {BRIGHT:g} are both "
+                f"{dark:g}. Give an image with structures that fill more of it, or crop it."
             )
         channel[...] = np.clip((channel - dark) / (bright - dark), 0, None)
         ends.append((float(dark), float(bright)))

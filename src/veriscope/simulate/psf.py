@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError, VeriscopeError
-from veriscope.simulate.beads import measured
+from veriscope.simulate.beads import SAVE_IT, measured
 from veriscope.simulate.spread import PSF, VoxelSize, box, checked_voxel_size, cut
 
 __all__ = ["PSF", "Objective", "VoxelSize", "debye", "from_words", "gaussian", "measured"]
@@ -64,9 +64,9 @@ class Objective:
 
 
 def gaussian(na: float, wavelength: float, index: float, voxel_size: Sequence[float], section: bool = False) -> PSF:
-    """A Gaussian as wide at half maximum as the theory says, see `Objective`; lengths in um.
+    """A Gaussian with the theoretical width at half maximum, see `Objective`; lengths in um.
 
-    Every voxel holds the light that falls into it, not the value at its centre: right also where voxels are large.
+    Every voxel holds the light that falls into it, not the value at its centre: correct for large voxels too.
     `section`: only what lies in the middle along Y.
     """
     from scipy.special import erf
@@ -105,11 +105,11 @@ def debye(
     """
     emission, size = Objective(na, wavelength, index), checked_voxel_size(voxel_size)
     light = [emission]
-    told: dict[str, Any] = {"kind": "widefield", "na": na, "wavelength": wavelength, "index": index}
+    described: dict[str, Any] = {"kind": "widefield", "na": na, "wavelength": wavelength, "index": index}
     if confocal:
         excitation = EXCITED_AT * wavelength if excitation is None else excitation
         light.append(Objective(na, excitation, index))
-        told |= {"kind": "confocal", "excitation": excitation}
+        described |= {"kind": "confocal", "excitation": excitation}
     axial, lateral, _ = emission.fwhm
     axial_reach = AXIAL_REACH * axial
     lateral_reach = LATERAL_REACH * lateral
@@ -133,20 +133,8 @@ def debye(
     for axis in range(3):
         mirrored = np.flip(quarter, axis).take(range(quarter.shape[axis] - 1), axis)
         quarter = np.concatenate([mirrored, quarter], axis)
-    remade = partial(_debye_again, na, wavelength, index, confocal, excitation)
-    return PSF(cut(quarter).astype(np.float32), size, told, remade)
-
-
-def _debye_again(
-    na: float,
-    wavelength: float,
-    index: float,
-    confocal: bool,
-    excitation: float | None,
-    voxel_size: VoxelSize,
-    section: bool,
-) -> PSF:
-    return debye(na, wavelength, index, voxel_size, confocal, excitation, section)
+    remade = partial(debye, na, wavelength, index, confocal=confocal, excitation=excitation)
+    return PSF(cut(quarter).astype(np.float32), size, described, remade)
 
 
 def _inside_voxels(side: int, step: float, width: float) -> tuple[NDArray[np.float64], int]:
@@ -154,7 +142,7 @@ def _inside_voxels(side: int, step: float, width: float) -> tuple[NDArray[np.flo
     if step > COARSEST * width:
         raise DataError(
             f"Voxels of {step:g} um are more than {COARSEST} times as wide as this PSF, {width:.3g} um. "
-            "Check the voxel size (um), or leave the PSF out: it blurs nothing here."
+            "Check the voxel size (um), or omit the PSF: it blurs nothing here."
         )
     count = 2 * int(FINE * step / width / 2) + 1
     inside = (np.arange(count) - count // 2) / count
@@ -172,8 +160,7 @@ def _debye_table(objective: Objective, z: NDArray[Any], r: NDArray[Any]) -> NDAr
     ring = weights * np.sqrt(np.cos(angle)) * np.sin(angle)
     wave = np.exp(1j * k * np.outer(z, np.cos(angle)))
     field = (wave * ring) @ j0(k * np.outer(np.sin(angle), r))
-    table: NDArray[np.float64] = np.abs(field / ring.sum()) ** 2
-    return table
+    return np.asarray(np.abs(field / ring.sum()) ** 2)
 
 
 # Words
@@ -187,20 +174,17 @@ EXAMPLE = "gaussian:na=1.1,wavelength=0.52,index=1.33"
 
 
 def from_words(text: str, voxel_size: Sequence[float] | None) -> PSF:
-    """The PSF that a command line names, for voxels of `voxel_size` (um, Z Y X).
+    """The PSF that a text names, for voxels of `voxel_size` (um, Z Y X).
 
     ``gaussian:na=1.1,wavelength=0.52,index=1.33``, ``widefield:na=0.8``, ``confocal:na=1.05,excitation=0.488``, or the
-    path of a bead image with a voxel size. Only na has no default. Raises VeriscopeError saying what is wrong.
+    path of a bead image with a voxel size. Only na has no default. Raises VeriscopeError for anything else.
     """
     kind, _, settings = str(text).partition(":")
     kind = kind.strip().lower()
     if kind not in KINDS:
         return _from_file(text, voxel_size)
     if voxel_size is None:
-        raise DataError(
-            f"The PSF {text} needs voxels of a known size, but the image does not say how large its voxels are. "
-            "Save it with its voxel size, for example in Fiji under Image > Properties."
-        )
+        raise DataError(f"The PSF {text} needs the voxel size of the image, which it does not state. {SAVE_IT}")
     values: dict[str, float] = {"wavelength": GREEN, "index": WATER}
     for setting in filter(None, (part.strip() for part in settings.split(","))):
         name, _, word = (part.strip() for part in setting.partition("="))
@@ -231,7 +215,6 @@ def _from_file(text: str, voxel_size: Sequence[float] | None) -> PSF:
             f"The PSF '{text}' is neither a kind of PSF ({', '.join(KINDS)}) nor a file. "
             f"Write for example {EXAMPLE}, or the path of a bead image."
         )
-    found = measured(read_image(text))
-    told = {**found.described, "file": Path(text).name}
-    psf = PSF(found.kernel, found.voxel_size, told)
+    bead = measured(read_image(text))
+    psf = PSF(bead.kernel, bead.voxel_size, {**bead.described, "file": Path(text).name})
     return psf if voxel_size is None else psf.at(voxel_size)

@@ -33,7 +33,7 @@ class Scene:
 class Field:
     """The voxels in which a structure is drawn.
 
-    Raises DataError for sizes that are no numbers of voxels or no lengths, and for axes that the structure lacks.
+    Raises DataError for sizes that are not numbers of voxels or not lengths, and for axes that the structure lacks.
     """
 
     shape: tuple[int, ...]  # voxels along Z Y X or Y X
@@ -50,11 +50,11 @@ class Field:
             )
         if len(field.voxel_size) != len(field.shape):
             raise DataError(
-                f"A voxel has one size in um for each axis, but {field.voxel_size} was given for a shape of "
-                f"{len(field.shape)} axes. Give {len(field.shape)} numbers in the order {field.axes}."
+                f"A voxel has one size in um for each axis, not {field.voxel_size} for a shape of {len(field.shape)} "
+                f"axes. Give {len(field.shape)} numbers in the order {field.axes}."
             )
         if min(field.shape) < 1 or tuple(shape) != field.shape:
-            raise DataError(f"A field has whole numbers of voxels, at least 1 voxel per axis, but not {tuple(shape)}.")
+            raise DataError(f"A field has a whole number of voxels, at least 1, along each axis, not {tuple(shape)}.")
         if not all(isfinite(size) and size > 0 for size in field.voxel_size):
             raise DataError(f"Voxel sizes are positive numbers in um, not {field.voxel_size}.")
         return field
@@ -75,8 +75,7 @@ class Field:
     @property
     def low(self) -> NDArray[np.float64]:
         """Where the field begins along each axis, um: half a voxel before the first centre."""
-        low: NDArray[np.float64] = -np.array(self.voxel_size) / 2
-        return low
+        return np.asarray(-np.array(self.voxel_size) / 2)
 
     @property
     def high(self) -> NDArray[np.float64]:
@@ -86,8 +85,7 @@ class Field:
     @property
     def size(self) -> NDArray[np.float64]:
         """Length along each axis, um."""
-        size: NDArray[np.float64] = np.array(self.shape) * np.array(self.voxel_size)
-        return size
+        return np.asarray(np.array(self.shape) * np.array(self.voxel_size))
 
     def box(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[slice, ...] | None:
         """The voxels whose centres lie between two corners (um), as far as they are in the field; None for none."""
@@ -114,7 +112,7 @@ class Field:
 
 
 def label_type(count: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest type of number that tells `count` objects apart."""
+    """The smallest type of number that can label `count` objects."""
     return np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32
 
 
@@ -124,5 +122,4 @@ def soft_edge(distance: NDArray[np.float32], width: NDArray[np.float32] | float)
     Smooth from 1 to 0 and odd around the edge, so that a shape keeps its volume wherever it lies between voxels.
     """
     step = np.clip(np.float32(0.5) - distance / width, 0, 1)
-    covered: NDArray[np.float32] = step * step * (3 - 2 * step)
-    return covered
+    return np.asarray(step * step * (3 - 2 * step))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, soft_edge
-from veriscope.simulate.settings import Range, check_number, check_range
+from veriscope.simulate.settings import Range, check, setting
 
 
 @dataclass(frozen=True)
@@ -19,22 +19,16 @@ class Shell:
     Plane 0 is the one nearest to the objective.
     """
 
-    radius_um: Range = (100.0, 160.0)  # half axis across the embryo, um
-    stretch: Range = (1.5, 2.2)  # its length, along Y or X, as part of its width
-    thickness_um: float = 3.0  # how far apart centres may lie across the sheet, um
-    depth: Range = (0.2, 0.4)  # where the surface crosses the middle of the field, as part of the field's depth
-    tilt_deg: Range = (0.0, 25.0)  # angle of the surface there
-    yolk: float = 0.1  # mean light of the yolk
-    yolk_um: float = 6.0  # size of its lumps, um
+    radius_um: Range = setting((100.0, 160.0), "The radius of a shell in um", 0, above=True)  # across the embryo
+    stretch: Range = setting((1.5, 2.2), "The stretch of a shell", 1)  # its length, along Y or X, by its width
+    thickness_um: float = setting(3.0, "The thickness of a shell in um", 0, above=True)  # of the sheet of centres
+    depth: Range = setting((0.2, 0.4), "The depth of a shell", 0, 1)  # in the middle of the field, by the field's depth
+    tilt_deg: Range = setting((0.0, 25.0), "The tilt of a shell in degrees", 0, 80)  # of the surface there
+    yolk: float = setting(0.1, "The light of the yolk", 0)  # its mean
+    yolk_um: float = setting(6.0, "The size of the lumps of yolk in um", 0, above=True)
 
     def __post_init__(self) -> None:
-        check_range("The radius of a shell in um", self.radius_um, 0, above=True)
-        check_range("The stretch of a shell", self.stretch, 1)
-        check_number("The thickness of a shell in um", self.thickness_um, 0, above=True)
-        check_range("The depth of a shell", self.depth, 0, 1)
-        check_range("The tilt of a shell in degrees", self.tilt_deg, 0, 80)
-        check_number("The light of the yolk", self.yolk, 0)
-        check_number("The size of the lumps of yolk in um", self.yolk_um, 0, above=True)
+        check(self)
 
     def draw(self, rng: np.random.Generator, field: Field) -> Drawn:
         """Centre and half axes of the ellipsoid (ZYX, um), and the seed of the yolk."""

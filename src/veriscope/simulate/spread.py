@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
+from veriscope.wording import lengths
 
 VoxelSize = tuple[float, float, float]  # um, Z Y X
 KEPT = 0.995  # of the light: kernels are cut where they hold it
@@ -23,21 +24,20 @@ class PSF:
     middle) on voxels of `voxel_size` um.
 
     `described` says in plain JSON how it was made. `remade` makes the same PSF for other voxels, or only its section in
-    the middle along Y, where its formula is known. Raises DataError for a kernel that is none of this; the sum is put
-    right.
+    the middle along Y, where its formula is known. Raises DataError for any other kernel; the sum is made 1.
     """
 
     kernel: NDArray[np.float32]
     voxel_size: VoxelSize
     described: dict[str, Any] = field(default_factory=dict)
-    remade: Callable[[VoxelSize, bool], PSF] | None = None
+    remade: Callable[..., PSF] | None = None  # (voxel_size, section=False)
 
     def __post_init__(self) -> None:
         kernel = np.asarray(self.kernel, dtype=np.float64)
         if kernel.ndim != 3 or not all(length % 2 for length in kernel.shape):
             raise DataError(
                 f"The kernel of a PSF has three axes (Z Y X) of odd lengths, so that it has a middle, not the shape "
-                f"{kernel.shape}. Cut or pad it."
+                f"{kernel.shape}. Crop or pad it."
             )
         middle = kernel[tuple(length // 2 for length in kernel.shape)]
         if not (np.isfinite(kernel).all() and (kernel >= 0).all() and middle > 0):
@@ -52,16 +52,15 @@ class PSF:
     def lateral(self) -> NDArray[np.float32]:
         """The plane in focus (Y, X), sum 1: what blurs an image of a single thin plane."""
         plane = self.kernel[self.kernel.shape[0] // 2]
-        result: NDArray[np.float32] = plane / plane.sum()
-        return result
+        return np.asarray(plane / plane.sum())
 
     def at(self, voxel_size: Sequence[float]) -> PSF:
-        """The same PSF on other voxels: made anew where its formula is known, interpolated where it was measured."""
+        """The same PSF on other voxels: computed where its formula is known, interpolated where it was measured."""
         size = checked_voxel_size(voxel_size)
         if np.allclose(size, self.voxel_size, rtol=1e-6):
             return self
         if self.remade is not None:
-            return self.remade(size, False)
+            return self.remade(size)
         return PSF(resampled(self.kernel, self.voxel_size, size).astype(np.float32), size, self.described)
 
     def rotated(self, pixel_um: float) -> NDArray[np.float32]:
@@ -71,12 +70,11 @@ class PSF:
         """
         pixels = checked_voxel_size((pixel_um, pixel_um, pixel_um))
         if self.remade is not None:
-            section = self.remade(pixels, True).kernel[:, 0, :]
+            section = self.remade(pixels, section=True).kernel[:, 0, :]
         else:
             kernel = self.at(pixels).kernel
             section = cut(kernel[:, kernel.shape[1] // 2, :])
-        result: NDArray[np.float32] = (section / section.sum()).astype(np.float32)
-        return result
+        return np.asarray((section / section.sum()).astype(np.float32))
 
     def cropped(self, kept: float = KEPT) -> PSF:
         """Cut to the smallest box around the middle that holds about `kept` of the light (never less)."""
@@ -117,7 +115,7 @@ def box(halves: Sequence[float], voxel_size: Sequence[float], section: bool = Fa
     count = prod(2 * side + 1 for side in sides)
     if count > LARGEST:
         raise DataError(
-            f"On voxels of {' x '.join(f'{step:g}' for step in voxel_size)} um this PSF has {count:,} of them, more "
+            f"On voxels of {lengths(voxel_size)} um this PSF has {count:,} of them, more "
             f"than {LARGEST:,}. Check the voxel size (um), or choose larger voxels."
         )
     return sides
@@ -154,8 +152,7 @@ def resampled(kernel: NDArray[Any], have: Sequence[float], want: Sequence[float]
     where = np.meshgrid(*[at + 2 for at in places], indexing="ij")
     dense = np.clip(map_coordinates(padded, where, order=3, mode="constant"), 0, None)  # splines overshoot
     shape = [part for side, count in zip(sides, fine, strict=True) for part in (2 * side + 1, count)]
-    result: NDArray[np.float64] = dense.reshape(shape).mean(axis=tuple(range(1, 2 * kernel.ndim, 2)))
-    return result
+    return np.asarray(dense.reshape(shape).mean(axis=tuple(range(1, 2 * kernel.ndim, 2))))
 
 
 def _half_width(profile: NDArray[np.float64]) -> float:

@@ -1,6 +1,6 @@
 """What stands in for the images of the paper (Supp. Table 2): structures, optics and camera of every experiment.
 
-Sizes, light levels, apertures and factors of subsampling are those of the SI where it tells them (METHODS: planaria
+Sizes, light levels, apertures and factors of subsampling are those of the SI where it states them (METHODS: planaria
 NA 1.05 and levels of SI Table 1, tribolium of SI Table 3, flywing of SI Table 5, drosophila 0.39 / 1.96 um, retina and
 liver subsampled 10.2 and 8 times, INS-1 0.08 um and NA 1.42, HeLa NA 1.46); the rest is ours.
 """
@@ -47,15 +47,15 @@ class Optics:
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
-    """One field: its images by the folder they go to, and everything that chance decided."""
+class Simulated:
+    """One field: its images by the folder they belong in, and everything that chance decided."""
 
     images: dict[str, Image]
     drawn: Drawn
 
 
 Shape = tuple[int, ...]
-Make = Callable[["StandIn", np.random.Generator, Shape, bool], Taken]
+Make = Callable[["StandIn", np.random.Generator, Shape, bool], Simulated]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StandIn:
     def conditions(self) -> list[str]:
         return [f"condition_{number}" for number in range(1, len(self.levels) + 1)] or [INPUT]
 
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
         plain = {
             "about": self.about,
@@ -92,52 +92,39 @@ class StandIn:
         return plain
 
 
-# -- how a field is imaged ------------------------------------------------------------------------------------------
+# How a field is imaged
 
 
-def denoised(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Taken:
+def denoised(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Simulated:
     """Volumes at every light level. Training truths have the noise of full light, those of tests (`exact`) none."""
-    drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
-    scene = stand.structure.apply(drawn["structure"])
-    seen = blurred_light(stand, rng, drawn, np.asarray(scene.light))
+    drawn, scene, seen = _drawn(stand, rng, shape)
     if stand.optics.depth is not None:
         seen = stand.optics.depth.apply(seen, _three(stand.voxel_size))
     images = _at_levels(stand, rng, drawn, scene.light, seen, seen, exact)
-    if scene.labels is not None:
-        images[LABELS] = scene.labels
-    return Taken(images, drawn)
+    return Simulated(images | ({} if scene.labels is None else {LABELS: scene.labels}), drawn)
 
 
-def projected(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Taken:
+def projected(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Simulated:
     """Stacks of a curved epithelium at every light level, and the membranes in their own plane as truth."""
-    drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
-    scene = stand.structure.apply(drawn["structure"])
-    seen = blurred_light(stand, rng, drawn, np.asarray(scene.light))
+    drawn, scene, seen = _drawn(stand, rng, shape)
     flat = convolve(np.asarray(scene.target), stand.optics.on(stand.voxel_size))
     images = _at_levels(stand, rng, drawn, scene.light, seen, flat, exact)
-    images[HEIGHT] = scene.height
-    images[LABELS] = scene.labels
-    return Taken(images, drawn)
+    return Simulated({**images, HEIGHT: scene.height, LABELS: scene.labels}, drawn)
 
 
-def anisotropic(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Taken:
+def anisotropic(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Simulated:
     """One stack with few planes, blurred along Z; the truth is as sharp along Z as within the planes."""
-    drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
-    scene = stand.structure.apply(drawn["structure"])
-    light = scene.light
-    psf = stand.optics.on(stand.voxel_size)
-    seen = light.with_array(convolve(np.asarray(light), psf))
+    drawn, scene, seen = _drawn(stand, rng, shape)
     drawn["camera"] = {INPUT: stand.camera.draw(rng)}
-    few = subsample(seen, "Z", stand.subsample)
-    taken = few.with_array(to_integers(stand.camera.apply(np.asarray(few), drawn["camera"][INPUT])))
-    images = {INPUT: taken}
+    few = subsample(scene.light.with_array(seen), "Z", stand.subsample)
+    images = {INPUT: few.with_array(to_integers(stand.camera.apply(np.asarray(few), drawn["camera"][INPUT])))}
     if exact:
-        images[TRUTH] = light.with_array(_expected(stand.camera, _evenly_blurred(light, psf)))
-        images[LABELS] = scene.labels
-    return Taken(images, drawn)
+        even = _evenly_blurred(scene.light, stand.optics.on(stand.voxel_size))
+        images |= {TRUTH: scene.light.with_array(to_integers(stand.camera.expected(even))), LABELS: scene.labels}
+    return Simulated(images, drawn)
 
 
-def enhanced(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Taken:
+def enhanced(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool) -> Simulated:
     """Fine structures (truth: their light) and what a microscope makes of them, each field with its own photons."""
     drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
     scene = stand.structure.apply(drawn["structure"])
@@ -145,8 +132,15 @@ def enhanced(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool
     seen = blurred_light(stand, rng, drawn, np.asarray(scene.light))
     camera = stand.camera.dimmed(drawn["photons"] / stand.camera.photons)
     drawn["camera"] = {INPUT: camera.draw(rng)}
-    taken = to_integers(camera.apply(seen, drawn["camera"][INPUT]))
-    return Taken({TRUTH: scene.light, INPUT: scene.light.with_array(taken)}, drawn)
+    low = to_integers(camera.apply(seen, drawn["camera"][INPUT]))
+    return Simulated({TRUTH: scene.light, INPUT: scene.light.with_array(low)}, drawn)
+
+
+def _drawn(stand: StandIn, rng: np.random.Generator, shape: Shape) -> tuple[Drawn, Any, Pixels]:
+    """What chance decides, the structure, and its light through the microscope."""
+    drawn: Drawn = {"structure": stand.structure.draw(rng, shape, stand.voxel_size)}
+    scene = stand.structure.apply(drawn["structure"])
+    return drawn, scene, blurred_light(stand, rng, drawn, np.asarray(scene.light))
 
 
 def blurred_light(stand: StandIn, rng: np.random.Generator, drawn: Drawn, light: NDArray[Any]) -> Pixels:
@@ -168,16 +162,12 @@ def _at_levels(
         for name, camera in cameras.items()
     }
     if exact:
-        full = _expected(stand.camera, truth)
+        full = to_integers(stand.camera.expected(truth))
     else:
         drawn["camera"][TRUTH] = stand.camera.draw(rng)
         full = to_integers(stand.camera.apply(truth, drawn["camera"][TRUTH]))
     images[TRUTH] = Image(full, like.axes[-truth.ndim :], stand.voxel_size[-truth.ndim :])
     return images
-
-
-def _expected(camera: Camera, light: NDArray[Any]) -> NDArray[np.uint16]:
-    return to_integers(camera.expected(light))
 
 
 def _evenly_blurred(light: Image, psf: PSF) -> Pixels:
@@ -187,8 +177,7 @@ def _evenly_blurred(light: Image, psf: PSF) -> Pixels:
     _, y, _ = psf.fwhm()
     sigma = [y / 2.3548 / step for step in light.full_voxel_size or ()]
     pixels = np.asarray(light)
-    blurred: Pixels = gaussian_filter(pixels, [0.0] * (pixels.ndim - 3) + sigma, mode="reflect")
-    return blurred
+    return np.asarray(gaussian_filter(pixels, [0.0] * (pixels.ndim - 3) + sigma, mode="reflect"))
 
 
 def _three(voxel_size: Sequence[float]) -> tuple[float, float, float]:
@@ -197,10 +186,26 @@ def _three(voxel_size: Sequence[float]) -> tuple[float, float, float]:
     return z, y, x
 
 
-# -- the experiments ------------------------------------------------------------------------------------------------
+# The experiments
 
 _ISOTROPIC = 0.39  # um
-_INS1 = Optics("gaussian:na=1.42,wavelength=0.52,index=1.515", background=Background(0.15, 2.0))
+
+
+def _fine_structures(about: str, structure: Any, na: float, background: Background) -> StandIn:
+    return StandIn(
+        about,
+        structure,
+        (0.08, 0.08),
+        Optics(f"gaussian:na={na},wavelength=0.52,index=1.515", background=background),
+        Camera(photons=200.0),
+        enhanced,
+        {
+            "tiny": (4, (64, 64), 2, (64, 64)),
+            "small": (80, (128, 128), 16, (128, 128)),
+            "paper": (2000, (128, 128), 100, (256, 256)),
+        },
+    )
+
 
 STANDINS: dict[str, StandIn] = {
     "planaria": StandIn(
@@ -287,44 +292,23 @@ STANDINS: dict[str, StandIn] = {
         },
         subsample=8.0,
     ),
-    "ins1-tubules": StandIn(
+    "ins1-tubules": _fine_structures(
         "microtubules of INS-1 cells (SiR-tubulin): filaments thinner than the microscope resolves",
         Tubules(),
-        (0.08, 0.08),
-        _INS1,
-        Camera(photons=200.0),
-        enhanced,
-        {
-            "tiny": (4, (64, 64), 2, (64, 64)),
-            "small": (80, (128, 128), 16, (128, 128)),
-            "paper": (2000, (128, 128), 100, (256, 256)),
-        },
+        1.42,
+        Background(0.15, 2.0),
     ),
-    "ins1-granules": StandIn(
+    "ins1-granules": _fine_structures(
         "secretory granules of INS-1 cells (pEG-hIns-SNAP): small blobs, many of them touching in the blurred image",
         Granules(),
-        (0.08, 0.08),
-        _INS1,
-        Camera(photons=200.0),
-        enhanced,
-        {
-            "tiny": (4, (64, 64), 2, (64, 64)),
-            "small": (80, (128, 128), 16, (128, 128)),
-            "paper": (2000, (128, 128), 100, (256, 256)),
-        },
+        1.42,
+        Background(0.15, 2.0),
     ),
-    "hela": StandIn(
+    "hela": _fine_structures(
         "microtubules of HeLa cells (GFP-tubulin): a denser net of filaments",
         Tubules(density=(0.3, 0.9)),
-        (0.08, 0.08),
-        Optics("gaussian:na=1.46,wavelength=0.52,index=1.515", background=Background(0.25, 3.0)),
-        Camera(photons=200.0),
-        enhanced,
-        {
-            "tiny": (4, (64, 64), 2, (64, 64)),
-            "small": (80, (128, 128), 16, (128, 128)),
-            "paper": (2000, (128, 128), 100, (256, 256)),
-        },
+        1.46,
+        Background(0.25, 3.0),
     ),
 }
 SCALES = ("tiny", "small", "paper")

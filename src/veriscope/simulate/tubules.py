@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import Range, between, check_number, check_range
+from veriscope.simulate.settings import Range, between, check, check_number, setting
 
 MOST = 200_000  # filaments: more were never meant, but asked for with a voxel size in the wrong unit
 
@@ -26,29 +26,21 @@ class Tubules:
     defaults are those of microtubules at 0.08 um pixels: steps of half a pixel, no bend below 20 pixels radius.
     """
 
-    density: Range = (0.1, 0.57)  # filaments that start per um^2; 10 to 60 per 128 x 128 pixels of 0.08 um
-    step_um: float = 0.04  # length of a step, um
-    kmax: float = 0.004  # largest curvature, turns per step: a radius of step / (2 pi kmax), here 1.6 um
-    bend: Range = (
-        0.1,
-        0.8,
-    )  # largest curvature of one filament, as part of kmax; (1, 1) is the SI's, with many circles
-    wander: Range = (0.05, 0.1)  # dk as part of a filament's largest curvature
-    steps: tuple[int, int] = (200, 600)  # length of a filament
-    width_um: Range = (0.028, 0.04)  # standard deviation across a filament, um; the same for all in a scene
-    brightness: Range = (0.5, 1.5)  # light along the middle of a filament, on average over where between pixels it runs
-    surround_um: float = 2.5  # how far beyond the field filaments may start, um
+    density: Range = setting((0.1, 0.57), "The density of tubules per um^2", 0)  # 10 to 60 start in 128 x 128 pixels
+    step_um: float = setting(0.04, "The step of tubules in um", 0, above=True)
+    # at 0.004 the smallest radius, step / (2 pi kmax), is 1.6 um
+    kmax: float = setting(0.004, "The largest curvature of tubules in turns per step", 0, 0.25)
+    # largest curvature of one filament, as part of kmax; (1, 1) is the SI's, with many circles
+    bend: Range = setting((0.1, 0.8), "How far tubules bend", 0, 1)
+    wander: Range = setting((0.05, 0.1), "How far the curvature of tubules wanders", 0)  # dk by the largest curvature
+    steps: tuple[int, int] = setting((200, 600), "The steps of tubules", 1)  # length of a filament
+    width_um: Range = setting((0.028, 0.04), "The width of tubules in um", 0)  # standard deviation, one for a scene
+    # along the middle of a filament, on average over where between pixels it runs
+    brightness: Range = setting((0.5, 1.5), "The brightness of tubules", 0)
+    surround_um: float = setting(2.5, "The surround of tubules in um", 0)  # how far beyond the field filaments start
 
     def __post_init__(self) -> None:
-        check_range("The density of tubules per um^2", self.density, 0)
-        check_number("The step of tubules in um", self.step_um, 0, above=True)
-        check_number("The largest curvature of tubules in turns per step", self.kmax, 0, 0.25)
-        check_range("How far tubules bend", self.bend, 0, 1)
-        check_range("How far the curvature of tubules wanders", self.wander, 0)
-        check_range("The steps of tubules", self.steps, 1)
-        check_range("The width of tubules in um", self.width_um, 0)
-        check_range("The brightness of tubules", self.brightness, 0)
-        check_number("The surround of tubules in um", self.surround_um, 0)
+        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """Start (YX, um), direction and first curvature (turns), light and length of every filament; the walk's seed.
@@ -82,8 +74,7 @@ class Tubules:
         """Curvature of every filament (rows) after every step, in turns per step: never beyond ±kmax."""
         first, wander, bend = (np.array(drawn[name]).reshape(-1, 1) for name in ("curvature", "wander", "bend"))
         normal = np.random.default_rng(drawn["walk"]).standard_normal((len(first), max(drawn["steps"], default=0)))
-        curvature: NDArray[np.float64] = np.clip(first + np.cumsum(wander * normal, axis=1), -bend, bend)
-        return curvature
+        return np.asarray(np.clip(first + np.cumsum(wander * normal, axis=1), -bend, bend))
 
     def paths(self, drawn: Drawn) -> NDArray[np.complex128]:
         """Place of every filament (rows) after every step as x + iy, um; beyond its own length it is NaN."""
@@ -110,10 +101,10 @@ def pair(
     width_um: float = 0.03,
     brightness: float = 1.0,
 ) -> Scene:
-    """Two straight parallel tubules across the whole field (YX), `distance_um` apart: can they be told apart?
+    """Two straight parallel tubules across the whole field (YX), `distance_um` apart: can they be resolved?
 
-    They run in the direction `angle` (turns; 0 along X, 0.25 along Y) on both sides of `centre_um` (YX; the middle of
-    the field when left out).
+    They run in the direction `angle` (turns; 0 along X, 0.25 along Y) on both sides of `centre_um` (YX; by default the
+    middle of the field).
     """
     field = Field.of(shape, voxel_size, ("YX",), "Pairs of tubules")
     check_number("The distance of a pair in um", distance_um, 0)
@@ -123,8 +114,8 @@ def pair(
     step = min(field.voxel_size) / 2
     reach = hypot(*field.size) + 8 * width_um + 4 * max(field.voxel_size) + float(np.abs(middle).max())
     along = np.arange(-ceil(reach / step), ceil(reach / step) + 1) * step
-    way = np.exp(2j * pi * angle)
-    lines = [middle[1] + 1j * middle[0] + way * (along + 1j * aside * distance_um) for aside in (-0.5, 0.5)]
+    direction = np.exp(2j * pi * angle)
+    lines = [middle[1] + 1j * middle[0] + direction * (along + 1j * aside * distance_um) for aside in (-0.5, 0.5)]
     light = np.full(2 * len(along), brightness)
     return Scene(_drawn_lines(field, np.concatenate(lines), light, step, width_um))
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, laplace
 from veriscope.calibrated import Sample
-from veriscope.calibration import EPS, reliability_of
 from veriscope.familiarity import familiar, look
 from veriscope.images.noise import noise_and_contrast
+from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.networks.model import Ensemble
 from veriscope.patches.fields import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES

@@ -18,6 +18,7 @@ from veriscope.networks import folder as files
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import Network
 from veriscope.networks.recipe import Recipe
+from veriscope.networks.threads import threads
 from veriscope.patches.scaling import Normalize
 from veriscope.training.allocator import kept_memory
 from veriscope.training.aside import measured
@@ -72,7 +73,8 @@ def train(
     losses on a CPU when `epochs` was given; `overwrite=True` replaces the model in it. Under torchrun all processes
     share each batch. `loss` defaults to what the recipe says (`scale_weight`), and the Laplace negative log likelihood
     in checking, or to the mean absolute error when the recipe is not probabilistic; `progress` to a bar in a terminal,
-    False to none; `device` to the fastest.
+    False to none; `device` to the fastest. In a budget of `minutes` the number of threads is chosen by measuring, and
+    again when the machine becomes busy; `epochs` use all cores, so that the same seed gives the same.
 
     Raises TrainingError (settings, NaN losses), ModelError (patches that do not fit the recipe), OutputError, DataError
     (images).
@@ -90,6 +92,7 @@ def train(
     with (
         team(options.get("device")) as group,
         kept_memory(group.device.type == "cpu"),
+        threads(group.size > 1 or minutes is None, _note) as number,
         _shown(progress, group) as listener,
     ):
         if recipe.batch % group.size:
@@ -99,9 +102,13 @@ def train(
             )
         losses = _losses(recipe, loss)
         fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
-        setup = Setup(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, fits)
+        setup = Setup(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits)
         with _nothing_empty(setup):
             return _run(setup, options.get("resume", False), options.get("overwrite", False), listener)
+
+
+def _note(text: str) -> None:
+    warnings.warn(text, VeriscopeWarning, stacklevel=2)
 
 
 def _sources(

@@ -24,6 +24,7 @@ from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_c
 from veriscope.training.setup import Batch, Setup
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
+TRYING = 0.1  # fraction of the time of a member in which numbers of threads are tried, at most
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
 CHECK_FRACTION = 0.15  # patches checked after a round, as a fraction of those trained on in it
 FIT_FROM = (
@@ -84,6 +85,7 @@ class Member:
             state.step += 1
             state.loss_count += 1
             timed.append(time.monotonic() - at)
+            self._choose_threads(timed)
             ends, saves = self._round_ends(), self._save_is_due()
             if ends or saves or state.step % LOOK_EVERY == 0 or state.plan is None:
                 state.loss_sum = float(self.team.average(round_loss.clone()))
@@ -104,6 +106,16 @@ class Member:
                 break
         self.network.load_state_dict(self.best_weights)
         return self.network.to("cpu").requires_grad_(False).eval(), state.history
+
+    def _choose_threads(self, timed: list[float]) -> None:
+        """Try numbers of threads for as long as a budget of time allows; steps that were tried are not timed."""
+        threads = self.setup.threads
+        threads(timed[-1])
+        if self.state.plan is None and self.budget is not None:
+            if self.state.seconds > TRYING * self.budget:
+                threads.decide()
+            if threads.deciding:
+                timed.clear()
 
     def _batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from `step` on, for ever, each cut in the background while the one before is learned from."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from veriscope.networks import folder as files
 from veriscope.networks.facts import Facts
 from veriscope.networks.recipe import Recipe
+from veriscope.networks.threads import Threads
 from veriscope.training.losses import Loss
 from veriscope.training.parallel import Team
 
@@ -58,6 +59,7 @@ class Setup:
     check_loss: Loss
     folder: Path | None
     team: Team
+    threads: Threads
     fits_scales: bool = False  # the last layer of the scales outright, after every round
 
     @cached_property

@@ -1,0 +1,126 @@
+"""Where a restoration is farthest from the truth: the largest relative error (Supp. Fig. 26a)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope import laplace
+from veriscope.comparing.picture import as_shown
+from veriscope.judging import quality
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from veriscope.images.image import Image
+
+WINDOW = 7  # pixels along Y and X over which the error is averaged
+FLOOR = 0.25  # of the truth's range: where the truth is darker the error is taken relative to this
+SIDE = 96  # pixels of the region shown
+
+EXPLAINED = (
+    f"Relative error: truth and restoration are brought to one scale as for NRMSE; their absolute difference, averaged "
+    f"over {WINDOW} x {WINDOW} pixels of a plane, is divided by the truth averaged over the same pixels, or by "
+    f"{FLOOR:g} of the truth's range where it is darker than that. Only windows that lie in the image count."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """The place of one image where a method has its largest relative error, and what is seen there."""
+
+    image: str
+    method: str
+    error: float  # relative, see EXPLAINED
+    place: tuple[int, ...]  # Z Y X or Y X, pixels
+    planes: dict[str, NDArray[np.float32]] = field(repr=False)  # method: (Y, X), parts of the truth's range
+    errors: NDArray[np.float32] = field(repr=False)  # relative, (Y, X)
+    scale: NDArray[np.float32] | None = field(default=None, repr=False)  # predicted, parts of the truth's range
+    corner: tuple[int, int] = (0, 0)  # of the region shown, Y X
+
+    @property
+    def where(self) -> str:
+        plane = f"plane {self.place[0] + 1}, " if len(self.place) == 3 else ""
+        return f"{plane}Y {self.place[-2]}, X {self.place[-1]}"
+
+    def __str__(self) -> str:
+        error = f"Largest relative error of {self.method}: {self.error:.0%} of the truth"
+        return f"{error}, in {self.image} ({self.where})."
+
+    def to_json(self) -> dict[str, Any]:
+        return {"image": self.image, "method": self.method, "error": self.error, "place": list(self.place)}
+
+
+def largest_relative_error(
+    name: str,
+    truth: Image,
+    images: Mapping[str, Image],
+    method: str,
+    members: Sequence[tuple[Any, Any]] = (),
+) -> Failure:
+    """The worst place of `method` among all channels of the first time point of one image.
+
+    `members` are, by channel, means and scales (M, *space) that predict what `method` shows, in the axes of
+    `quality.volumes`.
+    """
+    found = []
+    for channel, frame, (high, made) in quality.volumes(truth, images[method]):
+        if frame == 0:
+            errors = relative_error(high, made)
+            inner = _inside(errors)
+            place = tuple(int(at) for at in np.unravel_index(int(np.argmax(inner)), errors.shape))
+            found.append((float(errors[place]), channel, place, errors))
+    error, channel, place, errors = max(found, key=lambda one: one[0])
+    volumes = {
+        label: next(pair for c, frame, pair in quality.volumes(truth, image) if (c, frame) == (channel, 0))
+        for label, image in images.items()
+    }
+    high, made = volumes[method]
+    rows, columns = (_around(at, size) for at, size in zip(place[-2:], errors.shape[-2:], strict=True))
+    window: Any = (*place[:-2], rows, columns)
+    scale = None
+    if members:
+        a, _ = quality.affine_match(quality.normalize_truth(high), np.asarray(made, np.float64))
+        means, scales = (np.asarray(one)[(slice(None), *window)] for one in members[channel])
+        scale = (abs(a) * laplace.mixture_scale(means, scales)).astype(np.float32)
+    planes = {label: as_shown(y, x, label)[window].astype(np.float32) for label, (y, x) in volumes.items()}
+    planes["truth"] = quality.normalize_truth(high)[window].astype(np.float32)
+    return Failure(
+        name if truth.size("C") == 1 else f"{name}, channel {channel}",
+        method,
+        error,
+        place,
+        planes,
+        errors[window].astype(np.float32),
+        scale,
+        (rows.start, columns.start),
+    )
+
+
+def relative_error(truth: Any, image: Any) -> NDArray[np.float64]:
+    """Of one plane or volume (..., Y, X), pixel by pixel, see EXPLAINED."""
+    from scipy.ndimage import uniform_filter
+
+    y, x = quality.matched(truth, image)
+    size = (1,) * (y.ndim - 2) + (WINDOW, WINDOW)
+    wrong, bright = (uniform_filter(one, size, mode="nearest") for one in (np.abs(x - y), y))
+    found: NDArray[np.float64] = wrong / np.maximum(bright, FLOOR)
+    return found
+
+
+def _inside(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-1 where the window is cut by the border; as it is where the image is no larger than a window."""
+    edge = WINDOW // 2
+    if min(errors.shape[-2:]) <= 2 * edge:
+        return errors
+    inside = np.full_like(errors, -1.0)
+    inside[..., edge:-edge, edge:-edge] = errors[..., edge:-edge, edge:-edge]
+    return inside
+
+
+def _around(at: int, length: int) -> slice:
+    start = max(0, min(at - SIDE // 2, length - SIDE))
+    return slice(start, min(start + SIDE, length))

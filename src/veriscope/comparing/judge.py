@@ -1,0 +1,437 @@
+"""Judge a model on pairs it has not seen: how close it comes to the truth, and whether its uncertainty is right."""
+
+from __future__ import annotations
+
+import platform
+import textwrap
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+
+import numpy as np
+
+from veriscope import axes as axes_of
+from veriscope.calibrated import Calibration
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, one_plane, picture, telling_plane
+from veriscope.errors import DataError, ModelError, VeriscopeWarning
+from veriscope.expected import Expected, mean_of
+from veriscope.familiarity import LEVELS, Verdict
+from veriscope.images.image import Image
+from veriscope.judging import quality
+from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
+from veriscope.restoring.scaling import Choice
+from veriscope.restoring.settings import Limits
+from veriscope.tables import Column, Table, plain
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pair
+    from veriscope.networks.model import Ensemble
+    from veriscope.restoring.restoration import Restoration
+
+    Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
+
+RESTORATION = "restoration"
+BAND = 0.9
+FIGURES = ("nrmse", "psnr", "ssim")
+
+
+class Settings(Limits, total=False):
+    """How images are restored to be judged; see `restore`."""
+
+    normalize: Choice
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """One image by one method, in one channel; time points averaged."""
+
+    image: str
+    method: str
+    nrmse: float
+    psnr: float  # dB
+    ssim: float
+    coverage: float | None = None  # fraction of pixels whose truth lies in the 90 % band, where there is one
+    channel: int | None = None  # None where the truth has one channel only
+    expected: Expected | None = None  # error estimated without the truth, all channels together
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """All figures, pictures of the first images, and what is needed to repeat it. Printing it gives a table."""
+
+    rows: tuple[Score, ...]
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+    history: tuple[dict[str, Any], ...] = field(
+        default=(), repr=False
+    )  # of the training, one entry per round and member
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    settings: str = quality.SETTINGS
+    trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
+    verdicts: dict[str, Verdict] = field(default_factory=dict, repr=False)  # by image, estimated without its truth
+    plane: Restoration | None = field(default=None, repr=False)  # of the first image, in grey values, if asked for
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What was compared, in order."""
+        return tuple(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def input(self) -> Score | None:
+        """The mean row of what the networks were given; None where it cannot be compared with the truth."""
+        return next((self._mean(method) for method in self.methods if method in INPUTS), None)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.image for row in self.rows))
+
+    @property
+    def overall(self) -> tuple[Score, ...]:
+        """One row per method: the means over images and channels."""
+        return tuple(self._mean(method) for method in self.methods)
+
+    def of(self, method: str) -> Score:
+        """The mean row of one method, for example ``judgement.of("restoration").nrmse``."""
+        if method not in self.methods:
+            raise DataError(f"'{method}' was not judged. There are: {', '.join(self.methods)}.")
+        return self._mean(method)
+
+    def only(self, images: Collection[str]) -> Judgement:
+        """The figures of some of the images, such as those of one condition."""
+        return replace(self, rows=tuple(row for row in self.rows if row.image in images), trust=None, verdicts={})
+
+    def _mean(self, method: str) -> Score:
+        rows = [row for row in self.rows if row.method == method]
+        covered = [row.coverage for row in rows if row.coverage is not None]
+        nrmse, psnr, ssim = (float(np.mean([getattr(row, name) for row in rows])) for name in FIGURES)
+        coverage = float(np.mean(covered)) if covered else None
+        expected = mean_of([row.expected for row in rows if row.expected is not None])
+        return Score(f"mean of {len(self.images)}", method, nrmse, psnr, ssim, coverage, None, expected)
+
+    def by_image(self) -> dict[str, list[Score]]:
+        """The rows of every image, and of each channel where there are several."""
+        groups: dict[str, list[Score]] = {}
+        for row in self.rows:
+            groups.setdefault(row.image if row.channel is None else f"{row.image}, channel {row.channel}", []).append(
+                row
+            )
+        return groups
+
+    def table(self) -> Table:
+        """A block of methods for every image, and the means where there is more than one."""
+        groups = self.by_image()
+        if len(groups) > 1:
+            groups[f"mean of {len(self.images)}"] = list(self.overall)
+        columns = (
+            Column("image", left=True),
+            Column("method", left=True),
+            Column("NRMSE", ".4f"),
+            Column("PSNR", ".2f"),
+            Column("SSIM", ".3f"),
+            Column(f"in {BAND:.0%} band", ".1%", optional=True),
+            Column("expected NRMSE", lambda one: f"{one.nrmse:.4f} ({one.low:.4f}-{one.high:.4f})", optional=True),
+        )
+        rows = [
+            ("" if number else name, row.method, row.nrmse, row.psnr, row.ssim, row.coverage, row.expected)
+            for name, own in groups.items()
+            for number, row in enumerate(own)
+        ]
+        return Table(columns, rows, missing="", blocks=True)
+
+    def __str__(self) -> str:
+        parts = [self.table().text(), textwrap.fill(self.settings, 100)]
+        if self.trust is not None:
+            parts[1:1] = [str(self.trust), textwrap.fill(EXPLAINED, 100)]
+        if self.verdicts:
+            alike = sum(not verdict.level for verdict in self.verdicts.values())
+            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth."]
+            said += [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
+            parts.insert(-1, "\n".join(said))
+        return "\n\n".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for json.dumps; infinite PSNR becomes None."""
+        return {
+            "rows": plain(self.rows),
+            "overall": plain(self.overall),
+            "settings": self.settings,
+            "trust": None if self.trust is None else self.trust.to_json(),
+            "verdicts": {name: asdict(one) for name, one in self.verdicts.items()},
+            "facts": self.facts,
+        }
+
+
+def judge(
+    model: Ensemble,
+    pairs: Iterable[Pair],
+    *,
+    others: Mapping[str, Other] | None = None,
+    pictures: int = 3,
+    keep_plane: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    **settings: Unpack[Settings],
+) -> Judgement:
+    """Restore every low image of `pairs` and compare it with its high image, beside the low image as it is.
+
+    Where the model projects stacks, the maximum of the low image along Z stands beside it.
+
+    `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
+    a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
+    means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
+    the first image that its picture shows, whole and in grey values, for `write_movie`. `progress(done, total)` hears
+    of every pair. For models that make images finer the low images are on the grid of the high ones already:
+    ``read_pairs(..., finer=model.recipe.finer)``.
+
+    >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
+    """
+    from veriscope.restoring.restore import restore
+
+    check_keywords("judge", settings)
+    pairs, others = list(pairs), dict(others or {})
+    if not pairs:
+        raise DataError("There is nothing to judge: no pairs were given. Give at least one low and one high image.")
+    _check_others(others, len(pairs))
+    rows: list[Score] = []
+    kept: list[Picture] = []
+    trusts: list[Trust] = []
+    plane: Restoration | None = None
+    verdicts: dict[str, Verdict] = {}
+    as_given = INTERPOLATED if model.recipe.finer else INPUT
+    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
+    for number, pair in enumerate(pairs):
+        check_pair(pair, model.recipe.projects)
+        truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
+        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
+        # All figures are the same in any unit, so the network's own will do where none is kept.
+        undo = keep_plane and number == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
+            restored = restore(pair.low, on_grid, undo=undo, lazy=False, **settings)
+        if restored.verdict is not None:
+            verdicts[pair.name or f"image {number + 1}"] = restored.verdict
+        made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
+        found, shown = judge_one(
+            pair.name or f"image {number + 1}",
+            truth,
+            {**given, **made, RESTORATION: restored.mean},
+            restored,
+            pictures - len(kept),
+        )
+        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in found]
+        kept += shown
+        trusts += _trusts(truth, restored, len(restored.means) // len(model))
+        if undo:
+            plane = _shown_plane(truth, restored)
+        if progress is not None:
+            progress(number + 1, len(pairs))
+    return Judgement(
+        tuple(rows),
+        tuple(kept),
+        model.facts.history,
+        facts_of(model, pairs, settings.get("normalize", "image"), settings.get("calibrated", True)),
+        trust=pool(trusts) if trusts else None,
+        plane=plane,
+        verdicts=verdicts,
+    )
+
+
+def judge_images(
+    images: Iterable[tuple[str, Image, Mapping[str, Image]]], *, pictures: int = 3, facts: dict[str, Any] | None = None
+) -> Judgement:
+    """Compare images that exist already: (name, truth, {method: image}) for each; no model needed.
+
+    `facts` go into the report as they are: {"heading": {"what": value}}.
+    """
+    rows: list[Score] = []
+    kept: list[Picture] = []
+    for name, truth, methods in images:
+        found, shown = judge_one(name, truth, methods, None, pictures - len(kept))
+        rows += found
+        kept += shown
+    if not rows:
+        raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
+    return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": versions()})
+
+
+# -- one image --------------------------------------------------------------------------------------
+
+
+def judge_one(
+    name: str, truth: Image, methods: Mapping[str, Image], restored: Restoration | None, pictures: int
+) -> tuple[list[Score], list[Picture]]:
+    """Rows of all methods for one image, and pictures of its first time point, one per channel, at most so many."""
+    truth = truth.in_memory()
+    methods = {  # a network that makes other channels than it reads has an input that cannot be compared
+        method: image for method, image in methods.items() if method not in INPUTS or image.size("C") == truth.size("C")
+    }
+    rows: list[Score] = []
+    shown: list[Picture] = []
+    channels = truth.size("C")
+    for channel in range(channels):
+        of_channel: list[Score] = []
+        label = channel if channels > 1 else None
+        for method, image in methods.items():
+            found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
+            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in found])) for key in FIGURES)
+            ours = restored if method == RESTORATION else None
+            covered = None if ours is None else _coverage(truth, ours, channel)
+            of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
+        rows += of_channel
+        if len(shown) < pictures:
+            firsts = {
+                m: next(pair for c, _, pair in quality.volumes(truth, i) if c == channel) for m, i in methods.items()
+            }
+            shown.append(
+                picture(
+                    name if label is None else f"{name}, channel {channel}",
+                    axes_of.canonical(truth.spatial_axes),
+                    {method: image for method, (_, image) in firsts.items()},
+                    next(high for high, _ in firsts.values()),
+                    members_of(truth, restored, channel),
+                    {axis: truth.voxel(axis) for axis in "ZYX"},
+                    BAND,
+                )
+            )
+    return rows, shown
+
+
+def check_keywords(function: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that no restoration has."""
+    if unknown := sorted(set(given) - set(Settings.__annotations__)):
+        raise TypeError(f"{function}() got an unexpected keyword argument '{unknown[0]}'")
+
+
+def check_pair(pair: Pair, projects: bool) -> None:
+    """Whether the model makes of low what high is."""
+    if pair.projects == projects:
+        return
+    low, high = pair.low.size("Z"), pair.high.size("Z")
+    if projects:
+        raise ModelError(
+            f"This model projects stacks to planes, but pair '{pair.name}' has {low} planes in low and {high} in high. "
+            f"Judge it on stacks with one plane for each."
+        )
+    raise ModelError(
+        f"This model does not project stacks to planes, but in pair '{pair.name}' high is one plane for the {low} of "
+        f"low. Judge it on images of the same planes."
+    )
+
+
+def _maximum(stack: Image) -> Image:
+    """The maximum along Z, read plane by plane."""
+    first, *others = (stack.region(Z=z) for z in range(stack.size("Z")))
+    brightest = np.array(first)
+    for plane in others:
+        np.maximum(brightest, np.asarray(plane), out=brightest)
+    return first.with_array(brightest)
+
+
+def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
+    """What is predicted for the plane that the first picture of this image shows."""
+    if "Z" not in truth.axes:
+        return one_plane(restored)
+    stack = truth.region(**{letter: 0 for letter in truth.axes if letter in "STC"}).moved("ZYX")
+    return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
+
+
+def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[tuple[Any, ...]]:
+    """Of one channel, for one time point after the other: truth, restored image (*space), means and scales (M, *space)
+    and by how much their distributions are widened; nothing without scales.
+    """
+    if restored.scales is None:
+        return
+    order = axes_of.canonical("STC" + truth.spatial_axes)  # that of `quality.volumes`
+    means, scales = (
+        np.stack([axes_of.move(one, restored.axes, order) for one in group])
+        for group in (restored.means, restored.scales)
+    )
+    wide: Any = None if restored.widening is None else np.asarray(restored.widening)
+    wide = np.ones((1,) * len(order)) if wide is None else axes_of.move(wide, restored.axes, order)
+    wide = np.broadcast_to(wide, means.shape[1:])
+    pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
+    for place, pair in zip(np.ndindex(*means.shape[1:3]), pairs, strict=True):
+        at = (*place, channel)
+        yield *pair, means[:, *at], scales[:, *at], wide[at]
+
+
+def members_of(truth: Image, restored: Restoration | None, channel: int) -> tuple[Any, Any] | None:
+    """Means and scales of the first time point, if there are any."""
+    first = None if restored is None else next(predictions(truth, restored, channel), None)
+    return None if first is None else (first[2], first[3])
+
+
+def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
+    """Of every channel, for one time point after the other; nothing without scales."""
+    right = restored.distribution if isinstance(restored.distribution, Calibration) else None
+    truth = truth.in_memory()
+    for channel in range(truth.size("C")):
+        for high, _, means, scales, wide in predictions(truth, restored, channel):
+            trust = measure(means, scales, high, views, wide, right)
+            if trust is not None:
+                yield trust
+
+
+def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
+    """Fraction of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
+    inside = []
+    for high, mean, means, scales, wide in predictions(truth, restored, channel):
+        y = quality.normalize_truth(high)
+        a, b = quality.affine_match(y, np.asarray(mean, np.float64))
+        if a == 0:
+            return None
+        error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
+        inside.append(np.mean(restored.distribution.half_width(means, scales, wide, BAND) >= error))
+    return float(np.mean(inside)) if inside else None
+
+
+# -- what is needed to repeat it --------------------------------------------------------------------
+
+
+def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
+    training = {key: value for key, value in model.facts.training.items() if key != "recipe"}
+    data = training.pop("data", None)
+    return {
+        "Network": {
+            **model.recipe.to_json(),
+            "members": len(model),
+            "parameters per member": model.parameters,
+            "reach": list(model.reach),
+        },
+        "Training": training,
+        "Training data": data if isinstance(data, dict) else {},
+        "Judged": {
+            "images": [pair.name for pair in pairs],
+            "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
+            "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
+            "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
+            "normalize": normalize if isinstance(normalize, str) else repr(normalize),
+            "scales": "calibrated" if calibrated else "as predicted",
+        },
+        "Versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of veriscope, Python and the libraries that decide the figures."""
+    from veriscope.version import __version__
+
+    found = {"veriscope": __version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scipy", "scikit-image"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    found["machine"] = f"{platform.system()} {platform.machine()}"
+    return found
+
+
+def _check_others(others: Mapping[str, Other], count: int) -> None:
+    for name, other in others.items():
+        if name in (*INPUTS, RESTORATION):
+            raise DataError(f"'{name}' is the name of what the model is given or makes. Choose another name.")
+        if not callable(other) and len(other) != count:
+            raise DataError(
+                f"'{name}' has {len(other)} images for {count} pairs. Give one image per pair, or a function."
+            )

@@ -1,0 +1,323 @@
+"""What a comparison will do and about how long it takes, settled and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope.classical import methods as methods_of
+from veriscope.classical import tune as tuning
+from veriscope.classical.method import Method, Task
+from veriscope.comparing.comparison import WHOLE
+from veriscope.comparing.judge import RESTORATION, check_pair
+from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
+from veriscope.errors import DataError
+from veriscope.images.pairing import Pair
+from veriscope.judging import quality
+
+if TYPE_CHECKING:
+    from veriscope.images.image import Image
+    from veriscope.networks.model import Ensemble
+
+MINUTES = 10.0  # a method may take for all images before it is limited to a crop
+SLOW = 60.0  # seconds: what is expected to take longer is said before it starts
+BEYOND = 6  # more settings tried than the grid has, where the search goes on beyond it
+CONFIRMED = 5  # settings tried on the larger region
+SMALLEST, STEP = 64, 16  # pixels: sides of crops
+NETWORK_SPEED = {2: 1.0, 3: 0.1}  # Mvoxel/s of one network on two cores, before anything is known
+AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the input; the latter are made in reading
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One method of a comparison, and about how long it takes for all images."""
+
+    method: Method
+    seconds: tuple[float, ...]  # for every image, tuning included
+    side: int | None = None  # of the central square it is limited to; None: whole images
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a comparison will do: settled before anything runs."""
+
+    task: Task
+    pairs: tuple[Pair, ...]
+    model: Ensemble | None
+    planned: tuple[Planned, ...]
+    tune: bool
+    tune_on: Pair | None
+    crop: int | None
+    notes: tuple[str, ...]
+    psf: Any = None
+    background: float = 0.0
+
+    @property
+    def tuned_words(self) -> str:
+        if not self.tune:
+            return "the usual ones of each method; nothing was tuned."
+        if self.tune_on is None:
+            return (
+                "tuned on each test image itself, towards its truth (NRMSE), as the paper did: that favours these "
+                "methods. The network has not seen the truth."
+            )
+        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
+
+    @property
+    def region(self) -> str:
+        """What is judged of every image by methods that are not limited."""
+        return region_name(self.crop, WHOLE)
+
+    @property
+    def limits(self) -> list[int]:
+        """The crops of methods that are limited, the largest first."""
+        return sorted({one.side for one in self.planned if one.side is not None}, reverse=True)
+
+    def label(self, method: Method) -> str:
+        """What tables call it: what stands for the input is named so."""
+        return AS_INPUT.get(method.name, method.title)
+
+    @property
+    def seconds(self) -> dict[str, tuple[float, ...]]:
+        """About how long every method takes for every image."""
+        known = {self.label(one.method): one.seconds for one in self.planned}
+        if self.model is not None:
+            members = len(self.model)
+            known[RESTORATION] = tuple(network_seconds(pair, members) for pair in self.pairs)
+        return known
+
+
+def prepare(
+    pairs: Sequence[Pair],
+    model: Ensemble | None = None,
+    methods: str | Sequence[Method | str] | None = None,
+    tune: bool = True,
+    tune_on: Pair | None = None,
+    crop: int | None = None,
+    minutes: float | None = MINUTES,
+    psf: Any = None,
+    background: float = 0.0,
+) -> Plan:
+    """Check everything that `compare` was given, and say how long it may take. Raises as `compare`."""
+    if not pairs:
+        raise DataError("There is nothing to compare: no pairs were given. Give at least one low and one high image.")
+    task = _task(pairs, model)
+    for pair in (*pairs, *(() if tune_on is None else (tune_on,))):
+        check_pair(pair, task == "project")
+        _check_channels(pair, pairs[0], model)
+        _check_axes(pair, model)
+    if crop is not None:
+        check_side(crop, pairs)
+        pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
+    factor = None if model is None else model.recipe.finer.get("Z")
+    dimensions = 3 if pairs[0].low.size("Z") > 1 else 2
+    chosen, notes = _chosen(methods, task, dimensions, psf, factor, background)
+    if task == "project" and not any(method.name == "max" for method in chosen):
+        chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
+    if psf is not None and task != "isotropic":
+        notes.append("The PSF is not used: methods that deconvolve are for models that make stacks isotropic.")
+    planned = tuple(_planned(method, pairs, tune and tune_on is None, minutes) for method in chosen)
+    for one in planned:
+        if one.side is not None:
+            whole = in_words(sum(seconds_for(one.method, pair.low, tune and tune_on is None) for pair in pairs))
+            notes.append(
+                f"{one.method.title} would take about {whole}, more than the {in_words(60 * (minutes or 0))} allowed: "
+                f"it is limited to the {region_name(one.side, WHOLE)} of each image, where all others are judged too."
+            )
+        elif one.total > SLOW:
+            notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
+    return Plan(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
+
+
+def _task(pairs: Sequence[Pair], model: Ensemble | None) -> Task:
+    if model is None:
+        return "project" if pairs[0].projects else "restore"
+    tasks: dict[str, Task] = {"project": "project", "isotropic": "isotropic"}
+    return tasks.get(model.recipe.task, "isotropic" if "Z" in model.recipe.finer else "restore")
+
+
+def _check_channels(pair: Pair, first: Pair, model: Ensemble | None) -> None:
+    low, high = pair.low.size("C"), pair.high.size("C")
+    if low != high:
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels in low and {high} in high, but methods without a network make as "
+            f"many channels as they are given. Give the channels that belong together."
+        )
+    if low != first.low.size("C"):
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels, but '{first.name}' has {first.low.size('C')}. Images that are "
+            f"compared, and the one that parameters are tuned on, have the same channels."
+        )
+    if model is not None and low != model.recipe.channels_in:
+        raise DataError(
+            f"Pair '{pair.name}' has {low} channels, but the model takes {model.recipe.channels_in}. Choose another "
+            f"model, or the channels that it was trained on."
+        )
+
+
+def _check_axes(pair: Pair, model: Ensemble | None) -> None:
+    """Raise what `restore` would raise in the middle of the work."""
+    if model is not None:
+        from veriscope.restoring.frames import frames
+        from veriscope.restoring.isotropic import in_space
+
+        frames(pair.low, in_space(on_grid(model)).recipe)
+
+
+def on_grid(model: Ensemble) -> Ensemble:
+    """The model for images that are on the fine grid already, as pairs are."""
+    return replace(model, recipe=model.recipe.change(upsample=()))
+
+
+def check_pixels(plan: Plan) -> None:
+    """Raise DataError, with the image's name, where nothing can be compared: NaN, or a truth without contrast.
+
+    Every image is read for that once, so that the last of many does not end what has taken hours.
+    """
+    for pair in (*plan.pairs, *(() if plan.tune_on is None else (plan.tune_on,))):
+        low = np.asarray(pair.low.in_memory())
+        wrong = low.size - np.count_nonzero(np.isfinite(low))
+        if wrong:
+            raise DataError(
+                f"The low image of pair '{pair.name}' holds {wrong} NaN or infinite values of {low.size}. Replace "
+                f"them, or leave this pair out."
+            )
+        try:
+            for _, _, (truth, _) in quality.volumes(pair.high, pair.high):
+                quality.normalize_truth(truth)
+        except DataError as problem:
+            raise DataError(f"Pair '{pair.name}': {problem}") from None
+
+
+def _chosen(
+    methods: str | Sequence[Method | str] | None,
+    task: Task,
+    dimensions: int,
+    psf: Any,
+    factor: float | None,
+    background: float,
+) -> tuple[tuple[Method, ...], list[str]]:
+    """The methods that were asked for, all of which must be able to run; by default those that can, with notes."""
+    if methods is None:
+        fitting = [
+            one for one in methods_of.for_task(task, psf, factor, background) if dimensions in one.steps[0].dimensions
+        ]
+        able, missing = methods_of.installed(fitting)
+        return able, [f"{name} is left out: {why}" for name, why in missing.items()]
+    chosen: list[Method] = []
+    for one in [methods] if isinstance(methods, str) else methods:
+        chosen += methods_of.several(one, task, psf, factor, background) if isinstance(one, str) else (one,)
+    titles = [method.title for method in chosen]
+    for method in chosen:
+        if method.task != task:
+            raise DataError(
+                f"'{method.name}' {methods_of.WORDS[method.task]}, but what is wanted here {methods_of.WORDS[task]}."
+            )
+        if dimensions not in method.steps[0].dimensions:
+            kinds = {2: "planes", 3: "stacks"}
+            raise DataError(
+                f"{method.title} works on {' and '.join(kinds[n] for n in method.steps[0].dimensions)}, but these are "
+                f"{kinds[dimensions]}. Leave it out."
+            )
+        if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
+            raise DataError(f"Two methods would be called '{method.title}' in the tables. Give each its own title.")
+        method.check()
+    return tuple(chosen), []
+
+
+# -- sizes and times --------------------------------------------------------------------------------
+
+
+def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float | None) -> Planned:
+    """On whole images, or on a central square that it manages in so many minutes; None: however long."""
+
+    def at(side: int | None) -> Planned:
+        return Planned(method, tuple(seconds_for(method, cropped(pair.low, side), tuned) for pair in pairs), side)
+
+    whole = at(None)
+    if minutes is None or whole.total <= 60 * minutes:
+        return whole
+    largest = max(max(pair.low.size("Y"), pair.low.size("X")) for pair in pairs)
+    sides = list(range(SMALLEST, largest, STEP))
+    fitting = [side for side in sides if at(side).total <= 60 * minutes]
+    return at(max(fitting, default=SMALLEST)) if sides else whole
+
+
+def cropped(image: Image, side: int | None, margin: int = 0) -> Image:
+    """The central `side` x `side` pixels, and `margin` more where the image has them; planes and channels whole."""
+    if side is None:
+        return image
+    return image.region(**{letter: _span(image.size(letter), side, margin) for letter in "YX"})
+
+
+def without_margin(image: Image, whole: Image, side: int | None, margin: int) -> Image:
+    """The central square of what was made of ``cropped(whole, side, margin)``."""
+    if side is None:
+        return image
+    spans = {}
+    for letter in "YX":
+        inner, outer = (_span(whole.size(letter), side, more) for more in (0, margin))
+        spans[letter] = slice(inner.start - outer.start, inner.stop - outer.start)
+    return image.region(**spans)
+
+
+def check_side(side: int, pairs: Sequence[Pair]) -> None:
+    """Raise DataError for a crop that is too small to be judged, or no crop of some image."""
+    if side < SMALLEST // 4:
+        raise DataError(f"A crop of {side} pixels is too small to compare methods. Give at least {SMALLEST // 4}.")
+    small = next((pair for pair in pairs if max(pair.high.size("Y"), pair.high.size("X")) < side), None)
+    if small is not None:
+        size = f"{small.high.size('Y')} x {small.high.size('X')}"
+        raise DataError(f"Image '{small.name}' has {size} pixels, less than the crop of {side}. Give a smaller crop.")
+
+
+def network_seconds(pair: Pair, members: int) -> float:
+    """A guess, until the first image has been timed."""
+    return members * prod(pair.low.shape) / 1e6 / NETWORK_SPEED[_dimensions(pair.low)]
+
+
+def seconds_for(method: Method, image: Image, tuned: bool) -> float:
+    """About how long `method` takes for one image, with the search for its parameters if `tuned`."""
+    total, voxels, dimensions = 0.0, prod(image.shape), _dimensions(image)
+    for step in method.steps:
+        speed = 1e6 * step.speed[dimensions - 2]
+        total += voxels / speed
+        if step is method and tuned and method.grid:
+            places = image.size("C")
+            each = voxels / places / image.size("T")
+            tries = BEYOND + prod(len(values) for values in method.grid.values())
+            sizes = zip((tuning.SEARCH, tuning.CONFIRM), tuning.SECONDS, strict=True)
+            small, large = (min(each, size[dimensions], speed * most) for size, most in sizes)
+            total += places * (tries * small + CONFIRMED * large) / speed
+        if method.task == "project" and dimensions == 3:
+            voxels, dimensions = voxels // image.size("Z"), 2
+    return total
+
+
+def in_words(seconds: float) -> str:
+    """A time for people: "5 s", "12 min", "3 h"."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def region_name(side: int | None, whole: str) -> str:
+    return whole if side is None else f"central {side} x {side} px"
+
+
+def _span(length: int, side: int, margin: int) -> slice:
+    start = max(0, (length - side) // 2)
+    stop = min(length, start + side)
+    return slice(max(0, start - margin), min(length, stop + margin))
+
+
+def _dimensions(image: Image) -> int:
+    return 3 if image.size("Z") > 1 else 2

@@ -1,0 +1,298 @@
+"""A comparison at work: one image after the other by everything, each method timed in the same way."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from veriscope.classical import tune as tuning
+from veriscope.classical.method import Method, Task
+from veriscope.comparing.comparison import Result
+from veriscope.comparing.failures import Failure, largest_relative_error
+from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
+from veriscope.comparing.kept import Kept, fingerprint
+from veriscope.comparing.machine import machine
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
+from veriscope.comparing.plan import Plan, Planned, cropped, on_grid, region_name, without_margin
+from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.images.image import Image
+from veriscope.images.pairing import Pair
+
+if TYPE_CHECKING:
+    from veriscope.restoring.restoration import Restoration
+
+MARGIN = 8  # pixels around a crop that a method limited to it is given too
+WARM = 64  # pixels: side of the piece on which everything runs once before it is timed
+BRIEF, TIMES = 0.5, 3  # what takes less seconds is timed so often, and the median counts
+
+TIMING = (
+    f"Seconds of one call that processes a whole image in memory, without tuning, reading and writing, after one "
+    f"call on a piece of {WARM} x {WARM} pixels that is not counted; calls under {BRIEF:g} s are timed {TIMES} times "
+    f"and the median is taken. Throughput counts the voxels of the input; the network's time is that of all members."
+)
+
+Progress = Callable[[float, float, str], object]  # seconds of work done and in all, as far as known, and what is done
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Done:
+    """One image by one method."""
+
+    image: Image
+    seconds: float
+    voxels: int
+    tuning: float | None = None
+    settings: tuple[str, ...] = ()  # one per channel
+
+
+@dataclass(eq=False)
+class Run:
+    """A comparison at work: its notes so far, and how long things really take."""
+
+    plan: Plan
+    how: dict[str, Any]  # of restore
+    progress: Progress | None
+    tell: Callable[[str], object] | None
+    kept: Kept | None = None
+    notes: list[str] = field(default_factory=list)
+    elsewhere: dict[str, Any] = field(default_factory=dict)  # method: settings found on `tune_on`
+
+    def __post_init__(self) -> None:
+        self.waiting = {label: list(seconds) for label, seconds in self.plan.seconds.items()}
+        self.spent = 0.0
+
+    def say(self, words: str) -> None:
+        self.notes.append(words)
+        if self.tell is not None:
+            self.tell(words)
+
+    def report(self, what: str) -> None:
+        if self.progress is not None:
+            self.progress(self.spent, self.spent + sum(map(sum, self.waiting.values())), what)
+
+    def finished(self, label: str, seconds: float, measured: bool = True) -> None:
+        """Count what was done, and expect the method to be as wrong about the images that are left."""
+        expected = self.waiting[label].pop(0)
+        self.spent += seconds
+        if measured and expected > 0:
+            self.waiting[label] = [one * seconds / expected for one in self.waiting[label]]
+
+    def warm_up(self) -> None:
+        """Everything once on a small piece: what is loaded or set up at the first call is not what is to be timed."""
+        piece = cropped(self.plan.pairs[0].low, WARM).in_memory()
+        for one in self.plan.planned:
+            self.report(f"warming up: {one.method.title}")
+            _attempt(partial(_usually, one.method, piece))
+        if self.plan.model is not None:
+            self.report(f"warming up: {RESTORATION}")
+            _attempt(lambda: self.restore(piece))
+
+    def tune_elsewhere(self) -> None:
+        """Settings from another image, once; a method that cannot be tuned there fails on every image."""
+        other = self.plan.tune_on
+        if not self.plan.tune or other is None:
+            return
+        for one in self.plan.planned:
+            self.report(f"tuning: {one.method.title}")
+            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.plan.task), one.side)
+            found, problem = _attempt(partial(_found, one.method, low, truth))
+            self.elsewhere[one.method.name] = found
+            if problem:
+                self.say(f"{one.method.title} could not be tuned on {other.name}: {problem}")
+
+    def restore(self, low: Image) -> Restoration:
+        from veriscope.restoring.restore import restore
+
+        model = self.plan.model
+        assert model is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VeriscopeWarning)
+            return restore(low, on_grid(model), **self.how, lazy=False)
+
+    def image(self, number: int, pictures: int) -> tuple[list[Result], list[Picture], Failure | None]:
+        """One image by everything: its lines, at most so many pictures, and its largest relative error."""
+        pair = self.plan.pairs[number]
+        name = pair.name or f"image {number + 1}"
+        low, truth = pair.low.in_memory(), _truth(pair, self.plan.task).in_memory()
+        whole: dict[str, Done] = {}
+        limited: dict[int, dict[str, Done]] = {}
+        for one in self.plan.planned:
+            done = self.by_method(one, name, low, truth)
+            if done is not None and one.side is None:
+                whole[self.plan.label(one.method)] = done
+            elif done is not None and one.side is not None:
+                limited.setdefault(one.side, {})[self.plan.label(one.method)] = done
+        restored: Restoration | None = None
+        if self.plan.model is not None:
+            self.report(f"{RESTORATION}: {name}")
+            start = time.perf_counter()
+            answer, problem = _attempt(lambda: timed(lambda: self.restore(low)))
+            self.finished(RESTORATION, time.perf_counter() - start)
+            if answer is None:
+                self.say(f"{RESTORATION} failed on {name}: {problem}")
+            else:
+                restored, seconds = answer
+                whole[RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+                if self.kept is not None:
+                    self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
+        images = {label: done.image for label, done in whole.items()}
+        given = {} if self.plan.task == "project" or INTERPOLATED in images else {self._input: low}
+        images = {**given, **images}
+        regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
+        everything = images
+        for limit in self.plan.limits:
+            made = limited.get(limit, {})
+            everything = {**everything, **{label: done.image for label, done in made.items()}}
+            regions[limit] = ({label: cropped(image, limit) for label, image in everything.items()}, made)
+        smallest = min(self.plan.limits, default=None)
+        lines: list[Result] = []
+        shown: list[Picture] = []
+        for side, (those, dones) in regions.items():
+            if not those:  # everything failed, or is limited to a smaller region
+                continue
+            rows, seen = judge_one(
+                name,
+                cropped(truth, side),
+                _network_last(those),
+                restored if restored is None else _cut(restored, side),
+                pictures if side == smallest else 0,
+            )
+            region = region_name(side, self.plan.region)
+            lines += [_result(row, dones.get(row.method), region) for row in rows]
+            shown += seen
+        if not set(images) - set(INPUTS):  # all methods were limited
+            truth, images = cropped(truth, smallest), regions[smallest][0]
+        return lines, shown, self.worst(name, truth, images, lines, restored)
+
+    @property
+    def _input(self) -> str:
+        return INTERPOLATED if self.plan.task == "isotropic" else INPUT
+
+    def by_method(self, one: Planned, name: str, low: Image, truth: Image) -> Done | None:
+        """`one` on one image; None, with a word of why, where it fails. The others go on."""
+        method, label = one.method, self.plan.label(one.method)
+        given, goal = cropped(low, one.side, MARGIN).in_memory(), cropped(truth, one.side, MARGIN).in_memory()
+        self.report(f"{label}: {name}")
+        key = ""
+        if self.kept is not None:
+            way = (method.name, method.version, dict(method.grid), dict(method.usual), self.plan.tune)
+            optics = (getattr(self.plan.psf, "kernel", self.plan.psf), self.plan.background)
+            key = fingerprint(given, goal, way, self.elsewhere.get(method.name), one.side, machine(), *optics)
+            found = self.kept.find(method.name, name, key)
+            if found is not None:
+                self.finished(label, 0.0, measured=False)
+                image, facts = found
+                return Done(image, facts["seconds"], facts["voxels"], facts["tuning"], tuple(facts["settings"]))
+        start = time.perf_counter()
+        done, problem = _attempt(lambda: self.made(method, given, goal))
+        self.finished(label, time.perf_counter() - start)
+        if done is None:
+            self.say(f"{method.title} failed on {name}: {problem}")
+            return None
+        done = replace(done, image=without_margin(done.image, low, one.side, MARGIN))
+        if self.kept is not None:
+            facts = {"seconds": done.seconds, "voxels": done.voxels, "tuning": done.tuning, "settings": done.settings}
+            self.kept.keep(method.name, name, key, done.image, facts)
+        return done
+
+    def made(self, method: Method, low: Image, truth: Image) -> Done:
+        """`low` by a method that is tuned as asked for."""
+        start = time.perf_counter()
+        tuned = None
+        if not (self.plan.tune and method.grid):
+            settings = tuning.usual(method, low)
+        elif self.plan.tune_on is None:
+            settings = tuning.find(method, low, truth)
+            tuned = time.perf_counter() - start
+        elif self.elsewhere[method.name] is not None:
+            settings = self.elsewhere[method.name]
+        else:
+            raise DataError("There are no settings from the other image.")
+        made, seconds = timed(lambda: tuning.apply(method, low, settings))
+        words = tuple(map(str, settings)) if method.usual or method.grid else ()
+        return Done(_as_image(made, truth), seconds, prod(low.shape), tuned, words)
+
+    def worst(
+        self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Result], restored: Restoration | None
+    ) -> Failure | None:
+        """The largest relative error of the network, or of the best method without one, beside the best other."""
+        errors: dict[str, list[float]] = {}
+        for line in lines:
+            if line.method in images and line.method not in (*INPUTS, RESTORATION):
+                errors.setdefault(line.method, []).append(line.nrmse)
+        best = min(errors, key=lambda method: float(np.mean(errors[method])), default=None)
+        subject = RESTORATION if restored is not None else best
+        if subject is None:
+            return None
+        given = [label for label in images if label in INPUTS][:1]
+        shown = {label: images[label] for label in dict.fromkeys([*given, best, subject]) if label is not None}
+        members = [members_of(truth, restored, channel) for channel in range(truth.size("C"))]
+        known = [one for one in members if one is not None]
+        return largest_relative_error(name, truth, shown, subject, known)
+
+
+def timed(work: Callable[[], Made]) -> tuple[Made, float]:
+    """What `work` gives and its seconds; what is brief is done again and the median is taken."""
+    taken: list[float] = []
+    while not taken or (taken[0] < BRIEF and len(taken) < TIMES):
+        start = time.perf_counter()
+        result = work()
+        taken.append(time.perf_counter() - start)
+    return result, statistics.median(taken)
+
+
+def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str]:
+    """What `work` gives, or why it could not. Libraries of others raise anything; other results must not be lost."""
+    try:
+        return work(), ""
+    except Exception as problem:
+        return None, str(problem) or type(problem).__name__
+
+
+def _usually(method: Method, low: Image) -> Any:
+    return tuning.apply(method, low, tuning.usual(method, low))
+
+
+def _found(method: Method, low: Image, truth: Image) -> tuple[tuning.Settings, ...]:
+    return tuning.find(method, low.in_memory(), truth.in_memory())
+
+
+def _truth(pair: Pair, task: Task) -> Image:
+    return pair.high.moved(pair.high.axes.replace("Z", "")) if task == "project" else pair.high
+
+
+def _as_image(made: Any, truth: Image) -> Image:
+    return made if isinstance(made, Image) else truth.with_array(np.asarray(made))
+
+
+def _network_last(images: dict[str, Image]) -> dict[str, Image]:
+    return {label: images[label] for label in sorted(images, key=lambda label: label == RESTORATION)}
+
+
+def _cut(restored: Restoration, side: int | None) -> Restoration:
+    """The prediction within a crop."""
+    if side is None:
+        return restored
+
+    def cut(members: Any) -> Any:
+        return np.stack([np.asarray(cropped(Image(one, restored.axes), side)) for one in members])
+
+    scales = None if restored.scales is None else cut(restored.scales)
+    return replace(restored, means=cut(restored.means), scales=scales, surface=None)
+
+
+def _result(score: Score, done: Done | None, region: str) -> Result:
+    result = Result(**vars(score), region=region)
+    if done is None or score.method == INTERPOLATED:
+        return result
+    settings = done.settings[score.channel or 0] if done.settings else ""
+    return replace(result, seconds=done.seconds, voxels=done.voxels, tuning=done.tuning, settings=settings)

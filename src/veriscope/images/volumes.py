@@ -1,0 +1,88 @@
+"""Taking an image apart into the planes or volumes that classical methods work on, and putting results together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from veriscope import axes as axes_of
+from veriscope.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Frames = list[list[Any]]  # time points, each a list of its channels: planes or volumes, Images or arrays
+
+
+def each(image: Any, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: type = np.float32) -> Any:
+    """`function` applied to each plane or volume of an Image; an array is one. Raises DataError for NaN and infinity.
+
+    `function` keeps the shape; the result of an Image holds numbers of `dtype`.
+    """
+    word = getattr(image, "axes", None)
+    pixels = finite(image)
+    if word is None:
+        return function(pixels)
+    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
+    order = "".join(letter for letter in word if letter not in space) + space
+    moved = axes_of.move(pixels, word, order)
+    outer = moved.shape[: len(order) - len(space)]
+    result: NDArray[Any] = np.empty(moved.shape, dtype)
+    for place in np.ndindex(*outer):
+        result[place] = function(moved[place])
+    return image.with_array(axes_of.move(result, order, word))
+
+
+def finite(image: Any, what: str = "image") -> NDArray[Any]:
+    """The pixels of an image or array, called `what` in messages. Raises DataError where there are none, and for NaN
+    and infinite values.
+    """
+    pixels = np.asarray(image)
+    if pixels.size == 0:
+        raise DataError(f"The {what} has no pixels: its shape is {pixels.shape}. Check how it was made.")
+    if pixels.dtype.kind not in "buif":
+        raise DataError(f"The {what} must hold real numbers, but its pixels are of type {pixels.dtype}.")
+    if not np.isfinite(pixels).all():
+        raise DataError(f"The {what} holds NaN or infinite values. Mask or replace them first.")
+    return pixels
+
+
+def split(image: Any, flat: bool = True) -> Frames:
+    """The planes (Y X) and volumes (Z Y X) of an Image, as Images; an array is one. Stacks of one plane are planes,
+    unless `flat` is False.
+    """
+    word = getattr(image, "axes", None)
+    if word is None:
+        pixels = np.asarray(image)
+        return [[pixels[0] if flat and pixels.ndim == 3 and len(pixels) == 1 else pixels]]
+    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
+    if flat and image.size("Z") == 1:
+        space = space.replace("Z", "")
+    moved = image.in_memory().moved(f"TC{space}")
+    return [[moved.region(T=t, C=c) for c in range(moved.size("C"))] for t in range(moved.size("T"))]
+
+
+def join(frames: Frames, like: Any, flat: bool = True) -> Any:
+    """One image of the kind of `like`, which the frames were split from. Only where `flat` is False, as it was for
+    `split`, they may have lost Z or changed its length.
+    """
+    first = frames[0][0]
+    word = getattr(like, "axes", None)
+    if word is None:
+        return first.reshape(like.shape) if flat else first
+    stack, order = np.stack([[np.asarray(one) for one in row] for row in frames]), f"TC{first.axes}"
+    if flat:
+        return like.with_array(axes_of.move(stack, order, word))
+    whole = type(like)(stack, order, first.voxel_size, like.time_step, like.name, like.carried)
+    return whole.moved("".join(letter for letter in word if letter in order))
+
+
+def run_on(run: Callable[..., Any], one: Any, parameters: dict[str, float]) -> Any:
+    """`run` on one plane or volume of `split`; a result without axes gets those of the image, the last ones."""
+    result = run(one, **parameters)
+    word = getattr(one, "axes", None)
+    if word is None or hasattr(result, "axes"):
+        return result
+    return one.with_array(result, word[-np.ndim(result) :])

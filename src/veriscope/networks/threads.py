@@ -1,0 +1,171 @@
+"""How many threads of a processor to use: what this process may have, and what is fastest beside other work.
+
+On a processor that others use too, every layer waits for the slowest of its threads. There one thread can be ten times
+as fast as one on every core (benchmarks/busy.py), so the number is measured, at the start and again when the machine
+may have changed. Results for different numbers of threads differ by float rounding.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from math import ceil, inf
+from pathlib import Path
+from statistics import median
+
+CHOSEN_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+TRIED = 3  # steps timed for each number of threads, after one that warms up
+SLOWER = 1.4  # times as long as when it was chosen: the machine has changed
+RECENT = 8  # steps whose median is compared with that
+AGAIN = 120.0  # seconds after which the machine may have changed; twice as long each time that it has not
+GAIN = 1.1  # times as fast at least, for another number to be chosen
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def wait_passively() -> None:
+    """Threads that wait for others sleep instead of spinning. Takes effect when torch has not been loaded yet."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def available() -> int:
+    """Cores that this process may use: those it is bound to, and no more than the quota of its container (cgroup)."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return bound if quota is None else max(1, min(bound, ceil(quota)))
+
+
+def _quota(root: Path = GROUPS, own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Cores' worth of time that this process and its container may use; None where nothing limits it."""
+    limits = []
+    for line in _text(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2: of each group up to the root
+            place = root / path.lstrip("/")
+            for folder in (place, *place.parents):
+                limits.append(_text(folder / "cpu.max").split())
+                if folder == root:
+                    break
+        elif "cpu" in controllers.split(","):
+            for folder in {root / "cpu" / path.lstrip("/"), root / "cpu"}:
+                limits += [[_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]]
+    known = [pair for pair in limits if len(pair) == 2 and pair[0].isdigit() and pair[1].isdigit() and int(pair[1])]
+    return min((int(quota) / int(period) for quota, period in known), default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+class Threads:
+    """The number of torch's threads while steps of equal work are repeated: call it with the seconds of each step.
+
+    Numbers are tried from `most` downwards, halving, until fewer are no faster. `say` hears what was chosen.
+    Nothing is tried, and `most` is used, where `fixed`.
+    """
+
+    def __init__(self, most: int, fixed: bool = False, say: Callable[[str], object] | None = None) -> None:
+        self.most, self.fixed, self.say = most, fixed or most == 1, say
+        self.chosen = most
+        self.usual = inf  # seconds of a step with the number chosen
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.wait = AGAIN
+        self.found: dict[int, float] = {}  # seconds of a step by number of threads, in the trial under way
+        self.trial = None if self.fixed else self._trial()
+        self.next_trial = inf
+        self._set(next(self.trial) if self.trial else most)
+
+    @property
+    def deciding(self) -> bool:
+        """Whether steps are being tried, so that their time says little of those to come."""
+        return self.trial is not None
+
+    def __call__(self, seconds: float) -> None:
+        """Take note of a step, and set the number of threads of the next one."""
+        if self.fixed:
+            return
+        if self.trial is not None:
+            try:
+                self._set(self.trial.send(seconds))
+            except StopIteration:
+                self.decide()
+            return
+        self.recent.append(seconds)
+        changed = len(self.recent) == RECENT and median(self.recent) > SLOWER * self.usual
+        if changed or time.monotonic() > self.next_trial:
+            self.wait *= 2
+            self.trial = self._trial()
+            self._set(next(self.trial))
+
+    def _trial(self) -> Generator[int, float]:
+        """Gives the number of threads of the next step, and is sent the seconds that it took."""
+        found = self.found
+        found.clear()
+        for number in self._numbers():
+            yield number  # warms up: kernels are made for a number of threads
+            times = []
+            for _ in range(TRIED):
+                times.append((yield number))
+                if found and times[-1] > 3 * min(found.values()):
+                    break
+            found[number] = median(times)
+            if found[number] > 1.5 * min(found.values()):
+                break
+
+    def decide(self) -> None:
+        """Choose among the numbers tried so far, and try no more for now."""
+        if self.trial is None:
+            return
+        self.trial, found = None, self.found or {self.chosen: self.usual}
+        best = min(found, key=lambda number: found[number])
+        if self.chosen in found and found[self.chosen] < GAIN * found[best]:
+            best = self.chosen
+        if best != self.chosen:
+            self.wait = AGAIN
+            if self.say is not None:
+                self.say(_reported(best, self.most))
+        self.chosen, self.usual = best, found[best]
+        self.recent.clear()
+        self.next_trial = time.monotonic() + self.wait
+        self._set(best)
+
+    def _numbers(self) -> Iterator[int]:
+        number = self.most
+        while number >= 1:
+            yield number
+            number = number // 2 if number & (number - 1) == 0 else 1 << (number.bit_length() - 1)
+
+    def _set(self, number: int) -> None:
+        import torch
+
+        if torch.get_num_threads() != number:
+            torch.set_num_threads(number)
+
+
+def _reported(best: int, most: int) -> str:
+    if best == most:
+        return f"The processor is less busy: using {most} threads again."
+    return f"Other programs use this processor too: {best} of {most} threads {'is' if best == 1 else 'are'} fastest."
+
+
+@contextmanager
+def threads(reproducible: bool = False, say: Callable[[str], object] | None = None) -> Iterator[Threads]:
+    """The best number of threads within, and what was set before afterwards.
+
+    Where the user has set it (OMP_NUM_THREADS) it stays; `reproducible` keeps it fixed at all the cores there are.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    by_user = any(os.environ.get(name) for name in CHOSEN_BY_USER)
+    try:
+        yield Threads(before if by_user else min(available(), max(before, 1)), by_user or reproducible, say)
+    finally:
+        torch.set_num_threads(before)

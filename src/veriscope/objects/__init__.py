@@ -1,0 +1,1 @@
+"""Objects in images: segmented, compared with the true ones, followed through time."""

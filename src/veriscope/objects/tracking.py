@@ -1,0 +1,236 @@
+"""Following cells through a movie by their overlap from frame to frame, and how well that goes (Supp. Fig. 11, ours).
+
+The simplest tracking there is: nothing is predicted, nothing is repaired. So it tells what a segmentation is worth over
+time, rather than what a tracking program can make of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from veriscope import axes as axes_of
+from veriscope.errors import DataError
+from veriscope.images.labels import check as check_labels
+from veriscope.objects.overlaps import Overlaps, overlaps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from veriscope.images.image import Image
+
+Labels = TypeVar("Labels", "Image", "NDArray[Any]")
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """The tracks of a movie in the order of their numbers, one entry for each."""
+
+    number: NDArray[np.int64]
+    start: NDArray[np.int64]  # its first frame, from 0
+    end: NDArray[np.int64]  # its last frame
+    length: NDArray[np.int64]  # frames in which it is seen
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How well tracks follow the true ones; shares are NaN where there is nothing to share.
+
+    A cell is recognised in a frame when more than half of it lies in a found object and more than half of that in it.
+    It is followed for as long, from its first frame, as it is recognised in every frame, always in the same track. A
+    true link joins a cell to itself in the next frame; it is found when both are recognised, in the same track. A cell
+    that leaves and comes back is a new cell; cells seen in one frame only are not counted.
+    """
+
+    cells: int
+    links: int  # true ones
+    recall: float  # the share of true links that were found
+    precision: float  # the share of found links that are true
+    frames: float  # for how many a cell is followed, mean
+    possible: float  # in how many it is seen, mean
+    to_the_end: float  # the share of cells that are followed until they are no longer seen
+    recall_of_step: tuple[float, ...]  # recall from frame 0 to 1, from 1 to 2, ...
+    still: tuple[float, ...]  # for every frame, of the cells of the first that are there to be seen: still followed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cells} cells, {self.links} links: recall {self.recall:.3f}, precision {self.precision:.3f}; "
+            f"followed for {self.frames:.1f} of {self.possible:.1f} frames, {self.to_the_end:.1%} to the end"
+        )
+
+
+def track(labels: Labels) -> Labels:
+    """Give the objects of a movie one number for each track: 1, 2, ... in the order in which they appear.
+
+    `labels` are an Image with T, or an array (T, Y, X) or (T, Z, Y, X): 0 is background, and the same number in two
+    frames means nothing. An object continues the one of the frame before with which it shares most pixels, if that
+    shares most with it too and they share more than half of the smaller. So when one becomes two the larger part
+    goes on and the other is new; when two become one the larger goes on and the other ends. What is gone for a frame
+    is new when it comes back. Answers in kind, uint16 (uint32 beyond 65,535 tracks). Raises DataError for labels that
+    are no whole numbers from 0, and where there is no time.
+    """
+    frames, order = _movie(labels, "The movie")
+    tracked = np.zeros(frames.shape, np.int64)
+    present = _numbers(frames[0])
+    tracks = np.arange(1, len(present) + 1)
+    tracked[0] = _renamed(frames[0], present, tracks)
+    count = len(tracks)
+    for at, (before, after) in enumerate(pairwise(frames), start=1):
+        table = overlaps(before, after)
+        linked = links(table)
+        following = np.zeros(len(table.found_labels), np.int64)
+        following[table.found_at[linked]] = tracks[table.truth_at[linked]]
+        new = following == 0
+        following[new] = np.arange(count + 1, count + 1 + np.count_nonzero(new))
+        count += int(np.count_nonzero(new))
+        tracks = following
+        tracked[at] = _renamed(after, table.found_labels, tracks)
+    small = tracked.astype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
+    given: Any = labels
+    return cast("Labels", small if order is None else given.with_array(axes_of.move(small, order, given.axes)))
+
+
+def links(table: Overlaps) -> NDArray[np.bool_]:
+    """Which pairs of `overlaps(before, after)` are the same object, by the rule of `track`."""
+    smaller = np.minimum(table.truth_pixels[table.truth_at], table.found_pixels[table.found_at])
+    enough = 2 * table.shared > smaller
+    return enough & _largest(table.truth_at, table.shared) & _largest(table.found_at, table.shared)
+
+
+def tracks(labels: Any) -> Tracks:
+    """When each number of a movie, such as `track` gives it, is first and last seen, and in how many frames."""
+    frames, _ = _movie(labels, "The movie")
+    seen = [(number, at) for at, frame in enumerate(frames) for number in _numbers(frame).tolist()]
+    pairs = np.array(seen, np.int64).reshape(-1, 2)
+    numbers, owner, length = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    start, end = np.full(len(numbers), len(frames)), np.full(len(numbers), -1)
+    np.minimum.at(start, owner, pairs[:, 1])
+    np.maximum.at(end, owner, pairs[:, 1])
+    return Tracks(numbers, start, end, length)
+
+
+def followed(truth: Any, found: Any) -> Followed:
+    """How well the tracks `found` follow the `truth`: movies of labels in which a number is the same cell throughout.
+
+    Raises DataError as `track`, and for movies of different shape.
+    """
+    (true, _), (ours, _) = _movie(truth, "The truth"), _movie(found, "The segmentation")
+    if true.shape != ours.shape:
+        raise DataError(
+            f"True and found tracks must have the same shape, but they have {true.shape} and {ours.shape} as T and "
+            f"space. Crop or resample one of them first."
+        )
+    recognised = [_recognised(*frames) for frames in zip(true, ours, strict=True)]
+    there = [set(_numbers(frame).tolist()) for frame in true]
+    found_there = [set(_numbers(frame).tolist()) for frame in ours]
+    steps = []
+    for (now, then), (seen, seen_then) in zip(pairwise(there), pairwise(recognised), strict=True):
+        both = now & then
+        kept = sum(cell in seen and seen.get(cell) == seen_then.get(cell) for cell in both)
+        steps.append((kept, len(both)))
+    right, wanted = (sum(column) for column in zip(*steps, strict=True)) if steps else (0, 0)
+    linked = sum(len(now & then) for now, then in pairwise(found_there))
+    cells = [(first, last, _kept(cell, first, last, recognised)) for cell, first, last in _stays(there)]
+    lengths = [last - first + 1 for first, last, _ in cells]
+    first_seen = [(last, kept) for first, last, kept in cells if first == 0]
+    return Followed(
+        cells=len(cells),
+        links=wanted,
+        recall=_share(right, wanted),
+        precision=_share(right, linked),
+        frames=_share(sum(kept for _, _, kept in cells), len(cells)),
+        possible=_share(sum(lengths), len(cells)),
+        to_the_end=_share(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
+        recall_of_step=tuple(_share(*step) for step in steps),
+        still=tuple(
+            _share(sum(kept > at for last, kept in first_seen if last >= at), sum(last >= at for last, _ in first_seen))
+            for at in range(len(there))
+        ),
+    )
+
+
+# -- one frame, one cell ----------------------------------------------------------------------------
+
+
+def _recognised(truth: NDArray[Any], found: NDArray[Any]) -> dict[int, int]:
+    """Which cells are recognised in a frame, each with the number of its object."""
+    table = overlaps(truth, found)
+    match = table.covering & table.covered
+    numbers = table.truth_labels[table.truth_at[match]], table.found_labels[table.found_at[match]]
+    return dict(zip(*(column.tolist() for column in numbers), strict=True))
+
+
+def _stays(there: list[set[int]]) -> Iterator[tuple[int, int, int]]:
+    """Cell, first and last frame of every stay of two frames or more, in the order in which they begin."""
+    for first, now in enumerate(there):
+        before = there[first - 1] if first else set()
+        for cell in sorted(now - before):
+            last = first
+            while last + 1 < len(there) and cell in there[last + 1]:
+                last += 1
+            if last > first:
+                yield cell, first, last
+
+
+def _kept(cell: int, first: int, last: int, recognised: list[dict[int, int]]) -> int:
+    """For how many frames the cell is followed."""
+    own = recognised[first].get(cell)
+    for count, at in enumerate(range(first, last + 1)):
+        if own is None or recognised[at].get(cell) != own:
+            return count
+    return last - first + 1
+
+
+def _largest(group: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each pair, whether it shares most of all in its group; of equals the first."""
+    order = np.lexsort((-shared, group))
+    _, first = np.unique(group[order], return_index=True)
+    best = np.zeros(len(group), bool)
+    best[order[first]] = True
+    return best
+
+
+def _numbers(frame: NDArray[Any]) -> NDArray[Any]:
+    present = np.unique(frame)
+    there: NDArray[Any] = present[present != 0]
+    return there
+
+
+def _renamed(frame: NDArray[Any], present: NDArray[Any], names: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`frame` with the labels `present` (sorted) called by `names`."""
+    if not len(present):
+        return np.zeros(frame.shape, np.int64)
+    return np.where(frame > 0, names[np.minimum(np.searchsorted(present, frame), len(present) - 1)], 0)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+# -- movies -----------------------------------------------------------------------------------------
+
+
+def _movie(labels: Any, name: str) -> tuple[NDArray[Any], str | None]:
+    """Frames first, then space; and for an Image the order of these axes."""
+    word: str | None = getattr(labels, "axes", None)
+    frames = np.asarray(labels)
+    order = None
+    if word is not None:
+        order = "T" + axes_of.spatial(word)
+        several = [letter for letter, size in zip(word, frames.shape, strict=True) if letter in "SC" and size > 1]
+        if "T" not in word or several:
+            raise DataError(
+                f"{name} has the axes {word}, but tracks are made of labels with time and space, such as TYX or TZYX. "
+                f"Choose one channel and sample, and give all frames together."
+            )
+        frames = axes_of.move(frames, word, order)
+    elif frames.ndim not in (3, 4):
+        raise DataError(
+            f"{name} has the shape {frames.shape}, but a movie of labels is T Y X or T Z Y X. Stack the frames."
+        )
+    check_labels(frames, name)
+    return frames, order

@@ -1,0 +1,1 @@
+"""What is shown of results: pages, charts and movies."""

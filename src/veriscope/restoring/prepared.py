@@ -1,0 +1,168 @@
+"""A restoration that is prepared: everything is decided before its first tile, and nothing was read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from veriscope.calibrated import AsPredicted, Distribution
+from veriscope.images.image import Image
+from veriscope.networks.folder import trusted
+from veriscope.networks.model import Ensemble
+from veriscope.networks.projection import Heights, Projection
+from veriscope.normalize import Normalization
+from veriscope.restoring import devices
+from veriscope.restoring.frames import Frames, Number, frames
+from veriscope.restoring.isotropic import in_space
+from veriscope.restoring.outputs import SURFACE, Output, check
+from veriscope.restoring.plan import Memory, Plan, lengths, plan_frames
+from veriscope.restoring.running import Answers, Block, Networks, Queue, run
+from veriscope.restoring.scaling import normalizer, restorer, to_units
+from veriscope.restoring.settings import Settings, complete
+from veriscope.restoring.settling import Settling, Trust
+from veriscope.restoring.watching import SliceWatcher, Watcher, warnings_about, watcher
+from veriscope.tiling import Span
+
+Into = Callable[[Number, Span], Answers]  # where to put the answers for a part of a frame
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image taken apart for a model, with all that turns its tiles into predictions in grey values.
+
+    `forward` takes each frame to the networks' units, `back` its restoration to grey values, where it is not None.
+    `settling` corrects predictions and takes them back; None leaves them as they are. `watcher` sees each tile before
+    that; None for models that do not know their training images. So many `images` are made of the predictions and held
+    beside them, as far as the plan is concerned.
+    """
+
+    parts: Frames
+    model: Ensemble
+    device: torch.device
+    tile: tuple[int, ...] | None
+    memory: Memory
+    forward: Callable[[Number], Normalization]
+    back: Callable[[Number], Normalization | None]
+    settling: Settling | None
+    watcher: Watcher | SliceWatcher | None
+    measured: bool  # `forward` was taken from the image or the model, not given
+    images: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Of the result."""
+        return self.model.recipe.channels_out
+
+    @property
+    def probabilistic(self) -> bool:
+        return self.model.recipe.probabilistic
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all predicted means: members, outer axes, channels, space."""
+        return len(self.model), *self.parts.counts, self.channels, *self.parts.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Of all predictions."""
+        widens = self.settling is not None and self.settling.widens
+        return 4 * prod(self.shape) * (1 + self.probabilistic) + 4 * prod(self.shape[1:]) * widens
+
+    @property
+    def distribution(self) -> Distribution:
+        """What is predicted for a pixel by means, scales and widening."""
+        return AsPredicted() if self.settling is None else self.settling.distribution
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits."""
+        return plan_frames(self.parts, self.model, self.tile, self.memory, self.device, self.images)
+
+    @cached_property
+    def networks(self) -> Networks:
+        return Networks(self.model, self.device)
+
+    def empty(self, size: Sequence[int]) -> Answers:
+        """Room for predictions of `size`, (members, ...)."""
+        return np.empty(size, np.float32), np.empty(size, np.float32) if self.probabilistic else None
+
+    def tiles(
+        self, into: Into | None = None, queue: Queue | None = None
+    ) -> Generator[tuple[Number, Span, Answers, Block | None]]:
+        """Restore tile by tile: its frame, its part of the frame, its predictions and their widening (C, *core).
+
+        Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. As `run`.
+        """
+
+        def anew(number: Number, core: Span) -> Answers:
+            return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))
+
+        def prepared(number: Number, block: NDArray[Any]) -> Block:
+            return to_units(self.forward(number), block)
+
+        work = run(self.parts, self.networks, self.plan, prepared, into or anew, queue, self.watcher)
+        with closing(work) as finished:
+            for number, core, answers in finished:
+                yield number, core, answers, None if self.settling is None else self.settling(number, answers)
+
+    def trust(self) -> Trust:
+        """What the tiles restored so far say without ground truth."""
+        if self.settling is None:
+            return Trust()
+        return self.settling.trust(self.watcher, self.warnings)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unlike the training images before anything is restored. Raises ModelError for damaged facts."""
+        with trusted():
+            return warnings_about(self.parts, self.model, self.forward if self.measured else None)
+
+    def surface(self) -> Prepared:
+        """What finds the surface in the same image: predictions are heights and their standard deviations, in planes.
+
+        Raises ModelError when the model does not project.
+        """
+        return replace(self, model=finders(self.model), settling=None, watcher=None)
+
+
+def finders(model: Ensemble) -> Ensemble:
+    """The parts of the networks that find the surface. Raises ModelError when the model does not project."""
+    members = [Heights(member) for member in model.members if isinstance(member, Projection)]
+    if not members:
+        raise SURFACE.error(["height"])
+    return Ensemble(model.recipe.change(channels_out=1, residual=False, probabilistic=True), tuple(members))
+
+
+def prepare(image: Image, model: Ensemble, asked: Sequence[Output] = (), **settings: Unpack[Settings]) -> Prepared:
+    """Decide everything about restoring `image`; no pixel is read, and `restore` says what is raised.
+
+    The outputs that are `asked` for are made tile by tile. Raises ModelError where the model cannot give them.
+    """
+    chosen = complete(settings)
+    device = devices.choose(chosen["device"])
+    model = in_space(model, chosen["combine"])
+    check(model, asked)
+    parts = frames(image, model.recipe, chosen["channel"], chosen["planes"])
+    tile = lengths(chosen["tile"], parts.space)
+    forward = normalizer(parts, model, chosen["normalize"])
+    back = restorer(parts, model, forward, chosen["undo"])
+    settling = Settling(parts, model, forward, back, chosen["calibrated"])
+    masking = any(one.by == "watcher" for one in asked)
+    images = max(1, sum(len(one.files) for one in asked))
+    measured = isinstance(chosen["normalize"], str)
+    seen = watcher(model, masking)
+    return Prepared(parts, model, device, tile, chosen["memory"], forward, back, settling, seen, measured, images)
+
+
+def plan(image: Image, model: Ensemble, asked: Sequence[Output] = (), **settings: Unpack[Settings]) -> Plan:
+    """How `restore` and `restore_to_file` would go about `image`, without reading a pixel."""
+    settings["undo"] = False  # which says nothing of grey values that are not known
+    return prepare(image, model, asked, **settings).plan
