@@ -109,7 +109,7 @@ def test_a_package_can_hold_the_normalisation_of_the_training_images(veriscope: 
 def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
     card = veriscope("info", "model", "--card").out
     assert card.startswith("# model\n")
-    for heading in ("Images that it is for", "Training", "Validation", "Limits", "Licence", "Citation"):
+    for heading in ("Images it is made for", "Training", "Validation", "Limits", "Licence", "Citation"):
         assert f"## {heading}" in card
     assert "100 to 4000 (percentiles 2 and 99.8)" in card
     assert "pairs of images: 3: a, b, c" in card

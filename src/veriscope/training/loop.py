@@ -85,9 +85,11 @@ def train(
         raise TrainingError("Training takes epochs or minutes, not both. Remove one.")
     if members < 1 or (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
+    target = None if folder is None else Path(folder)
+    if target is not None and not options.get("resume"):
+        files.refuse_existing(target, options.get("overwrite", False))  # before images are read
     recipe, patches, check = _sources(recipe, patches, check, seed, options)
     _check_fit(recipe, patches, check)
-    target = None if folder is None else Path(folder)
     loss, progress = options.get("loss"), options.get("progress")
     with (
         team(options.get("device")) as group,
