@@ -113,10 +113,8 @@ def on_w2s(folder: Path, data: Path, minutes: float | None) -> tuple[Ensemble, d
     """The network, trained on fields 1 to 36 if need be, and the pairs of fields 37 to 40."""
     training, checking, testing = split(data, 0)
     if not folder.exists():
-        recipe = vs.Recipe(axes="YX")
-        cut = {"shape": recipe.patch, "per_image": 32, "seed": 0, "foreground": None, "normalize": "matched"}
-        halves = [vs.cut_patches(pairs, **cut) for pairs in (training, checking)]
-        vs.train(recipe, *halves, members=2, minutes=minutes or 20, seed=0, folder=folder, progress=False)
+        settings = {"members": 2, "minutes": minutes or 20, "folder": folder, "foreground": None, "progress": False}
+        vs.train(vs.Recipe(axes="YX"), training, checking, **settings)
     print(f"channel 0, one frame against the mean of 400; trained on 36 fields, {len(CHECKED)} of them for checking")
     return vs.load(folder), {"fields 37-40": testing}
 

@@ -120,9 +120,8 @@ def trained(parts: Parts, epochs: int) -> Ensemble:
     learned = [_seen(parts.learn, photons, 1 + n) for photons in LEVELS for n in range(8)]
     checked = [_seen(parts.check, photons, 100 + n) for photons in LEVELS for n in range(4)]
     recipe = Recipe(axes="YX", patch=(64, 64), base=16)
-    how: dict[str, Any] = {"shape": recipe.patch, "per_image": 16, "foreground": None, "normalize": "matched"}
-    patches, check = (vs.cut_patches(Pairs(pairs), **how) for pairs in (learned, checked))
-    return vs.train(recipe, patches, check, members=1, epochs=epochs, seed=0, progress=False)
+    settings: dict[str, Any] = {"members": 1, "epochs": epochs, "per_image": 16, "foreground": None, "progress": False}
+    return vs.train(recipe, Pairs(learned), Pairs(checked), **settings)
 
 
 def smoothed(low: Image, truth: Image) -> Array:

@@ -71,28 +71,24 @@ def main() -> None:
 
     recipe = Recipe.paper(given.preset) if given.preset else Recipe(axes="YX")
     print(f"recipe: {recipe}")
-    normalize = "random" if given.preset else "matched"
-    cut = {"shape": recipe.patch, "per_image": 32, "seed": given.seed, "foreground": None, "normalize": normalize}
-    print(f"patches: {cut}")
     begin = time.perf_counter()
-    patches, checks = vs.cut_patches(train, **cut), vs.cut_patches(check, **cut)
-    cutting = time.perf_counter() - begin
     with tempfile.TemporaryDirectory() as temporary:
         ensemble = vs.train(
             recipe,
-            patches,
-            checks,
+            train,
+            check,
             members=given.members,
             minutes=given.minutes,
             seed=given.seed,
             folder=given.keep or Path(temporary) / "model",
+            foreground=None,
             progress=Lines(),
         )
     trained = time.perf_counter() - begin
     history = ensemble.facts.history
     steps = sum(max(row["step"] for row in history if row["member"] == n) for n in range(len(ensemble)))
     print(
-        f"trained {steps} steps of {recipe.batch} patches in {trained:.0f} s ({cutting:.1f} s of it before the first), "
+        f"trained {steps} steps of {recipe.batch} patches in {trained:.0f} s, "
         f"{trained / (60 * given.minutes):.3f} of the budget; convolutions in {ensemble.facts.training['precision']}"
     )
 

@@ -197,7 +197,7 @@ def _root(xp: Any, low: Any, high: Any, size: Any, members: tuple[Any, Any], goa
         count = int(done.sum())
         if count == len(y):
             break
-        if 2 * count > len(y):  # fewer than half are still on their way: go on with those alone
+        if 2 * count > len(y):  # fewer than half are still on their way: continue with those alone
             result[where] = y
             left = ~done
             where, y, step, goal = where[left], y[left], step[left], goal[left]

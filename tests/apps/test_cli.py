@@ -186,6 +186,24 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(
             assert weights.equal(b.state_dict()[name])
 
 
+def test_a_training_interrupted_before_its_first_figures_is_not_in_the_way(
+    desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from veriscope.apps import train
+
+    def interrupt(step: Step) -> None:
+        raise KeyboardInterrupt
+
+    words = ["train", "low", "high", "--epochs", 1, *TINY, "--out", "new/model"]
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "LogLines", lambda: interrupt)
+        stopped = veriscope(*words)
+    assert stopped.code == 130
+    assert stopped.err.splitlines()[-1] == "stopped: nothing had been learned yet, so nothing was left behind."
+    assert not (desk / "new").exists()
+    assert veriscope(*words).code == 0
+
+
 def test_interrupted_restoring_leaves_nothing(desk: Path, veriscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from veriscope.restoring import tofile
 

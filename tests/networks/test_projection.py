@@ -186,7 +186,7 @@ def test_layers_of_ones_own_survive_json() -> None:
 @pytest.mark.parametrize("changes", [{"depth": "2"}, {"pool": [2]}, {"first": [2, 3, 3]}, {"filters": 0}, {"more": 1}])
 def test_layers_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
     values = small(projection=UNEQUAL, patch=(24, 24)).to_json()
-    with pytest.raises(ModelError, match=r"not described as they are|cannot find a surface"):
+    with pytest.raises(ModelError, match=r"recipe is damaged|cannot find a surface"):
         Recipe.from_json({**values, "projection": {**values["projection"], **changes}})
 
 

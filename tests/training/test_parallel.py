@@ -43,7 +43,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_shared_without_loss() -> None:
-    shares = [Team(rank, 3).share(range(10, 19)) for rank in range(3)]
+    shares = [Team(rank, 3).part(range(10, 19)) for rank in range(3)]
     assert sorted(index for share in shares for index in share) == list(range(10, 19))
 
 

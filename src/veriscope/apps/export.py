@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from veriscope.apps import console, files
+from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
@@ -17,8 +19,17 @@ if TYPE_CHECKING:
 FORMATS = ("csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji")
 GRAPHS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torchscript": "PyTorch"}
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
-PACKAGE = "For bioimage.io"
 FAR = 1e-4  # of the range: then something is wrong
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a package says of the model."""
+
+    PANEL: ClassVar[str] = "For bioimage.io"
+    author: list[str] | None = option(None, "Who made the model; repeat it.", "NAME")
+    licence: str | None = option(None, "Such as CC-BY-4.0.", "SPDX", "--licence", "--license")
+    image: Path | None = option(None, "An image to show and test it with.", "FILE")
 
 
 def export(
@@ -37,17 +48,8 @@ def export(
             "the training images.",
         ),
     ] = "image",
-    author: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Who made the model; repeat it.", rich_help_panel=PACKAGE)
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option("--licence", "--license", metavar="SPDX", help="Such as CC-BY-4.0.", rich_help_panel=PACKAGE),
-    ] = None,
-    image: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="An image to show and test it with.", rich_help_panel=PACKAGE),
-    ] = None,
+    *,
+    package: Package,
 ) -> None:
     """Write a model for other programs, and try what was written.
 
@@ -65,7 +67,7 @@ def export(
         raise VeriscopeError(f"--to {to} is not known. Choose one of {', '.join(FORMATS)}.")
     if normalize not in ("image", "model"):
         raise VeriscopeError(f"--normalize {normalize} is not known. Choose image or model.")
-    _check_options(to, members, normalize, {"author": author, "licence": licence, "image": image})
+    _check_options(to, members, normalize, package)
 
     from veriscope.sharing.opening import load
 
@@ -78,15 +80,15 @@ def export(
         elif to == "fiji":
             _fiji(ensemble, model, out, member)
         else:
-            _package(ensemble, model, out, {"member": member, "normalize": normalize}, author, licence, image)
+            _package(ensemble, model, out, {"member": member, "normalize": normalize}, package)
 
 
-def _check_options(to: str, members: bool, normalize: str, package: dict[str, Any]) -> None:
+def _check_options(to: str, members: bool, normalize: str, package: Package) -> None:
     if members and to not in GRAPHS:
         raise VeriscopeError(f"--members is for {', '.join(GRAPHS)}, not for {to}. Remove it.")
     if normalize == "model" and to in ("csbdeep", "fiji"):
         raise VeriscopeError(f"{to} normalises every image by its own percentiles. Remove --normalize model.")
-    given = [name for name, value in package.items() if value]
+    given = [name for name, value in vars(package).items() if value]
     if given and to != "bioimageio":
         raise VeriscopeError(f"--{given[0]} belongs to packages for bioimage.io, not to {to}. Remove it.")
 
@@ -132,30 +134,21 @@ def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> Non
     console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
 
 
-def _package(
-    ensemble: Ensemble,
-    model: Path,
-    out: Path,
-    how: dict[str, Any],
-    authors: list[str] | None,
-    licence: str | None,
-    example: Path | None,
-) -> None:
+def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], package: Package) -> None:
     from veriscope.images.reading import read_image
     from veriscope.sharing import bioimageio, trying
 
+    authors, licence = package.author, package.licence
     if not authors or licence is None:
-        missing = " and ".join(
-            [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
-        )
-        raise VeriscopeError(f"A package names its authors and its licence. Add {missing}.")
-    shown = None if example is None else read_image(example)
-    made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=shown, **how)
+        missing = [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
+        raise VeriscopeError(f"A package names its authors and its licence. Add {' and '.join(missing)}.")
+    image = None if package.image is None else read_image(package.image)
+    made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=image, **how)
     console.show(f"{model} -> {out}")
     for tried in trying.package(made, out):
         _tell(tried)
     console.note(f"{made.normalization} Check the package with: bioimageio test {out}")
-    if example is None:
+    if image is None:
         console.note("its cover and test show artificial spots. Give an image of your own: --image FILE.")
 
 

@@ -21,14 +21,14 @@ WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
 def info(
     path: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="An image, or a folder that training wrote.")],
     axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not say so.")
+        str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not state them.")
     ] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Of a model: its card in Markdown, to be published with it.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the pixels: no percentiles.")] = False,
 ) -> None:
-    """Tell what an image or a model is.
+    """Show what an image or a model is.
 
     For an image: axes, size, voxel size, type, percentiles. For a model: recipe, parameters, reach, what it
     was trained on, scores.
@@ -111,7 +111,7 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
         console.facts("Calibration", calibration)
     remembered = words.familiar(known)
     if remembered:
-        console.facts("Training images, to tell others from", remembered)
+        console.facts("Training images, to recognise others", remembered)
 
 
 def _network(recipe: Recipe) -> str:
@@ -127,11 +127,11 @@ def _axes(recipe: Recipe) -> str:
 
 
 def _training(known: Facts) -> dict[str, str]:
-    told = dict(known.training)
-    told = {**told, **told.pop("data", {})} if isinstance(told.get("data"), dict) else told
+    shown = dict(known.training)
+    shown = {**shown, **shown.pop("data", {})} if isinstance(shown.get("data"), dict) else shown
     rows = {}
-    names = told.pop("names", None)
-    for name, value in told.items():
+    names = shown.pop("names", None)
+    for name, value in shown.items():
         if value is not None and not isinstance(value, dict):
             rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
     if names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
+from veriscope.apps.options import option
 from veriscope.apps.train import training_progress
 from veriscope.errors import VeriscopeError
 
@@ -21,6 +23,45 @@ if TYPE_CHECKING:
 SCALES = ("tiny", "small", "paper")
 STUDY, PLOT = "data-size.json", "data-size.svg"
 STUDY_MINUTES = 2.0  # for each number of patches
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How large, how long, and on which images."""
+
+    scale: str = option(
+        "small",
+        "tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",
+        "tiny|small|paper",
+    )
+    minutes: float | None = option(
+        None, "Time for training, instead of what the scale says; with --patches for each network."
+    )
+    members: int | None = option(None, "Networks in the ensemble.")
+    data: Path | None = option(
+        None, "The published images instead of simulated ones: a folder with train_data and test_data.", "DIR"
+    )
+    axes: str | None = option(None, "Axes of the images in --data, where they do not state them.", "AXES")
+    patches: str | None = option(
+        None,
+        "Study the size of the training data instead: a network for each of these numbers of patches, such as "
+        "16,64,256,1024.",
+        "N,N,...",
+    )
+    seed: int = option(0, "Of images, patches and networks.")
+
+    def run(self, experiment: str, device: str | None) -> Run:
+        """What is to be reproduced. Raises VeriscopeError for what is not known or not there."""
+        if self.scale not in SCALES:
+            raise VeriscopeError(f"--scale {self.scale} is not known. Choose one of {', '.join(SCALES)}.")
+        if self.data is not None and not self.data.is_dir():
+            raise VeriscopeError(f"--data {self.data} is no folder. Give the one that holds train_data and test_data.")
+        from veriscope.reproducing.experiments import experiment as known
+        from veriscope.reproducing.reproduce import Run
+
+        known(experiment)
+        axes = words.axes_of_pairs(self.axes)
+        return Run(experiment, self.scale, self.seed, self.data, self.minutes, self.members, axes, device)
 
 
 def reproduce(
@@ -34,40 +75,11 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; by default its name.")
     ] = None,
-    scale: Annotated[
-        str,
-        typer.Option(
-            metavar="tiny|small|paper",
-            help="tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",
-        ),
-    ] = "small",
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Time for training, instead of what the scale says; with --patches for each network."),
-    ] = None,
-    members: Annotated[int | None, typer.Option(help="Networks in the ensemble.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The published images instead of simulated ones: a folder with train_data and test_data.",
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the images in --data, where they do not state them.")
-    ] = None,
-    patches: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...",
-            help="Study the size of the training data instead: a network for each of these numbers of patches, such as "
-            "16,64,256,1024.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of images, patches and networks.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over, without what is there already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
     device: options.Device = None,
+    *,
+    asked: Asked,
 ) -> None:
     """Repeat an experiment of the paper: simulate (or read its data), train, restore, judge; our table beside its own.
 
@@ -80,24 +92,14 @@ def reproduce(
     veriscope reproduce planaria --data Denoising_Planaria --axes ZYX --out real
     veriscope reproduce planaria --patches 16,64,256,1024 --out sizes
     """
-    if scale not in SCALES:
-        raise VeriscopeError(f"--scale {scale} is not known. Choose one of {', '.join(SCALES)}.")
-    if data is not None and not data.is_dir():
-        raise VeriscopeError(f"--data {data} is no folder. Give the one that holds train_data and test_data.")
-    counts = None if patches is None else _counts(patches)
-
-    from veriscope.reproducing.experiments import experiment as known_experiment
-    from veriscope.reproducing.reproduce import Run
-
-    known_experiment(experiment)
-    folder = out or Path(experiment)
-    run = Run(experiment, scale, seed, data, minutes, members, words.axes_of_pairs(axes), device)
+    counts = None if asked.patches is None else _counts(asked.patches)
+    run, folder = asked.run(experiment, device), out or Path(experiment)
     if dry_run:
         _show_plan(run, folder, counts)
         return
     with files.own_folder(folder, "veriscope reproduce", overwrite):
         if counts is not None:
-            _study(run, folder, counts, minutes or STUDY_MINUTES)
+            _study(run, folder, counts, asked.minutes or STUDY_MINUTES)
             return
         from veriscope.reproducing.reproduce import reproduce as run_it
 
@@ -128,16 +130,16 @@ def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
     chosen = run.experiment
     minutes, epochs = chosen.length(run.scale, run.minutes)
     members = run.members or chosen.members_at(run.scale)
-    told = {"task": chosen.task, "images": str(run.data) if run.data else f"simulated, {standin(run.name).about}"}
+    plan = {"task": chosen.task, "images": str(run.data) if run.data else f"simulated, {standin(run.name).about}"}
     if counts is not None:
-        told["networks"] = f"{len(counts)}, for {', '.join(map(str, counts))} patches"
-        told["training"] = f"{run.minutes or STUDY_MINUTES:g} minutes each"
+        plan["networks"] = f"{len(counts)}, for {', '.join(map(str, counts))} patches"
+        plan["training"] = f"{run.minutes or STUDY_MINUTES:g} minutes each"
     else:
-        told["networks"] = str(members)
-        told["training"] = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs} epochs each"
-    told["compared with"] = chosen.rival or "the input"
-    told["folder"] = str(folder)
-    console.facts("Plan (nothing is done)", told)
+        plan["networks"] = str(members)
+        plan["training"] = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs} epochs each"
+    plan["compared with"] = chosen.rival or "the input"
+    plan["folder"] = str(folder)
+    console.facts("Plan (nothing is done)", plan)
 
 
 def _reporter() -> Reporter:

@@ -8,20 +8,19 @@ import os
 import uuid
 import zlib
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from veriscope.apps import console, files
+from veriscope.apps.options import option
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.simulate.camera import Camera
 
-in_camera = partial(typer.Option, rich_help_panel="The camera")
-in_microscope = partial(typer.Option, rich_help_panel="The microscope")
+CAMERA = "The camera"
 PARAMETERS = "parameters.json"
 FULL = 65535  # the largest value of 16 bit
 
@@ -30,15 +29,36 @@ FULL = 65535  # the largest value of 16 bit
 class Sensor:
     """What the camera adds to the photons."""
 
-    read_noise: Annotated[float, in_camera(help="Standard deviation, in grey values.")] = 1.5
-    offset: Annotated[float, in_camera(help="Grey value of darkness.")] = 100.0
-    gain: Annotated[float, in_camera(help="Grey values per photon.")] = 1.0
+    PANEL: ClassVar[str] = CAMERA
+    read_noise: float = option(1.5, "Standard deviation, in grey values.")
+    offset: float = option(100.0, "Grey value of darkness.")
+    gain: float = option(1.0, "Grey values per photon.")
 
     def camera(self, photons: float, background: float = 0.0) -> Camera:
         """The camera where the brightest voxels send so many `photons`. Raises DataError for impossible numbers."""
         from veriscope.simulate.camera import Camera
 
         return Camera(photons, self.read_noise, self.offset, self.gain, background)
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """What the microscope does to the light first."""
+
+    PANEL: ClassVar[str] = "The microscope"
+    psf: str | None = option(
+        None,
+        "Blur by gaussian:na=1.1,wavelength=0.52,index=1.33 (um), widefield:na=0.8, confocal:na=1.05,excitation=0.488, "
+        "or by the image of a bead.",
+        "WORDS|FILE",
+    )
+    factor: float | None = option(
+        None,
+        "Keep every so-many-th plane, such as 5 or 10.2; the size differs from the original's then.",
+        "FACTOR",
+        "--subsample",
+    )
+    axis: str = option("Z", "Axis of --subsample.", "Z|Y|X")
 
 
 def camera(
@@ -49,32 +69,20 @@ def camera(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
     ],
-    photons: Annotated[float, in_camera(help="Expected at the brightest voxels (percentile 99.9).")],
-    background: Annotated[float, in_camera(help="Light from everywhere, relative to the brightest voxels.")] = 0.0,
-    psf: Annotated[
-        str | None,
-        in_microscope(
-            metavar="WORDS|FILE",
-            help="Blur by gaussian:na=1.1,wavelength=0.52,index=1.33 (um), widefield:na=0.8, "
-            "confocal:na=1.05,excitation=0.488, or by the image of a bead.",
-        ),
-    ] = None,
-    factor: Annotated[
-        float | None,
-        in_microscope(
-            "--subsample",
-            metavar="FACTOR",
-            help="Keep every so-many-th plane, such as 5 or 10.2; the size differs from the original's then.",
-        ),
-    ] = None,
-    axis: Annotated[str, in_microscope(metavar="Z|Y|X", help="Axis of --subsample.")] = "Z",
+    photons: Annotated[
+        float, typer.Option(help="Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA)
+    ],
+    background: Annotated[
+        float, typer.Option(help="Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA)
+    ] = 0.0,
     axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not say so.")
+        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not state them.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise; the same seed gives the same files.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
     *,
     sensor: Sensor,
+    microscope: Microscope,
 ) -> None:
     """See good images as a camera would in low light, for training pairs that no microscope had to take.
 
@@ -93,7 +101,8 @@ def camera(
 
     taken_by = sensor.camera(photons, background)
     jobs = files.plan_outputs(list_images(on), out, None, [], overwrite, [PARAMETERS])
-    thinned = None if factor is None else (axis.upper(), factor)
+    psf, factor = microscope.psf, microscope.factor
+    thinned = None if factor is None else (microscope.axis.upper(), factor)
     if psf is not None:
         from_words(psf, (1.0, 1.0, 1.0))  # on any voxels: mistakes in the words are found before the work
     batch = files.Batch("used", len(jobs))
@@ -131,7 +140,7 @@ def _simulate(
     psf = None if psf_words is None else from_words(psf_words, _voxel_size(image))
     light = as_light(image)
     low = photograph(light.image, taken_by, drawn, psf, thinned)
-    told = {
+    described = {
         "veriscope": __version__,
         "command": "simulate camera",
         "image": Path(job.source).name,
@@ -145,7 +154,7 @@ def _simulate(
         "psf": None if psf is None else {**psf.described, "voxel_size": psf.voxel_size},
         "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
     }
-    _write(low, told, job, overwrite)
+    _write(low, described, job, overwrite)
     full = int(np.count_nonzero(np.asarray(low) == FULL))
     if full:
         console.note(
@@ -160,12 +169,12 @@ def _voxel_size(image: Image) -> tuple[float, float, float] | None:
     return None if y is None or x is None else (z or y, y, x)
 
 
-def _write(image: Image, told: dict[str, Any], job: files.Job, overwrite: bool) -> None:
+def _write(image: Image, described: dict[str, Any], job: files.Job, overwrite: bool) -> None:
     """Image and parameters, both or neither, and the same bytes whenever they are the same."""
     from veriscope import saving
     from veriscope.images.writing import open_writer
 
-    text = json.dumps(told, indent=2) + "\n"
+    text = json.dumps(described, indent=2) + "\n"
     pixels = image.read()
     mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
     with open_writer(job.mean, image, overwrite, uuid=str(mark)) as writer:

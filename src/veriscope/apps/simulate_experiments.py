@@ -32,7 +32,7 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         ] = "small",
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+            bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")
         ] = False,
     ) -> None:
         _simulate(name, out, seed, scale, overwrite, dry_run)
@@ -60,13 +60,13 @@ def _simulate(name: str, out: Path, seed: int, scale: str, overwrite: bool, dry_
     counts = stand.fields[experiments.checked_scale(scale)]
     experiments.refuse_existing(out, overwrite)
     if dry_run:
-        told = {
+        plan = {
             "for training": f"{counts[0]} fields of {words.times(counts[1])} voxels",
             "for judging": f"{counts[2]} fields of {words.times(counts[3])} voxels",
             "kinds": ", ".join(stand.conditions),
             "folder": str(out),
         }
-        console.facts("Plan (nothing is written)", told)
+        console.facts("Plan (nothing is written)", plan)
         return
     with files.no_empty_folder(out), console.bar(f"Simulating {name}") as progress:
         experiments.simulate(name, out, seed, scale, overwrite, progress)
@@ -76,7 +76,7 @@ def _simulate(name: str, out: Path, seed: int, scale: str, overwrite: bool, dry_
 
 
 def _material(stand: StandIn, out: Path) -> str:
-    """What veriscope train is told to learn from these images."""
+    """What veriscope train learns from these images."""
     if stand.subsample == 1:
         return str(out)
     return f"{out / TRAINING / INPUT} --task isotropic --psf {stand.optics.psf}"

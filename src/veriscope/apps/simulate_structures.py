@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from veriscope.apps import console, files, words
-from veriscope.apps.simulate_camera import Sensor, in_camera, in_microscope
+from veriscope.apps.options import option
+from veriscope.apps.simulate_camera import Sensor
 from veriscope.errors import VeriscopeError
 
 
@@ -18,31 +19,25 @@ from veriscope.errors import VeriscopeError
 class Fields:
     """What is made, and where."""
 
-    fields: Annotated[int, typer.Option(metavar="N", help="Pairs to make.")] = 100
-    size: Annotated[str, typer.Option(metavar="SIZE", help="Pixels of a field, such as 128,128.")] = "128,128"
-    seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False
+    fields: int = option(100, "Pairs to make.", "N")
+    size: str = option("128,128", "Pixels of a field, such as 128,128.", "SIZE")
+    seed: int = option(0, "Same seed, same files, bit by bit.")
+    overwrite: bool = option(False, "Replace an earlier simulation.")
 
 
 @dataclass(frozen=True)
 class Microscope:
     """How the structures are seen."""
 
-    pixel: Annotated[float, in_microscope(metavar="UM", help="Width of a pixel in um.")] = 0.08
-    psf: Annotated[
-        str,
-        in_microscope(
-            metavar="WORDS|FILE",
-            help="gaussian:na=1.42,wavelength=0.52,index=1.515 (um), widefield:..., confocal:..., or the image of a "
-            "bead.",
-        ),
-    ] = "gaussian:na=1.42,wavelength=0.52,index=1.515"
-    background: Annotated[
-        float, in_microscope(help="Mean light that belongs to no structure, relative to their brightness.")
-    ] = 0.15
-    photons: Annotated[
-        str, in_camera(metavar="N|LEAST,MOST", help="Where a structure is bright; each field draws its own.")
-    ] = "20,500"
+    PANEL: ClassVar[str] = "The microscope"
+    pixel: float = option(0.08, "Width of a pixel in um.", "UM")
+    psf: str = option(
+        "gaussian:na=1.42,wavelength=0.52,index=1.515",
+        "gaussian:na=1.42,wavelength=0.52,index=1.515 (um), widefield:..., confocal:..., or the image of a bead.",
+        "WORDS|FILE",
+    )
+    background: float = option(0.15, "Mean light that belongs to no structure, relative to their brightness.")
+    photons: str = option("20,500", "Where a structure is bright; each field draws its own.", "N|LEAST,MOST")
 
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for low and high.")]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from veriscope.apps import console, files, options, words
+from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -25,25 +25,19 @@ NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
-of_network = partial(typer.Option, rich_help_panel="The network")
-of_training = partial(typer.Option, rich_help_panel="The training")
-of_patches = partial(typer.Option, rich_help_panel="The patches")
-along_z = partial(typer.Option, rich_help_panel="Tasks isotropic and upsample")
 
 
 @dataclass(frozen=True)
 class Length:
     """How many networks, and how long."""
 
-    members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 5
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is "
-            "given (presets: the epochs of the paper)."
-        ),
-    ] = None
-    epochs: Annotated[int | None, typer.Option(help="Passes over the patches instead of a time.")] = None
+    members: int = option(5, "Networks in the ensemble.")
+    minutes: float | None = option(
+        None,
+        "Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is given "
+        "(presets: the epochs of the paper).",
+    )
+    epochs: int | None = option(None, "Passes over the patches instead of a time.")
 
     def settings(self, preset: str | None) -> dict[str, Any]:
         """As keywords of `train`. Raises TrainingError for two lengths."""
@@ -56,61 +50,51 @@ class Length:
 
 @dataclass(frozen=True)
 class Network:
-    """What the networks are, where it differs from the usual, and how they learn."""
+    """What the networks are, where it differs from the usual."""
 
-    preset: Annotated[
-        str | None,
-        of_network(
-            help="Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, "
-            "retina, liver (for --task isotropic)."
-        ),
-    ] = None
-    depth: Annotated[int | None, of_network(help="Times the image is halved.")] = None
-    base: Annotated[int | None, of_network(help="Channels at the top level.")] = None
-    kernel: Annotated[int | None, of_network(help="Width of the convolutions, odd.")] = None
-    stem: Annotated[
-        int | None, of_network(help="Fold so many x so many pixels into channels: faster, a little less fine.")
-    ] = None
-    loss: Annotated[
-        str,
-        of_training(
-            metavar="laplace|mae|mse",
-            help="laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
-        ),
-    ] = "laplace"
-    batch: Annotated[int | None, of_training(help="Patches per step.")] = None
-    learning_rate: Annotated[float | None, of_training(help="Highest learning rate.")] = None
+    PANEL: ClassVar[str] = "The network"
+    preset: str | None = option(
+        None,
+        "Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, retina, "
+        "liver (for --task isotropic).",
+    )
+    depth: int | None = option(None, "Times the image is halved.")
+    base: int | None = option(None, "Channels at the top level.")
+    kernel: int | None = option(None, "Width of the convolutions, odd.")
+    stem: int | None = option(None, "Fold so many x so many pixels into channels: faster, a little less fine.")
 
-    def changes(self) -> dict[str, Any]:
-        """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
-        if self.loss not in LOSSES:
-            raise TrainingError(f"--loss {self.loss} is not known. Choose one of {', '.join(LOSSES)}.")
-        names = ("depth", "base", "kernel", "stem", "batch", "learning_rate")
-        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
-        return chosen | {"probabilistic": self.loss == "laplace"}
+
+@dataclass(frozen=True)
+class Training:
+    """How they learn, where it differs from the usual."""
+
+    PANEL: ClassVar[str] = "The training"
+    loss: str = option(
+        "laplace",
+        "laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
+        "laplace|mae|mse",
+    )
+    batch: int | None = option(None, "Patches per step.")
+    learning_rate: float | None = option(None, "Highest learning rate.")
 
 
 @dataclass(frozen=True)
 class Patches:
     """How patches are cut from the images."""
 
-    patch: Annotated[str | None, of_patches(metavar="SIZE", help="Such as 128,128 or 16,64,64.")] = None
-    per_image: Annotated[int, of_patches(help="Patches from each image in one epoch.")] = 32
-    foreground: Annotated[
-        float,
-        of_patches(
-            help="A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
-        ),
-    ] = 0.4
-    normalize: Annotated[
-        str | None,
-        of_patches(
-            metavar="matched|random|fixed",
-            help="What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey "
-            "values. random (usual for presets, projections, and where HIGH has other channels): percentiles of each, "
-            "drawn for each patch. fixed: 2 and 99.8 of each.",
-        ),
-    ] = None
+    PANEL: ClassVar[str] = "The patches"
+    patch: str | None = option(None, "Such as 128,128 or 16,64,64.", "SIZE")
+    per_image: int = option(32, "Patches from each image in one epoch.")
+    foreground: float = option(
+        0.4, "A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
+    )
+    normalize: str | None = option(
+        None,
+        "What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey values. "
+        "random (usual for presets, projections, and where HIGH has other channels): percentiles of each, drawn for "
+        "each patch. fixed: 2 and 99.8 of each.",
+        "matched|random|fixed",
+    )
 
     def word(self) -> Word | None:
         """The way to normalise. Raises TrainingError for an unknown one."""
@@ -123,42 +107,34 @@ class Patches:
 class Axial:
     """What the microscope does along Z, and how much finer HIGH is."""
 
-    psf: Annotated[
-        str | None,
-        along_z(
-            metavar="PSF",
-            help="How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
-        ),
-    ] = None
-    subsample: Annotated[
-        float | None,
-        along_z(metavar="N", help="Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size."),
-    ] = None
-    noise: Annotated[
-        str | None,
-        along_z(metavar="NOISE", help="Noise to add, in grey values: gain=2,read=5,offset=100. By default none."),
-    ] = None
-    factor: Annotated[
-        str | None,
-        along_z(
-            metavar="FACTORS",
-            help="For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; by default from the "
-            "sizes.",
-        ),
-    ] = None
+    PANEL: ClassVar[str] = "Tasks isotropic and upsample"
+    psf: str | None = option(
+        None,
+        "How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
+        "PSF",
+    )
+    subsample: float | None = option(
+        None, "Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size.", "N"
+    )
+    noise: str | None = option(
+        None, "Noise to add, in grey values: gain=2,read=5,offset=100. By default none.", "NOISE"
+    )
+    factor: str | None = option(
+        None,
+        "For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; by default from the sizes.",
+        "FACTORS",
+    )
 
     def check(self, task: str, normalize: str | None) -> None:
         """Raise TrainingError for options of another task."""
-        given = [f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None]
-        if task != "isotropic" and given:
-            raise TrainingError(
-                f"{' and '.join(given)} can only be given for --task isotropic. Remove {' and '.join(given)}, or add "
-                f"--task isotropic."
-            )
-        if task != "upsample" and self.factor is not None:
-            raise TrainingError(
-                "--factor can only be given for --task upsample. Remove --factor, or add --task upsample."
-            )
+        given = " and ".join(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
+        finer = "--factor" if self.factor is not None else ""
+        for options_given, needed in ((given, "isotropic"), (finer, "upsample")):
+            if options_given and task != needed:
+                raise TrainingError(
+                    f"{options_given} can only be given for --task {needed}. Remove {options_given}, or add --task "
+                    f"{needed}."
+                )
         if task == "isotropic" and normalize is not None:
             raise TrainingError(
                 "--normalize is not for --task isotropic, where both images of a pair have the same grey values. "
@@ -202,6 +178,7 @@ def train(
     *,
     length: Length,
     network: Network,
+    training: Training,
     cut: Patches,
     axial: Axial,
 ) -> None:
@@ -220,7 +197,7 @@ def train(
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
     """
-    normalize, changes, settings = cut.word(), network.changes(), length.settings(network.preset)
+    normalize, changes, settings = cut.word(), _changes(network, training), length.settings(network.preset)
     does = _task(task, network.preset)
     axial.check(does, normalize)
     if (patch := words.sizes("--patch", cut.patch)) is not None:
@@ -250,7 +227,7 @@ def train(
                 **settings,
                 seed=seed,
                 folder=out,
-                loss=None if network.loss == "laplace" else getattr(losses, network.loss),
+                loss=None if training.loss == "laplace" else getattr(losses, training.loss),
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
@@ -270,6 +247,16 @@ def train(
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
+
+
+def _changes(network: Network, training: Training) -> dict[str, Any]:
+    """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
+    if training.loss not in LOSSES:
+        raise TrainingError(f"--loss {training.loss} is not known. Choose one of {', '.join(LOSSES)}.")
+    chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
+    del chosen["loss"]
+    chosen.pop("preset", None)
+    return chosen | {"probabilistic": training.loss == "laplace"}
 
 
 def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:

@@ -31,7 +31,7 @@ class ChunkCache:
         return ChunkCache, (self.limit_bytes,)  # other processes begin with an empty one
 
     def read(self, image: Image, key: Any, region: tuple[slice, ...]) -> NDArray[Any]:
-        """The pixels of `region` (one slice with start and stop per axis); `key` tells images apart."""
+        """The pixels of `region` (one slice with start and stop per axis); `key` distinguishes images."""
         chunks = image.chunks
         if chunks is None or 4 * prod(chunks) * image.dtype.itemsize > self.limit_bytes:
             return image.read(*region)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from veriscope.errors import ModelError
 
 DEEPEST, LARGEST = 100, 2**28  # levels, and bytes, of a description
 
@@ -33,6 +35,7 @@ class OneOf:
         self.forms = forms
 
 
+Kind = TypeVar("Kind")
 Form = Any
 """bool, str, object (anything), Whole, Real, OneOf, a tuple of words to choose from, [form] for a list of any length,
 or {name: form} for names that may be there; the name None stands for all others."""
@@ -73,6 +76,19 @@ def _short(value: Any) -> str:
     except ValueError:  # whole numbers of thousands of digits
         text = "a huge number"
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def to_json(one: Any) -> dict[str, Any]:
+    """The fields of a dataclass of plain values, tuples as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(one).items()}
+
+
+def made(kind: type[Kind], values: Any, form: dict[str, Form]) -> Kind:
+    """The dataclass `kind` whose `to_json` gave `values`. Raises ModelError for anything else."""
+    said = wrong(values, form, kind.__name__)
+    if said or set(values) != set(form):
+        raise ModelError(f"This recipe is damaged: {said or f'{kind.__name__} has other fields'}.")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def from_json(text: str) -> Any:

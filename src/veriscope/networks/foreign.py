@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from math import inf
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from veriscope.errors import ModelError
+from veriscope.networks.checking import Real, Whole, made, wrong
+
+_FORM: dict[str, Any] = {
+    "sha256": str, "step": [Whole(1, 4096)], "least": [Whole(0, 2**16)], "halo": [Whole(0, 2**16)], "axes_in": str,
+    "axes_out": str, "bytes": Real(1e-9, 2**40), "scaling": ("percentiles", "moments", "fixed"),
+    "percentiles": [Real(0, 100)], "low": [Real()], "high": [Real()],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,33 +34,19 @@ class Foreign:
     def __post_init__(self) -> None:
         space = len(self.step)
         sound = (
-            space in (2, 3)
+            not wrong(asdict(self), _FORM, "graph")
             and len(self.least) == len(self.halo) == space
-            and all(1 <= n <= 4096 for n in self.step)
-            and all(0 <= n <= 2**16 for n in (*self.least, *self.halo))
+            and space in (2, 3)
             and all(a % n == 0 for a, n in zip(self.least, self.step, strict=True))
             and all(set(axes) <= set("bczyx") and set("yx") <= set(axes) for axes in (self.axes_in, self.axes_out))
-            and self.scaling in ("percentiles", "moments", "fixed")
             and len(self.low) == len(self.high)
-            and all(-inf < low < high < inf for low, high in zip(self.low, self.high, strict=True))
-            and (len(self.percentiles) == 2 and 0 <= self.percentiles[0] < self.percentiles[1] <= 100)
-            and 0 < self.bytes < 2**40
+            and all(low < high for low, high in zip(self.low, self.high, strict=True))
+            and (len(self.percentiles) == 2 and self.percentiles[0] < self.percentiles[1])
         )
         if not sound:
-            raise ModelError(f"This graph cannot be used: what is told of it makes no sense ({self}).")
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+            raise ModelError(f"This graph cannot be used: its description makes no sense ({self}).")
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Foreign:
-        """What `to_json` told of. Raises ModelError for anything else."""
-        try:
-            if set(values) != {field.name for field in fields(cls)}:
-                raise TypeError("other fields")
-            given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-            return cls(**given)
-        except TypeError as problem:
-            raise ModelError(
-                f"This recipe is damaged: its graph is not described as graphs are ({problem})."
-            ) from problem
+    def from_json(cls, values: Any) -> Foreign:
+        """What `checking.to_json` wrote. Raises ModelError for anything else."""
+        return made(cls, values, _FORM)

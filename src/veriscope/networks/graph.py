@@ -19,7 +19,7 @@ MISSING = "ONNX Runtime is not installed, and this model needs it. Install it: p
 class OnnxNetwork(nn.Module):
     """(batch, channels_in, *space) -> (batch, channels, *space): what the file `contents` says, on the CPU.
 
-    Raises ModelError when the file is not the one that the recipe tells of, or cannot be run.
+    Raises ModelError when the file is not the one that the recipe describes, or cannot be run.
     """
 
     def __init__(self, recipe: Recipe, contents: bytes) -> None:
@@ -29,7 +29,7 @@ class OnnxNetwork(nn.Module):
         if hashlib.sha256(contents).hexdigest() != self.told.sha256:
             raise ModelError("The graph of this model is damaged: its checksum does not match. Copy it again.")
         check(contents)
-        self.here = nn.Parameter(torch.empty(0), requires_grad=False)  # tells others the device
+        self.here = nn.Parameter(torch.empty(0), requires_grad=False)  # shows others the device
         self.session = session(contents)
 
     def __deepcopy__(self, memo: object) -> OnnxNetwork:

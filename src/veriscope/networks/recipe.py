@@ -8,7 +8,7 @@ from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import AxesError, ModelError
-from veriscope.networks.checking import OneOf, Real, Whole, wrong
+from veriscope.networks.checking import OneOf, Real, Whole, to_json, wrong
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
 
@@ -104,13 +104,13 @@ class Recipe:
     schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
     scale_weight: float = 0.1  # of the scales' likelihood beside the means' squared error; 0: the paper's likelihood
     scale_rate: float = 30.0  # learning rate of the layer that predicts the scales, times that of all others
-    warmup: float = 0.05  # share of the run in which the rate rises linearly
+    warmup: float = 0.05  # fraction of the run in which the rate rises linearly
     patience: int = 10  # rounds without improvement before "plateau" halves the rate
-    averaging: float = 0.05  # memory of the exponential weight average, as a share of the run; 0: none
+    averaging: float = 0.05  # memory of the exponential weight average, as a fraction of the run; 0: none
     clip: float = 1.0  # largest gradient norm; 0: not clipped
     weight_decay: float = 0.0  # decoupled, as in AdamW
     precision: str = "auto"  # of the convolutions in training: "float32", "bfloat16", or what the device does fast
-    epochs: int = 50  # used when train is told neither epochs nor minutes
+    epochs: int = 50  # used when train is given neither epochs nor minutes
 
     def __post_init__(self) -> None:
         word = letters.check(self.axes)
@@ -157,7 +157,7 @@ class Recipe:
                 f"projection is {' or '.join(SURFACES)} for the task project, and not set for others",
             ),
             (self.learning_rate > 0 and self.scale_rate > 0, "learning_rate and scale_rate are positive"),
-            (self.warmup < 1 and self.averaging < 1, "warmup and averaging are shares of the run, below 1"),
+            (self.warmup < 1 and self.averaging < 1, "warmup and averaging are fractions of the run, below 1"),
             (not self.residual or self.channels_in == self.channels_out, "residual needs channels_in = channels_out"),
             (self.stem * 2**self.depth <= LONGEST_STEP, f"stem times 2^depth is at most {LONGEST_STEP}"),
         ]
@@ -242,7 +242,7 @@ class Recipe:
         return cls(**{"channels_in": channels, "channels_out": channels, **_PAPER_TRAINING, **chosen, **changes})
 
     def change(self, **changes: Any) -> Recipe:
-        """A copy with some fields set anew."""
+        """A copy with some fields changed."""
         unknown = sorted(set(changes) - {field.name for field in fields(self)})
         if unknown:
             raise ModelError(f"A recipe has no field called {', '.join(unknown)}.")
@@ -252,14 +252,14 @@ class Recipe:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
         values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
         if isinstance(self.projection, SurfaceLayers):
-            values["projection"] = self.projection.to_json()
+            values["projection"] = to_json(self.projection)
         if self.foreign is not None:
-            values["foreign"] = self.foreign.to_json()
+            values["foreign"] = to_json(self.foreign)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
-        """The recipe that `to_json` told of. Raises ModelError for fields this version does not know."""
+        """The recipe that `to_json` wrote. Raises ModelError for fields this version does not know."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown or "axes" not in values:
             wrong = f"the unknown fields {', '.join(unknown)}" if unknown else "no axes"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from veriscope.errors import ModelError
+from veriscope.networks.checking import Whole, made, wrong
 
 Kernel = tuple[int, int, int]  # Z, Y, X
+_SIZE = Whole(1, 63)
+_FORM = {"first": [_SIZE], "kernel": [_SIZE], "pool": [Whole(1, 64)], "depth": Whole(1, 8), "filters": Whole(1, 4096),
+         "convolutions": Whole(1, 16)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class SurfaceLayers:
     convolutions: int = 1  # one after the other, before each pooling and each upsampling
 
     def __post_init__(self) -> None:
-        odd = all(len(k) == 3 and all(n > 0 and n % 2 for n in k) for k in (self.first, self.kernel))
-        sound = len(self.pool) == 2 and all(1 <= n <= 64 for n in self.pool) and 1 <= self.depth <= 8
-        if not (odd and sound and 1 <= self.filters <= 4096 and 1 <= self.convolutions <= 16):
-            raise ModelError(
-                f"These layers cannot find a surface: kernels have three odd lengths, pools two from 1 to 64, depth "
-                f"lies between 1 and 8, filters between 1 and 4096, convolutions between 1 and 16. Given: {self}."
-            )
+        said = wrong(asdict(self), _FORM, "layers")
+        if (
+            said
+            or len(self.pool) != 2
+            or any(len(k) != 3 or not all(n % 2 for n in k) for k in (self.first, self.kernel))
+        ):
+            said = said or "kernels have three odd lengths, pools two"
+            raise ModelError(f"These layers cannot find a surface: {said}. Given: {self}.")
 
     @property
     def step(self) -> tuple[int, int]:
@@ -40,21 +44,10 @@ class SurfaceLayers:
         along_y, along_x = self.pool
         return along_y**self.depth, along_x**self.depth
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SurfaceLayers:
-        """The layers that `to_json` told of. Raises ModelError for anything else."""
-        wanted = {field.name: field.type for field in fields(cls)}
-        lists = {"first", "kernel", "pool"}
-        if set(values) != set(wanted) or not all(
-            isinstance(value, list) and all(type(n) is int for n in value) if name in lists else type(value) is int
-            for name, value in values.items()
-        ):
-            raise ModelError("This recipe is damaged: the layers that find the surface are not described as they are.")
-        given: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in values.items()}
-        return cls(**given)
+    def from_json(cls, values: Any) -> SurfaceLayers:
+        """The layers that `checking.to_json` wrote. Raises ModelError for anything else."""
+        return made(cls, values, _FORM)
 
 
 SURFACES = {

@@ -196,7 +196,7 @@ class ArrayPatches:
         if not 0 < check < 1 or count >= len(self):
             raise DataError(
                 f"Of {len(self)} patches {check:g} cannot be split off for checking: both parts need at least one. "
-                f"Use a share between 0 and 1, or save more patches."
+                f"Use a fraction between 0 and 1, or save more patches."
             )
         cut = len(self) - count
         return (

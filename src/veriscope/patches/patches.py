@@ -139,8 +139,8 @@ class Patches:
         }
 
     def _start(self, prepared: Prepared, frame: int, rng: np.random.Generator) -> tuple[int, ...]:
-        starts, share = prepared.starts[frame], self.choices.foreground_share
-        if share < 1 and rng.random() >= share:
+        starts, fraction = prepared.starts[frame], self.choices.foreground_share
+        if fraction < 1 and rng.random() >= fraction:
             starts = sampling.everywhere(starts.size, starts.shape)
         return starts.draw(rng)
 

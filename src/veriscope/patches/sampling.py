@@ -51,7 +51,7 @@ class Starts:
         return len(self.cells) * math.prod(self.cell)
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Which part of all positions counts, 0 .. 1."""
         return len(self) / math.prod(self.free)
 

@@ -65,7 +65,7 @@ class Run:
     data: Path | None = None  # published data; None: simulated
     minutes: float | None = None  # of training; None: as the scale says
     members: int | None = None
-    axes: str | tuple[str, str] | None = None  # of images that do not say them
+    axes: str | tuple[str, str] | None = None  # of images that do not state them
     device: str | None = None
 
     @property

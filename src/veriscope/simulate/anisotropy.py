@@ -56,7 +56,7 @@ def anisotropic_pairs(
     if "Z" not in stack.axes:
         raise DataError(
             f"Isotropic training needs a stack, but {_name(stack)} has the axes {stack.axes}. Give an image with Z, "
-            f"or say what its axes are."
+            f"or state its axes."
         )
     if not {"Y", "X"} <= set(stack.axes):
         raise DataError(f"Isotropic training needs the axes Z, Y and X, but {_name(stack)} has {stack.axes}.")
@@ -196,18 +196,18 @@ class _Kept:
         return self.cache.read(self.image, 0, region)[inner]
 
 
-def split_stack(stack: Image, share: float, least: int) -> tuple[Image, Image]:
+def split_stack(stack: Image, fraction: float, least: int) -> tuple[Image, Image]:
     """Parts of `stack` to train on and to check with, which share no pixel: a strip at the far end of the longer
-    lateral axis, `share` of it and at least `least` pixels; where that is more than half, the last planes.
+    lateral axis, `fraction` of it and at least `least` pixels; where that is more than half, the last planes.
     """
-    if not 0 < share < 1:
-        raise DataError(f"The share kept aside for checking lies between 0 and 1, not at {share:g}. Use 0.1.")
+    if not 0 < fraction < 1:
+        raise DataError(f"The fraction kept aside for checking lies between 0 and 1, not at {fraction:g}. Use 0.1.")
     axis = "Y" if stack.size("Y") > stack.size("X") else "X"
     length = stack.size(axis)
-    width = max(least, round(share * length))
+    width = max(least, round(fraction * length))
     if 2 * width > length:
         axis, length = "Z", stack.size("Z")
-        width = max(1, round(share * length))
+        width = max(1, round(fraction * length))
         if length < 2:
             raise DataError(
                 f"{_name(stack)} ({lengths(stack.shape)}, {stack.axes}) is too small to keep a part aside for "
@@ -216,12 +216,12 @@ def split_stack(stack: Image, share: float, least: int) -> tuple[Image, Image]:
     return stack.region(**{axis: slice(0, length - width)}), stack.region(**{axis: slice(length - width, length)})
 
 
-def parts_for_checking(stacks: list[Image], share: float, least: int) -> tuple[list[Image], list[Image]]:
+def parts_for_checking(stacks: list[Image], fraction: float, least: int) -> tuple[list[Image], list[Image]]:
     """Stacks to train on and to check with: whole ones where there are many, else parts of each."""
     if len(stacks) >= MANY:
-        count = max(1, round(share * len(stacks)))
+        count = max(1, round(fraction * len(stacks)))
         return stacks[:-count], stacks[-count:]
-    parts = [split_stack(stack, share, least) for stack in stacks]
+    parts = [split_stack(stack, fraction, least) for stack in stacks]
     return [training for training, _ in parts], [checking for _, checking in parts]
 
 

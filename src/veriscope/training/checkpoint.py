@@ -1,4 +1,4 @@
-"""The state of an unfinished member, on disk: enough to go on exactly where it stopped."""
+"""The state of an unfinished member, on disk: enough to continue exactly where it stopped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def restore(path: Path, run: dict[str, Any], **parts: Any) -> Progressed:
         return _restored(tensors, notes, run, **parts)
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError, RecursionError) as problem:
         raise ModelError(
-            f"'{path}' is damaged: it does not hold a training that can go on. Remove it, or overwrite the model."
+            f"'{path}' is damaged: it holds no training that can be continued. Remove it, or overwrite the model."
         ) from problem
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from veriscope import saving
 from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
@@ -29,6 +29,7 @@ from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
 from veriscope.training.setup import Setup, Source
 
+Given: TypeAlias = Source | Sequence[Pair]
 VOXELS = 2**22  # of whole images looked at after training, at most
 CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
 MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
@@ -49,8 +50,8 @@ class Options(TypedDict, total=False):
 
 def train(
     recipe: Recipe,
-    patches: Source | Sequence[Pair],
-    check: Source | Sequence[Pair] | float = ASIDE,
+    patches: Given,
+    check: Given | float = ASIDE,
     members: int = 5,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -81,12 +82,14 @@ def train(
     if unknown := sorted(set(options) - set(Options.__annotations__)):
         raise TypeError(f"train() got an unexpected keyword argument '{unknown[0]}'")
     if epochs is not None and minutes is not None:
-        raise TrainingError("Training takes epochs or minutes, not both. Leave one out.")
+        raise TrainingError("Training takes epochs or minutes, not both. Remove one.")
     if members < 1 or (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
+    target = None if folder is None else Path(folder)
+    if target is not None and not options.get("resume"):
+        files.refuse_existing(target, options.get("overwrite", False))  # before images are read
     recipe, patches, check = _sources(recipe, patches, check, seed, options)
     _check_fit(recipe, patches, check)
-    target = None if folder is None else Path(folder)
     loss, progress = options.get("loss"), options.get("progress")
     with (
         team(options.get("device")) as group,
@@ -111,11 +114,7 @@ def _note(text: str) -> None:
 
 
 def _sources(
-    recipe: Recipe,
-    patches: Source | Sequence[Pair],
-    check: Source | Sequence[Pair] | float,
-    seed: int,
-    options: Options,
+    recipe: Recipe, patches: Given, check: Given | float, seed: int, options: Options
 ) -> tuple[Recipe, Source, Source]:
     """Patches to learn from and to check with, and the recipe that fits them."""
     if not isinstance(patches, Sequence):

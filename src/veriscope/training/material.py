@@ -24,9 +24,11 @@ from veriscope.training.stacks import Degrading, Stacks, read_stacks, stacks_in
 from veriscope.wording import lengths
 
 Cut: TypeAlias = Patches | ArrayPatches
+Found: TypeAlias = tuple[list[Cut], dict[str, str]]  # patches to train on and to check with; what there is, in words
+Aside: TypeAlias = float | Pairs  # to check with: a fraction of the images, or others
 Axes: TypeAlias = str | tuple[str, str] | None  # of both images of a pair, or of low and of high
 LOW, HIGH = "low", "high"  # folders within one folder of pairs
-ASIDE = 0.1  # fraction of the images that is kept aside to check the training and to calibrate
+ASIDE = 0.1  # fraction of the images kept aside to check the training and to calibrate
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,15 @@ class Prepared:
 def prepare(
     material: Material,
     recipe: Recipe,
-    check: float | Pairs = ASIDE,
+    check: Aside = ASIDE,
     cutting: Cutting | None = None,
     typed: Collection[str] = (),
 ) -> Prepared:
-    """`recipe` with patches that fit the images, and these patches: of images to train on, and of those kept aside
-    (a fraction of them, or pairs of their own).
-    """
+    """`recipe` with patches that fit the images, but for what the user `typed`, and patches that are cut for it."""
     notes = list(material.notes)
     recipe = material.fitting(recipe, typed, notes)
+    if isinstance(check, Pairs):
+        recipe = FromPairs(check).fitting(recipe, typed, notes)
     (patches, checking), found = material.sources(recipe, check, cutting or Cutting(), notes)
     return Prepared(recipe, patches, checking, found, notes)
 
@@ -112,10 +114,7 @@ class FromPairs:
         sizes = [{letter: pair.low.size(letter) for letter in "ZYX"} for pair in self.pairs]
         return _fitting(recipe, sizes, typed, notes)
 
-    def sources(
-        self, recipe: Recipe, check: float | Pairs, cutting: Cutting, notes: list[str]
-    ) -> tuple[list[Cut], dict[str, str]]:
-        """Patches to train on and to check with, and what there is in words."""
+    def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found:
         training, checking = self.pairs, check
         if not isinstance(checking, Pairs):
             fraction = self._fraction(checking, recipe.patch, notes)
@@ -171,9 +170,7 @@ class FromStacks:
         sides = [(stack.size("Y"), stack.size("X")) for stack in self.stacks.stacks]
         return _fitting(recipe, [{"Y": a, "X": b} for y, x in sides for a, b in ((y, x), (x, y))], typed, notes)
 
-    def sources(
-        self, recipe: Recipe, check: float | Pairs, cutting: Cutting, notes: list[str]
-    ) -> tuple[list[Cut], dict[str, str]]:
+    def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found:
         assert not isinstance(check, Pairs)
         halves = self.stacks.pairs(check, recipe.patch, cutting.seed, notes)
         return cutting.patches(recipe, *halves), self.stacks.found(*halves)
@@ -202,9 +199,7 @@ class FromPatches:
             recipe = _halved_less(recipe, self.patches.shape, notes, whole=True)
         return recipe.change(patch=self.patches.shape)
 
-    def sources(
-        self, recipe: Recipe, check: float | Pairs, cutting: Cutting, notes: list[str]
-    ) -> tuple[list[Cut], dict[str, str]]:
+    def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found:
         assert not isinstance(check, Pairs)
         training, checking = self.patches.split(check)
         found = {

@@ -26,9 +26,11 @@ from veriscope.training.setup import Batch, Setup
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
 TRYING = 0.1  # fraction of the time of a member in which numbers of threads are tried, at most
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
-CHECK_SHARE = 0.15  # patches checked after a round, as a share of those trained on in it
-FIT_FROM = 0.25  # share of the run after which the scales are fitted: before, the errors are those of nothing learned
-FIT_SHARE = 0.05  # patches the scales are fitted to after a round, as a share of those trained on in it
+CHECK_FRACTION = 0.15  # patches checked after a round, as a fraction of those trained on in it
+FIT_FROM = (
+    0.25  # fraction of the run after which the scales are fitted: before, the errors are those of nothing learned
+)
+FIT_FRACTION = 0.05  # patches the scales are fitted to after a round, as a fraction of those trained on in it
 LEAST_FIT, LAST_FIT = 16, 256  # patches, in any round and in the last one
 LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
 
@@ -90,7 +92,7 @@ class Member:
                 self._stop_if_nan(state.loss_sum)
             state.seconds = time.monotonic() - started
             if state.plan is None and len(timed) > TIMED_STEPS:
-                state.plan = self._planned(float(np.median(timed[1:])) * (1 + CHECK_SHARE / 2))
+                state.plan = self._planned(float(np.median(timed[1:])) * (1 + CHECK_FRACTION / 2))
                 ends = state.step >= state.plan.steps  # no time is left: what there is is checked and written
             if state.plan:
                 state.progress += (1 - state.progress) / max(state.plan.steps - state.step + 1, 1)
@@ -119,7 +121,7 @@ class Member:
         """Batches from `step` on, for ever, each cut in the background while the one before is learned from."""
 
         def cut(step: int) -> tuple[Tensor, Tensor]:
-            wanted = self.team.share(range(step * self.recipe.batch, (step + 1) * self.recipe.batch))
+            wanted = self.team.part(range(step * self.recipe.batch, (step + 1) * self.recipe.batch))
             return self._on_device(self.setup.patches.batch(wanted, self.seed))
 
         with ThreadPoolExecutor(1, thread_name_prefix="patches") as cutter:
@@ -213,7 +215,7 @@ class Member:
 
     def _fit_scales(self, plan: Schedule) -> None:
         """The last layer of the scales as the averaged weights need it, for the weights in training too."""
-        most = LAST_FIT if self.state.step >= plan.steps else FIT_SHARE * plan.per_round * self.recipe.batch
+        most = LAST_FIT if self.state.step >= plan.steps else FIT_FRACTION * plan.per_round * self.recipe.batch
         count = min(len(self.setup.patches), LAST_FIT, max(LEAST_FIT, round(most)))
         chosen = np.linspace(0, len(self.setup.patches) - 1, count).round().astype(int).tolist()
         network = self.average.eval()
@@ -234,12 +236,12 @@ class Member:
         """The loss over the check patches, as the averaged weights have it."""
         count = len(self.setup.check)
         if self.budget is not None:
-            count = min(count, max(4, round(CHECK_SHARE * plan.per_round * self.recipe.batch)))
+            count = min(count, max(4, round(CHECK_FRACTION * plan.per_round * self.recipe.batch)))
         chosen = np.linspace(0, len(self.setup.check) - 1, count).round().astype(int).tolist()
         sums = torch.zeros(2, dtype=self.team.exact, device=self.team.device)
         network = self.average.eval()
         for first in range(0, count, self.recipe.batch):
-            wanted = self.team.share(chosen[first : first + self.recipe.batch])
+            wanted = self.team.part(chosen[first : first + self.recipe.batch])
             if not wanted:
                 continue
             low, high = self._on_device(self.setup.check.check_batch(wanted))
@@ -279,7 +281,7 @@ class Member:
 
     def _tell(self) -> None:
         state, plan = self.state, self.state.plan
-        share = state.step / plan.steps if plan else 0.0
+        done = state.step / plan.steps if plan else 0.0
         per_step = state.seconds / max(state.step, 1)
         left = None
         if plan:
@@ -292,7 +294,7 @@ class Member:
                 members=self.setup.members,
                 step=state.step,
                 steps=plan.steps if plan else 0,
-                done=(self.number + share) / self.setup.members,
+                done=(self.number + done) / self.setup.members,
                 loss=state.loss_sum / state.loss_count if state.loss_count and state.loss_sum else None,
                 check_loss=self.check_loss,
                 best=state.best,

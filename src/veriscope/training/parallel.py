@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun: every process computes its share of each batch (gloo on CPU, nccl on GPU)."""
+"""Data-parallel training under torchrun: every process computes its part of each batch (gloo on CPU, nccl on GPU)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Team:
         """Whether this process writes the files and shows the progress."""
         return self.rank == 0
 
-    def share(self, indices: Iterable[int]) -> list[int]:
+    def part(self, indices: Iterable[int]) -> list[int]:
         """The part of a batch that this process computes."""
         return list(indices)[self.rank :: self.size]
 
@@ -97,5 +97,5 @@ def choose_device(name: str | None) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(device.type, False):
-        raise DeviceError(f"The device '{name}' is not present on this machine. Use --device cpu, or leave it out.")
+        raise DeviceError(f"The device '{name}' is not present on this machine. Use --device cpu, or remove it.")
     return device

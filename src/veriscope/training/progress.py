@@ -1,4 +1,4 @@
-"""What a running training tells, and a bar that shows it."""
+"""What a running training reports, and a bar that shows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Step:
     members: int
     step: int  # of this member
     steps: int  # planned for this member; 0 while the plan is made
-    done: float  # share of the whole ensemble, 0 to 1
+    done: float  # fraction of the whole ensemble, 0 to 1
     loss: float | None  # mean over the current round
     check_loss: float | None  # of the last check
     best: float | None  # lowest checked loss of this member
@@ -49,24 +49,24 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def __call__(self, report: Step) -> None:
+    def __call__(self, step: Step) -> None:
         self._bar.update(
             self._task,
-            completed=report.done,
-            description=f"Member {report.member + 1}/{report.members}",
-            notes=", ".join(_notes(report)),
+            completed=step.done,
+            description=f"Member {step.member + 1}/{step.members}",
+            notes=", ".join(_notes(step)),
         )
 
 
-def _notes(report: Step) -> list[str]:
-    notes = [f"step {report.step}" + (f"/{report.steps}" if report.steps else "")]
-    if report.loss is not None:
-        notes.append(f"loss {report.loss:.3f}")
-    if report.check_loss is not None:
-        notes.append(f"check {report.check_loss:.3f}")
-    notes.append(f"{report.patches_per_second:.1f} patches/s")
-    if report.seconds_left is not None:
-        minutes, seconds = divmod(round(report.seconds_left), 60)
+def _notes(step: Step) -> list[str]:
+    notes = [f"step {step.step}" + (f"/{step.steps}" if step.steps else "")]
+    if step.loss is not None:
+        notes.append(f"loss {step.loss:.3f}")
+    if step.check_loss is not None:
+        notes.append(f"check {step.check_loss:.3f}")
+    notes.append(f"{step.patches_per_second:.1f} patches/s")
+    if step.seconds_left is not None:
+        minutes, seconds = divmod(round(step.seconds_left), 60)
         hours, minutes = divmod(minutes, 60)
         notes.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
     return notes

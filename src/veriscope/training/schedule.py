@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 ROUNDS = 20  # checks per member when the budget is a time
-FLOOR = 0.01  # the last learning rate of the cosine schedule, as a share of the peak
+FLOOR = 0.01  # the last learning rate of the cosine schedule, as a fraction of the peak
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Schedule:
 
 
 def warm_cosine(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate at `progress` (0 to 1) of the run: up linearly, then down along a cosine."""
+    """Fraction of the peak learning rate at `progress` (0 to 1) of the run: up linearly, then down along a cosine."""
     if progress < warmup:
         return max(progress / warmup, FLOOR)
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
@@ -54,7 +54,7 @@ class Plateau:
 
 
 def average_decay(step: int, steps: int, averaging: float) -> float:
-    """Share of the old average kept at `step`: a memory of `averaging` times the run, shorter while it is young."""
+    """Fraction of the old average kept at `step`: a memory of `averaging` times the run, shorter while it is young."""
     if averaging <= 0:
         return 0.0
     return min(math.exp(-1.0 / max(averaging * steps, 1.0)), (1 + step) / (10 + step))

@@ -64,7 +64,7 @@ class Setup:
 
     @cached_property
     def seen(self) -> dict[str, Any]:
-        """What the patches tell of their images; asked once, since it reads them all."""
+        """What the patches know of their images; asked once, since it reads them all."""
         return self.patches.summary()
 
     @cached_property
