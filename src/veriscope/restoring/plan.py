@@ -79,6 +79,7 @@ def plan_frames(
     Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits.
     """
     shape = padded_shape(parts.shape, ensemble.step)
+    cost = _need(parts, ensemble, device, images)  # runs a network: what that loads for good counts as held
     before = 0
     if isinstance(memory, Whole):
         before = held() + BESIDE if device.type == "cpu" else 0
@@ -87,7 +88,6 @@ def plan_frames(
         allowed = parse(memory) - before
     else:
         allowed = int(SHARE[device.type] * devices.free_memory(device))
-    cost = _need(parts, ensemble, device, images)
     found = []
     for kept in (False, True) if device.type == "cpu" else (False,):
         core = best_core(shape, ensemble.halo, ensemble.step, cost.voxels(allowed, kept), at_most)
