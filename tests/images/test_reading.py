@@ -277,7 +277,7 @@ def test_of_a_plane_in_one_strip_only_the_region_is_read(tmp_path, byteorder, ax
     tracemalloc.stop()
     assert_array_equal(found[0], pixels[region])
     assert_array_equal(found[1], pixels[(*(0 for _ in shape[:-2]), 499)])
-    assert peak < 300_000 < pixels.nbytes / 10
+    assert peak < pixels.nbytes / 10
     assert image.chunks[-2:] == (256, shape[-1])
 
 
