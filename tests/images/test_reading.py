@@ -4,6 +4,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import tracemalloc
 import warnings
 from multiprocessing import get_context
 from pathlib import Path
@@ -257,6 +258,25 @@ def test_large_images_stay_on_disk_unless_asked(tmp_path, monkeypatch):
     monkeypatch.setattr("veriscope.images.reading.LAZY_OVER", PIXELS[0, 0].nbytes - 1)
     assert read_image(path).is_lazy
     assert not read_image(path, lazy=False).is_lazy
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("axes", ["YX", "TZYX"])
+def test_of_a_plane_in_one_strip_only_the_region_is_read(tmp_path, byteorder, axes):
+    shape = (1500, 1000) if axes == "YX" else (2, 3, 500, 500)
+    pixels = np.random.default_rng(0).integers(0, 60_000, shape, np.uint16)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, byteorder=byteorder, metadata={"axes": axes})
+    image = read_image(tmp_path / "a.ome.tif", lazy=True)
+    region = (*(slice(0, size, 2) for size in shape[:-2]), slice(400, 470, 3), slice(30, 90))
+    image.read(*region)  # opens it
+    tracemalloc.start()
+    found = image.read(*region), image.read(*(0 for _ in shape[:-2]), 499)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_array_equal(found[0], pixels[region])
+    assert_array_equal(found[1], pixels[(*(0 for _ in shape[:-2]), 499)])
+    assert peak < pixels.nbytes / 10
+    assert image.chunks[-2:] == (256, shape[-1])
 
 
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.tif", "a.zarr"])

@@ -105,10 +105,10 @@ class Prepared:
         def anew(number: Number, core: Span) -> Answers:
             return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))
 
-        def prepared(number: Number, block: NDArray[Any]) -> Block:
+        def in_units(number: Number, block: NDArray[Any]) -> Block:
             return to_units(self.forward(number), block)
 
-        work = run(self.parts, self.networks, self.plan, prepared, into or anew, queue, self.watcher)
+        work = run(self.parts, self.networks, self.plan, in_units, into or anew, queue, self.watcher)
         with closing(work) as finished:
             for number, core, answers in finished:
                 yield number, core, answers, None if self.settling is None else self.settling(number, answers)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Watcher:
         self.known = known
         self.masking = masking
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-        self.rows: dict[Number, list[dict[str, float]]] = {}
+        self.rows: dict[Number, list[_Rows]] = {}
         self.pixels: Counter[Number] = Counter()
         self.strong: Counter[Number] = Counter()
 
@@ -46,7 +47,7 @@ class Watcher:
         if given.ndim == means.ndim:
             given = given.max(axis=1)
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
-        self.rows.setdefault(number, []).extend(seen.rows)
+        self.rows.setdefault(number, []).append(_Rows(seen.rows))
         strong = None
         if seen.disagreement is not None and self.known.strong is not None:
             strong = seen.disagreement > self.known.strong
@@ -69,9 +70,21 @@ class Watcher:
     def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
         """On all tiles seen so far, or on those of one frame."""
         numbers = list(self.rows) if number is None else [number]
-        rows = [row for one in numbers for row in self.rows.get(one, [])]
+        rows = [row for one in numbers for tile in self.rows.get(one, []) for row in tile]
         pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
         return verdict(self.known, rows, strong / pixels if pixels else None, warnings)
+
+
+class _Rows:
+    """Figures of windows, kept in a tenth of the memory: large images have hundreds of thousands of them."""
+
+    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+        self.values = np.array([[row.get(name, np.nan) for name in self.names] for row in rows], np.float64)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        for values in self.values.tolist():
+            yield {name: value for name, value in zip(self.names, values, strict=True) if not isnan(value)}
 
 
 class SliceWatcher:
