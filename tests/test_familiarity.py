@@ -11,17 +11,15 @@ from scipy.ndimage import gaussian_filter
 
 from veriscope.familiarity import (
     ALARMS,
-    FIGURES,
     TOO_LITTLE,
     TOO_SMALL,
     Familiar,
-    Look,
     Verdict,
     familiar,
-    look,
     verdict,
     with_error,
 )
+from veriscope.looking import FIGURES, FURTHER, NEAR, Look, look
 from veriscope.tiling import windows
 
 WINDOW = (32, 32)
@@ -250,7 +248,7 @@ def test_constant_windows_have_finite_figures() -> None:
     flat = np.ones((1, 8, 8), np.float32)
     found = figures(flat, flat[None], flat[None])
     assert all(np.isfinite(value) for value in found.values())
-    assert set(found) <= set(FIGURES)
+    assert set(found) <= {*FIGURES, NEAR[0], FURTHER[0]}
 
 
 def test_what_a_window_cannot_tell_counts_as_usual(known: Familiar) -> None:

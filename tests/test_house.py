@@ -32,6 +32,7 @@ GROUND_MODULES = {
     "calibrated",
     "expected",
     "familiarity",
+    "looking",
     "normalize",
     "errors",
     "saving",

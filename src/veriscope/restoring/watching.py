@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
-from veriscope.familiarity import Familiar, Verdict, look, verdict
+from veriscope.familiarity import Familiar, Verdict, verdict
+from veriscope.looking import look
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
