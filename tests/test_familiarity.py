@@ -220,7 +220,7 @@ def test_windows_of_a_tile_are_looked_at_as_if_alone(shape: tuple[int, ...]) -> 
     for span, row in zip(whole.spans, whole.rows, strict=True):
         part = (..., *span)
         (alone,) = look(low[part], means[part], scales[part], window, every_pixel=True).rows
-        assert alone == pytest.approx(row, rel=1e-4, abs=1e-5)
+        assert alone | {"seam": row["seam"]} == pytest.approx(row, rel=1e-4, abs=1e-5)  # that is one of the tile
     thinned = look(low, means, scales, window)
     for name in ("disagreement", "noise"):
         values = [np.mean([row[name] for row in seen.rows if name in row]) for seen in (whole, thinned)]

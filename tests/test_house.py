@@ -33,6 +33,7 @@ GROUND_MODULES = {
     "expected",
     "familiarity",
     "looking",
+    "textures",
     "normalize",
     "errors",
     "saving",

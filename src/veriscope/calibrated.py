@@ -313,7 +313,8 @@ class Calibration:
             raise ValueError("another number of knots")
         counts = {name: int(stored[name]) for name in ("pixels", "images")}
         together = stored.get("together")
-        return cls(levels, *knots, **counts, together=None if together is None else float(together))
+        gain = None if together is None else float(together)
+        return cls(levels, knots[0], knots[1], knots[2], counts["pixels"], counts["images"], gain)
 
 
 class AsPredicted:

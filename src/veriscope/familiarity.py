@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.looking import FIGURES, Look, base, of_image, of_windows
+from veriscope.textures import NAME, Piece, Texture, described, textures
 
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
@@ -28,6 +29,7 @@ ALARMS = 0.02  # fraction of images like those of training that are to be called
 HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
+MOST_REASONS = 3  # that are said
 LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
 SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribution over an image is looked at
 HARMLESS = dict.fromkeys(
@@ -53,6 +55,7 @@ class Familiar:
     count: int  # windows
     whole: tuple[str, ...]  # figures of the image as a whole
     sizes: tuple[Size, ...]  # of pieces, the largest first
+    textures: tuple[Texture, ...] = ()  # the same
 
     @property
     def far(self) -> float:
@@ -105,6 +108,7 @@ class Familiar:
             count=int(stored["count"]),
             whole=tuple(stored.get("whole", ())),
             sizes=tuple(Size.from_json(one) for one in stored["sizes"]),
+            textures=tuple(Texture.from_json(one) for one in stored.get("textures", ())),
             **arrays,
         )
 
@@ -158,9 +162,12 @@ class Size:
         return cls(int(stored["windows"]), int(stored["count"]), threshold=float(stored["threshold"]), **arrays)
 
 
-def familiar(window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]]) -> Familiar | None:
+def familiar(
+    window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]], pieces: Sequence[Piece] = ()
+) -> Familiar | None:
     """What training images look like, from pieces of them: number of the size (0 the largest), number of the image,
-    whether it was trained on, and the look. None for fewer than LEAST windows.
+    whether it was trained on, and the look; and from `pieces` that filters have answered. None for fewer than LEAST
+    windows.
     """
     rows = [row for *_, one in looks for row in one.rows]
     if len(rows) < LEAST:
@@ -182,18 +189,20 @@ def familiar(window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]]
         (),
     )
     ends = np.cumsum([len(one.rows) for *_, one in looks])
-    described = [
+    values = [
         known.described(one.rows, unlike, known.disagreeing(one))
         for (*_, one), end in zip(looks, ends, strict=True)
         for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
     ]
+    known = replace(known, textures=textures(pieces, ALARMS / 2))
+    alarms = ALARMS / 2 if known.textures else ALARMS  # of the figures alone
     sizes = []
     for number in sorted({size for size, *_ in looks}):
         own = [at for at, (size, *_) in enumerate(looks) if size == number]
         counts, images = (
             [value(looks[at]) for at in own] for value in (lambda one: len(one[3].rows), lambda one: one[1])
         )
-        found = _size(counts, images, [described[at] for at in own], known)
+        found = _size(counts, images, [values[at] for at in own], known, alarms)
         if found is not None:
             sizes.append(found)
     return replace(known, sizes=tuple(sizes))
@@ -230,7 +239,7 @@ def _from_others(names: Sequence[str], table: NDArray[np.float64], owners: NDArr
 
 
 def _size(
-    windows: Sequence[int], images: Sequence[int], described: Sequence[NDArray[np.float64]], known: Familiar
+    windows: Sequence[int], images: Sequence[int], pieces: Sequence[NDArray[np.float64]], known: Familiar, alarms: float
 ) -> Size | None:
     """What pieces of one size are like; None where too few are known.
 
@@ -240,7 +249,7 @@ def _size(
     """
     from scipy.stats import t
 
-    values, owners = np.array(described), np.array(images)
+    values, owners = np.array(pieces), np.array(images)
     groups = np.unique(owners)
     if len(groups) < IMAGES or len(values) < PIECES:
         return None
@@ -255,8 +264,8 @@ def _size(
             for one in groups
         ]
     )
-    rank = int(np.ceil((1 - ALARMS) * (len(scores) + 1)))
-    one_of_many = t.isf(ALARMS / (2 * values.shape[1]), len(groups) - 1) * np.sqrt(1 + 1 / len(groups))
+    rank = int(np.ceil((1 - alarms) * (len(scores) + 1)))
+    one_of_many = t.isf(alarms / (2 * values.shape[1]), len(groups) - 1) * np.sqrt(1 + 1 / len(groups))
     threshold = np.sort(scores)[rank - 1] if rank <= len(scores) else one_of_many
     return replace(_of_pieces(windows, values, names), threshold=float(threshold))
 
@@ -316,20 +325,30 @@ class Verdict:
 
 
 def verdict(
-    known: Familiar, rows: Sequence[Mapping[str, float]], disagreeing: float | None, warnings: Sequence[str] = ()
+    known: Familiar,
+    rows: Sequence[Mapping[str, float]],
+    disagreeing: float | None,
+    warnings: Sequence[str] = (),
+    answers: NDArray[np.float64] | None = None,
 ) -> Verdict:
-    """The verdict on an image: figures of its windows, and the fraction of its pixels with strong disagreement."""
+    """The verdict on an image: figures of its windows, the fraction of its pixels with strong disagreement, and what
+    filters answered in its patches.
+    """
     table = known.table(rows)
     unlike = known.unlike(table)
-    size = _like(known, len(table))
+    size = _like(known.sizes, len(table))
+    texture = None if answers is None else _like(known.textures, len(table))
+    beyond = 0.0 if texture is None or answers is None else texture.beyond(described(answers)) / texture.threshold
     if size is None:
         unknown = TOO_SMALL if known.sizes else TOO_LITTLE
         return Verdict(0, unlike, disagreeing, None, (), tuple(warnings), unknown)
     names = known.described_names
     off = size.offsets(known.described(rows, unlike, disagreeing), harmless_sides(names))
-    score = float(np.abs(off).max()) / size.threshold
+    score = max(float(np.abs(off).max()) / size.threshold, beyond)
     level = int(score > 1) + int(score > FAR_BEYOND)
-    reasons = _reasons(names, off / size.threshold) if level else ()
+    reasons = _reasons(names, off / size.threshold)
+    if beyond > 1:
+        reasons = (*reasons[: MOST_REASONS - 1], NAME)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
 
 
@@ -346,12 +365,15 @@ def with_error(found: Verdict, times: float) -> Verdict:
     return replace(found, level=max(level, found.level), reasons=reasons, unknown="")
 
 
-def _like(known: Familiar, windows: int) -> Size | None:
+_Kind = TypeVar("_Kind", Size, Texture)
+
+
+def _like(sizes: Sequence[_Kind], windows: int) -> _Kind | None:
     """Pieces of about so many windows, or the largest ones that are smaller; None where all are too large."""
-    return next((size for size in known.sizes if size.windows <= LIKE_SIZE * windows), None)
+    return next((size for size in sizes if size.windows <= LIKE_SIZE * windows), None)
 
 
-def _reasons(names: Sequence[str], off: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:
+def _reasons(names: Sequence[str], off: NDArray[np.float64]) -> tuple[str, ...]:
     """The figures that are off by more than their threshold, which is 1, in words, the strongest first.
 
     That there are odd parts is said only where no figure says what is odd about them.
@@ -365,4 +387,4 @@ def _reasons(names: Sequence[str], off: NDArray[np.float64], most: int = 3) -> t
         said = FIGURES[base(name)][int(side)] + (f" in channel {channel}" if channel else "")
         if said not in words:
             words.append(said)
-    return tuple(words[:most])
+    return tuple(words[:MOST_REASONS])

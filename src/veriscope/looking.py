@@ -95,6 +95,12 @@ def look(given: Floats, means: Floats, scales: Floats | None, window: Sequence[i
     return Look(spans, rows, disagreement)
 
 
+def counted(shape: Sequence[int], window: Sequence[int]) -> int:
+    """How many windows of an image of `shape` are looked at, where it is one tile."""
+    count = len(windows(shape, window))
+    return count if count <= MANY else -(-count // 2)
+
+
 def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Floats | None) -> dict[str, float]:
     """FIGURES of one window: the networks' input (C_in, *space), and what they make of it (C_out, *space), normalised.
 
@@ -140,7 +146,7 @@ def of_image(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for name in rows[0] if rows else ():
         channel = name.removeprefix(base(name))
         if base(name) == NEAR[0]:
-            near, further = (np.mean([row[kind + channel] for row in rows]) for kind, _ in (NEAR, FURTHER))
+            near, further = (float(np.mean([row[kind + channel] for row in rows])) for kind, _ in (NEAR, FURTHER))
             found["detail" + channel] = float(np.log((max(near, 0) + TINY**2) / (max(further, 0) + TINY**2)))
         elif base(name) == "seam":
             found[name] = float(np.log(max(row[name] for row in rows)))

@@ -22,11 +22,13 @@ from veriscope.calibration import EPS, reliability_of
 from veriscope.familiarity import familiar
 from veriscope.images.noise import noise_and_contrast, noise_by_light
 from veriscope.images.resampling import Grid, Resampled
-from veriscope.looking import look
+from veriscope.looking import counted, look
+from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.networks.slices import Slices
 from veriscope.networks.unet import UNet
 from veriscope.patches.fields import FIXED_PERCENTILES, Field
+from veriscope.textures import Piece
 from veriscope.tiling import Span, windows
 from veriscope.training.job import Source
 
@@ -35,6 +37,8 @@ Block = NDArray[np.float32]
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
+WHOLE = 0.75  # of the time and voxels is for images as a whole and their crops, the rest for crops of others
+MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
@@ -62,7 +66,7 @@ class Seen:
 def measured(
     ensemble: Ensemble, check: Source, patches: Source | None, voxels: int, seconds: float | None = None
 ) -> dict[str, Any]:
-    """What images and crops of them say of a trained ensemble, for its facts: `voxels` of them, for about `seconds`.
+    """What images and crops of them say of a trained ensemble, for its facts: about `voxels` of them, for `seconds`.
 
     `check` was kept aside in training, `patches` were learned from.
 
@@ -85,7 +89,7 @@ def measured(
             errors.append(error)
             spans.append(_range(laplace.mixture_mean(seen.means[:, channel])))
             trained.append(seen.trained_on)
-    known = familiar(window, looks)
+    known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
     if not ensemble.recipe.probabilistic:
         return facts
@@ -120,7 +124,8 @@ def _pieces(
 ) -> Iterator[Seen]:
     """Images kept aside, then images trained on, each as a whole (or what of it fits) and in smaller and smaller crops.
 
-    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that.
+    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that. The last part of
+    the time goes to crops alone, of as many further images as it allows: verdicts are the sharper the more are known.
     """
     began, done = time.monotonic(), 0
     device = next(ensemble.members[0].parameters()).device
@@ -128,12 +133,14 @@ def _pieces(
     order = [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
     for count, number in enumerate(order):
         one = [*aside, *learned][number]
-        depth = one.depth
-        for size, span in _spans(one.shape, depth, ensemble.recipe.step, rng):
+        whole = done <= voxels and not (seconds is not None and time.monotonic() - began > WHOLE * seconds)
+        for size, span in _spans(one.shape, one.depth, ensemble.recipe.step, rng):
             late = seconds is not None and time.monotonic() - began > seconds
-            if count and (late or done > voxels):
+            if count and (late or done > voxels / WHOLE):
                 return
-            done += depth * prod(part.stop - part.start for part in span)
+            if count and size == 0 and not whole:
+                continue
+            done += one.depth * prod(part.stop - part.start for part in span)
             seen = _restored(ensemble, one, span, device)
             if seen is not None:
                 yield replace(seen, size=size, image=number, trained_on=number >= len(aside))
@@ -162,18 +169,47 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
     size[axis] = max(size[axis] // (2 * step[axis]), 1) * step[axis]
 
 
-def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device) -> Seen | None:
-    """One piece, without its numbers; None for one without contrast, which nobody can restore."""
+def _textures(
+    ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
+) -> list[Piece]:
+    """What the first layers answer on crops of images, of many more than there is time to restore."""
+    filters = filters_of(ensemble.members, ensemble.recipe.patch)
+    if filters is None or ensemble.recipe.projects:
+        return []
+    began = time.monotonic()
+    found: list[Piece] = []
+    rng = np.random.default_rng(1)
+    for number, field in enumerate([*aside, *learned][:MANY]):
+        for size, span in [
+            one for _ in range(2) for one in _spans(field.shape, field.depth, ensemble.recipe.step, rng)
+        ]:
+            if seconds is not None and time.monotonic() - began > seconds / 4:
+                return found
+            given = None if size == 0 else _normalized(ensemble, field, span)
+            if given is not None:
+                found.append(Piece(size, number, counted(given[0].shape[1:], window), filters(given[0])))
+    return found
+
+
+def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:
+    """A crop as a user would have it normalised who has just that, and its truth; None for one without contrast."""
     axial = ensemble.recipe.isotropic and field.stack is not None
     low, high = _as_axial(field, ensemble.recipe.finer["Z"], span) if axial else field.read(span)
-    alike = field.alike and len(low) == len(high)
+    if not field.alike:
+        return low, high
     bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
-    if field.alike and not (top - bottom > TINY).all():
+    if not (top - bottom > TINY).all():
         return None
-    if field.alike:
-        low = _rescaled(low, bottom, top)
-        if alike and not ensemble.recipe.projects:
-            high = _rescaled(high, bottom, top)
+    alike = len(low) == len(high) and not ensemble.recipe.projects
+    return _rescaled(low, bottom, top), _rescaled(high, bottom, top) if alike else high
+
+
+def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device) -> Seen | None:
+    """One piece, without its numbers; None for one without contrast, which nobody can restore."""
+    pair = _normalized(ensemble, field, span)
+    if pair is None:
+        return None
+    low, high = pair
     beyond: list[tuple[int, int]] = [
         (0, -(part.stop - part.start) % n) for part, n in zip(span, ensemble.recipe.step, strict=True)
     ]
