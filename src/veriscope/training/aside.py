@@ -124,8 +124,8 @@ def _pieces(
 ) -> Iterator[Seen]:
     """Images kept aside, then images trained on, each as a whole (or what of it fits) and in smaller and smaller crops.
 
-    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that. The last part of
-    the time goes to crops alone, of as many further images as it allows: verdicts are the sharper the more are known.
+    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that. The last
+    part of the time goes to crops alone, of as many further images as it allows: the more, the sharper the verdicts.
     """
     began, done = time.monotonic(), 0
     device = next(ensemble.members[0].parameters()).device
