@@ -23,6 +23,8 @@ RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that a
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
 STEADY = 0.05  # the least deviation of a figure, for those that are nearly the same in all windows of training
 FEW = 0.02  # windows that are unlike count little up to this fraction
+ALIKE = ("curvature", "residue", "detail")  # figures that images of one kind share to a few percent
+ALIKE_STEADY = 0.02  # the least deviation of these between images
 LEAST = 16  # windows, to say what training images look like
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
@@ -273,7 +275,8 @@ def _size(
 def _of_pieces(windows: Sequence[int], values: NDArray[np.float64], names: Sequence[str]) -> Size:
     centre = values.mean(0)
     one_window = np.log1p(1 / (FEW * np.median(windows)))  # more or less of them that are unlike is chance
-    least = np.where([name == "unlike" for name in names], one_window, STEADY)
+    floors = {"unlike": one_window, **dict.fromkeys(ALIKE, ALIKE_STEADY)}
+    least = np.array([floors.get(base(name), STEADY) for name in names])
     deviation = np.sqrt(values.var(0) + np.square(least))
     count, length = values.shape
     covariance = _covariance((values - centre) / deviation, length / (count + length))
