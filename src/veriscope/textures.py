@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DIRECTIONS = 16  # in which training images differ, at most
-PER_DIRECTION = 3  # pieces that must be known for each
+PER_VALUE = 4  # values for each direction in which training images differ, at least
+PER_DIRECTION = 3  # pieces that must be known for each of them
 STEADY = 0.02  # the least deviation of the logarithm of a filter's answer
+NEAR = 0.1  # deviations: nothing that lies so near is beyond
 FAINT = 1e-3  # answers below this are as good as none
 IMAGES, PIECES = 5, 12  # of one size that must be known
 NAME = "a texture that none of the training images have (blurred, resized, another pixel size or noise?)"
@@ -92,10 +93,12 @@ def _of_size(pieces: Sequence[Piece], alarms: float) -> Texture | None:
         spread = logs.std(ddof=1) * np.sqrt(1 + 1 / len(groups))
         threshold = float(logs.mean() + t.isf(alarms, len(groups) - 1) * spread)
     whole = _fit(values, windows)
-    return Texture(whole.windows, whole.centre, whole.deviation, whole.directions, float(np.exp(threshold)))
+    return Texture(whole.windows, whole.centre, whole.deviation, whole.directions, max(float(np.exp(threshold)), NEAR))
 
 
 def _fit(values: NDArray[np.float64], windows: int) -> Texture:
     centre, deviation = values.mean(0), values.std(0) + STEADY
     _, _, directions = np.linalg.svd((values - centre) / deviation, full_matrices=False)
-    return Texture(windows, centre, deviation, directions[: min(DIRECTIONS, len(values) // PER_DIRECTION)])
+    return Texture(
+        windows, centre, deviation, directions[: min(values.shape[1] // PER_VALUE, len(values) // PER_DIRECTION)]
+    )
