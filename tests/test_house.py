@@ -34,6 +34,8 @@ GROUND_MODULES = {
     "calibrated",
     "expected",
     "familiarity",
+    "looking",
+    "textures",
     "normalize",
     "errors",
     "saving",

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.familiarity import Familiar, Verdict, look, verdict
+from veriscope.familiarity import Familiar, Verdict, verdict
+from veriscope.looking import look
+from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
@@ -30,9 +32,11 @@ class Watcher:
     Tiles are looked at each for itself, in windows of the size used before.
     """
 
-    def __init__(self, known: Familiar, masking: bool = False) -> None:
+    def __init__(self, known: Familiar, masking: bool = False, filters: Filters | None = None) -> None:
         self.known = known
         self.masking = masking
+        self.filters = filters if known.textures else None
+        self.answers: dict[Number, list[NDArray[np.float64]]] = {}
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
         self.rows: dict[Number, list[_Rows]] = {}
         self.pixels: Counter[Number] = Counter()
@@ -48,6 +52,8 @@ class Watcher:
             given = given.max(axis=1)
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
         self.rows.setdefault(number, []).append(_Rows(seen.rows))
+        if self.filters is not None:
+            self.answers.setdefault(number, []).append(self.filters(given))
         strong = None
         if seen.disagreement is not None and self.known.strong is not None:
             strong = seen.disagreement > self.known.strong
@@ -72,7 +78,9 @@ class Watcher:
         numbers = list(self.rows) if number is None else [number]
         rows = [row for one in numbers for tile in self.rows.get(one, []) for row in tile]
         pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
-        return verdict(self.known, rows, strong / pixels if pixels else None, warnings)
+        answers = [one for number in numbers for one in self.answers.get(number, [])]
+        answered = np.concatenate(answers) if answers else None
+        return verdict(self.known, rows, strong / pixels if pixels else None, warnings, answered)
 
 
 class _Rows:
@@ -149,7 +157,7 @@ def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher
     those of training than 99 % of them.
     """
     if ensemble.facts.familiar is not None:
-        found = Watcher(ensemble.facts.familiar, masking)
+        found = Watcher(ensemble.facts.familiar, masking, filters_of(ensemble.members, ensemble.recipe.patch))
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
     return None
