@@ -24,7 +24,7 @@ from veriscope.comparing.run import Measurement, Progress
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
 from veriscope.restoring.scaling import Choice
-from veriscope.restoring.settings import Limits
+from veriscope.restoring.settings import Machine
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FAILURES = 3  # places of the largest relative error that are shown
 
 
-class Settings(Limits, total=False):
+class Settings(Machine, total=False):
     """How methods are tuned and images cut, and how the model restores them; see `compare`."""
 
     tune: bool
@@ -73,7 +73,7 @@ def compare(
     others. `progress(done, total, what)` hears seconds. `psf` is needed by methods that deconvolve isotropic stacks;
     `background` gives them the grey value of pixels without light, such as the offset of the camera.
 
-    `tile`, `memory`, `device` and `normalize` are those of `restore`, for the model.
+    `tile`, `memory`, `device`, `precision` and `normalize` are those of `restore`, for the model.
 
     Raises DataError for unknown methods, for pairs that cannot be compared, and where every method failed, ModelError
     for a model of another task.
@@ -82,7 +82,7 @@ def compare(
     """
     check_keywords("compare", settings, Settings)
     choices: dict[str, Any] = dict(settings)
-    restoring = {name: choices.pop(name) for name in (*Limits.__annotations__, "normalize") if name in choices}
+    restoring = {name: choices.pop(name) for name in (*Machine.__annotations__, "normalize") if name in choices}
     design = prepare(list(pairs), model, methods, **choices)
     check_pixels(design)
     run = Measurement(design, restoring, progress, tell)

@@ -22,7 +22,7 @@ from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 from veriscope.restoring.scaling import Choice
-from veriscope.restoring.settings import Limits
+from veriscope.restoring.settings import Machine
 from veriscope.tables import Column, Table, plain
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ BAND = 0.9
 FIGURES = ("nrmse", "psnr", "ssim")
 
 
-class Settings(Limits, total=False):
+class Settings(Machine, total=False):
     """How images are restored to be judged; see `restore`."""
 
     normalize: Choice
@@ -177,9 +177,9 @@ def judge(
 
     Where the model projects stacks, the maximum of the low image along Z stands beside it.
 
-    `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
-    a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
-    means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
+    `tile`, `memory`, `device`, `precision`, `normalize` and `calibrated` are those of `restore`. `others` adds rows:
+    for each name a function of a pair that makes an image, or the images themselves, one per pair, such as the best of
+    non-local means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
     the first image that its picture shows, whole and in grey values, for `write_movie`. `progress(done, total)` hears
     of every pair. For models that make images finer the low images are on the grid of the high ones already:
     ``read_pairs(..., finer=model.recipe.finer)``.
