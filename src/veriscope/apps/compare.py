@@ -188,7 +188,7 @@ def _command(places: list[Path], typed: dict[str, Any]) -> str:
     parts = ["veriscope", "compare", *map(str, places)]
     for name, value in typed.items():
         if value is False:
-            parts.append(f"--no-{name}")
+            parts.append("--no-tune")  # the only switch among them
         elif value is not None and value is not True and value != usual.get(name):
             parts += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(parts)
