@@ -127,7 +127,7 @@ def test_low_and_high_from_a_file_are_turned_alike() -> None:
         ),
         (
             lambda: Pairs([pair(), Pair(Image(TRUTH[None], "ZYX"), Image(TRUTH, "YX"), "flat")]),
-            "'wing' and 'flat' do not go together",
+            "'wing' and 'flat' do not match",
         ),
         (
             lambda: Pair(Image(STACK, "ZYX"), Image(STACK[:2], "ZYX"), "two"),
