@@ -134,9 +134,8 @@ def restore(
     ensemble = load(model)
     check(in_space(ensemble, combine), asked, str(model), _typed)
     settings: Settings = {
-        "tile": machine["tile"], "precision": machine["precision"], "memory": None if limits.memory is None else Whole(limits.memory),
-        "device": machine["device"], "channel": channel, "planes": planes, "combine": combine,
-        "calibrated": calibrated, "undo": undo, "normalize": way,
+        **machine, "memory": None if limits.memory is None else Whole(limits.memory), "channel": channel,
+        "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": way,
     }  # fmt: skip
     if dry_run:
         _show_plans(jobs, ensemble, axes, asked, settings)
