@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from veriscope.networks.build import build
 
 import veriscope as vs
+from veriscope.networks import build
 from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import UNet

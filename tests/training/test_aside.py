@@ -182,6 +182,7 @@ def test_windows_are_half_a_patch_or_less() -> None:
 def isotropic() -> tuple[Ensemble, Any, Any]:
     """A network for axial sections of a noisy stack, and the patches it learned from and was checked with."""
     from scipy.ndimage import gaussian_filter
+
     from veriscope.simulate.anisotropy import anisotropic_pairs
 
     kernel = np.exp(-0.5 * (np.arange(-4, 5)[:, None] / 1.5) ** 2).repeat(3, 1)
