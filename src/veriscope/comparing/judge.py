@@ -181,8 +181,8 @@ def judge(
     for each name a function of a pair that makes an image, or the images themselves, one per pair, such as the best of
     non-local means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the
     plane of the first image that its picture shows, whole and in grey values, for `write_movie`.
-    `progress(done, total)` hears of every pair. For models that make images finer the low images are on the grid of the high ones already:
-    ``read_pairs(..., finer=model.recipe.finer)``.
+    `progress(done, total)` hears of every pair. For models that make images finer the low images are on the grid of the
+    high ones already: ``read_pairs(..., finer=model.recipe.finer)``.
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
