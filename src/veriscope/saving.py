@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from veriscope.errors import OutputError, warn
+from veriscope.wording import listed
 
 LONGEST = 255  # bytes of a file's name, in nearly every file system
 _HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -31,7 +32,7 @@ def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False,
     given, other = f"{option} {target}".strip(), option or "name"
     if target.suffix.lower() not in suffixes:
         such = f"{option.lstrip('-') or 'result'}{suffixes[0]}"
-        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name such as {such}.")
+        raise OutputError(f"{given} is written as {listed(suffixes, 'or')}. Give it a name such as {such}.")
     if target.is_dir() or (exists(target) and not overwrite):
         raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
     if not target.absolute().parent.is_dir():

@@ -162,14 +162,15 @@ def _psf(text: str, pair: Pair) -> Any:
 
 
 def _show_plan(design: Design) -> None:
-    from veriscope.comparing.plan import in_words, region_name
+    from veriscope.comparing.plan import region_name
+    from veriscope.wording import duration
 
     shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in design.pairs)
     console.facts(
         "Would compare", {"images": f"{len(design.pairs)}, {', '.join(shapes)}", "parameters": design.tuned_words}
     )
     rows = [
-        [one.method.name, one.method.title, region_name(one.side, design.region), in_words(one.total)]
+        [one.method.name, one.method.title, region_name(one.side, design.region), duration(one.total)]
         for one in design.planned
     ]
     if design.model is not None:

@@ -13,6 +13,7 @@ import typer
 from veriscope.apps import console, files, options, words
 from veriscope.errors import VeriscopeError
 from veriscope.restoring.outputs import OUTPUTS, Output, check
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -32,7 +33,7 @@ def _typed(name: str) -> str:
 
 def _option(output: Output) -> tuple[str, Any, Any]:
     """The field of an output in the group of options."""
-    said = f"{output.says}: {' and '.join(f'NAME.{name}.ome.tif' for name in output.files)}."
+    said = f"{output.says}: {listed(f'NAME.{name}.ome.tif' for name in output.files)}."
     if output.takes is None:
         return output.name, Annotated[bool, typer.Option(_typed(output.name), help=said, rich_help_panel=MORE)], False
     metavar = output.takes.name

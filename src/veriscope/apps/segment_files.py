@@ -14,6 +14,7 @@ from veriscope.apps import console, files, words
 from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
 from veriscope.tables import Column, Table
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -348,7 +349,7 @@ class Segmentation:
         letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
         several = [word for letter, word in letters if labels.size(letter) > 1]
         ending = "s" * (most != 1)
-        count = f"at most {most:,} objects in a {' or '.join(several)}" if several else f"{most:,} object{ending}"
+        count = f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{ending}"
         if self.objects.track:
             count = f"{most:,} track{ending} through {labels.size('T')} frames"
         console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")

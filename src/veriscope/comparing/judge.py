@@ -24,6 +24,7 @@ from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 from veriscope.restoring.scaling import Choice
 from veriscope.restoring.settings import Machine
 from veriscope.tables import Column, Table, plain
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -406,7 +407,7 @@ def facts_of_pairs(pairs: Sequence[Pair], model: Ensemble | None, normalize: Any
     """What is compared, and how it was normalised for the model, if there is one."""
     facts = {
         "images": [pair.name for pair in pairs],
-        "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
+        "shape": ", ".join(dict.fromkeys(lengths(pair.high.shape) for pair in pairs)),
         "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
         "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
     }

@@ -18,6 +18,7 @@ from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
+from veriscope.wording import duration, listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -127,13 +128,13 @@ def prepare(
     planned = tuple(_planned(method, pairs, tune and tune_on is None, minutes) for method in chosen)
     for one in planned:
         if one.side is not None:
-            whole = in_words(sum(seconds_for(one.method, pair.low, tune and tune_on is None) for pair in pairs))
+            whole = duration(sum(seconds_for(one.method, pair.low, tune and tune_on is None) for pair in pairs))
             notes.append(
-                f"{one.method.title} would take about {whole}, more than the {in_words(60 * (minutes or 0))} allowed: "
+                f"{one.method.title} would take about {whole}, more than the {duration(60 * (minutes or 0))} allowed: "
                 f"it is limited to the {region_name(one.side, WHOLE)} of each image, where all others are judged too."
             )
         elif one.total > SLOW:
-            notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
+            notes.append(f"{one.method.title} is slow: about {duration(one.total)} for all images.")
     return Design(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
 
 
@@ -224,7 +225,7 @@ def _chosen(
         if dimensions not in method.steps[0].dimensions:
             kinds = {2: "planes", 3: "stacks"}
             raise DataError(
-                f"{method.title} works on {' and '.join(kinds[n] for n in method.steps[0].dimensions)}, but these are "
+                f"{method.title} works on {listed(kinds[n] for n in method.steps[0].dimensions)}, but these are "
                 f"{kinds[dimensions]}. Leave it out."
             )
         if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
@@ -300,13 +301,6 @@ def seconds_for(method: Method, image: Image, tuned: bool) -> float:
         if method.task == "project" and dimensions == 3:
             voxels, dimensions = voxels // image.size("Z"), 2
     return total
-
-
-def in_words(seconds: float) -> str:
-    """A time for people: "5 s", "12 min", "3 h"."""
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def region_name(side: int | None, whole: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.wording import lengths
 
 Criterion = Literal["1/7", "1/2", "half-bit", "3-sigma"]
 Direction = Literal["all", "lateral", "axial"]
@@ -221,7 +222,7 @@ def _checked(one: Image, other: Image, channel: int) -> str:
 
 
 def _described(image: Image) -> str:
-    return f"{' x '.join(map(str, image.shape))} ({image.axes})"
+    return f"{lengths(image.shape)} ({image.axes})"
 
 
 def _choose(what: str, given: str, choices: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -193,4 +194,4 @@ def _average(values: Iterator[float]) -> float:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "no"
+    return lengths(shape) or "no"

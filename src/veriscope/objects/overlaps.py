@@ -16,6 +16,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.labels import check as check_labels
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -355,4 +356,4 @@ def fraction(part: int, whole: int) -> float:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "no"
+    return lengths(shape) or "no"

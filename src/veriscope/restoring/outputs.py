@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from veriscope import laplace
 from veriscope.calibrated import Distribution
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -43,7 +44,7 @@ class Need:
     remedy: str
 
     def error(self, names: Sequence[str], called: str = "This model") -> ModelError:
-        asked = " and ".join(names)
+        asked = listed(names)
         return ModelError(f"{called} {self.lacking}, so {asked} cannot be given. Remove {asked}, or {self.remedy}.")
 
 

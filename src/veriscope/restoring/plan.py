@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from veriscope import wording
 from veriscope.errors import DataError, DeviceError
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
@@ -24,7 +25,6 @@ from veriscope.restoring.memory import (
     of_slices,
     parse,
     smallest,
-    text,
 )
 from veriscope.tiling import overhead
 
@@ -55,7 +55,7 @@ class Plan:
     def __str__(self) -> str:
         times = " x ".join
         lines = [
-            ("device", f"{self.device}, {text(self.memory)} of {text(self.allowed)} allowed"),
+            ("device", f"{self.device}, {wording.size(self.memory)} of {wording.size(self.allowed)} allowed"),
             ("frames", f"{self.frames:,} of {times(map(str, self.shape))} pixels, with what is added by reflection"),
             ("tiles", f"{self.tiles:,} of {times(map(str, self.core))} pixels, halo {times(map(str, self.halo))}"),
             ("work", f"{self.members} networks, {100 * self.overhead:.0f} % more voxels for halos and padding"),
@@ -95,11 +95,11 @@ def plan_frames(
             found.append((overhead(shape, core, halo, step) / (KEPT_SPEED if kept else 1.0), core, kept))
     if not found:
         least = cost.of(smallest(shape, halo, step))
-        needs = f"the smallest tile of this network needs {text(least)}"
-        needs += f", and the program itself {text(before)}" if before else ""
+        needs = f"the smallest tile of this network needs {wording.size(least)}"
+        needs += f", and the program itself {wording.size(before)}" if before else ""
         raise DeviceError(
-            f"Memory of {text(allowed + before)} is too small: {needs}. "
-            f"Allow at least that (memory={text((least + before) * 1.05).replace(' ', '')!r}, --memory)."
+            f"Memory of {wording.size(allowed + before)} is too small: {needs}. "
+            f"Allow at least that (memory={wording.size((least + before) * 1.05).replace(' ', '')!r}, --memory)."
         )
     _, core, kept = min(found)
     count = prod(parts.counts)

@@ -23,6 +23,7 @@ from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
 from veriscope.tiling import Span, Tile, padded, tiles
 from veriscope.training.allocator import kept_memory
+from veriscope.wording import lengths
 
 ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
 
@@ -188,7 +189,7 @@ class Queue:
             reads = [s.stop - s.start for s in failed.tile.read]
             raise DeviceError(
                 f"Memory ran out on {self.plan.device} even for the smallest tile, which reads "
-                f"{' x '.join(map(str, reads))} pixels ({why}). "
+                f"{lengths(reads)} pixels ({why}). "
                 f"Close other programs, or use another device (device='cpu', --device cpu)."
             )
         axis = gains.index(max(gains))

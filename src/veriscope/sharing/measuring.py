@@ -28,7 +28,7 @@ def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
     length = 64 if dimensions == 2 else 24
     rng = np.random.default_rng(0)
     while length <= LONGEST[dimensions]:
-        pairs = zip(network.told.least, network.step, strict=True)
+        pairs = zip(network.foreign.least, network.step, strict=True)
         lengths = [max(least, -(-length // step) * step) for least, step in pairs]
         halo = _seen(network, lengths, rng)
         if all(2 * far + 2 * step < whole for far, step, whole in zip(halo, network.step, lengths, strict=True)):
@@ -65,10 +65,10 @@ def measured_bytes(network: OnnxNetwork) -> float:
     names = [name for node in nodes for name in node.output if name]
     had = [one.name for one in model.graph.output]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in had)
-    lengths = [max(least, 2 * step) for least, step in zip(network.told.least, network.step, strict=True)]
+    lengths = [max(least, 2 * step) for least, step in zip(network.foreign.least, network.step, strict=True)]
     probe = session(model.SerializeToString())
     letters = {"b": 1, "c": network.recipe.channels_in, **dict(zip(network.recipe.axes.lower(), lengths, strict=True))}
-    shape = [letters[letter] for letter in network.told.axes_in]
+    shape = [letters[letter] for letter in network.foreign.axes_in]
     values: list[Any] = probe.run(None, {probe.get_inputs()[0].name: np.zeros(shape, np.float32)})
     sizes = {one.name: np.asarray(value).nbytes for one, value in zip(probe.get_outputs(), values, strict=True)}
     last = {name: number for number, node in enumerate(nodes) for name in (*node.input, *node.output)}

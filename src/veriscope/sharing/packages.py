@@ -286,12 +286,12 @@ def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwor
     if not all(isinstance(source, str) and source.endswith(".npy") for source, _ in sources):
         return None
     image, expected = (_array(package, str(source), sha256) for source, sha256 in sources)
-    letters = network.told.axes_in
+    letters = network.foreign.axes_in
     pixels = np.asarray(image[0] if letters[0] == "b" else image, np.float32)
     model = Ensemble(network.recipe, (network,))
     restored = restore(Image(pixels, letters.replace("b", "").upper()), model, undo=False, device="cpu", lazy=False)
     result = restored.means[0]
-    wanted = expected[0] if network.told.axes_out[0] == "b" else expected
+    wanted = expected[0] if network.foreign.axes_out[0] == "b" else expected
     if result.size != wanted.size:
         return None
     difference = float(np.abs(result.reshape(wanted.shape) - wanted).max() / max(float(np.ptp(wanted)), 1e-12))
