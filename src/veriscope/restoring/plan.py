@@ -80,16 +80,16 @@ def plan_frames(
     """
     shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
     cost = _need(parts, ensemble, device, images)  # runs a network: what that loads for good counts as held
-    before = 0
-    if isinstance(memory, Whole):
-        before = held() + BESIDE if device.type == "cpu" else 0
+    before, ways = 0, (False, True) if device.type == "cpu" else (False,)
+    if isinstance(memory, Whole):  # kept memory falls to pieces, by how much nobody can promise
+        before, ways = held() + BESIDE if device.type == "cpu" else 0, (False,)
         memory = memory.memory
     if memory is not None:
         allowed = parse(memory) - before
     else:
         allowed = int(SHARE[device.type] * devices.free_memory(device))
     found = []
-    for kept in (False, True) if device.type == "cpu" else (False,):
+    for kept in ways:
         core = best_core(shape, halo, step, cost.voxels(allowed, kept), at_most)
         if core is not None:
             found.append((overhead(shape, core, halo, step) / (KEPT_SPEED if kept else 1.0), core, kept))
