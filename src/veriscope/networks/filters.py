@@ -15,7 +15,7 @@ from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import UNet, fold
 from veriscope.tiling import windows
 
-PIXELS = 2**17  # of an image that the filters see, at most
+PIXELS = 2**16  # of an image that the filters see, at most
 LEAST = 4  # patches that are looked at, if there are as many
 
 

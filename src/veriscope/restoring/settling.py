@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class Settling:
     def _verdict(self, found: Verdict | None, expected: Expected | None) -> Verdict | None:
         if found is None or expected is None or self.expectation is None:
             return found
-        return with_error(found, expected.nrmse / self.expectation.largest)
+        return with_error(found, self.expectation.times(expected.nrmse, prod(self.parts.shape)))
 
     def expected(self, number: Number) -> Expected | None:
         """What error to expect of a frame, all of its channels together; None where nothing is known of it."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, laplace
-from veriscope.calibrated import Calibration, Sample
+from veriscope.calibrated import Calibration, Level, Sample
 from veriscope.calibration import EPS, reliability_of
 from veriscope.familiarity import familiar
 from veriscope.images.noise import noise_and_contrast, noise_by_light
@@ -79,15 +79,20 @@ def measured(
     smallest = 0 if len(aside) + len(learned) >= ENOUGH else len(COUNTS)  # pieces that predictions are compared for
     channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
     looks, spans, errors, trained = [], [], [], []
+    crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         looks.append((seen.size, seen.image, seen.trained_on, look(seen.given, seen.means, seen.scales, window)))
-        if seen.scales is None or seen.size > smallest:
+        if seen.scales is None:
             continue
-        for channel, samples in enumerate(channels):
-            one, error = _sample(seen, channel, window)
+        ranges = [_range(laplace.mixture_mean(seen.means[:, channel])) for channel in range(len(channels))]
+        pairs = [_sample(seen, channel, window) for channel in range(len(channels))]
+        crops.append((prod(seen.high.shape[1:]), [(one, span) for (one, _), span in zip(pairs, ranges, strict=True)]))
+        if seen.size > smallest:
+            continue
+        spans += ranges
+        for samples, (one, error) in zip(channels, pairs, strict=True):
             samples.append(one)
             errors.append(error)
-            spans.append(_range(laplace.mixture_mean(seen.means[:, channel])))
             trained.append(seen.trained_on)
     known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
@@ -99,16 +104,27 @@ def measured(
     if ensemble.recipe.isotropic:
         device = next(ensemble.members[0].parameters()).device
         right = replace(right, together=_together(ensemble, aside or learned, right, device))
-    predicted = []
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
-    for span, (one, level) in zip(spans, each, strict=True):
-        rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
-        predicted.append(float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span)
+    predicted = [_predicted(right, level, one, span) for span, (one, level) in zip(spans, each, strict=True)]
     expectation = expected.fit(predicted, errors, trained)
+    of_crops = [
+        (
+            pixels,
+            float(np.mean([_predicted(right, level, *pair) for pair, level in zip(one, right.levels, strict=True)])),
+        )
+        for pixels, one in crops
+    ]
+    expectation = expectation.with_crops(of_crops)
     return facts | {
         "calibration": {**right.to_json(), "ece": _errors(right, channels)},
         "expected": expectation.to_json(),
     }
+
+
+def _predicted(right: Calibration, level: Level, one: Sample, span: float) -> float:
+    """The NRMSE that the calibrated distributions of a piece predict; `span` is the range that it is a part of."""
+    rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
+    return float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span
 
 
 def window_of(shape: Sequence[int]) -> tuple[int, ...]:
