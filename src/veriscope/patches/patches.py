@@ -368,8 +368,7 @@ class Patches:
         def read(span: Span) -> tuple[Array, Array]:
             return normalized(0, span), normalized(1, span)
 
-        of_pair = frame % source.high.shape[1]  # one time point
-        return Field(source.high.shape[3:], read, self.depth or 1, alike, (pair, of_pair))
+        return Field(source.high.shape[3:], read, self.depth or 1, alike)
 
     # Tell
 
