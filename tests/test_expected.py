@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,14 @@ def test_nrmse_and_psnr_are_told_in_one_sentence() -> None:
 def test_the_mean_of_frames_is_that_of_each_figure() -> None:
     assert mean_of([Expected(1, 0, 2), Expected(3, 2, 4)]) == Expected(2, 1, 3)
     assert mean_of([]) is None
+
+
+def test_small_crops_are_held_against_small_crops() -> None:
+    """Crops of little structure have large errors in parts of their range; that is no reason for alarm."""
+    known = Expectation(0.0, 0.1, 0.03).with_crops([(4096, 0.02), (256, 0.12), (4096, 0.028), (256, 0.05)])
+    assert known.crops == ((4096, 0.028), (256, 0.12))
+    assert known.times(0.06, 4096) == pytest.approx(2)
+    assert known.times(0.06, 10**6) == pytest.approx(2)
+    assert known.times(0.06, 256) == pytest.approx(0.5)
+    assert Expectation.from_json(json.loads(json.dumps(known.to_json()))) == known
+    assert Expectation(0.0, 0.1, 0.03).times(0.06, 256) == pytest.approx(2)

@@ -20,6 +20,7 @@ from veriscope.familiarity import (
     with_error,
 )
 from veriscope.looking import FIGURES, FURTHER, NEAR, Look, look
+from veriscope.textures import NAME, Piece
 from veriscope.tiling import windows
 
 WINDOW = (32, 32)
@@ -227,12 +228,45 @@ def test_windows_of_a_tile_are_looked_at_as_if_alone(shape: tuple[int, ...]) -> 
         assert values[0] == pytest.approx(values[1], rel=0.3)
 
 
+def test_an_odd_texture_raises_the_level_and_is_named() -> None:
+    rng = np.random.default_rng(0)
+
+    def answers(seed: int, odd: float = 0.0) -> Any:
+        drawn = np.random.default_rng(seed).normal(0, 0.3)
+        return np.exp(drawn + odd * np.arange(16) + rng.normal(0, 0.02, (9, 16)))
+
+    pieces = [Piece(1, image, 8, answers(image)) for image in range(12)]
+    found = familiar(WINDOW, looks(range(12)), pieces)
+    assert found is not None
+    fresh = piece(1001).rows
+    assert verdict(found, fresh, 0.01, answers=answers(50)).level == 0
+    odd = verdict(found, fresh, 0.01, answers=answers(50, 0.05))
+    assert odd.level == 2
+    assert odd.reasons == (NAME,)
+
+
 def test_it_survives_json(known: Familiar) -> None:
     again = Familiar.from_json(json.loads(json.dumps(known.to_json())))
     table = known.table(rows(range(20)))
     np.testing.assert_allclose(again.distance(table), known.distance(table), rtol=1e-3)
     assert (again.window, again.names, again.count) == (known.window, known.names, known.count)
     assert verdict(again, rows(range(30), noise=0.4), 0.01).level == 2
+
+
+def test_models_of_before_give_the_verdict_of_before() -> None:
+    """They know neither figures of the image as a whole, nor textures; what is measured besides changes nothing."""
+    later = ("near", "further", "seam", "curvature", "residue")
+
+    def plain(*scene: Any) -> dict[str, float]:
+        return {name: value for name, value in figures(*scene).items() if name not in later}
+
+    stored = learned(range(12), make=plain).to_json()
+    del stored["whole"], stored["textures"]
+    old = Familiar.from_json(json.loads(json.dumps(stored)))
+    assert (old.whole, old.textures) == ((), ())
+    for how in ({}, {"noise": 0.3}, {"blur": 5}):
+        now, then = (verdict(old, piece(77, make=make, **how).rows, 0.01) for make in (figures, plain))
+        assert now == then
 
 
 def test_brightness_does_not_depend_on_the_order_of_windows(known: Familiar) -> None:

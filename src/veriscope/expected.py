@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp, inf, isfinite, log10, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.9  # probability that the error found lies in the interval
 RANGE = (0.1, 99.9)  # percentiles of the truth that the error is a part of (SI 2.2)
 BINS, START, STOP = 4096, -1.0, 7.0  # of the histogram of the restored image, in the networks' units
+LIKE_SIZE = 1.5  # ratio of pixels up to which pieces are of like size
 STEADY = 0.05  # the least deviation of the logarithm: errors are not known better than that
 
 
@@ -46,18 +47,36 @@ class Expectation:
     log_ratio: float
     half_width: float  # of the logarithm's interval
     largest: float = inf  # NRMSE found of all these images
+    crops: tuple[tuple[int, float], ...] = ()  # pixels of such pieces, largest first; the largest NRMSE expected of one
+
+    def times(self, nrmse: float, pixels: int) -> float:
+        """An expected NRMSE in parts of the largest of training, of images that have about as many `pixels` or more.
+
+        Small crops hold little structure for their noise now and then: errors are large in parts of their range.
+        """
+        likely = [one for count, one in self.crops if count * LIKE_SIZE >= pixels] or [one for _, one in self.crops[:1]]
+        return nrmse / max(self.largest, *likely, 1e-9)
+
+    def with_crops(self, predicted: Sequence[tuple[int, float]]) -> Expectation:
+        """The same with what is `predicted` of images and crops of them: pixels, and NRMSE as `of` takes it."""
+        found: dict[int, float] = {}
+        for pixels, nrmse in predicted:
+            found[pixels] = max(found.get(pixels, 0.0), self.of(nrmse).nrmse)
+        return replace(self, crops=tuple(sorted(found.items(), reverse=True)))
 
     def of(self, predicted: float) -> Expected:
         """What to expect where the calibrated distributions say `predicted`."""
         low, middle, high = (predicted * exp(self.log_ratio + side * self.half_width) for side in (-1, 0, 1))
         return Expected(middle, low, high)
 
-    def to_json(self) -> dict[str, float]:
-        return {"log_ratio": self.log_ratio, "half_width": self.half_width, "largest": self.largest}
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, float]) -> Expectation:
-        return cls(float(stored["log_ratio"]), float(stored["half_width"]), float(stored.get("largest", inf)))
+    def from_json(cls, stored: Mapping[str, Any]) -> Expectation:
+        largest = float(stored.get("largest", inf))
+        crops = tuple((int(pixels), float(one)) for pixels, one in stored.get("crops", ()))
+        return cls(float(stored["log_ratio"]), float(stored["half_width"]), largest, crops)
 
 
 def fit(predicted: Sequence[float], found: Sequence[float], trained_on: Sequence[bool]) -> Expectation:

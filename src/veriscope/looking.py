@@ -130,11 +130,12 @@ def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Flo
             note("offset", channel, noise.mean())
             spread, apart = noise.std(), mean[channel] - mean[channel].mean()
             note("noise", channel, np.log(spread + TINY))
-            note("residue", channel, (noise * apart).mean() / (spread * apart.std() + TINY**2))
+            note("residue", channel, _product(noise, apart) / (spread * apart.std() + TINY**2))
             note("grain", channel, _grain(noise))
         note("input sharpness", channel, np.log((_roughness(image) + TINY) / (image.std() + TINY)))
+        centred = image - image.mean()
         for name, steps in (NEAR, FURTHER):
-            note(name, channel, _products(image, steps))
+            note(name, channel, _products(centred, steps))
         note("saturation", channel, np.log(np.mean(image == image.max()) + 1e-3))
         note("blackness", channel, np.log(np.mean(image == image.min()) + 1e-3))
     return found
@@ -168,11 +169,15 @@ def suffix(channel: int) -> str:
     return f" {channel}" if channel else ""
 
 
-def _products(image: Floats, steps: int) -> float:
-    """Mean product of pixels that are so many `steps` apart in a plane, the mean of the window taken off."""
-    apart = image - image.mean()
-    both = apart[..., steps:, :] * apart[..., :-steps, :], apart[..., steps:] * apart[..., :-steps]
-    return float(np.mean([values.mean() for values in both if values.size] or [0.0]))
+def _products(apart: Floats, steps: int) -> float:
+    """Mean product of pixels that are so many `steps` apart in a plane; their mean is 0."""
+    both = (apart[..., steps:, :], apart[..., :-steps, :]), (apart[..., steps:], apart[..., :-steps])
+    return float(np.mean([_product(*pair) for pair in both if pair[0].size] or [0.0]))
+
+
+def _product(one: Floats, other: Floats) -> float:
+    """Mean of the product of all pixels, faster than by a product of images."""
+    return float(np.dot(one.ravel(), other.ravel())) / one.size
 
 
 def _seam(image: Floats) -> float:
@@ -189,19 +194,17 @@ def _seam(image: Floats) -> float:
 
 def _roughness(image: Floats) -> float:
     """Root mean square of the steps between neighbours in a plane."""
-    steps = [np.square(np.diff(image, axis=axis)).mean() for axis in (-2, -1) if image.shape[axis] > 1]
+    steps = [_product(step, step) for axis in (-2, -1) if (step := np.diff(image, axis=axis)).size]
     return float(np.sqrt(np.mean(steps))) if steps else 0.0
 
 
 def _bends(image: Floats) -> float:
     """Root mean square of how much the steps between neighbours change."""
-    bends = [np.square(np.diff(image, 2, axis=axis)).mean() for axis in (-2, -1) if image.shape[axis] > 2]
+    bends = [_product(bend, bend) for axis in (-2, -1) if (bend := np.diff(image, 2, axis=axis)).size]
     return float(np.sqrt(np.mean(bends))) if bends else 0.0
 
 
 def _grain(noise: Floats) -> float:
     """Correlation of neighbours in a plane: 0 for noise of a camera, towards 1 when pixels were smoothed."""
     noise = noise - noise.mean()
-    variance = np.square(noise).mean() + TINY**2
-    both = [(noise[..., 1:, :] * noise[..., :-1, :]), (noise[..., 1:] * noise[..., :-1])]
-    return float(np.mean([values.mean() for values in both if values.size] or [0.0]) / variance)
+    return _products(noise, 1) / (_product(noise, noise) + TINY**2)

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from veriscope.networks.slices import BothWays, Slices
 from veriscope.networks.unet import UNet, fold
 from veriscope.tiling import windows
 
-PIXELS = 2**17  # of an image that the filters see, at most
+PIXELS = 2**16  # of an image that the filters see, at most
 LEAST = 4  # patches that are looked at, if there are as many
 
 
@@ -54,10 +53,7 @@ class Filters:
 def filters_of(members: Sequence[Any], patch: Sequence[int]) -> Filters | None:
     """Those of the first of `members`; None where it does not begin with layers that see the image itself."""
     first = members[0]
-    if isinstance(first, BothWays):
-        first = first.along_x
-    network = first.network if isinstance(first, Slices) else first
-    return Filters(network, patch) if isinstance(network, UNet) and len(network.down) else None
+    return Filters(first, patch) if isinstance(first, UNet) and len(first.down) else None
 
 
 def _inside(length: int, border: int) -> slice:

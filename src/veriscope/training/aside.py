@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import floor, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, laplace
-from veriscope.calibrated import Calibration, Sample
+from veriscope.calibrated import Calibration, Level, Sample
 from veriscope.familiarity import familiar
-from veriscope.images.noise import noise_and_contrast, noise_by_light
-from veriscope.images.resampling import Grid, Resampled
+from veriscope.images.noise import noise_and_contrast
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
 from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
-from veriscope.networks.slices import Slices
-from veriscope.networks.unet import UNet
 from veriscope.patches.fields import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.textures import Piece
@@ -43,7 +40,6 @@ MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
-SIDE = 96  # voxels of the part of a stack that is restored in both directions
 TINY = 1e-6  # of the normalised range
 
 
@@ -80,15 +76,20 @@ def measured(
     smallest = 0 if len(aside) + len(learned) >= ENOUGH else len(COUNTS)  # pieces that predictions are compared for
     channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
     looks, spans, errors, trained = [], [], [], []
+    crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         looks.append((seen.size, seen.image, seen.trained_on, look(seen.given, seen.means, seen.scales, window)))
-        if seen.scales is None or seen.size > smallest:
+        if seen.scales is None:
             continue
-        for channel, samples in enumerate(channels):
-            one, error = _sample(seen, channel, window)
+        ranges = [_range(laplace.mixture_mean(seen.means[:, channel])) for channel in range(len(channels))]
+        pairs = [_sample(seen, channel, window) for channel in range(len(channels))]
+        crops.append((prod(seen.high.shape[1:]), [(one, span) for (one, _), span in zip(pairs, ranges, strict=True)]))
+        if seen.size > smallest:
+            continue
+        spans += ranges
+        for samples, (one, error) in zip(channels, pairs, strict=True):
             samples.append(one)
             errors.append(error)
-            spans.append(_range(laplace.mixture_mean(seen.means[:, channel])))
             trained.append(seen.trained_on)
     known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
@@ -97,19 +98,27 @@ def measured(
     right = calibrated.fit(channels)
     if right is None:
         return facts | {"calibration": None, "expected": None}
-    if ensemble.recipe.isotropic:
-        device = next(ensemble.members[0].parameters()).device
-        right = replace(right, together=_together(ensemble, aside or learned, right, device))
-    predicted = []
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
-    for span, (one, level) in zip(spans, each, strict=True):
-        rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
-        predicted.append(float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span)
+    predicted = [_predicted(right, level, one, span) for span, (one, level) in zip(spans, each, strict=True)]
     expectation = expected.fit(predicted, errors, trained)
+    of_crops = [
+        (
+            pixels,
+            float(np.mean([_predicted(right, level, *pair) for pair, level in zip(one, right.levels, strict=True)])),
+        )
+        for pixels, one in crops
+    ]
+    expectation = expectation.with_crops(of_crops)
     return facts | {
         "calibration": {**right.to_json(), "ece": _errors(right, channels)},
         "expected": expectation.to_json(),
     }
+
+
+def _predicted(right: Calibration, level: Level, one: Sample, span: float) -> float:
+    """The NRMSE that the calibrated distributions of a piece predict; `span` is the range that it is a part of."""
+    rms = right.root_mean_square(one.means, one.scales, level.factor(one.scale, one.texture))
+    return float(np.sqrt(np.square(rms, dtype=np.float64).mean())) / span
 
 
 def window_of(shape: Sequence[int]) -> tuple[int, ...]:
@@ -173,9 +182,13 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
 def _textures(
     ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
 ) -> list[Piece]:
-    """What the first layers answer on crops of images, of many more than there is time to restore."""
+    """What the first layers answer on crops of images, of many more than there is time to restore.
+
+    Nothing where restoring shows them something else: surfaces of stacks, or axial sections, which are noisier than the
+    degraded planes that stand for them.
+    """
     filters = filters_of(ensemble.members, ensemble.recipe.patch)
-    if filters is None or ensemble.recipe.projects:
+    if filters is None or ensemble.recipe.projects or ensemble.recipe.isotropic:
         return []
     began = time.monotonic()
     found: list[Piece] = []
@@ -194,8 +207,7 @@ def _textures(
 
 def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:
     """A crop as a user would have it normalised who has just that, and its truth; None for one without contrast."""
-    axial = ensemble.recipe.isotropic and field.stack is not None
-    low, high = _as_axial(field, ensemble.recipe.finer["Z"], span) if axial else field.read(span)
+    low, high = field.read(span)
     if not field.alike:
         return low, high
     bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
@@ -226,60 +238,6 @@ def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device
         None if scales is None else scales[:, 0].cpu().numpy()[inner],
         texture if field.alike else np.full((len(low), 2), np.nan),
     )
-
-
-def _as_axial(field: Field, factor: float, span: Span) -> tuple[Block, Block]:
-    """Part of a plane that was degraded to look like an axial section, and the plane itself, (C, *span).
-
-    Blurring took the noise of its lines away, which real sections have: what is missing of the plane's noise is added
-    before the lines are interpolated.
-    """
-    whole = tuple(slice(0, length) for length in field.shape)
-    low, high = field.read(whole)
-    places = np.arange(floor((field.shape[0] - 1) / factor + 1e-9) + 1) * factor
-    rows = np.minimum(np.round(places).astype(np.intp), field.shape[0] - 1)
-    rng = np.random.default_rng(0)
-    for channel, (plane, degraded) in enumerate(zip(high, low, strict=True)):
-        lines = degraded[rows]
-        missing = noise_by_light(plane).variance(lines) - noise_by_light(lines, across=False).variance(lines)
-        noise = (rng.normal(size=lines.shape) * np.sqrt(np.maximum(missing, 0))).astype(np.float32)
-        fine = Resampled(noise, {0: Grid(factor, field.shape[0], points=True)})
-        low[channel] = degraded + fine[:, :]
-    return _part(low, span), _part(high, span)
-
-
-def _together(ensemble: Ensemble, aside: Sequence[Field], right: Calibration, device: torch.device) -> float:
-    """How much smaller the error of both directions' mean is than that of one direction, from what they differ by.
-
-    With errors of variance s2 in each, and a difference of variance d2, that of the mean is s2 - d2 / 4. s2 is what is
-    expected of a part of a stack kept aside, restored in both directions as a user would. 1 where there is no stack.
-    """
-    planes = [one for one in aside if one.stack is not None and one.stack == aside[0].stack]
-    if len(planes) < 2:
-        return 1.0
-    factor, (step, _) = ensemble.recipe.finer["Z"], ensemble.recipe.step
-    sides = [max(min(length, SIDE) // step, 1) * step for length in planes[0].shape]
-    part = tuple(slice(0, min(side, length)) for side, length in zip(sides, planes[0].shape, strict=True))
-    coarse = np.stack([one.read(part)[1] for one in planes[: max(2, round(SIDE / factor))]], axis=1)
-    fine = Resampled(coarse, {1: Grid(factor, max(1, round(coarse.shape[1] * factor)), points=True)})
-    stack = np.asarray(fine[:, :, :, :], np.float32)
-    beyond = [(0, 0), *((0, -length % step) for length in stack.shape[1:])]
-    block = torch.from_numpy(np.pad(stack, beyond, mode="reflect")).to(device)[None]
-    inner: Any = (..., *(slice(0, length) for length in stack.shape[1:]))
-    ways = []
-    for lateral in "XY":
-        members = tuple(Slices(member, lateral) for member in ensemble.members if isinstance(member, UNet))
-        means, scales = replace(ensemble, members=members).predict(block)
-        assert scales is not None
-        ways.append((means[:, 0].cpu().numpy()[inner], scales[:, 0].cpu().numpy()[inner]))
-    squares, apart = 0.0, 0.0
-    for channel, level in enumerate(right.levels):
-        own = [(means[:, channel], scales[:, channel]) for means, scales in ways]
-        for way in own:
-            wide = level.factor(laplace.mixture_scale(*way))
-            squares += float(np.square(right.root_mean_square(*way, wide), dtype=np.float64).mean()) / len(own)
-        apart += float(np.square(laplace.mixture_mean(own[0][0]) - laplace.mixture_mean(own[1][0])).mean())
-    return float(np.sqrt(max(1 - apart / (4 * max(squares, 1e-12)), 0.5)))
 
 
 def _part(block: Block, span: Span) -> Block:
