@@ -505,4 +505,4 @@ def test_data_sets_that_are_none_are_named(data: str, words: str, desk: Path, ve
 def test_crossing_tables_have_a_known_ending(desk: Path, veriscope: Any) -> None:
     answer = veriscope("cross", "model", "--on", "low,high", "--axes", "YX", "--out", "t.xlsx")
     assert answer.code == 2
-    assert "table.csv" in answer.err
+    assert "out.csv" in answer.err

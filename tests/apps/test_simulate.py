@@ -159,7 +159,10 @@ REFUSED = [
     (ON + "--psf widefield:na=high", "not a number"),
     (ON + "--psf notes.txt", "not an image"),
     (ON + "--psf flat.tif", "at least 3 planes"),
-    (ON.replace("good/cell0.ome.tif", "plain.tif") + "--axes ZYX --psf widefield:na=1", "needs the voxel size of the image"),
+    (
+        ON.replace("good/cell0.ome.tif", "plain.tif") + "--axes ZYX --psf widefield:na=1",
+        "needs the voxel size of the image",
+    ),
     (ON + "--subsample 0.5", "--subsample 0.5 is not possible"),
     (ON + "--subsample 100", "at most 6"),
     (ON + "--subsample 2 --axis T", "not along 'T'"),

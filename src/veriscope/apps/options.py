@@ -67,7 +67,7 @@ Device = Annotated[
 
 
 def option(default: Any, help: str, metavar: str | None = None, *flags: str) -> Any:
-    """A field of a group: its default, its help, and how it is called where that is not --name.
+    """A field of a group: its default, its help, and how it is called where that is not its own name.
 
     It stands in the panel of the help that is the `PANEL` of its group.
     """
