@@ -24,7 +24,7 @@ import torch
 
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Sample, fit
-from veriscope.familiarity import look
+from veriscope.looking import look
 
 RESULTS = Path(__file__).parent / "results"
 MEMBERS = 5

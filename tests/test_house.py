@@ -34,6 +34,8 @@ GROUND_MODULES = {
     "calibrated",
     "expected",
     "familiarity",
+    "looking",
+    "textures",
     "normalize",
     "errors",
     "saving",
@@ -138,6 +140,19 @@ def test_the_check_finds_an_upward_a_sideways_and_a_circular_import() -> None:
     assert len(upward({"veriscope.simulate.psf": used})) == 2
     assert upward({"veriscope.restoring.restore": used}) == []
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
+
+
+def test_functions_take_few_parameters() -> None:
+    """Ten at most; those of commands are options."""
+    many = []
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            if room(module + ".") in ("restoring", "images") and isinstance(node, ast.FunctionDef):
+                given = node.args
+                names = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+                if len([name for name in names if name.arg != "self"]) > 10:
+                    many.append(f"{module}.{node.name}")
+    assert many == []
 
 
 def loaded_by(code: str) -> set[str]:

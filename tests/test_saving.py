@@ -29,7 +29,7 @@ def test_what_appears_meanwhile_is_not_replaced_but_what_was_asked_for_is(tmp_pa
         return (final / "x" if folder else final).read_text()
 
     assert make("mine", overwrite=False) == "mine"
-    with pytest.raises(OutputError, match="appeared while its contents were made"):
+    with pytest.raises(OutputError, match="appeared in the meantime"):
         make("other", overwrite=False)
     assert (final / "x" if folder else final).read_text() == "mine"
     assert make("new", overwrite=True) == "new"

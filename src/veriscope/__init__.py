@@ -1,6 +1,6 @@
-"""Restore fluorescence microscopy images with content-aware networks, and tell how far to trust the result.
+"""Restore fluorescence microscopy images with content-aware networks, and see how far to trust the result.
 
-The names below are loaded on first use, so that ``import veriscope`` stays fast and needs no torch.
+The names below are loaded on first use, so that ``import veriscope`` stays fast and does not need torch.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from veriscope.errors import AxesError
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ MEANING = {"S": "sample", "T": "time", "C": "channel", "Z": "depth", "Y": "heigh
 
 
 def check(axes: str, shape: Sequence[int] | None = None) -> str:
-    """The word `axes` in capitals, once it is known to be sound and, if given, to fit `shape`.
+    """The word `axes` in capitals, checked, and with a `shape` also for its length.
 
     Raises AxesError for unknown or repeated letters and for a word whose length is not the number of dimensions.
     """
@@ -27,8 +28,8 @@ def check(axes: str, shape: Sequence[int] | None = None) -> str:
     unknown = sorted(set(word) - set(ORDER))
     if not word or unknown:
         known = ", ".join(f"{letter} {meaning}" for letter, meaning in MEANING.items())
-        found = f"has the unknown letter{'s' * (len(unknown) > 1)} {', '.join(unknown)}" if word else "is empty"
-        raise AxesError(f"Axes '{axes}' {found}. Axes are letters out of {known}; for example YX, ZYX or TCZYX.")
+        what = f"has the unknown letter{'s' * (len(unknown) > 1)} {', '.join(unknown)}" if word else "is empty"
+        raise AxesError(f"Axes '{axes}' {what}. Axes are letters out of {known}; for example YX, ZYX or TCZYX.")
     repeated = sorted({letter for letter in word if word.count(letter) > 1})
     if repeated:
         raise AxesError(
@@ -38,13 +39,13 @@ def check(axes: str, shape: Sequence[int] | None = None) -> str:
     if shape is not None and len(word) != len(shape):
         raise AxesError(
             f"Axes '{word}' name {len(word)} dimensions, but the image has {len(shape)}: "
-            f"{' x '.join(map(str, shape))}. Give one letter per dimension, slowest first."
+            f"{lengths(shape)}. Give one letter per dimension, slowest first."
         )
     return word
 
 
 def spatial(axes: str) -> str:
-    """The spatial letters of `axes`, in the order in which they stand there: ``spatial("TCZYX") == "ZYX"``."""
+    """The spatial letters of `axes`, in their order: ``spatial("TCZYX") == "ZYX"``."""
     return "".join(letter for letter in axes if letter in SPACE)
 
 
@@ -62,7 +63,7 @@ def moves(source: str, target: str, shape: Sequence[int]) -> list[int | None]:
     if lost:
         raise AxesError(
             f"An image with axes '{source}' cannot be read as '{target}': {', '.join(lost)} would be dropped, "
-            f"with {', '.join(str(shape[source.index(letter)]) for letter in lost)} entries. Pick one entry first."
+            f"with {', '.join(str(shape[source.index(letter)]) for letter in lost)} entries. Choose one entry first."
         )
     return [source.index(letter) if letter in source else None for letter in target]
 
@@ -76,8 +77,7 @@ def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     kept = [position for position in order if position is not None]
     dropped = tuple(position for position in range(array.ndim) if position not in kept)
     squeezed = np.squeeze(array, axis=dropped) if dropped else array
-    left = [position for position in range(array.ndim) if position in kept]
-    moved = np.transpose(squeezed, [left.index(position) for position in kept])
+    moved = np.transpose(squeezed, [sorted(kept).index(position) for position in kept])
     return moved[tuple(np.newaxis if position is None else slice(None) for position in order)]
 
 
@@ -86,7 +86,5 @@ def image_axes(axes: str, what: str = "This") -> str:
     word = check(axes)
     missing = [letter for letter in "YX" if letter not in word]
     if missing:
-        raise AxesError(
-            f"{what} needs the axes Y and X, but '{word}' lacks {', '.join(missing)}. Say for example YX or ZYX."
-        )
+        raise AxesError(f"{what} needs the axes Y and X, but '{word}' lacks {', '.join(missing)}. Use YX or ZYX.")
     return word

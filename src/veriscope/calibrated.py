@@ -207,6 +207,7 @@ class Calibration:
     guaranteed: NDArray[np.float64]  # predicted probabilities of intervals that hold CENTRAL at least; 1: not to be had
     pixels: int = 0
     images: int = 0
+    together: float | None = None  # error of the mean of two directions in parts of one's; None: unknown
 
     def right(self, predicted: Any) -> Any:
         """How often a central interval of the `predicted` probability holds the truth; any shape."""
@@ -312,7 +313,9 @@ class Calibration:
         if [len(one) for one in knots] != [len(CENTRAL), len(CUMULATIVE), len(CENTRAL)] or not levels:
             raise ValueError("another number of knots")
         counts = {name: int(stored[name]) for name in ("pixels", "images")}
-        return cls(levels, knots[0], knots[1], knots[2], **counts)
+        together = stored.get("together")
+        gain = None if together is None else float(together)
+        return cls(levels, knots[0], knots[1], knots[2], counts["pixels"], counts["images"], gain)
 
 
 class AsPredicted:

@@ -11,140 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope import laplace
-from veriscope.tiling import Span, windows
+from veriscope.looking import FIGURES, Look, base, of_image, of_windows
+from veriscope.textures import NAME, Piece, Texture, described, textures
 
-Floats = NDArray[np.float32]
-
-# What is measured of every window and channel, and what it means to have less or more of it than in training.
-FIGURES = {
-    "brightness": ("a darker signal", "a brighter signal"),
-    "contrast": ("structures of less contrast", "structures of more contrast"),
-    "sharpness": ("coarser structures", "finer structures"),
-    "scale": ("smaller predicted errors", "larger predicted errors"),
-    "scale of contrast": ("smaller errors for its contrast", "hardly any structure above the predicted error"),
-    "disagreement": ("less disagreement of the networks", "more disagreement of the networks"),
-    "offset": ("an input darker than its restoration", "an input brighter than its restoration"),
-    "noise": ("less noise", "more noise"),
-    "grain": ("noise of finer grain", "noise of coarser grain (smoothed, resized or binned?)"),
-    "input sharpness": ("a smoother input (smoothed, resized or out of focus?)", "a rougher input"),
-    "saturation": ("fewer saturated pixels", "more saturated pixels"),
-    "blackness": ("fewer pixels clipped to black", "more pixels clipped to black"),
-    "unlike": ("fewer odd parts", "parts that none of the training images have"),
-    "disagreeing": ("fewer pixels of disagreement", "pixels on which the networks disagree"),
-}
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
 STEADY = 0.05  # the least deviation of a figure, for those that are nearly the same in all windows of training
-MANY = 64  # windows of one tile
+FEW = 0.02  # windows that are unlike count little up to this fraction
+ALIKE = ("curvature", "residue", "detail")  # figures that images of one kind share to a few percent
+ALIKE_STEADY = 0.02  # the least deviation of these between images
 LEAST = 16  # windows, to say what training images look like
-TINY = 1e-4  # of the normalised range: nothing is measured finer
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
 HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
+MOST_REASONS = 3  # that are said
 LIKE_SIZE = 1.5  # ratio of windows up to which an image is compared with larger crops
 SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribution over an image is looked at
-HARMLESS = {"saturation": -1, "blackness": -1, "unlike": -1, "disagreeing": -1, "disagreement": -1}  # to have less of
+HARMLESS = dict.fromkeys(
+    ("saturation", "blackness", "unlike", "disagreeing", "disagreement", "seam"), -1
+)  # to have less of
 LEVELS = ("like the training images", "partly unlike the training images", "unlike the training images")
 ADVICE = ("", "Check it before you rely on it.", "Do not rely on this restoration.")
 TOO_SMALL = "Too small to say whether it is like the training images."
 TOO_LITTLE = "Whether it is like the training images cannot be said: this model knows too few of them."
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """A patch or tile in windows: their places, the figures of each, and how far members disagree."""
-
-    spans: list[Span]
-    rows: list[dict[str, float]]
-    disagreement: Floats | None  # (C_out, *space), every pixel or every second one; None without or for one member
-
-
-def look(given: Floats, means: Floats, scales: Floats | None, window: Sequence[int], every_pixel: bool = False) -> Look:
-    """Look at the networks' input (C_in, *space) and the members' answers (M, C_out, *space), normalised.
-
-    To save time only every second pixel of each row and column is asked for disagreement, and of many windows only
-    every second one, unless `every_pixel`.
-    """
-    spans = windows(given.shape[1:], window)
-    if len(spans) > MANY and not every_pixel:
-        spans = spans[::2]
-    mean = laplace.mixture_mean(means)
-    scale = disagreement = None
-    thin = 1 if every_pixel else 2
-    if scales is not None:
-        scale = laplace.mixture_scale(means, scales)
-        if len(means) > 1:
-            some: Any = (..., slice(None, None, thin), slice(None, None, thin))
-            disagreement = laplace.disagreement(means[some], scales[some])
-    rows = []
-    for span in spans:
-        *outer, y, x = span
-        part: Any = (..., *span)
-        thinned: Any = (..., *outer, *(slice(-(-s.start // thin), -(-s.stop // thin)) for s in (y, x)))
-        rows.append(
-            figures(
-                given[part],
-                mean[part],
-                None if scale is None else scale[part],
-                None if disagreement is None or not disagreement[thinned].size else disagreement[thinned],
-            )
-        )
-    return Look(spans, rows, disagreement)
-
-
-def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Floats | None) -> dict[str, float]:
-    """FIGURES of one window: the networks' input (C_in, *space), and what they make of it (C_out, *space), normalised.
-
-    Where as many channels go in as come out, noise is what the restoration took away.
-    """
-    found: dict[str, float] = {}
-
-    def note(name: str, channel: int, value: Any) -> None:
-        found[f"{name} {channel}" if channel else name] = float(value)
-
-    for channel, image in enumerate(mean):
-        contrast = image.std()
-        note("brightness", channel, image.mean())
-        note("contrast", channel, np.log(contrast + TINY))
-        note("sharpness", channel, np.log((_roughness(image) + TINY) / (contrast + TINY)))
-        if scale is not None:
-            level = np.log(scale[channel]).mean()
-            note("scale", channel, level)
-            note("scale of contrast", channel, level - np.log(contrast + TINY))
-        if disagreement is not None:
-            note("disagreement", channel, np.log(disagreement[channel] + 1e-3).mean())
-    for channel, image in enumerate(given):
-        if len(mean) == len(given):
-            noise = image - mean[channel]
-            note("offset", channel, noise.mean())
-            note("noise", channel, np.log(noise.std() + TINY))
-            note("grain", channel, _grain(noise))
-        note("input sharpness", channel, np.log((_roughness(image) + TINY) / (image.std() + TINY)))
-        note("saturation", channel, np.log(np.mean(image == image.max()) + 1e-3))
-        note("blackness", channel, np.log(np.mean(image == image.min()) + 1e-3))
-    return found
-
-
-def _roughness(image: Floats) -> float:
-    """Root mean square of the steps between neighbours in a plane."""
-    steps = [np.square(np.diff(image, axis=axis)).mean() for axis in (-2, -1) if image.shape[axis] > 1]
-    return float(np.sqrt(np.mean(steps))) if steps else 0.0
-
-
-def _grain(noise: Floats) -> float:
-    """Correlation of neighbours in a plane: 0 for noise of a camera, towards 1 when pixels were smoothed."""
-    noise = noise - noise.mean()
-    variance = np.square(noise).mean() + TINY**2
-    both = [(noise[..., 1:, :] * noise[..., :-1, :]), (noise[..., 1:] * noise[..., :-1])]
-    return float(np.mean([values.mean() for values in both if values.size] or [0.0]) / variance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +55,9 @@ class Familiar:
     distances: NDArray[np.float64]  # of training windows from the others: percentiles 0, 1, ... 100
     disagreement: NDArray[np.float64] | None  # of pixels of images not trained on: percentiles 0, 1, ... 100
     count: int  # windows
+    whole: tuple[str, ...]  # figures of the image as a whole
     sizes: tuple[Size, ...]  # of pieces, the largest first
+    textures: tuple[Texture, ...] = ()  # the same
 
     @property
     def far(self) -> float:
@@ -210,25 +108,33 @@ class Familiar:
             names=tuple(stored["names"]),
             disagreement=None if stored["disagreement"] is None else np.array(stored["disagreement"], float),
             count=int(stored["count"]),
+            whole=tuple(stored.get("whole", ())),
             sizes=tuple(Size.from_json(one) for one in stored["sizes"]),
+            textures=tuple(Texture.from_json(one) for one in stored.get("textures", ())),
             **arrays,
         )
 
-    def described(self, table: NDArray[np.float64], unlike: float, disagreeing: float | None) -> NDArray[np.float64]:
+    def described(
+        self, rows: Sequence[Mapping[str, float]], unlike: float, disagreeing: float | None
+    ) -> NDArray[np.float64]:
         """One piece by its windows' figures, in the order of `described_names`: their means, how they are spread over
-        the piece, sharpness where there is contrast, the fractions that are `unlike` and that disagree strongly.
+        the piece, sharpness where there is contrast, the fractions that are `unlike` and that disagree strongly, and
+        figures of the piece as a whole.
         """
+        table = self.table(rows)
         weight = np.exp(table[:, self.names.index("contrast")])
         values = [table.mean(0), [weight @ table[:, self.names.index("sharpness")] / weight.sum()]]
         spread = [table[:, self.names.index(name)] for name in SPREAD if name in self.names]
         values += [np.quantile(column, (0.1, 0.9)) for column in spread]
-        values.append([np.log(unlike + 0.02), np.log((disagreeing or 0.0) + 0.003)])
+        values.append([np.log(unlike + FEW), np.log((disagreeing or 0.0) + 0.003)])
+        whole = of_image(rows)
+        values.append([whole[name] for name in self.whole])
         return np.concatenate(values)
 
     @property
     def described_names(self) -> tuple[str, ...]:
         spread = [name for name in SPREAD if name in self.names for _ in range(2)]
-        return (*self.names, "sharpness", *spread, "unlike", "disagreeing")
+        return (*self.names, "sharpness", *spread, "unlike", "disagreeing", *self.whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,14 +164,17 @@ class Size:
         return cls(int(stored["windows"]), int(stored["count"]), threshold=float(stored["threshold"]), **arrays)
 
 
-def familiar(window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]]) -> Familiar | None:
+def familiar(
+    window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]], pieces: Sequence[Piece] = ()
+) -> Familiar | None:
     """What training images look like, from pieces of them: number of the size (0 the largest), number of the image,
-    whether it was trained on, and the look. None for fewer than LEAST windows.
+    whether it was trained on, and the look; and from `pieces` that filters have answered. None for fewer than LEAST
+    windows.
     """
     rows = [row for *_, one in looks for row in one.rows]
     if len(rows) < LEAST:
         return None
-    names = tuple(rows[0])
+    names = of_windows(rows[0])
     table = np.array([[row[name] for name in names] for row in rows], float)
     owners = np.repeat([image for _, image, *_ in looks], [len(one.rows) for *_, one in looks])
     distances = _from_others(names, table, owners)
@@ -278,21 +187,24 @@ def familiar(window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]]
         np.percentile(distances, levels),
         np.percentile(np.concatenate(aside), levels) if aside else None,
         len(table),
+        tuple(of_image(rows)),
         (),
     )
     ends = np.cumsum([len(one.rows) for *_, one in looks])
-    described = [
-        known.described(table[end - len(one.rows) : end], unlike, known.disagreeing(one))
+    values = [
+        known.described(one.rows, unlike, known.disagreeing(one))
         for (*_, one), end in zip(looks, ends, strict=True)
         for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
     ]
+    known = replace(known, textures=textures(pieces, ALARMS / 2))
+    alarms = ALARMS / 2 if known.textures else ALARMS  # of the figures alone
     sizes = []
     for number in sorted({size for size, *_ in looks}):
         own = [at for at, (size, *_) in enumerate(looks) if size == number]
         counts, images = (
             [value(looks[at]) for at in own] for value in (lambda one: len(one[3].rows), lambda one: one[1])
         )
-        found = _size(counts, images, [described[at] for at in own], known)
+        found = _size(counts, images, [values[at] for at in own], known, alarms)
         if found is not None:
             sizes.append(found)
     return replace(known, sizes=tuple(sizes))
@@ -329,7 +241,7 @@ def _from_others(names: Sequence[str], table: NDArray[np.float64], owners: NDArr
 
 
 def _size(
-    windows: Sequence[int], images: Sequence[int], described: Sequence[NDArray[np.float64]], known: Familiar
+    windows: Sequence[int], images: Sequence[int], pieces: Sequence[NDArray[np.float64]], known: Familiar, alarms: float
 ) -> Size | None:
     """What pieces of one size are like; None where too few are known.
 
@@ -339,26 +251,33 @@ def _size(
     """
     from scipy.stats import t
 
-    values, owners = np.array(described), np.array(images)
+    values, owners = np.array(pieces), np.array(images)
     groups = np.unique(owners)
     if len(groups) < IMAGES or len(values) < PIECES:
         return None
-    harmless = harmless_sides(known.described_names)
+    names = known.described_names
+    harmless = harmless_sides(names)
     scores = np.concatenate(
         [
-            [_of_pieces(windows, values[owners != one]).score(piece, harmless) for piece in values[owners == one]]
+            [
+                _of_pieces(windows, values[owners != one], names).score(piece, harmless)
+                for piece in values[owners == one]
+            ]
             for one in groups
         ]
     )
-    rank = int(np.ceil((1 - ALARMS) * (len(scores) + 1)))
-    one_of_many = t.isf(ALARMS / (2 * values.shape[1]), len(groups) - 1) * np.sqrt(1 + 1 / len(groups))
+    rank = int(np.ceil((1 - alarms) * (len(scores) + 1)))
+    one_of_many = t.isf(alarms / (2 * values.shape[1]), len(groups) - 1) * np.sqrt(1 + 1 / len(groups))
     threshold = np.sort(scores)[rank - 1] if rank <= len(scores) else one_of_many
-    return replace(_of_pieces(windows, values), threshold=float(threshold))
+    return replace(_of_pieces(windows, values, names), threshold=float(threshold))
 
 
-def _of_pieces(windows: Sequence[int], values: NDArray[np.float64]) -> Size:
+def _of_pieces(windows: Sequence[int], values: NDArray[np.float64], names: Sequence[str]) -> Size:
     centre = values.mean(0)
-    deviation = np.sqrt(values.var(0) + STEADY**2)
+    one_window = np.log1p(1 / (FEW * np.median(windows)))  # more or less of them that are unlike is chance
+    floors = {"unlike": one_window, **dict.fromkeys(ALIKE, ALIKE_STEADY)}
+    least = np.array([floors.get(base(name), STEADY) for name in names])
+    deviation = np.sqrt(values.var(0) + np.square(least))
     count, length = values.shape
     covariance = _covariance((values - centre) / deviation, length / (count + length))
     inverse = np.asarray(np.linalg.inv(covariance), float)
@@ -375,11 +294,6 @@ def _covariance(standard: NDArray[np.float64], shrinkage: float) -> NDArray[np.f
 def harmless_sides(names: Sequence[str]) -> NDArray[np.float64]:
     """-1 for what does no harm when there is less of it than in training, 0 for all else."""
     return np.array([HARMLESS.get(base(name), 0) for name in names], float)
-
-
-def base(name: str) -> str:
-    """The figure's name without the number of its channel."""
-    return name.rstrip("0123456789").rstrip()
 
 
 @dataclass(frozen=True)
@@ -414,20 +328,30 @@ class Verdict:
 
 
 def verdict(
-    known: Familiar, rows: Sequence[Mapping[str, float]], disagreeing: float | None, warnings: Sequence[str] = ()
+    known: Familiar,
+    rows: Sequence[Mapping[str, float]],
+    disagreeing: float | None,
+    warnings: Sequence[str] = (),
+    answers: NDArray[np.float64] | None = None,
 ) -> Verdict:
-    """The verdict on an image: figures of its windows, and the fraction of its pixels with strong disagreement."""
+    """The verdict on an image: figures of its windows, the fraction of its pixels with strong disagreement, and what
+    filters answered in its patches.
+    """
     table = known.table(rows)
     unlike = known.unlike(table)
-    size = _like(known, len(table))
+    size = _like(known.sizes, len(table))
+    texture = None if answers is None else _like(known.textures, len(table))
+    beyond = 0.0 if texture is None or answers is None else texture.beyond(described(answers)) / texture.threshold
     if size is None:
         unknown = TOO_SMALL if known.sizes else TOO_LITTLE
         return Verdict(0, unlike, disagreeing, None, (), tuple(warnings), unknown)
     names = known.described_names
-    off = size.offsets(known.described(table, unlike, disagreeing), harmless_sides(names))
-    score = float(np.abs(off).max()) / size.threshold
+    off = size.offsets(known.described(rows, unlike, disagreeing), harmless_sides(names))
+    score = max(float(np.abs(off).max()) / size.threshold, beyond)
     level = int(score > 1) + int(score > FAR_BEYOND)
-    reasons = _reasons(names, off / size.threshold) if level else ()
+    reasons = _reasons(names, off / size.threshold)
+    if beyond > 1:
+        reasons = (*reasons[: MOST_REASONS - 1], NAME)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
 
 
@@ -444,12 +368,15 @@ def with_error(found: Verdict, times: float) -> Verdict:
     return replace(found, level=max(level, found.level), reasons=reasons, unknown="")
 
 
-def _like(known: Familiar, windows: int) -> Size | None:
+_Kind = TypeVar("_Kind", Size, Texture)
+
+
+def _like(sizes: Sequence[_Kind], windows: int) -> _Kind | None:
     """Pieces of about so many windows, or the largest ones that are smaller; None where all are too large."""
-    return next((size for size in known.sizes if size.windows <= LIKE_SIZE * windows), None)
+    return next((size for size in sizes if size.windows <= LIKE_SIZE * windows), None)
 
 
-def _reasons(names: Sequence[str], off: NDArray[np.float64], most: int = 3) -> tuple[str, ...]:
+def _reasons(names: Sequence[str], off: NDArray[np.float64]) -> tuple[str, ...]:
     """The figures that are off by more than their threshold, which is 1, in words, the strongest first.
 
     That there are odd parts is said only where no figure says what is odd about them.
@@ -463,4 +390,4 @@ def _reasons(names: Sequence[str], off: NDArray[np.float64], most: int = 3) -> t
         said = FIGURES[base(name)][int(side)] + (f" in channel {channel}" if channel else "")
         if said not in words:
             words.append(said)
-    return tuple(words[:most])
+    return tuple(words[:MOST_REASONS])

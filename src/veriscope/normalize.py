@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.wording import listed
 
 Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
 
@@ -109,7 +110,7 @@ def fit(blocks: Blocks, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
         if (found[:, 0] < found[:, 1]).all():
             warnings.warn(
                 f"percentiles {wanted[0]:g} and {wanted[1]:g} of the image are the same, since most of it is "
-                f"empty: it is normalised by {' and '.join(f'{value:g}' for value in found[alike][0])} instead.",
+                f"empty: it is normalised by {listed(f'{value:g}' for value in found[alike][0])} instead.",
                 VeriscopeWarning,
                 stacklevel=2,
             )

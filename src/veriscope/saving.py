@@ -1,7 +1,7 @@
 """A result appears whole or not at all: written beside its place under another name, then renamed. The only place.
 
-The other name cannot be foreseen and belongs to this process. Nothing is replaced that was not asked for, also when it
-appeared meanwhile, and what a process left that was killed is removed by the next one.
+The other name cannot be guessed and belongs to this process. Nothing is replaced unasked, even if it appeared
+meanwhile, and what a killed process left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import secrets
 import shutil
 import socket
 import time
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from veriscope.errors import OutputError, VeriscopeWarning
+from veriscope.errors import OutputError, warn
+from veriscope.wording import listed
 
 LONGEST = 255  # bytes of a file's name, in nearly every file system
 _HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
@@ -32,7 +32,7 @@ def check_target(target: Path, suffixes: Sequence[str], overwrite: bool = False,
     given, other = f"{option} {target}".strip(), option or "name"
     if target.suffix.lower() not in suffixes:
         such = f"{option.lstrip('-') or 'result'}{suffixes[0]}"
-        raise OutputError(f"{given} is written as {' or '.join(suffixes)}. Give it a name such as {such}.")
+        raise OutputError(f"{given} is written as {listed(suffixes, 'or')}. Give it a name such as {such}.")
     if target.is_dir() or (exists(target) and not overwrite):
         raise OutputError(f"{target} exists already. Choose another {other}, or replace it with --overwrite.")
     if not target.absolute().parent.is_dir():
@@ -53,17 +53,17 @@ def check_free(target: Path) -> None:
 def beside(final: Path, overwrite: bool, folder: bool = False) -> Iterator[Path]:
     """A fresh empty file or folder beside `final`, which takes its place when the block is left without an exception.
 
-    Raises OutputError when `final` is there by then and is not to be replaced, or cannot be written.
+    Raises OutputError when `final` exists by then and must not be replaced, or cannot be written.
     """
     with explained(final):
-        made = fresh(final, folder)
+        temporary = fresh(final, folder)
         try:
-            yield made
-            put(made, final, overwrite)
+            yield temporary
+            put(temporary, final, overwrite)
         except OutputError as problem:
-            raise OutputError(str(problem).replace(str(made), str(final))) from problem
+            raise OutputError(str(problem).replace(str(temporary), str(final))) from problem
         finally:
-            remove(made)
+            remove(temporary)
 
 
 def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = False) -> None:
@@ -72,7 +72,7 @@ def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = F
     Text is UTF-8; halves of characters, such as names in another encoding give, become "?".
     """
     whole = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    with beside(final, overwrite) as made, made.open("wb") as file:
+    with beside(final, overwrite) as temporary, temporary.open("wb") as file:
         file.write(whole)
         file.flush()
         if keep:
@@ -80,55 +80,55 @@ def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = F
 
 
 def fresh(final: Path, folder: bool = False) -> Path:
-    """A new empty file or folder beside `final`, made exclusively; what killed processes left there is removed."""
+    """A new empty file or folder beside `final`, created exclusively; what killed processes left there is removed."""
     sweep(final.parent)
-    made = final.with_name(f".veriscope-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    temporary = final.with_name(f".veriscope-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}.partial")
     if folder:
-        made.mkdir()
+        temporary.mkdir()
     else:
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return made
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
 
 
-def put(made: Path, final: Path, overwrite: bool) -> None:
-    """Give `made` its final name. Without `overwrite` what appeared there meanwhile, a dangling link too, stays.
+def put(temporary: Path, final: Path, overwrite: bool) -> None:
+    """Give `temporary` its final name. Without `overwrite`, what appeared there meanwhile stays, even a dangling link.
 
     A folder that is replaced is moved aside first and removed last. Raises OutputError.
     """
     with explained(final):
         if not overwrite:
-            _put_new(made, final)
+            _put_new(temporary, final)
         elif final.is_dir() and not final.is_symlink():
-            aside = _aside(made)
+            aside = _aside(temporary)
             os.replace(final, aside)
-            os.replace(made, final)
+            os.replace(temporary, final)
             remove(aside)
         else:
-            if made.is_dir():
+            if temporary.is_dir():
                 final.unlink(missing_ok=True)
-            os.replace(made, final)
+            os.replace(temporary, final)
 
 
-def _put_new(made: Path, final: Path) -> None:
+def _put_new(temporary: Path, final: Path) -> None:
     try:
-        if made.is_dir():
+        if temporary.is_dir():
             if os.path.lexists(final):  # a folder would take the place of an empty one
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            os.rename(made, final)
+            os.rename(temporary, final)
             return
         try:
-            os.link(made, final)  # unlike a rename this replaces nothing
-            made.unlink()
+            os.link(temporary, final)  # unlike a rename this replaces nothing
+            temporary.unlink()
         except OSError as problem:
             if problem.errno not in _NO_LINKS:
                 raise
             os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
-            os.replace(made, final)
+            os.replace(temporary, final)
     except OSError as problem:
         if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise OutputError(
-                f"'{final}' appeared while its contents were made, so it is not replaced. Choose another name, or "
-                f"replace it with overwrite (--overwrite)."
+                f"'{final}' appeared in the meantime, so it is not replaced. Choose another name, or replace it with "
+                f"overwrite (--overwrite)."
             ) from problem
         raise
 
@@ -145,9 +145,9 @@ def remove(path: Path) -> None:
             return
 
 
-def _aside(made: Path) -> Path:
-    """Where a folder is for the moment in which `made` takes its place; kept with it by whoever is killed then."""
-    return made.with_suffix(".replaced.partial")
+def _aside(temporary: Path) -> Path:
+    """Where a folder is while `temporary` takes its place; both stay if the process is killed then."""
+    return temporary.with_suffix(".replaced.partial")
 
 
 _swept: set[Path] = set()
@@ -159,21 +159,15 @@ def sweep(folder: Path) -> None:
         return
     _swept.add(folder)
     gone = []
-    for entry in _entries(folder):
-        found = _OURS.fullmatch(entry.name)
-        if found and found[1] == _HERE and not _alive(int(found[2])) and not exists(_aside(entry)):
-            remove(entry)
-            gone.append(entry)
+    with suppress(OSError):
+        for entry in sorted(folder.glob(".veriscope-*.partial")):
+            ours = _OURS.fullmatch(entry.name)
+            if ours and ours[1] == _HERE and not _alive(int(ours[2])) and not exists(_aside(entry)):
+                remove(entry)
+                gone.append(entry)
     if gone:
         many = f"{len(gone)} unfinished results that earlier runs" if len(gone) > 1 else "a result that an earlier run"
-        warnings.warn(f"removed {many} left in '{folder}' when stopped by force.", VeriscopeWarning, stacklevel=3)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob(".veriscope-*.partial"))
-    except OSError:
-        return []
+        warn(f"removed {many} left in '{folder}' when stopped by force.")
 
 
 def _alive(process: int) -> bool:
@@ -187,13 +181,13 @@ def _alive(process: int) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something of this name, if only a link that leads nowhere."""
+    """Whether there is anything of this name, even a dangling link."""
     return os.path.lexists(path)
 
 
 @contextmanager
 def explained(final: Path) -> Iterator[None]:
-    """What the system says while writing becomes an OutputError."""
+    """Errors of the system while writing become an OutputError."""
     try:
         yield
     except OSError as error:
@@ -201,10 +195,10 @@ def explained(final: Path) -> Iterator[None]:
 
 
 def refused(final: Path, error: OSError) -> OutputError:
-    """The error for a file that the system does not let us write, with a way out that fits the reason."""
+    """The error for a file that the system refuses to write, with advice that fits the reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The disk is full ({error.strerror}): '{final}' could not be written and nothing of it was kept. "
+            f"The disk is full ({error.strerror}): '{final}' could not be written, and no part of it was kept. "
             f"Free some space or choose another folder."
         )
     if error.errno == errno.ENAMETOOLONG:

@@ -1,4 +1,4 @@
-"""Tables of results, for people and for other programs, which take none of their text for a command."""
+"""Tables of results, for people and for other programs, safe from being read as commands."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def plain(value: Any, infinite: Any = None) -> Any:
 
 
 def csv(rows: Iterable[Sequence[object]], mark: str = ",") -> str:
-    """A table for spreadsheets. Text that they would take for a formula, such as a name "=A1", begins with "'"."""
+    """A table for spreadsheets. Text that would be read as a formula, such as a name "=A1", begins with "'"."""
     text = io.StringIO()
-    _csv.writer(text, delimiter=mark, lineterminator="\n").writerows([_cell(one) for one in row] for row in rows)
+    _csv.writer(text, delimiter=mark, lineterminator="\n").writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 

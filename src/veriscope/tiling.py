@@ -1,6 +1,6 @@
 """Integer geometry of tiles: cores that cover an image once, and the wider spans a network reads to compute them.
 
-Knows nothing of arrays. All lengths are in pixels, per axis.
+No arrays. All lengths are in pixels, per axis.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Span = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Tile:
-    """One piece of the work: `core` is computed once and for all by reading `read`, both in the padded image."""
+    """One piece of the work: `core` is computed once, by reading `read`; both in the padded image."""
 
     read: Span
     core: Span
@@ -70,10 +70,10 @@ def overhead(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], ste
 
 def windows(shape: Sequence[int], window: Sequence[int]) -> list[Span]:
     """Windows of the size `window` that cover `shape`, spread evenly; smaller where `shape` is."""
-    found: list[Span] = [()]
+    spans_so_far: list[Span] = [()]
     for length, size in zip(shape, window, strict=True):
         size = min(length, size)
         count = -(-length // size)
         starts = [round(number * (length - size) / max(count - 1, 1)) for number in range(count)]
-        found = [(*span, slice(start, start + size)) for span in found for start in starts]
-    return found
+        spans_so_far = [(*span, slice(start, start + size)) for span in spans_so_far for start in starts]
+    return spans_so_far

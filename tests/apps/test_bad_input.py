@@ -164,7 +164,7 @@ CASES = [
     case(
         "stack of unknown axes",
         TRAIN.replace("low high", "a b"),
-        "does not say",
+        "does not state",
         "--axes",
         prepare=both(image("a/s.tif", np.ones((3, 9, 9), "u2")), image("b/s.tif", np.ones((3, 9, 9), "u2"))),
     ),
@@ -251,7 +251,7 @@ CASES = [
     # Restoring: results
     case("result exists", RESTORE, "exists already", "--overwrite", prepare=both(folder("out"), text("out/new.ome.tif"))),
     case("scale exists", RESTORE + "--scale", "new.scale.ome.tif", prepare=both(folder("out"), text("out/new.scale.ome.tif"))),
-    case("result in place of its input", "restore new.tif --model model --out new.tif --overwrite", "would replace the image"),
+    case("result in place of its input", "restore new.tif --model model --out new.tif --overwrite", "would replace its own input"),
     case("many images, one file", "restore low --model model --out out.ome.tif", "one file", "4 images"),
     case("two images, one name", "restore low high --model model --out out", "both be written"),
     case("format against name", RESTORE.replace("--out out", "--out a.zarr") + "--format tif", "contradicts"),

@@ -36,7 +36,7 @@ def test_the_test_folder_itself_may_be_named_too(published: Path, veriscope: Any
 def test_one_folder_without_truths_is_refused(desk: Path, veriscope: Any) -> None:
     done = veriscope("judge", "low", "--model", "model", "--axes", "YX")
     assert done.code == 2
-    assert "should hold a folder GT with the truths" in done.err
+    assert "should hold a folder GT with the ground truth" in done.err
     assert "Traceback" not in done.err
 
 

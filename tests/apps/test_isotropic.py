@@ -118,7 +118,7 @@ REFUSED = {
     "no voxel size": (ISOTROPIC.replace("stack", "plain") + "--axes ZYX --psf none", "so --subsample must"),
     "PSF without voxel size": (
         ISOTROPIC.replace("stack", "plain") + "--axes ZYX --subsample 5 --psf gaussian:na=1",
-        "how large its voxels are",
+        "needs the voxel size of the image",
     ),
     "noise": (ISOTROPIC + "--psf none --noise loud=3", "--noise loud=3 is not understood.*gain=2,read=5,offset=100"),
     "noise below 0": (ISOTROPIC + "--psf none --noise gain=-3", "Noise has a gain and a read noise of at least 0"),
@@ -130,7 +130,7 @@ REFUSED = {
     ),
     "factor below 1": ("train stack.tif fine.tif --out out --task upsample --factor Z=0.2", "numbers from 1"),
     "factor without a name": ("train stack.tif fine.tif --out out --task upsample --factor 5", "not understood at '5'"),
-    "nothing is finer": ("train stack.tif stack.tif --out out --task upsample", "do not tell how much finer high is"),
+    "nothing is finer": ("train stack.tif stack.tif --out out --task upsample", "do not show how much finer high is"),
 }
 
 

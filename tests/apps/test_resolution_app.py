@@ -106,7 +106,7 @@ def test_images_of_other_things_have_nothing_in_common(here: Path, veriscope: An
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["once.tif", "--axes", "YX"], "told from two images of the same field.*--split"),
+        (["once.tif", "--axes", "YX"], "measured from two images of the same field.*--split"),
         (["once.tif", "small.tif", "--axes", "YX"], r"96 x 96 \(YX\) and 20 x 96"),
         (["once.tif", "nothing.tif", "--axes", "YX"], "nothing.tif"),
         (["once.tif", "again.tif", "--split"], "--split divides one image"),

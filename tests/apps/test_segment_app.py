@@ -43,6 +43,21 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("option", ["--truth", "--labels"])
+def test_two_label_files_of_one_name_are_refused_rather_than_one_of_them_chosen(
+    bench: Path, veriscope: Any, option: str
+) -> None:
+    vs.save_image("labels/a.ome.tif", vs.read_image("labels/a.tif", axes="YX"))
+    images = ("day", "--truth", "labels") if option == "--truth" else ("day", "--out", "found", "--train", "day")
+    done = veriscope("segment", *images, *(() if option == "--truth" else ("--labels", "labels")), "--axes", "YX")
+    assert done.code == 2
+    assert f"{option} labels has two files called a: " in done.err
+    Path("labels/a.ome.tif").unlink()
+    vs.save_image("labels/other.ome.tif", vs.read_image("labels/a.tif", axes="YX"))  # of no image: no matter
+    vs.save_image("labels/other.tif", vs.read_image("labels/a.tif", axes="YX"))
+    assert veriscope("segment", "day", "--truth", "labels", "--axes", "YX").code == 0
+
+
 # -- label images -----------------------------------------------------------------------------------
 
 
@@ -85,7 +100,7 @@ def test_movies_are_segmented_frame_by_frame_and_one_channel_can_be_picked(bench
 def test_axes_can_be_told_and_labels_need_no_channels(bench: Path, veriscope: Any) -> None:
     plain = vs.read_image("two.tif").array
     tifffile.imwrite("plain.tif", plain, metadata=None)
-    assert "does not say" in veriscope("segment", "plain.tif", "--out", "x.tif").err
+    assert "does not state" in veriscope("segment", "plain.tif", "--out", "x.tif").err
     words = ("--axes", "CYX", "--channel", 0, "--truth", "truth.tif", "--smooth", 1)
     answer = veriscope("segment", "plain.tif", "--out", "x.tif", *words)
     assert answer.code == 0, answer.err
@@ -248,7 +263,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif", "nothing to do: give --out"),
         ("absent.tif --out x.tif", "'absent.tif' does not exist"),
         ("noisy.tif --out truth.tif", "truth.tif exists already"),
-        ("noisy.tif --out noisy.tif --overwrite", "would replace the image"),
+        ("noisy.tif --out noisy.tif --overwrite", "would replace its own input"),
         ("noisy.tif --out truth.tif --truth truth.tif --overwrite", "would replace the true labels"),
         ("noisy.tif --out x.png", "cannot be written"),
         ("noisy.tif --out x.tif --threshold bright", "neither a number nor a rule"),
@@ -262,7 +277,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif --out x.tif --cells 0.1 --split 1", "--cells and --split contradict"),
         ("noisy.tif --out x.tif --jaccard", "--jaccard needs --truth"),
         ("noisy.tif --truth truth.tif --iou 0", "--iou 0 is not possible"),
-        ("noisy.tif --truth smooth.tif", "smooth.tif is no label image: its pixels are float32"),
+        ("noisy.tif --truth smooth.tif", "smooth.tif is not a label image: its pixels are float32"),
         ("noisy.tif --truth movie.tif", "same shape, but they have as TYX 2 x"),
         ("noisy.tif --truth labels", "no labels for noisy.tif"),
         ("noisy.tif --truth empty.tif --sweep 3", "truth holds no objects"),
@@ -281,7 +296,7 @@ def test_strokes_are_enough(bench: Path, veriscope: Any) -> None:
         ("noisy.tif --out x.tif --train day", "--train needs --labels"),
         ("noisy.tif --out x.tif --train day --labels truth.tif", "no labels for a.tif"),
         ("noisy.tif --out x.tif --train noisy.tif --labels movie.tif", "must have the shape of their image"),
-        ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --strokes", "hold 0 (not told)"),
+        ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --strokes", "hold 0 (unknown)"),
         ("noisy.tif --out x.tif --train noisy.tif --labels truth.tif --split 1", "--train and --split contradict"),
         ("noisy.tif --out x.tif --classifier truth.tif", "truth.tif is no pixel classifier"),
         ("constant.tif --out x.tif", "constant (7)"),

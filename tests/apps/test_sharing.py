@@ -118,7 +118,7 @@ def test_a_card_tells_what_is_known(veriscope: Veriscope, desk: Path) -> None:
 
 def test_an_imported_model_can_be_calibrated(veriscope: Veriscope, theirs: Path) -> None:
     assert veriscope("import", theirs / "member-0", "--out", "mine").code == 0
-    assert "not known" in veriscope("restore", "new.tif", "-m", "mine", "-o", "a.ome.tif").out
+    assert "is unknown: this model" in veriscope("restore", "new.tif", "-m", "mine", "-o", "a.ome.tif").out
     assert veriscope("calibrate", "mine", "low", "high", "--axes", "YX").code == 0
     assert "calibration error at 0.1 of the range" in veriscope("info", "mine", "--card").out
     assert "Expected NRMSE" in veriscope("restore", "new.tif", "-m", "mine", "-o", "b.ome.tif").out

@@ -224,14 +224,14 @@ PLANE = np.ones((12, 12))
     [
         (PLANE, np.ones((27, 3)), {}, DataError, "PSF of 27 x 3 pixels is too large for an image of 12 x 12.*cropped"),
         (PLANE, np.ones((3, 4)), {}, DataError, "odd lengths.*not the shape \\(3, 4\\)"),
-        (PLANE, np.ones((3, 3, 3)), {}, DataError, "A kernel for axes YX has 2 axes"),
+        (PLANE, np.ones((3, 3, 3)), {}, DataError, "A kernel for the axes YX has 2 odd lengths"),
         (PLANE, -np.ones((3, 3)), {}, DataError, "at least 0, and not dark everywhere. This one goes from -1 to -1"),
         (PLANE, np.zeros((3, 3)), {}, DataError, "with the sum 0"),
-        (np.where(np.eye(12), np.nan, 1), KERNEL, {}, DataError, "NaN or infinite values. Leave them out with a mask"),
+        (np.where(np.eye(12), np.nan, 1), KERNEL, {}, DataError, "NaN or infinite values. Mask them"),
         (PLANE, KERNEL, {"mask": np.zeros((12, 12))}, DataError, "leaves no valid pixel"),
         (PLANE, KERNEL, {"mask": np.ones(12)}, DataError, "mask has the shape \\(12,\\)"),
         (PLANE, KERNEL, {"background": -1}, DataError, "at least 0, not -1"),
-        (PLANE, KERNEL, {"background": 100}, DataError, "background of 100 is not below the brightest pixel, 1"),
+        (PLANE, KERNEL, {"background": 100}, DataError, "background, 100, is not below the brightest pixel, 1"),
         (PLANE, KERNEL, {"iterations": 0}, DataError, "at least 1 step, not 0"),
         (PLANE, KERNEL, {"tolerance": 1}, DataError, "from 0 to below 1, not 1"),
         (np.ones((2, 2, 3, 3)), KERNEL, {}, AxesError, "needs planes \\(Y X\\) or stacks"),
@@ -252,5 +252,5 @@ def test_images_without_planes_or_voxels_are_not_upsampled() -> None:
         upsampled(Image(np.ones((3, 4, 4)), "ZYX"))
     with pytest.raises(DataError, match=r"a number from 1, such as 5 or 10.2, not 0.5"):
         methods(BLUR, factor=0.5)
-    with pytest.raises(AxesError, match="Only a stack has planes"):
+    with pytest.raises(AxesError, match="Only stacks"):
         on_raw_planes(Image(PLANE, "YX"), BLUR, 2)

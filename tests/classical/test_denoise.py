@@ -228,13 +228,13 @@ def test_unusable_pixels_are_refused(method: Method) -> None:
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda image: denoise.low_pass(image, 0), "sigma of a low-pass filter must be above 0, but 0"),
+        (lambda image: denoise.low_pass(image, 0), "sigma of a low-pass filter must be above 0, not 0"),
         (lambda image: denoise.median(image, 4), "odd number of pixels wide, not 4"),
         (lambda image: denoise.median(image, -1), "odd number of pixels wide, not -1"),
-        (lambda image: denoise.bilateral(image, -1, 2), "sigma of a bilateral filter must be above 0, but -1"),
-        (lambda image: denoise.bilateral(image, 1, np.nan), "tolerance of a bilateral filter must be above 0, but nan"),
-        (lambda image: non_local_means(image, h=0), "above 0, but 0"),
-        (lambda image: non_local_means(image, h=1, distance=0), "at least 1 pixel, but 5 and 0"),
+        (lambda image: denoise.bilateral(image, -1, 2), "sigma of a bilateral filter must be above 0, not -1"),
+        (lambda image: denoise.bilateral(image, 1, np.nan), "tolerance of a bilateral filter must be above 0, not nan"),
+        (lambda image: non_local_means(image, h=0), "above 0, not 0"),
+        (lambda image: non_local_means(image, h=1, distance=0), "at least 1 pixel, not 5 and 0"),
         (lambda image: denoise.total_variation(image, 0), "weight of total variation must be above 0"),
         (lambda image: bm3d(image, 0), "sigma of BM3D must be above 0"),
     ],

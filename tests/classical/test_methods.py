@@ -44,13 +44,13 @@ def test_every_task_knows_its_own_methods_only() -> None:
 @pytest.mark.parametrize(
     ("words", "task", "says"),
     [
-        ("nonsense", "restore", "no method 'nonsense' that denoises images. There are: .*nlm"),
-        ("max", "restore", "'max' projects stacks to planes, but what is wanted here denoises images"),
-        ("nlm", "project", "'nlm' denoises images, but what is wanted here projects"),
-        ("nlm+tv", "restore", "one is enough"),
+        ("nonsense", "restore", "no method 'nonsense' that denoises images. Choose from .*nlm"),
+        ("max", "restore", "'max' projects stacks to planes, but what is needed denoises images"),
+        ("nlm", "project", "'nlm' denoises images, but what is needed projects"),
+        ("nlm+tv", "restore", "names several denoisers"),
         ("nlm+max", "project", "'nlm' denoises images"),
         ("max+max", "project", "'max' projects"),
-        (" , ", "restore", "names no method. There are: .*nlm"),
+        (" , ", "restore", "names no method. Choose from .*nlm"),
     ],
 )
 def test_what_is_no_method_is_refused_with_what_there_is(words: str, task: Any, says: str) -> None:

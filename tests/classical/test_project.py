@@ -220,22 +220,22 @@ def test_blocks_cover_everything_and_are_about_as_wide_as_asked(size: int) -> No
 def test_images_without_z_and_nan_are_refused(found: Project) -> None:
     with pytest.raises(AxesError, match=r"the axes TYX, without Z\. Give stacks"):
         found(Image(np.zeros((3, 8, 8)), "TYX"))
-    with pytest.raises(AxesError, match=r"has the shape \(8, 8\)"):
+    with pytest.raises(AxesError, match=r"array of shape \(8, 8\)"):
         found(np.zeros((8, 8)))
-    with pytest.raises(DataError, match="channel 1, but the image has 1"):
+    with pytest.raises(DataError, match="no channel 1 to find"):
         found(np.zeros((5, 8, 8)), channel=1)
     for bad in (np.nan, np.inf):
         stack = np.zeros((5, 8, 8))
         stack[2, 3, 4] = bad
         with pytest.raises(DataError, match="NaN or infinite"):
             found(stack)
-    with pytest.raises(DataError, match="too large for 32 bit"):
+    with pytest.raises(DataError, match="too large for 32-bit"):
         found(np.linspace(0, 1e60, 320).reshape(5, 8, 8))
 
 
 @each_surface
 def test_two_planes_show_no_surface(found: Project) -> None:
-    with pytest.raises(DataError, match=r"at least 3 planes, but this one has 2\. Take the maximum"):
+    with pytest.raises(DataError, match=r"at least 3 planes, not 2\. Use the maximum"):
         found(np.zeros((2, 8, 8)))
     assert project.maximum(np.ones((2, 8, 8))).image.shape == (8, 8)
 

@@ -68,13 +68,13 @@ MOVIE = np.ones((4, 20, 20))
     ("movie", "options", "error", "message"),
     [
         (MOVIE[0], {}, AxesError, r"not an array of shape \(20, 20\)"),
-        (Image(MOVIE, "ZYX"), {}, AxesError, "axes T Y X, but the movie has the axes ZYX"),
+        (Image(MOVIE, "ZYX"), {}, AxesError, "axes T Y X, but the movie has ZYX"),
         (Image(MOVIE[None], "CTYX").region(T=slice(0, 1)), {}, DataError, "at least 2 frames"),
         (MOVIE[:, :8], {}, DataError, "at least 2 frames of 12 x 12 pixels, not 4 x 8 x 20"),
         (MOVIE * np.nan, {}, DataError, "NaN"),
         (MOVIE, {"magnification": 0}, DataError, "whole number from 1 to 20, not 0"),
         (MOVIE, {"magnification": 2.5}, DataError, "whole number from 1 to 20, not 2.5"),
-        (MOVIE, {"radius": -1}, DataError, "in pixels, above 0.*not -1"),
+        (MOVIE, {"radius": -1}, DataError, "above 0.*not -1"),
         (MOVIE, {"combine": "median"}, DataError, "combined by 'median'. Choose mean, maximum or correlation"),
     ],
 )

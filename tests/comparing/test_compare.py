@@ -377,3 +377,37 @@ def test_every_method_of_ours_says_what_it_does() -> None:
         from_words("gat+nlm", "restore")
     ]:
         assert len(comparing._purpose(method)) > 20, method.name
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("no such thing")
+
+
+def test_where_every_method_fails_that_is_said() -> None:
+    stacks = pair(axes="ZYX", shape=(6, 24, 28))
+    flat = replace(stacks, high=Image(np.asarray(stacks.high).max(axis=0), "YX", name="field"))
+    methods = [replace(method, run=broken) for method in for_task("project") if method.name == "max"]
+    with pytest.raises(DataError, match=r"every method failed.*failed on field: no such thing"):
+        compare([flat], None, methods)
+
+
+def test_a_clock_that_has_not_ticked_gives_no_speed() -> None:
+    result = Result("a", "smooth", 0.1, 20.0, 0.5, seconds=0.0, voxels=100)
+    assert result.speed is None
+    found = Comparison((result, Result("a", "restoration", 0.2, 20.0, 0.5, seconds=0.0, voxels=100)), networks=1)
+    assert (found.of("smooth").speed, found.of("smooth").times) == (None, None)
+    assert "mvoxels_per_second" in found.table("csv")
+    assert str(found).count("-") > 2
+
+
+def test_an_empty_comparison_has_no_methods_and_prints_nothing_false() -> None:
+    empty = Comparison(())
+    assert (empty.methods(), empty.images, empty.best_other) == ((), (), None)
+    assert json.dumps(empty.to_json())
+
+
+def test_keywords_that_nobody_knows_are_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tiles'"):
+        compare([pair()], None, [SMOOTH], tiles=8)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'undo'"):
+        judge(model(), [pair()], undo=True)  # type: ignore[call-arg]

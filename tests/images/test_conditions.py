@@ -57,7 +57,7 @@ def test_labels_notes_hidden_folders_and_folders_without_images_are_no_condition
 def test_a_folder_without_truths_is_refused_with_what_it_holds(tmp_path):
     fill(tmp_path / "condition_1", ["a"])
     assert not holds_conditions(tmp_path)
-    with pytest.raises(PairingError, match=r"folder GT with the truths .* holds condition_1\. Arrange"):
+    with pytest.raises(PairingError, match=r"folder GT with the ground truth .* holds condition_1\. Arrange"):
         read_conditions(tmp_path)
     with pytest.raises(PairingError, match="holds nothing"):
         read_conditions(tmp_path / "nowhere")

@@ -14,7 +14,7 @@ from veriscope.images import labels
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (np.zeros((2, 2)), "The truth is no label image: its pixels are float64"),
+        (np.zeros((2, 2)), "The truth is not a label image: its pixels are float64"),
         (np.zeros((2, 2), bool), "The truth is a mask of True and False.*skimage.measure.label"),
         (np.zeros((0, 2), np.uint8), "The truth has no pixels"),
         (np.array([[0, -7]]), "The truth holds -7, but labels are 0 or more"),

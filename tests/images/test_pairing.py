@@ -91,16 +91,16 @@ def test_what_has_no_partner_is_listed(tmp_path):
     [
         (ImageFormatError, "has no images", lambda p: ((p / "low").mkdir(), folder_of(p / "high", ["a"]))),
         (ImageFormatError, "does not exist", lambda p: folder_of(p / "high", ["a"])),
-        (PairingError, "same name apart from the suffix", lambda p: (
+        (PairingError, "differ only in their suffix", lambda p: (
             folder_of(p / "low", ["a"]), folder_of(p / "high", ["a"]), save_image(p / "low/a.ome.tif", image(4, 5)))),
         (DataError, r"'a' differ in size: low is 4 x 5 \(YX\), high is 4 x 6 \(YX\) \(X 5 against 6\)", lambda p: (
             folder_of(p / "low", ["a"]), folder_of(p / "high", ["a"], shape=(4, 6)))),
         (DataError, r"Z 1 against 3", lambda p: (
             folder_of(p / "low", ["a"]), folder_of(p / "high", ["a"], shape=(3, 4, 5), axes="ZYX"))),
-        (DataError, r"low images of 'a' .* and 'b' .* do not go together", lambda p: (
+        (DataError, r"low images of 'a' .* and 'b' .* do not match", lambda p: (
             folder_of(p / "low", ["a"]), folder_of(p / "high", ["a", "b"]),
             save_image(p / "low/b.tif", image(2, 4, 5, axes="CYX")))),
-        (DataError, "do not go together", lambda p: [
+        (DataError, "do not match", lambda p: [
             (folder_of(p / side, ["a"]), save_image(p / side / "b.tif", image(2, 4, 5, axes="ZYX")))
             for side in ("low", "high")]),
     ],

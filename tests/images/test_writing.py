@@ -353,7 +353,7 @@ def test_regions_that_do_not_fit_are_told(tmp_path):
             writer.write((slice(None), slice(None)), np.ones((4, 5), "float32"))
         with pytest.raises(DataError, match="step 1"):
             writer.write((slice(None, None, 2), slice(None)), np.ones((2, 5), "uint8"))
-    with pytest.raises(DataError, match="no type of pixels"):
+    with pytest.raises(DataError, match="not a pixel type"):
         open_writer(tmp_path / "b.tif", Image(Blank((4, 5), "banana"), "YX"))
     (tmp_path / "c.tif").mkdir()
     with pytest.raises(OutputError, match="folder"):

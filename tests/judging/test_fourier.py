@@ -203,7 +203,7 @@ STACK = np.random.default_rng(0).normal(size=(9, 16, 16))
         (A, A, {"channel": 1}, DataError, "1 channels, counted from 0; there is no channel 1"),
         (A[0], A[0], {}, AxesError, r"not \(16,\)"),
         (Image(A, "YX", (0.1, 0.1)), Image(A, "YX", (0.2, 0.2)), {}, DataError, "voxels of different sizes"),
-        (Image(A, "ZY"), Image(A, "ZY"), {}, AxesError, "not of axes ZY"),
+        (Image(A, "ZY"), Image(A, "ZY"), {}, AxesError, "not for the axes ZY"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

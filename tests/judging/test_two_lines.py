@@ -6,20 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veriscope.errors import DataError
-from veriscope.judging.two_lines import Lines, dip, profile, resolved, smallest_resolved
+from veriscope.judging.two_lines import TwoLines, dip, profile, resolved, smallest_resolved
 
 angles = st.floats(0, np.pi)
 
 
-def drawn(lines: Lines, sigma: float, size: int = 64) -> np.ndarray:
+def drawn(lines: TwoLines, sigma: float, size: int = 64) -> np.ndarray:
     """Two Gaussian ridges, exactly where `lines` says, long beyond its ends."""
     y, x = np.indices((size, size)) - np.reshape(lines.centre, (2, 1, 1))
     across = y * np.cos(lines.angle) - x * np.sin(lines.angle)
     return sum(np.exp(-((across - side * lines.distance / 2) ** 2) / (2 * sigma**2)) for side in (-1, 1))
 
 
-def lines(angle: float, distance: float, centre: tuple[float, float] = (31.3, 32.1)) -> Lines:
-    return Lines(centre, angle, distance, length=30)
+def lines(angle: float, distance: float, centre: tuple[float, float] = (31.3, 32.1)) -> TwoLines:
+    return TwoLines(centre, angle, distance, length=30)
 
 
 @given(angle=angles)
@@ -39,7 +39,7 @@ def test_lines_are_resolved_from_the_distance_at_which_their_sum_dips_enough(ang
 
 def test_one_blob_where_two_lines_should_be_has_no_dip():
     two = lines(0.7, 3.0)
-    assert dip(drawn(Lines(two.centre, 0.7, 0.0, 30), 1.5), two) == 0
+    assert dip(drawn(TwoLines(two.centre, 0.7, 0.0, 30), 1.5), two) == 0
 
 
 def test_two_lines_at_other_places_do_not_count():

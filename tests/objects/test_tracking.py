@@ -190,7 +190,7 @@ def test_simulated_cells_are_followed_by_their_true_outlines() -> None:
     ("labels", "told"),
     [
         (np.zeros((4, 4), np.uint8), r"The movie has the shape \(4, 4\), but a movie of labels is T Y X or T Z Y X"),
-        (np.zeros((2, 4, 4)), "The movie is no label image: its pixels are float64"),
+        (np.zeros((2, 4, 4)), "The movie is not a label image: its pixels are float64"),
         (np.full((2, 4, 4), -1), "The movie holds -1, but labels are 0 or more"),
         (np.zeros((0, 4, 4), np.uint8), "The movie has no pixels"),
         (np.zeros((2, 4, 4), bool), "mask of True and False"),

@@ -6,9 +6,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import veriscope as vs
 from veriscope.errors import VeriscopeWarning
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
@@ -165,3 +167,17 @@ def test_the_piece_that_is_tried_is_small_and_fits_the_network() -> None:
     assert piece.shape[2] == 33
     assert piece.shape[3] % step_y == piece.shape[4] % step_x == 0
     assert piece[0, 0].numel() <= engines.TRIAL
+
+
+def test_a_restoration_in_another_precision_stays_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe("YX", **SMALL)
+    model = Ensemble(recipe, (build(recipe), build(recipe)))
+    image = vs.Image(np.random.default_rng(0).integers(100, 900, (96, 80), np.uint16), "YX")
+    exact = vs.restore(image, model, tile=32).mean.array
+    for precision in ("fast", "bfloat16"):
+        quick = vs.restore(image, model, tile=32, precision=precision).mean.array
+        assert 0 < np.abs(quick - exact).max() < 0.02 * np.ptp(exact) or precision == "fast"
+        assert np.abs(quick - exact).max() < 0.02 * np.ptp(exact)
+    with pytest.raises(vs.VeriscopeError, match=r"The precision 'int4' is not known. Choose float32, bfloat16 or fast"):
+        vs.restore(image, model, precision="int4")  # type: ignore[arg-type]

@@ -64,7 +64,7 @@ def test_results_keep_the_axes_and_get_channels_before_space(axes: str, channels
     [
         ((3, 8, 8), "ZYX", FLAT, {}, ModelError, "plane by plane"),
         ((8, 8), "YX", DEEP, {}, ModelError, r"restores stacks \(ZYX\), but the image has the axes YX"),
-        ((3, 8, 8), "ZYX", DEEP, {"planes": True}, ModelError, "Leave out planes"),
+        ((3, 8, 8), "ZYX", DEEP, {"planes": True}, ModelError, "Remove planes=True"),
         ((2, 8, 8), "CYX", FLAT, {}, ModelError, "1 channel, but this image has 2 channels.*Pick one"),
         ((8, 8), "YX", Recipe("YX", channels_in=2), {}, ModelError, "2 channels, but this image has 1 channel"),
         ((2, 8, 8), "CYX", FLAT, {"channel": 2}, DataError, "no channel 2"),

@@ -102,10 +102,3 @@ def test_long_images_are_planned_quickly_and_well() -> None:
     assert core is not None
     assert tiling.padded(46, 8) * 2 + max(core) <= 2 * 2048
     assert prod(n + 96 for n in core) > 0.8 * 2048**2
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"), [(12, "12 bytes"), (2_500, "2.5 kB"), (4e9, "4 GB"), (7e12, "7e+03 GB")]
-)
-def test_bytes_for_people(count: float, expected: str) -> None:
-    assert memory.text(count) == expected

@@ -86,7 +86,7 @@ def test_whole_ratios_of_sizes_tell_the_factors() -> None:
     high = Image(np.zeros((12, 8, 8)), "ZYX")
     assert factors_between(Image(np.zeros((3, 8, 4)), "ZYX"), high) == {"Z": 4, "X": 2}
     for shape in ((5, 8, 8), (12, 8, 8), (24, 8, 8)):
-        with pytest.raises(DataError, match="do not tell how much finer high is"):
+        with pytest.raises(DataError, match="do not show how much finer high is"):
             factors_between(Image(np.zeros(shape), "ZYX"), high, "a")
 
 

@@ -93,7 +93,7 @@ def test_axes_in_front_of_the_kernel_are_blurred_one_by_one() -> None:
     ("light", "kernel", "said"),
     [
         (np.ones((4, 4)), np.ones((2, 3)), "odd lengths"),
-        (np.ones(4), np.ones((3, 3)), "no more axes"),
+        (np.ones(4), np.ones((3, 3)), "at most as many axes"),
         (-np.ones((4, 4)), np.ones((3, 3)), "at least 0"),
         (np.full((4, 4), np.nan), np.ones((3, 3)), "at least 0"),
     ],
@@ -198,7 +198,7 @@ def test_images_on_disk_stay_there(tmp_path: Path) -> None:
         ("Z", float("inf"), "not inf"),
         ("Z", 10.5, "at most 10"),
         ("T", 2, "not along 'T'"),
-        ("Q", 2, "Z or Y or X"),
+        ("Q", 2, "Z, Y or X"),
         ("ZY", 2, "not along 'ZY'"),
     ],
 )

@@ -195,7 +195,7 @@ def test_bead_images_that_say_too_little_are_refused() -> None:
     image, _ = bead((0, 0, 0), noise=False)
     pixels = np.asarray(image)
     cases = [
-        (Image(pixels, "ZYX"), "does not say how large its voxels are"),
+        (Image(pixels, "ZYX"), "does not state its voxel size"),
         (Image(np.full((5, 9, 9), 7.0), "ZYX", (1, 1, 1)), "no bead"),
         (Image(np.where(pixels > 3000, np.nan, pixels), "ZYX", (1, 1, 1)), "NaN"),
         (Image(pixels[0], "YX", (1, 1)), "at least 3 planes"),
@@ -252,7 +252,7 @@ def test_words_that_name_no_psf_are_refused_with_the_way_out(text: str, said: st
 
 
 def test_a_psf_needs_voxels_of_a_possible_size() -> None:
-    with pytest.raises(VeriscopeError, match="does not say how large its voxels are"):
+    with pytest.raises(VeriscopeError, match="which it does not state"):
         from_words("gaussian:na=1", None)
     for size in [(0.1, 0.1), (0.1, 0.0, 0.1), (0.1, float("nan"), 0.1)]:
         with pytest.raises(VeriscopeError, match="three positive numbers in um"):

@@ -105,8 +105,8 @@ def test_the_smallest_fields_can_be_drawn(name: str) -> None:
         ((8,), (1.0,), "axes"),
         ((8,) * 4, (1.0,) * 4, "axes"),
         (None, (1.0,), "one size in um for each axis"),
-        (0, None, "at least 1 voxel"),
-        (8.5, None, "whole numbers of voxels"),
+        (0, None, "at least 1, along each axis"),
+        (8.5, None, "a whole number of voxels"),
         (None, 0.0, "positive numbers in um"),
         (None, -1.0, "positive numbers in um"),
         (None, float("nan"), "positive numbers in um"),
@@ -167,7 +167,7 @@ def test_a_size_in_the_wrong_unit_is_noticed(structure: Any) -> None:
         (Epithelium, {"relief_um": float("inf")}, "relief"),
         (Network, {"radius_um": (0.0, 1.0)}, "radius of tubes"),
         (Network, {"loops": 1.5}, "loops"),
-        (Network, {"nuclei": Nuclei(envelope_um=0.3)}, "leave out shell and envelope_um"),
+        (Network, {"nuclei": Nuclei(envelope_um=0.3)}, "remove shell and envelope_um"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(kind: Any, wrong: dict[str, Any], words: str) -> None:

@@ -176,3 +176,57 @@ def test_windows_are_half_a_patch_or_less() -> None:
     assert window_of((64, 64)) == (32, 32)
     assert window_of((16, 64, 64)) == (4, 16, 16)
     assert len(windows((64, 64), window_of((64, 64)))) == 4
+
+
+@pytest.fixture(scope="module")
+def isotropic() -> tuple[Ensemble, Any, Any]:
+    """A network for axial sections of a noisy stack, and the patches it learned from and was checked with."""
+    from scipy.ndimage import gaussian_filter
+
+    from veriscope.simulate.anisotropy import anisotropic_pairs
+
+    kernel = np.exp(-0.5 * (np.arange(-4, 5)[:, None] / 1.5) ** 2).repeat(3, 1)
+    sources = []
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        light = gaussian_filter(rng.random((16, 48, 48)), (1, 2, 2))
+        light = 100 + 400 * (light - light.min()) / np.ptp(light)
+        stack = vs.Image(rng.poisson(light).astype(np.float32), "ZYX", (0.4, 0.1, 0.1))
+        pairs = anisotropic_pairs(stack, kernel, 4.0)
+        sources.append(vs.cut_patches(pairs, (16, 16), foreground=None, normalize="shared"))
+    recipe = RECIPE.change(task="isotropic", upsample=(4.0, 1.0, 1.0))
+    return vs.train(recipe, *sources, members=2, epochs=1, progress=False), *sources
+
+
+def test_degraded_planes_get_the_noise_back_that_axial_sections_have(isotropic: Any) -> None:
+    from veriscope.images.noise import noise_by_light
+    from veriscope.training.aside import _as_axial
+
+    _, patches_, _ = isotropic
+    field = patches_.fields()[3]
+    span = (slice(0, 48), slice(8, 48))
+    (low, high), (before, same) = _as_axial(field, 4.0, span), field.read(span)
+    np.testing.assert_array_equal(high, same)
+    levels = np.quantile(high, (0.3, 0.7))
+    there, now, then = (
+        noise_by_light(one, across=False).variance(levels) for one in (high, low[:, ::4], before[:, ::4])
+    )
+    np.testing.assert_allclose(now, there, rtol=0.4)
+    assert (then < now / 4).all()
+    again, _ = _as_axial(field, 4.0, span)
+    np.testing.assert_array_equal(again, low)
+
+
+def test_the_mean_of_two_directions_is_expected_to_be_better_than_one(isotropic: Any) -> None:
+    ensemble, _, _ = isotropic
+    right = stored_calibration(ensemble)
+    assert right is not None
+    assert right.together is not None
+    assert 0.5**0.5 - 1e-6 <= right.together <= 1
+
+
+def test_crops_of_more_images_are_seen_than_whole_ones(ensemble: Ensemble) -> None:
+    fields = patches(images(12, 3)).fields()
+    seen = list(_pieces(ensemble, fields, [], 90_000, None))
+    whole, any_size = ({one.image for one in seen if one.size == size} for size in (0, 1))
+    assert whole < any_size

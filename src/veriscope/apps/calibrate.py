@@ -1,4 +1,4 @@
-"""veriscope calibrate: measure on pairs of images how far to trust a model, and keep that with it."""
+"""veriscope calibrate: measure on pairs of images how far to trust a model, and store that in it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ import typer
 from veriscope.apps import console, words
 from veriscope.errors import DataError
 
-VOXELS = 2**24  # of the images that are looked at, at most
+VOXELS = 2**24  # of the images that are used, at most
 
 
 def calibrate(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Folder of the model; what is measured is kept in it.")
-    ],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of the model; the result is stored in it.")],
     low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of low-light images, or one file.")],
     high: Annotated[
-        Path, typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, named alike.")
+        Path, typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, with the same names.")
     ],
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX or ZYX,YX.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is measured, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be measured; change nothing.")] = False,
 ) -> None:
-    """Measure on pairs how often a model's predictions come true, and what its images look like.
+    """Measure on pairs how often a model's predictions are right, and what its images look like.
 
-    The model then predicts intervals, expected errors and verdicts for images like these: for models of other programs,
-    for another microscope, or when more pairs are at hand than in training. Use pairs that were not trained on. Its
-    networks, and the images they restore, stay the same.
+    The model then predicts intervals, expected errors and verdicts for images like these: for models from other
+    programs, for another microscope, or when there are more pairs than in training. Use pairs that were not trained on.
+    Its networks, and the images they restore, stay the same.
 
     Examples:
     veriscope calibrate model low high --axes YX
@@ -44,7 +42,7 @@ def calibrate(
     recipe = ensemble.recipe
     if recipe.isotropic:
         raise DataError(
-            f"{model} makes stacks isotropic, which is measured on stacks whose planes are degraded, as in training. "
+            f"{model} makes stacks isotropic, which is measured in training, on stacks whose planes are degraded. "
             f"Train it again to calibrate it."
         )
     pairs = read_pairs(low, high, axes=words.axes_of_pairs(axes), finer=recipe.finer)
@@ -58,10 +56,10 @@ def calibrate(
         return
     console.say(f"Measuring on {len(pairs)} pairs")
     known = measured(ensemble, source, None, VOXELS)
-    seen = source.summary()
+    summary = source.summary()
     before = ensemble.facts.to_json()
-    looks = {name: seen[name] for name in ("low", "high", "voxel_size", "time_step") if not before[name]}
+    looks = {name: summary[name] for name in ("low", "high", "voxel_size", "time_step") if not before[name]}
     facts = ensemble.facts.change(**looks, **known)
     files.write_description(model, recipe, len(ensemble), facts)
     console.facts("Calibration", words.calibration(facts))
-    console.facts("Images, to recognise others", words.familiar(facts))
+    console.facts("Images it knows", words.familiar(facts))

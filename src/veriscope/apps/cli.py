@@ -32,7 +32,7 @@ from veriscope.version import __version__
 
 
 class Commands(TyperGroup):
-    """The commands in the order of the work; whatever goes wrong in one becomes a message in one place."""
+    """The commands in the order of the work; every error becomes a message in one place."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
             console.out.quiet = console.err.quiet = True
         console.prepare()
         with console.listening():
@@ -63,7 +63,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Restore fluorescence microscopy images with content-aware networks, and tell how far to trust the result.",
+    help="Restore fluorescence microscopy images with content-aware networks, and see how far to trust the result.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     invoke_without_command=True,
@@ -76,7 +76,7 @@ app = typer.Typer(
 @app.callback()
 def start(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         console.show(f"veriscope {__version__}")
@@ -107,7 +107,7 @@ app.add_typer(simulate.app, name="simulate")
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line with `args` (of this process if None) and leave with its exit code."""
+    """Run the command line with `args` (of this process if None) and exit with its code."""
     app(args)
 
 

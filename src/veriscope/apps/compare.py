@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -11,20 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veriscope import saving, tables
-from veriscope.apps import console, options, words
+from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
-    from veriscope.comparing.plan import Plan
-    from veriscope.images.pairing import Pair, Pairs
-    from veriscope.networks.model import Ensemble
+    from veriscope.comparing.plan import Design
+    from veriscope.images.pairing import Pair
 
 REPORTS = (".html", ".htm")
 
 
 @dataclass(frozen=True)
-class Design:
+class MethodOptions:
     """What is compared, and how methods get their parameters."""
 
     methods: str | None = option(
@@ -59,7 +59,7 @@ def compare(
         Path | None,
         typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote; none: methods alone."),
     ] = None,
-    design: Design,
+    chosen: MethodOptions,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with all of it, such as compare.html.")
     ] = None,
@@ -79,7 +79,7 @@ def compare(
     ] = False,
     limits: options.Limits,
 ) -> None:
-    """Compare a model with the methods people used before: how close to the truth, and how fast.
+    """Compare a model with the methods people used before: how close to the ground truth, and how fast.
 
     Every method processes every image on this machine, in this run. As in the paper, the parameters of each method are
     tuned on the test image itself, which favours it; --tune-on takes another image for that. A method that fails leaves
@@ -91,8 +91,8 @@ def compare(
     veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
     """
     limits.settings()  # refuses what is no size before any image is read
-    way = words.way_to_normalize(normalize)
-    design.check()
+    normalization = words.way_to_normalize(normalize)
+    chosen.check()
     if report is not None:
         saving.check_target(report, REPORTS, overwrite, "--report")
     if table is not None:
@@ -100,19 +100,21 @@ def compare(
 
     from veriscope.comparing.compare import compare as compare_all
     from veriscope.comparing.plan import prepare
+    from veriscope.images.conditions import pooled
     from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
-    pairs = _read(low, high, words.axes_of_pairs(axes), ensemble)
+    finer = {} if ensemble is None else ensemble.recipe.finer
+    pairs = pooled(files.read_pairs(low, high, words.axes_of_pairs(axes), finer))
     choices = {
-        **asdict(design),
-        "tune_on": None if design.tune_on is None else _other(design.tune_on, words.axes_of_pairs(axes), ensemble),
-        "psf": None if design.psf is None else _psf(design.psf, pairs[0]),
+        **asdict(chosen),
+        "tune_on": None if chosen.tune_on is None else _other(chosen.tune_on, words.axes_of_pairs(axes), finer),
+        "psf": None if chosen.psf is None else _psf(chosen.psf, pairs[0]),
     }
     if dry_run:
         _show_plan(prepare(pairs, ensemble, **choices))
         return
-    settings = {**choices, **limits.settings(), "normalize": way}
+    settings = {**choices, **limits.settings(), "normalize": normalization}
     try:
         with console.clock("Comparing") as progress:
             compared = compare_all(pairs, ensemble, **settings, out=out, progress=progress, tell=console.note)
@@ -129,7 +131,7 @@ def compare(
 
         typed = {
             "model": model,
-            **asdict(design),
+            **asdict(chosen),
             "axes": axes,
             "normalize": normalize,
             **asdict(limits),
@@ -140,22 +142,11 @@ def compare(
         console.show(f"Report: {report.resolve()}")
 
 
-def _read(low: Path, high: Path | None, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pairs:
-    from veriscope.images import conditions
-    from veriscope.images.pairing import read_pairs
-
-    finer = {} if model is None else model.recipe.finer
-    if high is not None:
-        return read_pairs(low, high, axes=axes, finer=finer)
-    place = conditions.part(low, conditions.TESTING)
-    return conditions.pooled(conditions.read_conditions(place, axes=axes, finer=finer))
-
-
-def _other(tune_on: str, axes: str | tuple[str, str] | None, model: Ensemble | None) -> Pair:
+def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str, float]) -> Pair:
     parts = tune_on.split(",")
     if len(parts) != 2 or not all(parts):
         raise VeriscopeError(f"--tune-on {tune_on} is not understood. Give two files or folders as LOW,HIGH.")
-    pairs = _read(Path(parts[0]), Path(parts[1]), axes, model)
+    pairs = files.read_pairs(Path(parts[0]), Path(parts[1]), axes, finer)[""]
     if len(pairs) > 1:
         console.note(f"--tune-on holds {len(pairs)} pairs: parameters are tuned on the first, {pairs[0].name}.")
     return pairs[0]
@@ -170,34 +161,35 @@ def _psf(text: str, pair: Pair) -> Any:
     return from_words(text, pair.high.full_voxel_size)
 
 
-def _show_plan(plan: Plan) -> None:
-    from veriscope.comparing.plan import in_words, region_name
+def _show_plan(design: Design) -> None:
+    from veriscope.comparing.plan import region_name
+    from veriscope.wording import duration
 
-    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in plan.pairs)
+    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in design.pairs)
     console.facts(
-        "Would compare", {"images": f"{len(plan.pairs)}, {', '.join(shapes)}", "parameters": plan.tuned_words}
+        "Would compare", {"images": f"{len(design.pairs)}, {', '.join(shapes)}", "parameters": design.tuned_words}
     )
     rows = [
-        [one.method.name, one.method.title, region_name(one.side, plan.region), in_words(one.total)]
-        for one in plan.planned
+        [one.method.name, one.method.title, region_name(one.side, design.region), duration(one.total)]
+        for one in design.planned
     ]
-    if plan.model is not None:
-        count = len(plan.model)
+    if design.model is not None:
+        count = len(design.model)
         rows.append(
-            ["", f"restoration, {count} network{'s' if count > 1 else ''}", plan.region, "known after the first"]
+            ["", f"restoration, {count} network{'s' if count > 1 else ''}", design.region, "known after the first"]
         )
     console.table("", ["method", "is", "run on", "about"], rows)
-    for note in plan.notes:
+    for note in design.notes:
         console.note(note)
 
 
 def _command(places: list[Path], typed: dict[str, Any]) -> str:
     """What to type to get the same again."""
-    usual = {"minutes": 10.0, "normalize": "image", "background": 0.0}
+    usual = {"minutes": 10.0, "normalize": "image", "background": 0.0, "precision": "float32"}
     parts = ["veriscope", "compare", *map(str, places)]
     for name, value in typed.items():
         if value is False:
-            parts.append(f"--no-{name}")
+            parts.append("--no-tune")  # the only switch among them
         elif value is not None and value is not True and value != usual.get(name):
             parts += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(parts)

@@ -1,4 +1,4 @@
-"""How the command line talks: results on stdout, everything else on stderr, and one clear message when it stops."""
+"""What the command line prints: results on stdout, everything else on stderr, and one clear message when it stops."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from veriscope import tables
 from veriscope.apps import options, ranges
 from veriscope.errors import VeriscopeError, VeriscopeWarning
+from veriscope.wording import shortened
 
 if TYPE_CHECKING:
     import typer
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 STOPPED_BY_USER = 130
 CANNOT = 2
+UNFINISHED = "nothing unfinished was left behind."
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 class Stopped(Exception):
-    """The user interrupted the work; the message says what was kept and how to go on."""
+    """The user interrupted the work; the message says what was kept and how to continue."""
 
 
 def say(message: str, style: str = "", label: str = "", label_style: str = "") -> None:
@@ -55,25 +58,24 @@ def show(text: str = "", style: str = "") -> None:
     out.print(Text(text, style=style), soft_wrap=True)
 
 
-def trust(found: Trust) -> None:
-    """What is known of a restoration without ground truth: the error to expect, the verdict, and odd time points."""
-    if found.expected is not None:
-        show(f"  {found.expected}")
-    if found.verdict is not None:
-        verdict(found.verdict)
+def trust(estimate: Trust) -> None:
+    """What is known of a restoration without ground truth: the expected error, the verdict, and unusual time points."""
+    if estimate.expected is not None:
+        show(f"  {estimate.expected}")
+    if estimate.verdict is not None:
+        verdict(estimate.verdict)
     else:
-        show("  Whether it is like the training images is not known: this model does not know what those looked like.")
-    odd = [place for place, one in found.frames.items() if one.verdict is not None and one.verdict.level]
+        show("  Whether it resembles the training images is unknown: this model does not know them.")
+    odd = [place for place, frame in estimate.frames.items() if frame.verdict is not None and frame.verdict.level]
     if odd:
-        named = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
-        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
-        note(f"{len(odd)} of {len(found.frames)} frames are unlike the training images: {', '.join(named[:5])}{more}.")
+        names = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
+        note(f"{len(odd)} of {len(estimate.frames)} frames are unlike the training images: {shortened(names, 5)}.")
 
 
-def verdict(found: Verdict) -> None:
-    """Whether an image is like those of training: a line of the result, and what gives cause for concern as notes."""
-    show(f"  {found.summary}", ("", "yellow", "bold red")[found.level])
-    for warning in found.warnings:
+def verdict(judged: Verdict) -> None:
+    """Whether an image resembles those of training: a line of the result, and warnings as notes."""
+    show(f"  {judged.summary}", ("", "yellow", "bold red")[judged.level])
+    for warning in judged.warnings:
         note(warning)
 
 
@@ -92,14 +94,14 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     if title:
         show(title, "bold")  # not as the table's own, which is wrapped to its width
-    made = Table(box=None, pad_edge=False)
+    grid = Table(box=None, pad_edge=False)
     for index, name in enumerate(columns):
         right = index > 0 and all(row[index][:1].isdigit() or row[index][:1] in "-." for row in rows)
-        made.add_column(name, justify="right" if right else "left", overflow="fold")
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*[Text(cell) for cell in row])
-    # Where output goes to a file or pipe nobody wants it cut at 80 columns.
-    out.print(made, width=None if out.is_terminal else 200)
+        grid.add_row(*[Text(cell) for cell in row])
+    # In a file or pipe it must not be cut at 80 columns.
+    out.print(grid, width=None if out.is_terminal else 200)
 
 
 def results(found: tables.Table) -> None:
@@ -110,26 +112,29 @@ def results(found: tables.Table) -> None:
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; call what it gives with (done, total)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """A progress bar on stderr; call it with (done, total)."""
+    from rich.progress import TextColumn
 
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}")
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
-        task = shown.add_task(title, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    with _progress(title, TextColumn("{task.completed}/{task.total}")) as update:
+        yield lambda done, total: update(completed=done, total=total)
 
 
 @contextmanager
 def clock(title: str) -> Iterator[Callable[[float, float, str], None]]:
-    """A progress bar on stderr for steps of unlike length; call what it gives with seconds done, in all, and words."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    """A progress bar on stderr for steps of different length; call it with seconds done, in all, and words."""
+    from rich.progress import TextColumn, TimeElapsedColumn
 
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), TextColumn("left:")
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
-        task = shown.add_task(title, total=None)
-        yield lambda done, total, words: shown.update(
-            task, completed=done, total=total, description=f"{title}, {words}"
-        )
+    with _progress(title, TimeElapsedColumn(), TextColumn("left:")) as update:
+        yield lambda done, total, words: update(completed=done, total=total, description=f"{title}, {words}")
+
+
+@contextmanager
+def _progress(title: str, *middle: Any) -> Iterator[Callable[..., None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), *middle, TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        yield partial(shown.update, shown.add_task(title, total=None))
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -147,15 +152,13 @@ def _as_interrupt(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Warnings of ours become notes, those of others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act as
-    Ctrl-C does.
-    """
+    """Our warnings become notes, others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act like Ctrl-C."""
     before = {}
     _interrupted.clear()
     if threading.current_thread() is threading.main_thread():
         before = {one: signal.getsignal(one) for one in _SIGNALS}
         for one, handler in before.items():
-            if handler is not signal.SIG_IGN:  # nohup asks to be left alone
+            if handler is not signal.SIG_IGN:  # nohup must stay in force
                 signal.signal(one, _as_interrupt)
     try:
         with warnings.catch_warnings():
@@ -175,11 +178,8 @@ def answer(work: Callable[[], Any]) -> int:
     except VeriscopeError as problem:
         fail(str(problem))
         return CANNOT
-    except Stopped as stopped:
-        say(str(stopped), label="stopped: ", label_style="bold yellow")
-        return STOPPED_BY_USER
-    except KeyboardInterrupt:
-        code = STOPPED_BY_USER
+    except (Stopped, KeyboardInterrupt) as stop:
+        return _stopped(str(stop) if isinstance(stop, Stopped) else UNFINISHED)
     except MemoryError:
         fail("The memory of this machine is used up. Allow less with --memory, or use smaller patches or tiles.")
         return CANNOT
@@ -189,9 +189,8 @@ def answer(work: Callable[[], Any]) -> int:
         fail(os_words(problem))
         return CANNOT
     except Exception as problem:
-        if _interrupted:  # while C extensions load an interrupt comes out as another error
-            say("nothing unfinished was left behind.", label="stopped: ", label_style="bold yellow")
-            return STOPPED_BY_USER
+        if _interrupted:  # while C extensions load an interrupt becomes another error
+            return _stopped(UNFINISHED)
         if not hasattr(problem, "format_message"):  # not one of typer's own about how the command was written
             raise
         context = getattr(problem, "ctx", None)
@@ -199,29 +198,35 @@ def answer(work: Callable[[], Any]) -> int:
         fail(f"{problem.format_message().rstrip('.?')}.{hint}")
         return CANNOT
     if code == STOPPED_BY_USER:
-        say("nothing unfinished was left behind.", label="stopped: ", label_style="bold yellow")
+        return _stopped(UNFINISHED)
     return code if isinstance(code, int) else 0
+
+
+def _stopped(message: str) -> int:
+    say(message, label="stopped: ", label_style="bold yellow")
+    return STOPPED_BY_USER
 
 
 def os_words(problem: OSError) -> str:
     where = f" ({problem.filename})" if problem.filename else ""
-    ways = {
+    denied = "Permission denied. Choose files and folders that you may read and write."
+    advice = {
         errno.ENOSPC: "The disk is full. Free some space, or write elsewhere with --out.",
         errno.EDQUOT: "Your quota on this disk is used up. Free some space, or write elsewhere with --out.",
-        errno.EACCES: "Permission denied. Choose files and folders that you may read and write.",
-        errno.EPERM: "Permission denied. Choose files and folders that you may read and write.",
+        errno.EACCES: denied,
+        errno.EPERM: denied,
         errno.EROFS: "The disk is read-only. Write elsewhere with --out.",
         errno.EMFILE: "Too many files are open. Raise the limit with: ulimit -n 4096.",
         errno.ENOENT: "There is no such file or folder. Check the path.",
     }
-    known = ways.get(problem.errno or 0)
     reason = problem.strerror or str(problem) or type(problem).__name__
-    return f"{known}{where}" if known else f"The system says: {reason}{where}. Check the path and try again."
+    other = f"The system reports: {reason}{where}. Check the path and try again."
+    return f"{advice[problem.errno]}{where}" if problem.errno in advice else other
 
 
 def prepare() -> None:
     """Make output safe: characters that a console cannot show become escapes, and a process without standard streams
-    (pythonw, a service) gets silent ones, so that files do not take their numbers.
+    (pythonw, a service) gets silent ones, so that no file gets their numbers.
     """
     for number, name, mode in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
         stream = getattr(sys, name)
@@ -235,16 +240,15 @@ def prepare() -> None:
 
 
 def flush(code: int) -> int:
-    """The exit code once all is said: no complaint when the reader of a pipe went away, but one when a disk is full."""
+    """The exit code when all is printed: silent when the reader of a pipe went away, an error when a disk is full."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as problem:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail(os_words(problem))
-        return CANNOT
+        if not isinstance(problem, BrokenPipeError):
+            fail(os_words(problem))
+            return CANNOT
     return code
 
 

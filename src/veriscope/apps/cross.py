@@ -33,7 +33,7 @@ def cross(
     *,
     limits: options.Limits,
 ) -> None:
-    """Try every model on every data set: scores, disagreement, and the verdict that is given without the truth.
+    """Try every model on every data set: scores, disagreement, and the verdict, estimated without ground truth.
 
     Shows which model is good for which images, and whether it notices what it was not trained for.
 
@@ -42,7 +42,7 @@ def cross(
     veriscope cross nuclei --on test/low,test/high --on other/noisy,other/clean --axes ZYX --out table.csv
     """
     settings = limits.settings()
-    way = words.way_to_normalize(normalize)
+    normalization = words.way_to_normalize(normalize)
     if out is not None:
         saving.check_target(out, TABLES, overwrite, "--out")
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
@@ -59,7 +59,7 @@ def cross(
     from veriscope.comparing.cross import cross as cross_all
 
     with console.bar("Crossing") as progress:
-        crossed = cross_all(loaded, sets, **settings, normalize=way, progress=progress)
+        crossed = cross_all(loaded, sets, **settings, normalize=normalization, progress=progress)
     console.show(str(crossed))
     for cell in crossed.cells:
         if cell.failure:
@@ -72,9 +72,9 @@ def cross(
 
 def _low_and_high(data: str) -> tuple[Path, Path]:
     """The two places that `data` names."""
-    given = Path(data)
-    if given.is_dir():
-        inside = [next((given / name for name in names if (given / name).exists()), None) for names in (LOWS, HIGHS)]
+    folder = Path(data)
+    if folder.is_dir():
+        inside = [next((folder / name for name in names if (folder / name).exists()), None) for names in (LOWS, HIGHS)]
         if inside[0] and inside[1]:
             return inside[0], inside[1]
         raise VeriscopeError(

@@ -11,6 +11,7 @@ import typer
 from veriscope.apps import console, files
 from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -141,7 +142,7 @@ def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], pa
     authors, licence = package.author, package.licence
     if not authors or licence is None:
         missing = [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
-        raise VeriscopeError(f"A package names its authors and its licence. Add {' and '.join(missing)}.")
+        raise VeriscopeError(f"A package names its authors and its licence. Add {listed(missing)}.")
     image = None if package.image is None else read_image(package.image)
     made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=image, **how)
     console.show(f"{model} -> {out}")
@@ -165,21 +166,21 @@ def _use(written: Shared) -> None:
     """How to use a graph rightly."""
     from veriscope.apps import words
 
-    recipe, told = written.graph.recipe, written.description
+    recipe, facts = written.graph.recipe, written.description
     console.facts(
         "",
         {
-            "input": f"image, float32, axes {told['axes']} (N images, C channels: {recipe.channels_in}); lengths along "
-            f"{' '.join(recipe.axes_out)} are multiples of {words.times(told['step'])}",
-            "output": f"{', '.join(written.graph.outputs)}, axes {told['axes_out']}",
-            "tiles": f"read {words.times(told['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
+            "input": f"image, float32, axes {facts['axes']} (N images, C channels: {recipe.channels_in}); lengths "
+            f"along {' '.join(recipe.axes_out)} are multiples of {words.times(facts['step'])}",
+            "output": f"{', '.join(written.graph.outputs)}, axes {facts['axes_out']}",
+            "tiles": f"read {words.times(facts['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
         },
     )
-    if told["normalization"]["by"] == "caller":
+    if facts["normalization"]["by"] == "caller":
         console.note(
             "normalise each image first: its percentiles 2 and 99.8 become 0 and 1. The result is normalised too."
         )
-    elif told["normalization"]["output"] is None:
+    elif facts["normalization"]["output"] is None:
         console.note("it takes grey values, but its result is normalised: the grey values of the truth are not known.")
     if recipe.finer:
         finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())

@@ -1,16 +1,20 @@
-"""Which file each result goes to: settled, and checked for clashes, before any work starts."""
+"""Which file each result is written to: decided, and checked for clashes, before any work starts."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from veriscope.apps import console
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
+
+if TYPE_CHECKING:
+    from veriscope.images.pairing import Pairs
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
@@ -19,7 +23,7 @@ WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 @dataclass(frozen=True)
 class Job:
-    """One image and where its results go: "mean", the image that is made of it, and what is written beside it."""
+    """One image and where its results go: "mean", its restored image, and what is written beside it."""
 
     source: Path
     outputs: dict[str, Path]
@@ -31,7 +35,7 @@ class Job:
 
 @contextmanager
 def existing(folder: Path) -> Iterator[None]:
-    """Make `folder`, with those above it; what was made is removed again if it is still empty at the end."""
+    """Create `folder` and its parents; those created are removed if they are still empty at the end."""
     with no_empty_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -39,12 +43,12 @@ def existing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def no_empty_folder(folder: Path) -> Iterator[None]:
-    """Remove what was made meanwhile of `folder` and those above it, if it is still empty at the end."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    """Remove `folder` and its parents if they were created meanwhile and are still empty at the end."""
+    created = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         yield
     finally:
-        for place in made:
+        for place in created:
             with suppress(OSError):  # not empty: there are results in it
                 place.rmdir()
 
@@ -70,7 +74,7 @@ def own_folder(folder: Path, command: str, replace: bool) -> Iterator[None]:
 
 
 class Batch:
-    """Work on `total` images, one after the other: one that cannot be done is reported, and the others go on."""
+    """Work on `total` images, one after the other: one that fails is reported, and the others continue."""
 
     def __init__(self, done: str, total: int) -> None:
         self.done, self.total = done, total
@@ -78,23 +82,23 @@ class Batch:
 
     @contextmanager
     def image(self, source: Path) -> Iterator[None]:
-        """The work on one image. What cannot be done is reported with its name; alone it stops the command."""
+        """The work on one image. A failure is reported with its name; that of a single image stops the command."""
         try:
             yield
         except (VeriscopeError, OSError, MemoryError) as problem:
             if self.total == 1 or isinstance(problem, BrokenPipeError):
                 raise
-            told = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory is left."
+            message = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory left."
             self.failed.append(source)
-            console.fail(told if str(source) in told else f"{source}: {told}")
+            console.fail(message if str(source) in message else f"{source}: {message}")
 
     def end(self) -> None:
-        """Raise ImageFormatError with the list of those that could not be done, if there are any."""
+        """Raise ImageFormatError with the list of those that failed, if there are any."""
         if self.failed:
             rest = "; the others are done" if len(self.failed) < self.total else ""
             raise ImageFormatError(
                 f"{len(self.failed)} of {self.total} images could not be {self.done}: "
-                f"{', '.join(map(str, self.failed))}. The reasons stand above{rest}."
+                f"{', '.join(map(str, self.failed))}. The reasons are given above{rest}."
             )
 
 
@@ -124,21 +128,22 @@ def plan_outputs(
     """
     from veriscope.images.reading import SUFFIXES
 
-    given_suffix = split_name(out)[1]
-    is_file = bool(given_suffix) and not (out.is_dir() and not given_suffix.lower().endswith("zarr"))
+    stem, suffix = split_name(out)
+    is_zarr = suffix.lower().endswith("zarr")
+    is_file = bool(suffix) and (is_zarr or not out.is_dir())
     if is_file and len(sources) > 1:
         raise OutputError(f"--out {out} is one file, but there are {len(sources)} images. Give a folder instead.")
-    if is_file and form is not None and given_suffix.lower().endswith("zarr") != (form == "zarr"):
-        raise OutputError(f"--format {form} contradicts the name --out {out}. Leave one of them out.")
+    if is_file and form is not None and is_zarr != (form == "zarr"):
+        raise OutputError(f"--format {form} contradicts the name --out {out}. Remove one of them.")
     if not is_file and out.exists() and not out.is_dir():
         raise OutputError(f"--out {out} is a file that is not an image. Give a folder, or a name such as out.ome.tif.")
     if not is_file and not out.exists() and split_name(out, (*SUFFIXES, *OTHER_PICTURES))[1]:
-        raise OutputError(f"--out {out} is of a kind that cannot be written. Choose .ome.tif, .tif or .ome.zarr.")
+        raise OutputError(f"--out {out} is a kind of file that cannot be written. Use .ome.tif, .tif or .ome.zarr.")
     folder = out.parent if is_file else out
     jobs = []
     for source in sources:
-        stem = split_name(out)[0] if is_file else _name(source)
-        suffix = given_suffix if is_file else FORMATS[form or "tif"]
+        if not is_file:
+            stem, suffix = _name(source), FORMATS[form or "tif"]
         beside = {name: folder / f"{stem}.{name}{suffix}" for name in extras}
         beside |= {note: folder / f"{stem}.{note}" for note in notes}
         jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}))
@@ -158,17 +163,17 @@ def _name(source: Path) -> str:
 
 def _check_clashes(jobs: list[Job]) -> None:
     sources = {job.source.resolve(): job.source for job in jobs}
-    taken: dict[Path, Path] = {}
+    results: dict[Path, Path] = {}
     for job in jobs:
         for path in job.outputs.values():
             key = path.resolve()
             if key in sources:
-                raise OutputError(f"The result {path} would replace the image it is made from. Choose another --out.")
-            if key in taken:
+                raise OutputError(f"The result {path} would replace its own input image. Choose another --out.")
+            if key in results:
                 raise OutputError(
-                    f"{taken[key]} and {job.source} would both be written to {path}. Write them into separate folders."
+                    f"{results[key]} and {job.source} would both be written to {path}. Use separate folders."
                 )
-            taken[key] = job.source
+            results[key] = job.source
 
 
 def _check_free(jobs: list[Job], overwrite: bool) -> None:
@@ -185,6 +190,19 @@ def _check_writable(folder: Path) -> None:
     while not nearest.exists():
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise OutputError(f"{folder} cannot be made: {nearest} is a file. Choose another --out.")
+        raise OutputError(f"{folder} cannot be created: {nearest} is a file. Choose another --out.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{nearest} is not writable. Choose another --out, or change its permissions.")
+
+
+def read_pairs(
+    low: Path, high: Path | None, axes: str | tuple[str, str] | None, finer: Mapping[str, float]
+) -> dict[str, Pairs]:
+    """Pairs by condition; one condition where two folders or files are given. LOW may have fewer pixels than
+    HIGH by the factors `finer` of the model.
+    """
+    from veriscope.images import conditions, pairing
+
+    if high is not None:
+        return {"": pairing.read_pairs(low, high, axes=axes, finer=finer)}
+    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from veriscope import saving
-from veriscope.apps import console, options, words
+from veriscope.apps import console, files, options, words
 from veriscope.errors import ModelError, OutputError
 from veriscope.tables import Column, Table
 
@@ -43,11 +42,11 @@ def judge(
     *,
     limits: options.Limits,
 ) -> None:
-    """Compare what a model restores with the truth: NRMSE, PSNR and SSIM for each image and overall.
+    """Compare what a model restores with the ground truth: NRMSE, PSNR and SSIM for each image and overall.
 
     The input is judged in the same way, so that the gain is visible. Also says how far the predicted uncertainty can be
     trusted. Use pairs that were not used in training. In a movie of samples each pixel is drawn from what the networks
-    hold possible: it flickers where they are unsure.
+    predict: it flickers where they are uncertain.
 
     Examples:
     veriscope judge test/low test/high --model model --axes ZYX
@@ -56,7 +55,7 @@ def judge(
     veriscope judge test_data --model model --axes ZYX
     """
     settings = limits.settings()
-    way = words.way_to_normalize(normalize)
+    normalization = words.way_to_normalize(normalize)
     if report is not None:
         saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
@@ -66,7 +65,7 @@ def judge(
     from veriscope.sharing.opening import load
 
     ensemble = load(model)
-    conditions = _read(low, high, words.axes_of_pairs(axes), ensemble.recipe.finer)
+    conditions = files.read_pairs(low, high, words.axes_of_pairs(axes), ensemble.recipe.finer)
     pairs = pooled(conditions)
     if movie is not None and not ensemble.recipe.probabilistic:
         raise ModelError(
@@ -81,7 +80,7 @@ def judge(
             ensemble,
             pairs,
             **settings,
-            normalize=way,
+            normalize=normalization,
             calibrated=calibrated,
             keep_plane=movie is not None,
             progress=progress,
@@ -100,20 +99,6 @@ def judge(
 
         write_movie(movie, judged.plane, frames, overwrite=overwrite)
         console.show(f"Movie: {movie.resolve()}")
-
-
-def _read(
-    low: Path, high: Path | None, axes: str | tuple[str, str] | None, finer: Mapping[str, float]
-) -> dict[str, Pairs]:
-    """What is judged, by condition; one condition where two folders or files are given. LOW may have fewer pixels than
-    HIGH by the factors `finer` of the model.
-    """
-    from veriscope.images import conditions
-    from veriscope.images.pairing import read_pairs
-
-    if high is not None:
-        return {"": read_pairs(low, high, axes=axes, finer=finer)}
-    return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)
 
 
 def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:

@@ -69,7 +69,7 @@ def project(
 
     For an epithelium or a wing in a stack. Unlike the maximum, the other methods leave out what lies above and below.
     Time points are projected one by one; the pixels stay in their unit (float32). What a network makes of such stacks,
-    and how sure it is of it: veriscope train STACKS PLANES.
+    and how uncertain it is: veriscope train STACKS PLANES.
 
     Examples:
     veriscope project wing.tif --out flat.ome.tif --height

@@ -1,4 +1,4 @@
-"""What numbers options take: checked in one place, before a command begins, so that none ends in a traceback."""
+"""The ranges of numeric options: checked in one place, before a command begins, so that none ends in a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from veriscope.errors import VeriscopeError
 
 Range = tuple[float, float]
 
-# By the name of the parameter; None where what the number is for tells its range.
+# By the name of the parameter; None where the range depends on the model.
 RANGES: dict[str, Range | None] = {
     "members": (1, 1000), "member": None, "minutes": (0.001, 10**6), "epochs": (1, 10**7), "check": (0.001, 0.999),
     "seed": (0, 2**32 - 1), "depth": None, "base": None, "kernel": None, "stem": None, "batch": None,
@@ -29,14 +29,13 @@ RANGES: dict[str, Range | None] = {
 
 def numbers(function: Callable[..., Any]) -> dict[str, str]:
     """The numeric options of a command: names of parameters, and as they are typed."""
-    found = {}
+    options = {}
     for name, hint in get_type_hints(function, include_extras=True).items():
         kind = getattr(hint, "__origin__", hint)
-        if {int, float} & {kind, *get_args(kind)}:
-            declared = [word for one in getattr(hint, "__metadata__", ()) for word in _words(one)]
-            found[name] = next(iter(declared), f"--{name.replace('_', '-')}")
-    found.pop("return", None)
-    return found
+        if {int, float} & {kind, *get_args(kind)} and name != "return":
+            declared = [word for option in getattr(hint, "__metadata__", ()) for word in _words(option)]
+            options[name] = next(iter(declared), f"--{name.replace('_', '-')}")
+    return options
 
 
 def _words(option: Any) -> list[str]:
@@ -50,13 +49,13 @@ def checked(function: Callable[..., None]) -> Callable[..., None]:
     options = numbers(function)
 
     @functools.wraps(function)
-    def command(*args: Any, **given: Any) -> None:
-        values = inspect.signature(function).bind(*args, **given).arguments
+    def command(*args: Any, **named: Any) -> None:
+        values = inspect.signature(function).bind(*args, **named).arguments
         for name, option in options.items():
             limits = RANGES[name]
             if limits is not None and values.get(name) is not None:
                 check(option, values[name], *limits)
-        function(*args, **given)
+        function(*args, **named)
 
     return command
 

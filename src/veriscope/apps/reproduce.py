@@ -164,15 +164,7 @@ def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
         )
     saving.write(folder / STUDY, json.dumps(done.to_json(), indent=1))
     saving.write(folder / PLOT, plot(done, f"{run.name}, {run.scale}, {minutes:g} min each"))
-    rows = [
-        [condition, "input" if point is None else str(point.patches), f"{nrmse:.4f}", f"{ssim:.3f}"]
-        for condition, given in done.inputs.items()
-        for point, nrmse, ssim in [
-            (None, given["nrmse"], given["ssim"]),
-            *((point, point.nrmse, point.ssim) for point in done.of(condition)),
-        ]
-    ]
-    console.table("Error against the number of training patches", ["condition", "patches", "NRMSE", "SSIM"], rows)
+    console.results(done.table())
     console.show(f"Plot: {(folder / PLOT).resolve()}")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from veriscope.images.image import Image
     from veriscope.judging.fourier import Correlation, Criterion
 
-# Lenses end before pixels do, mostly: what agrees in every detail shares more than what was seen.
+# Lenses end before pixels do, mostly: what agrees in every detail agrees in more than what was seen.
 SPLIT_IS_NOT = (
     "both halves agree in every detail that pixels can hold. That is seldom what was seen, but noise that is not of "
     "photons: check --gain and --offset, and that the image is raw; or take the field twice."
@@ -32,7 +32,9 @@ def resolution(
     first: Annotated[Path, typer.Argument(metavar="IMAGE", help="A plane or a stack.")],
     second: Annotated[
         Path | None,
-        typer.Argument(metavar="SECOND", help="The same field taken once more, with noise of its own; or its truth."),
+        typer.Argument(
+            metavar="SECOND", help="The same field taken once more, with noise of its own; or its ground truth."
+        ),
     ] = None,
     axes: Annotated[
         str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, where they do not say so.")
@@ -46,8 +48,8 @@ def resolution(
         str,
         typer.Option(
             metavar="|".join(CRITERIA),
-            help="How much both must agree: 1/7 for two noisy images, 1/2 for one against its truth, or more than "
-            "noise alone would.",
+            help="How much both must agree: 1/7 for two noisy images, 1/2 for one against its ground truth, or more "
+            "than noise alone would.",
         ),
     ] = "1/7",
     split: Annotated[
@@ -61,7 +63,7 @@ def resolution(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the chart if it exists.")] = False,
 ) -> None:
-    """Tell how fine the details are that an image shows.
+    """Measure how fine the details are that an image shows.
 
     With a SECOND image of the same field: the finest detail in which both agree, by Fourier ring correlation; of
     stacks across and along the optical axis. In um where the voxel size is known, else in pixels. With one
@@ -119,26 +121,28 @@ def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, 
     wanted: dict[str, Direction] = {"resolution": "all"}
     if first.size("Z") > 1:
         wanted = {"lateral": "lateral", "axial": "axial"}
-    found: dict[str, Correlation] = {
+    curves: dict[str, Correlation] = {
         name: ring_correlation(first, second, direction, criterion, channel) for name, direction in wanted.items()
     }
-    console.facts("", {name: str(one) for name, one in found.items()})
-    if any(one.unit == "pixels" for one in found.values()):
-        console.note("the size of the voxels is not known, so resolution is told in pixels. Give it with --voxel-size.")
-    if any(one.limited and not one.nothing for one in found.values()):
+    console.facts("", {name: str(one) for name, one in curves.items()})
+    if any(one.unit == "pixels" for one in curves.values()):
+        console.note(
+            "the size of the voxels is not known, so resolution is given in pixels. Give it with --voxel-size."
+        )
+    if any(one.limited and not one.nothing for one in curves.values()):
         console.note(SPLIT_IS_NOT if split else SAME)
     if not drawn:
         return None
     from veriscope.reporting.resolution_charts import correlation_chart
 
-    return correlation_chart(found)
+    return correlation_chart(curves)
 
 
 def _alone(image: Image, channel: int, drawn: bool) -> Any:
     if not {"Z", "Y", "X"} <= set(image.axes):
         raise AxesError(
-            f"Resolution is told from two images of the same field, but there is only {image.name or 'one'}. Give a "
-            f"second one, or --split with the --gain and --offset of the camera; one stack alone tells its isotropy, "
+            f"Resolution is measured from two images of the same field, but there is only {image.name or 'one'}. Give "
+            f"a second one, or --split with the --gain and --offset of the camera; one stack alone shows its isotropy, "
             f"but this image has the axes {image.axes}."
         )
     from veriscope.judging.isotropy import isotropy

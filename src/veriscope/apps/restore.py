@@ -13,6 +13,7 @@ import typer
 from veriscope.apps import console, files, options, words
 from veriscope.errors import VeriscopeError
 from veriscope.restoring.outputs import OUTPUTS, Output, check
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -32,7 +33,7 @@ def _typed(name: str) -> str:
 
 def _option(output: Output) -> tuple[str, Any, Any]:
     """The field of an output in the group of options."""
-    said = f"{output.says}: {' and '.join(f'NAME.{name}.ome.tif' for name in output.files)}."
+    said = f"{output.says}: {listed(f'NAME.{name}.ome.tif' for name in output.files)}."
     if output.takes is None:
         return output.name, Annotated[bool, typer.Option(_typed(output.name), help=said, rich_help_panel=MORE)], False
     metavar = output.takes.name
@@ -134,9 +135,8 @@ def restore(
     ensemble = load(model)
     check(in_space(ensemble, combine), asked, str(model), _typed)
     settings: Settings = {
-        "tile": machine["tile"], "memory": None if limits.memory is None else Whole(limits.memory),
-        "device": machine["device"], "channel": channel, "planes": planes, "combine": combine,
-        "calibrated": calibrated, "undo": undo, "normalize": way,
+        **machine, "memory": None if limits.memory is None else Whole(limits.memory), "channel": channel,
+        "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": way,
     }  # fmt: skip
     if dry_run:
         _show_plans(jobs, ensemble, axes, asked, settings)

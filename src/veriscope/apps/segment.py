@@ -47,7 +47,7 @@ def segment(
     watershed. Stacks are segmented in 3D, time points and channels one by one. Label images hold a number for every
     object and 0 for the background, and open in Fiji and napari. With --truth it prints SEG, ERROR, precision, recall
     and average precision; several images of one field, such as a noisy and a restored one, can be compared. With
-    --track an object of a movie keeps its number, and --truth tells how far it was followed.
+    --track an object of a movie keeps its number, and --truth shows how far it was followed.
 
     Examples:
     veriscope segment restored.tif --out labels.ome.tif --min-size 20 --split 1
@@ -92,7 +92,7 @@ def segment(
         if not targets:
             return
     if targets or (true and scoring.sweep is None):
-        everything = work.Work(names, reading, objects, classifier, true, targets, overwrite)
+        everything = work.Segmentation(names, reading, objects, classifier, true, targets, overwrite)
         agreements, batch = everything.segment(levels, scoring.iou)
         if agreements and scoring.sweep is None:
             console.results(work.score_table(agreements, scoring.iou))
@@ -174,27 +174,27 @@ def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:
         return {}
     from veriscope.images.reading import holds_images, list_images
 
-    found = list_images(truth)
-    if not holds_images(Path(truth)) and len(found) == 1:
-        return dict.fromkeys(sources, found[0])
-    return _named_alike(sources, found, "--truth", truth)
+    labels = list_images(truth)
+    if not holds_images(Path(truth)) and len(labels) == 1:
+        return dict.fromkeys(sources, labels[0])
+    return _named_alike(sources, labels, "--truth", truth)
 
 
-def _named_alike(sources: Sequence[Path], found: Sequence[Path], option: str, given: str) -> dict[Path, Path]:
+def _named_alike(sources: Sequence[Path], labels: Sequence[Path], option: str, place: str) -> dict[Path, Path]:
     from veriscope.images.reading import stem
 
     by_name: dict[str, Path] = {}
     wanted = set(map(stem, sources))
-    for path in found:
+    for path in labels:
         other = by_name.setdefault(stem(path), path)
         if other != path and stem(path) in wanted:
             raise ImageFormatError(
-                f"{option} {given} has two files called {stem(path)}: {other} and {path}. Leave one of them out."
+                f"{option} {place} has two files called {stem(path)}: {other} and {path}. Leave one of them out."
             )
     missing = [source for source in sources if stem(source) not in by_name]
     if missing:
         raise ImageFormatError(
-            f"{option} {given} has no labels for {missing[0].name}: none of its {len(found)} files is called "
+            f"{option} {place} has no labels for {missing[0].name}: none of its {len(labels)} files is called "
             f"{stem(missing[0])}. Name the labels as the images."
         )
     return {source: by_name[stem(source)] for source in sources}

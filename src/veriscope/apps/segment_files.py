@@ -14,6 +14,7 @@ from veriscope.apps import console, files, words
 from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
 from veriscope.tables import Column, Table
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -89,7 +90,7 @@ class Learning:
     train: str | None = option(None, "Images to learn from what an object is.", "IMAGES")
     labels: str | None = option(None, "Label images of these, named alike.", "LABELS")
     strokes: bool = option(
-        False, "LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 not told."
+        False, "LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 unknown."
     )
     trees: int = option(200, "Trees of the random forest.", "N")
     keep: Path | None = option(None, "Keep what was learnt, as a .safetensors file.", "FILE")
@@ -100,7 +101,7 @@ class Learning:
 class Scoring:
     """Options for comparing with the true objects."""
 
-    PANEL: ClassVar = "Comparing with the truth"
+    PANEL: ClassVar = "Comparing with the ground truth"
     truth: str | None = option(
         None, "True labels: one file for all images, or a folder of files named as the images.", "LABELS"
     )
@@ -300,7 +301,7 @@ def sweep(
 
 
 @dataclass(frozen=True)
-class Work:
+class Segmentation:
     """Images to segment: how they are read, what an object is, and where true labels are and results go."""
 
     names: Mapping[Path, str]
@@ -348,7 +349,7 @@ class Work:
         letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
         several = [word for letter, word in letters if labels.size(letter) > 1]
         ending = "s" * (most != 1)
-        count = f"at most {most:,} objects in a {' or '.join(several)}" if several else f"{most:,} object{ending}"
+        count = f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{ending}"
         if self.objects.track:
             count = f"{most:,} track{ending} through {labels.size('T')} frames"
         console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")

@@ -1,4 +1,4 @@
-"""Where the program begins: a signal while it is still loading ends it as quietly as one later."""
+"""The entry point: a signal while the program is loading ends it as quietly as a later one."""
 
 from __future__ import annotations
 

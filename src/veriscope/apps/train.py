@@ -13,6 +13,7 @@ import typer
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.recipe import Recipe
@@ -127,7 +128,7 @@ class Axial:
 
     def check(self, task: str, normalize: str | None) -> None:
         """Raise TrainingError for options of another task."""
-        given = " and ".join(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
+        given = listed(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
         finer = "--factor" if self.factor is not None else ""
         for options_given, needed in ((given, "isotropic"), (finer, "upsample")):
             if options_given and task != needed:
@@ -305,7 +306,7 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
 
     given = [option for option, value in typed.items() if value is not None]
     if isinstance(material, FromPatches) and given:
-        raise DataError(f"The patches in {material.path} are cut and normalised. Remove {' and '.join(given)}.")
+        raise DataError(f"The patches in {material.path} are cut and normalised. Remove {listed(given)}.")
     projects = material.settings()["task"] == "project"
     if task == "project" and not projects:
         raise TrainingError(

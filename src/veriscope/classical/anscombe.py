@@ -32,9 +32,9 @@ LEAST = 0.01  # variance may grow no slower than this many standard deviations o
 def estimate(image: Any, offset: float | None = None) -> Noise:
     """The noise of an image, from the image alone: the variance in small blocks against their mean, fitted by a line.
 
-    The variance is that of the finest diagonal differences in blocks of 8 x 8 pixels, of which the median is taken
+    The variance is that of the finest diagonal differences in blocks of 8 x 8 pixels, of which the median is used
     among blocks of similar brightness: most of them must be without fine structure. All planes, channels and time
-    points count as one camera's. Without `offset`, in grey values, the darkest hundredth of the blocks is taken for
+    points count as one camera's. Without `offset`, in grey values, the darkest hundredth of the blocks counts as
     darkness; if some light falls there, read_noise holds its noise, and the transform is the same. Where the variance
     does not grow with brightness, the gain is a small one, for which the transform is almost linear. Raises DataError
     for images without noise, or too small (less than 8 such blocks).

@@ -226,7 +226,10 @@ def _check_numbers(background: float, iterations: int, tolerance: float) -> None
 def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
     """The PSF on the pixels of the image (its axes in space, sum 1)."""
     if isinstance(psf, PSF):
-        return _sampled(psf, image, space)
+        if getattr(image, "full_voxel_size", None) is not None:
+            sizes = dict(zip("ZYX", psf.voxel_size, strict=True)) | {letter: image.voxel(letter) for letter in space}
+            psf = psf.at(list(sizes.values()))
+        return np.asarray(psf.lateral if len(space) == 2 else psf.kernel)
     kernel = np.asarray(psf, dtype=np.float64)
     if kernel.ndim != len(space) or not all(length % 2 for length in kernel.shape):
         raise DataError(
@@ -239,14 +242,6 @@ def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
             f"{kernel.max():g} with the sum {kernel.sum():g}. Subtract its background and clip it first."
         )
     return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def _sampled(psf: PSF, image: Any, space: str) -> NDArray[np.float32]:
-    sizes = getattr(image, "full_voxel_size", None)
-    if sizes is not None:
-        by_letter = dict(zip("ZYX", psf.voxel_size, strict=True)) | {letter: image.voxel(letter) for letter in space}
-        psf = psf.at([by_letter[letter] for letter in "ZYX"])
-    return psf.lateral if len(space) == 2 else psf.kernel
 
 
 def _valid(mask: Any, shape: tuple[int, ...], have: str, order: str) -> NDArray[np.bool_] | None:

@@ -76,9 +76,7 @@ def non_local_means(image: Picture, h: float, patch: int = 5, distance: int = 3)
     """
     _positive("strength h of non-local means", h, "noise_sigma")
     if patch < 1 or distance < 1:
-        raise DataError(
-            f"Patch and distance of non-local means are at least 1 pixel, not {patch} and {distance}. Try 5 and 3."
-        )
+        raise DataError(f"Patch and distance are at least 1 pixel, not {patch} and {distance}. Try 5 and 3.")
     from skimage.restoration import denoise_nl_means
 
     smooth = partial(denoise_nl_means, fast_mode=True, patch_size=int(patch), patch_distance=int(distance))
@@ -148,7 +146,7 @@ def noise_sigma(volume: Any) -> float:
     """The noise's standard deviation, from the finest diagonal differences: their median size / 0.6745.
 
     The same idea as scikit-image's estimate_sigma, with Haar wavelets. Where most pixels are equal (few photons) the
-    differences' standard deviation is taken instead. 0 for a constant image.
+    differences' standard deviation is used instead. 0 for a constant image.
     """
     detail = np.asarray(volume, dtype=np.float64).squeeze()
     for axis in range(detail.ndim):

@@ -20,7 +20,7 @@ class Method:
     """One way to make the good image from the bad one, without a network.
 
     `run(image, **parameters)` takes an Image or an array (Y X, Z Y X) and answers in kind, float32, in the same unit;
-    methods of the task "project" take Z Y X and answer Y X. Values of `usual` and `grid` are given to `run` as they
+    methods of the task "project" take Z Y X and answer Y X. Values of `usual` and `grid` are passed to `run` as they
     are, except those named in `in_noise`, which count standard deviations of the noise in the image at hand. Where
     there is a method that goes `before`, `run` takes what that one makes.
     """

@@ -54,9 +54,7 @@ def from_words(words: str, task: Task, psf: Any = None, factor: float | None = N
 
         return with_anscombe(from_words("+".join(parts[1:]), "restore"))
     if task == "restore":
-        raise DataError(
-            f"'{words}' names several methods that denoise images. Choose one of them, or {ANSCOMBE}+{DENOISER}."
-        )
+        raise DataError(f"'{words}' names several denoisers. Choose one of them, or {ANSCOMBE}+{DENOISER}.")
     first, then = _known(parts[0], task, known), from_words("+".join(parts[1:]), "restore")
     return chain(first, then)
 
@@ -101,7 +99,7 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
             return method
     other = next((home for home in WORDS if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
-        raise DataError(f"'{word}' {WORDS[other]}, but here a method {WORDS[task]}. Choose from {_names(known)}.")
+        raise DataError(f"'{word}' {WORDS[other]}, but what is needed {WORDS[task]}. Choose from {_names(known)}.")
     more = " More come with a PSF (--psf)." if task == "isotropic" else ""
     raise DataError(f"There is no method '{word}' that {WORDS[task]}. Choose from {_names(known)}.{more}")
 

@@ -110,18 +110,14 @@ def _check(frames: NDArray[Any], magnification: int, radius: float, combine: str
     if not (isinstance(magnification, int | np.integer) and 1 <= magnification <= 20):
         raise DataError(f"The magnification is a whole number from 1 to 20, not {magnification}. Usual are 4 or 5.")
     if not (isfinite(radius) and 0 < radius < min(frames.shape[1:]) / 4):
-        raise DataError(
-            f"The radius is in pixels, above 0 and below a quarter of the image, not {radius:g}. Usual are 0.5 to 3."
-        )
+        raise DataError(f"The radius is above 0 and below a quarter of the image, not {radius:g} pixels. Try 0.5 to 3.")
     if combine not in choices:
         raise DataError(f"Frames cannot be combined by '{combine}'. Choose {listed(choices, 'or')}.")
 
 
 def _run(frames: NDArray[np.float32], **settings: Any) -> NDArray[np.float32]:
     if util.find_spec("nanopyx") is None:
-        raise DataError(
-            "SRRF needs the package nanopyx, which is not installed. Install it with: pip install 'veriscope[srrf]'."
-        )
+        raise DataError("SRRF needs nanopyx, which is not installed. Install it with: pip install 'veriscope[srrf]'.")
     import matplotlib
 
     with tempfile.TemporaryDirectory(prefix="veriscope-srrf-") as own:

@@ -40,7 +40,7 @@ def along(stack: Picture, channel: int, find: Finder, nearest: bool = False) -> 
     def work(volumes: NDArray[Any]) -> tuple[Flat, Flat]:
         if volumes.shape[1] < LEAST:
             raise DataError(
-                f"A surface needs a stack of at least {LEAST} planes, not {volumes.shape[1]}. Use the maximum instead."
+                f"A surface needs at least {LEAST} planes, not {volumes.shape[1]}. Use the maximum instead."
             )
         height = _height(volumes[channel], find)
         return np.stack([_read(volume, height, nearest) for volume in volumes]), height
@@ -68,9 +68,7 @@ def by_stack(
     """
     image = _as_image(stack)
     if not 0 <= channel < image.size("C"):
-        raise DataError(
-            f"The image has no channel {channel} to find the surface in: it has {image.size('C')}, counted from 0."
-        )
+        raise DataError(f"The image has no channel {channel} to find the surface in: it has {image.size('C')}.")
     outer = "".join(letter for letter in image.axes if letter in "ST")
     moved: Image = image.moved(outer + "CZYX")
     places: tuple[int, ...] = moved.shape[: len(outer)]

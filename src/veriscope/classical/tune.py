@@ -260,7 +260,7 @@ def _cut(image: Any, part: tuple[slice, ...]) -> Any:
 def _central(low: tuple[int, ...], truth: tuple[int, ...], pixels: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """The central region of both images with at most `pixels` of the truth, as near to a square or cube as they allow.
 
-    Where only one of them has Z, or where it has another length, all of it is taken.
+    Where only one of them has Z, or where it has another length, all of it is used.
     """
     same = len(low) == len(truth) and low[0] == truth[0]
     fixed = () if same else truth[:-2]

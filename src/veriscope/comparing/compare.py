@@ -15,16 +15,16 @@ import numpy as np
 from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Comparison, Credit, Result
 from veriscope.comparing.failures import Failure
-from veriscope.comparing.judge import facts_of, versions
+from veriscope.comparing.judge import check_keywords, facts_of, facts_of_pairs, versions
 from veriscope.comparing.kept import Kept
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import Picture
-from veriscope.comparing.plan import Plan, Planned, check_pixels, prepare, region_name
-from veriscope.comparing.run import Progress, Run
+from veriscope.comparing.plan import Design, MethodPlan, check_pixels, prepare, region_name
+from veriscope.comparing.run import Measurement, Progress
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
 from veriscope.restoring.scaling import Choice
-from veriscope.restoring.settings import Limits
+from veriscope.restoring.settings import Machine
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FAILURES = 3  # places of the largest relative error that are shown
 
 
-class Settings(Limits, total=False):
+class Settings(Machine, total=False):
     """How methods are tuned and images cut, and how the model restores them; see `compare`."""
 
     tune: bool
@@ -73,52 +73,53 @@ def compare(
     others. `progress(done, total, what)` hears seconds. `psf` is needed by methods that deconvolve isotropic stacks;
     `background` gives them the grey value of pixels without light, such as the offset of the camera.
 
-    `tile`, `memory`, `device` and `normalize` are those of `restore`, for the model.
+    `tile`, `memory`, `device`, `precision` and `normalize` are those of `restore`, for the model.
 
     Raises DataError for unknown methods, for pairs that cannot be compared, and where every method failed, ModelError
     for a model of another task.
 
     >>> print(compare(pairs, model, "lowpass,nlm"))  # doctest: +SKIP
     """
+    check_keywords("compare", settings, Settings)
     choices: dict[str, Any] = dict(settings)
-    restoring = {name: choices.pop(name) for name in (*Limits.__annotations__, "normalize") if name in choices}
-    plan = prepare(list(pairs), model, methods, **choices)
-    check_pixels(plan)
-    run = Run(plan, restoring, progress, tell)
+    restoring = {name: choices.pop(name) for name in (*Machine.__annotations__, "normalize") if name in choices}
+    design = prepare(list(pairs), model, methods, **choices)
+    check_pixels(design)
+    run = Measurement(design, restoring, progress, tell)
     if out is not None:
         run.kept = Kept(Path(out))
         run.kept.open()
-    for note in plan.notes:
+    for note in design.notes:
         run.say(note)
     run.warm_up()
     run.tune_elsewhere()
     lines: list[Result] = []
     shown: list[Picture] = []
     failures: list[Failure] = []
-    pictured = set(np.linspace(0, len(plan.pairs) - 1, pictures).round().astype(int))  # conditions follow each other
-    for number in range(len(plan.pairs)):
-        found, seen, failure = run.image(number, pictures - len(shown) if number in pictured else 0)
-        lines += found
+    pictured = set(np.linspace(0, len(design.pairs) - 1, pictures).round().astype(int))  # conditions follow each other
+    for number in range(len(design.pairs)):
+        results, seen, failure = run.image(number, pictures - len(shown) if number in pictured else 0)
+        lines += results
         shown += seen
         failures += [] if failure is None else [failure]
     if not lines:
         raise DataError(f"There is nothing to compare: every method failed. {' '.join(run.notes)}")
     comparison = Comparison(
         tuple(lines),
-        tuple(_credit(one, plan) for one in plan.planned),
+        tuple(_credit(one, design) for one in design.planned),
         tuple(shown),
         tuple(sorted(failures, key=lambda one: -one.error)[:FAILURES]),
         tuple(run.notes),
-        plan.tuned_words,
+        design.tuned_words,
         0 if model is None else len(model),
-        _facts(plan, restoring.get("normalize", "image")),
+        _facts(design, restoring.get("normalize", "image")),
     )
     if run.kept is not None:
         run.kept.write_figures(comparison.to_json())
     return comparison
 
 
-def _credit(one: Planned, plan: Plan) -> Credit:
+def _credit(one: MethodPlan, design: Design) -> Credit:
     method = one.method
     steps = method.steps
 
@@ -132,13 +133,13 @@ def _credit(one: Planned, plan: Plan) -> Credit:
     )
     return Credit(
         method.name,
-        plan.label(method),
+        design.label(method),
         each([_purpose(step) for step in steps]),
         each([step.source for step in steps]),
         each([f"{step.library} {step.version}".strip() for step in steps]),
         each([step.licence for step in steps]),
-        f"tried {tried}" if tried and plan.tune else "nothing to tune" if not tried else "not tuned",
-        region_name(one.side, plan.region),
+        f"tried {tried}" if tried and design.tune else "nothing to tune" if not tried else "not tuned",
+        region_name(one.side, design.region),
     )
 
 
@@ -149,14 +150,8 @@ def _purpose(method: Method) -> str:
     return text.split(". ")[0].rstrip(".")
 
 
-def _facts(plan: Plan, normalize: Any) -> dict[str, dict[str, Any]]:
-    if plan.model is not None:
-        facts = facts_of(plan.model, plan.pairs, normalize, calibrated=False)
-        compared = facts.pop("Judged")
-        compared.pop("scales")
-        facts.pop("Versions")
-    else:
-        shapes = dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in plan.pairs)
-        facts, compared = {}, {"images": [pair.name for pair in plan.pairs], "shape": ", ".join(shapes)}
-    compared = {**compared, "crop": region_name(plan.crop, "none"), "background": plan.background or None}
-    return {"Compared": compared, "Machine": machine(), **facts, "Versions": versions()}
+def _facts(design: Design, normalize: Any) -> dict[str, dict[str, Any]]:
+    compared = facts_of_pairs(design.pairs, design.model, normalize)
+    compared |= {"crop": region_name(design.crop, "none"), "background": design.background or None}
+    network = {} if design.model is None else facts_of(design.model)
+    return {"Compared": compared, "Machine": machine(), **network, "Versions": versions()}

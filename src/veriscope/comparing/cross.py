@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXPLAINED = (
     "disagree: mean disagreement of the networks, 0 to 1. unlike: fraction of the image that lies beyond 99 % of the "
-    "training images, mean over images. like/parts/unlike: images by verdict, given without looking at the truth."
+    "training images, mean over images. like/parts/unlike: images by verdict, estimated without ground truth."
 )
 
 

@@ -22,9 +22,9 @@ FLOOR = 0.25  # of the truth's range: where the truth is darker the error is tak
 SIDE = 96  # pixels of the region shown
 
 EXPLAINED = (
-    f"Relative error: truth and restoration are brought to one scale as for NRMSE; their absolute difference, averaged "
-    f"over {WINDOW} x {WINDOW} pixels of a plane, is divided by the truth averaged over the same pixels, or by "
-    f"{FLOOR:g} of the truth's range where it is darker than that. Only windows that lie in the image count."
+    f"Relative error: ground truth and restoration are brought to one scale as for NRMSE; their absolute difference, "
+    f"averaged over {WINDOW} x {WINDOW} pixels of a plane, is divided by the ground truth averaged over the same "
+    f"pixels, or by {FLOOR:g} of its range where it is darker than that. Only windows that lie in the image count."
 )
 
 
@@ -47,7 +47,7 @@ class Failure:
         return f"{plane}Y {self.place[-2]}, X {self.place[-1]}"
 
     def __str__(self) -> str:
-        error = f"Largest relative error of {self.method}: {self.error:.0%} of the truth"
+        error = f"Largest relative error of {self.method}: {self.error:.0%} of the ground truth"
         return f"{error}, in {self.image} ({self.where})."
 
     def to_json(self) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def largest_relative_error(
     `members` are, by channel, means and scales (M, *space) that predict what `method` shows, in the axes of
     `quality.volumes`.
     """
-    found = []
+    worst = []
     for channel, frame, (high, made) in quality.volumes(truth, images[method]):
         if frame == 0:
             errors = relative_error(high, made)
             inner = _inside(errors)
             place = tuple(int(at) for at in np.unravel_index(int(np.argmax(inner)), errors.shape))
-            found.append((float(errors[place]), channel, place, errors))
-    error, channel, place, errors = max(found, key=lambda one: one[0])
+            worst.append((float(errors[place]), channel, place, errors))
+    error, channel, place, errors = max(worst, key=lambda one: one[0])
     volumes = {
         label: next(pair for c, frame, pair in quality.volumes(truth, image) if (c, frame) == (channel, 0))
         for label, image in images.items()
@@ -107,8 +107,7 @@ def relative_error(truth: Any, image: Any) -> NDArray[np.float64]:
     y, x = quality.matched(truth, image)
     size = (1,) * (y.ndim - 2) + (WINDOW, WINDOW)
     wrong, bright = (uniform_filter(one, size, mode="nearest") for one in (np.abs(x - y), y))
-    found: NDArray[np.float64] = wrong / np.maximum(bright, FLOOR)
-    return found
+    return np.asarray(wrong / np.maximum(bright, FLOOR))
 
 
 def _inside(errors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.calibrated import Calibration
-from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, one_plane, picture, telling_plane
+from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, busiest_plane, one_plane, picture
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
@@ -22,8 +22,9 @@ from veriscope.images.image import Image
 from veriscope.judging import quality
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
 from veriscope.restoring.scaling import Choice
-from veriscope.restoring.settings import Limits
+from veriscope.restoring.settings import Machine
 from veriscope.tables import Column, Table, plain
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from veriscope.images.pairing import Pair
@@ -37,7 +38,7 @@ BAND = 0.9
 FIGURES = ("nrmse", "psnr", "ssim")
 
 
-class Settings(Limits, total=False):
+class Settings(Machine, total=False):
     """How images are restored to be judged; see `restore`."""
 
     normalize: Choice
@@ -146,7 +147,7 @@ class Judgement:
             parts[1:1] = [str(self.trust), textwrap.fill(EXPLAINED, 100)]
         if self.verdicts:
             alike = sum(not verdict.level for verdict in self.verdicts.values())
-            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without their truth."]
+            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without ground truth."]
             said += [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
             parts.insert(-1, "\n".join(said))
         return "\n\n".join(parts)
@@ -177,12 +178,12 @@ def judge(
 
     Where the model projects stacks, the maximum of the low image along Z stands beside it.
 
-    `tile`, `memory`, `device`, `normalize` and `calibrated` are those of `restore`. `others` adds rows: for each name
-    a function of a pair that makes an image, or the images themselves, one per pair, such as the best of non-local
-    means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the plane of
-    the first image that its picture shows, whole and in grey values, for `write_movie`. `progress(done, total)` hears
-    of every pair. For models that make images finer the low images are on the grid of the high ones already:
-    ``read_pairs(..., finer=model.recipe.finer)``.
+    `tile`, `memory`, `device`, `precision`, `normalize` and `calibrated` are those of `restore`. `others` adds rows:
+    for each name a function of a pair that makes an image, or the images themselves, one per pair, such as the best of
+    non-local means. The first `pictures` images are kept for the report. `keep_plane` keeps what is predicted for the
+    plane of the first image that its picture shows, whole and in grey values, for `write_movie`.
+    `progress(done, total)` hears of every pair. For models that make images finer the low images are on the grid of the
+    high ones already: ``read_pairs(..., finer=model.recipe.finer)``.
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
@@ -203,7 +204,7 @@ def judge(
     for number, pair in enumerate(pairs):
         check_pair(pair, model.recipe.projects)
         truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
-        given = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
+        inputs = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
@@ -212,25 +213,27 @@ def judge(
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
-        found, shown = judge_one(
+        scores, shown = judge_one(
             pair.name or f"image {number + 1}",
             truth,
-            {**given, **made, RESTORATION: restored.mean},
+            {**inputs, **made, RESTORATION: restored.mean},
             restored,
             pictures - len(kept),
         )
-        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in found]
+        rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in scores]
         kept += shown
         trusts += _trusts(truth, restored, len(restored.means) // len(model))
         if undo:
             plane = _shown_plane(truth, restored)
         if progress is not None:
             progress(number + 1, len(pairs))
+    judged = facts_of_pairs(pairs, model, settings.get("normalize", "image"))
+    judged["scales"] = "calibrated" if settings.get("calibrated", True) else "as predicted"
     return Judgement(
         tuple(rows),
         tuple(kept),
         model.facts.history,
-        facts_of(model, pairs, settings.get("normalize", "image"), settings.get("calibrated", True)),
+        {**facts_of(model), "Judged": judged, "Versions": versions()},
         trust=pool(trusts) if trusts else None,
         plane=plane,
         verdicts=verdicts,
@@ -247,8 +250,8 @@ def judge_images(
     rows: list[Score] = []
     kept: list[Picture] = []
     for name, truth, methods in images:
-        found, shown = judge_one(name, truth, methods, None, pictures - len(kept))
-        rows += found
+        scores, shown = judge_one(name, truth, methods, None, pictures - len(kept))
+        rows += scores
         kept += shown
     if not rows:
         raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
@@ -270,25 +273,23 @@ def judge_one(
     shown: list[Picture] = []
     channels = truth.size("C")
     for channel in range(channels):
-        of_channel: list[Score] = []
         label = channel if channels > 1 else None
-        for method, image in methods.items():
-            found = [quality.quality_of_volume(*pair) for c, _, pair in quality.volumes(truth, image) if c == channel]
-            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in found])) for key in FIGURES)
-            ours = restored if method == RESTORATION else None
-            covered = None if ours is None else _coverage(truth, ours, channel)
-            of_channel.append(Score(name, method, nrmse, psnr, ssim, covered, label))
-        rows += of_channel
+        pairs = {
+            method: [pair for c, _, pair in quality.volumes(truth, image) if c == channel]
+            for method, image in methods.items()
+        }
+        for method, own in pairs.items():
+            each = [quality.quality_of_volume(*pair) for pair in own]
+            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in each])) for key in FIGURES)
+            covered = _coverage(truth, restored, channel) if method == RESTORATION else None
+            rows.append(Score(name, method, nrmse, psnr, ssim, covered, label))
         if len(shown) < pictures:
-            firsts = {
-                m: next(pair for c, _, pair in quality.volumes(truth, i) if c == channel) for m, i in methods.items()
-            }
             shown.append(
                 picture(
                     name if label is None else f"{name}, channel {channel}",
                     axes_of.canonical(truth.spatial_axes),
-                    {method: image for method, (_, image) in firsts.items()},
-                    next(high for high, _ in firsts.values()),
+                    {method: own[0][1] for method, own in pairs.items()},
+                    next(iter(pairs.values()))[0][0],
                     members_of(truth, restored, channel),
                     {axis: truth.voxel(axis) for axis in "ZYX"},
                     BAND,
@@ -297,9 +298,9 @@ def judge_one(
     return rows, shown
 
 
-def check_keywords(function: str, given: Mapping[str, Any]) -> None:
-    """Raise TypeError for a keyword that no restoration has."""
-    if unknown := sorted(set(given) - set(Settings.__annotations__)):
+def check_keywords(function: str, given: Mapping[str, Any], known: type = Settings) -> None:
+    """Raise TypeError for a keyword that `known` does not have, as Python does."""
+    if unknown := sorted(set(given) - set(known.__annotations__)):
         raise TypeError(f"{function}() got an unexpected keyword argument '{unknown[0]}'")
 
 
@@ -333,14 +334,14 @@ def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
     if "Z" not in truth.axes:
         return one_plane(restored)
     stack = truth.region(**{letter: 0 for letter in truth.axes if letter in "STC"}).moved("ZYX")
-    return one_plane(restored, {"Z": telling_plane(quality.normalize_truth(stack))})
+    return one_plane(restored, {"Z": busiest_plane(quality.normalize_truth(stack))})
 
 
-def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[tuple[Any, ...]]:
+def predictions(truth: Image, restored: Restoration | None, channel: int) -> Iterator[tuple[Any, ...]]:
     """Of one channel, for one time point after the other: truth, restored image (*space), means and scales (M, *space)
     and by how much their distributions are widened; nothing without scales.
     """
-    if restored.scales is None:
+    if restored is None or restored.scales is None:
         return
     order = axes_of.canonical("STC" + truth.spatial_axes)  # that of `quality.volumes`
     means, scales = (
@@ -358,7 +359,7 @@ def predictions(truth: Image, restored: Restoration, channel: int) -> Iterator[t
 
 def members_of(truth: Image, restored: Restoration | None, channel: int) -> tuple[Any, Any] | None:
     """Means and scales of the first time point, if there are any."""
-    first = None if restored is None else next(predictions(truth, restored, channel), None)
+    first = next(predictions(truth, restored, channel), None)
     return None if first is None else (first[2], first[3])
 
 
@@ -373,10 +374,11 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
                 yield trust
 
 
-def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None:
+def _coverage(truth: Image, restored: Restoration | None, channel: int) -> float | None:
     """Fraction of the truth in the 90 % band once truth and restoration are matched as for the other figures."""
     inside = []
     for high, mean, means, scales, wide in predictions(truth, restored, channel):
+        assert restored is not None  # else there is nothing to go through
         y = quality.normalize_truth(high)
         a, b = quality.affine_match(y, np.asarray(mean, np.float64))
         if a == 0:
@@ -389,42 +391,42 @@ def _coverage(truth: Image, restored: Restoration, channel: int) -> float | None
 # -- what is needed to repeat it --------------------------------------------------------------------
 
 
-def facts_of(model: Ensemble, pairs: Sequence[Pair], normalize: Any, calibrated: bool) -> dict[str, dict[str, Any]]:
+def facts_of(model: Ensemble) -> dict[str, dict[str, Any]]:
+    """What the network is, and how it was trained."""
     training = {key: value for key, value in model.facts.training.items() if key != "recipe"}
     data = training.pop("data", None)
+    counts = {"members": len(model), "parameters per member": model.parameters, "reach": list(model.reach)}
     return {
-        "Network": {
-            **model.recipe.to_json(),
-            "members": len(model),
-            "parameters per member": model.parameters,
-            "reach": list(model.reach),
-        },
+        "Network": {**model.recipe.to_json(), **counts},
         "Training": training,
         "Training data": data if isinstance(data, dict) else {},
-        "Judged": {
-            "images": [pair.name for pair in pairs],
-            "shape": ", ".join(dict.fromkeys(" x ".join(map(str, pair.high.shape)) for pair in pairs)),
-            "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
-            "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
-            "normalize": normalize if isinstance(normalize, str) else repr(normalize),
-            "scales": "calibrated" if calibrated else "as predicted",
-        },
-        "Versions": versions(),
     }
+
+
+def facts_of_pairs(pairs: Sequence[Pair], model: Ensemble | None, normalize: Any) -> dict[str, Any]:
+    """What is compared, and how it was normalised for the model, if there is one."""
+    facts = {
+        "images": [pair.name for pair in pairs],
+        "shape": ", ".join(dict.fromkeys(lengths(pair.high.shape) for pair in pairs)),
+        "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
+        "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
+    }
+    word = normalize if isinstance(normalize, str) else repr(normalize)
+    return facts if model is None else {**facts, "normalize": word}
 
 
 def versions() -> dict[str, str]:
     """Of veriscope, Python and the libraries that decide the figures."""
     from veriscope.version import __version__
 
-    found = {"veriscope": __version__, "python": platform.python_version()}
+    known = {"veriscope": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "scipy", "scikit-image"):
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    found["machine"] = f"{platform.system()} {platform.machine()}"
-    return found
+    known["machine"] = f"{platform.system()} {platform.machine()}"
+    return known
 
 
 def _check_others(others: Mapping[str, Other], count: int) -> None:

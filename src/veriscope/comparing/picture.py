@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Plane = NDArray[np.float32]
 
 INPUT, MAXIMUM = "input", "input (maximum)"  # of stacks that are projected the maximum along Z is compared
-INTERPOLATED = "input, interpolated"  # to the grid of the truth, for models that make images finer
+INTERPOLATED = "input, interpolated"  # to the grid of the ground truth, for models that make images finer
 INPUTS = (INPUT, MAXIMUM, INTERPOLATED)
 LARGEST = 320  # pixels of a region shown, each side
 LONGEST = 160  # pixels of a profile
@@ -57,7 +57,7 @@ def picture(
     voxels: Mapping[str, float | None],
     level: float,
 ) -> Picture:
-    """The most telling part of one plane or volume; `images` are by method.
+    """The part of one plane or volume with most structure; `images` are by method.
 
     `axes` are the letters of all arrays, "YX" or "ZYX" in any order. `members` are means and scales, M in front, that
     predict the image called "restoration".
@@ -71,7 +71,7 @@ def picture(
     matched = {method: as_stack(as_shown(truth, image, method)) for method, image in images.items()}
     clean = as_stack(quality.normalize_truth(truth))
     depth = clean.shape[0]
-    z = telling_plane(clean)
+    z = busiest_plane(clean)
     rows, columns = _busiest(clean[z])
     row, first, last = _line(clean[z, rows, columns])
     everything = {**matched, "truth": clean}
@@ -112,7 +112,7 @@ def picture(
     )
 
 
-def telling_plane(stack: Any) -> int:
+def busiest_plane(stack: Any) -> int:
     """Of a stack (Z, Y, X) the plane whose brightness varies most."""
     return int(np.argmax(stack.std(axis=(1, 2))))
 
@@ -134,7 +134,7 @@ def one_plane(restoration: Restoration, at: Mapping[str, int] | None = None) -> 
         if not 0 <= number < size:
             raise DataError(f"{letter} {number} is not in the restoration. Choose from 0 to {size - 1}.")
     if "Z" in letters and "Z" not in places:
-        places["Z"] = telling_plane(np.asarray(restoration.mean.region(**places).moved("ZYX")))
+        places["Z"] = busiest_plane(np.asarray(restoration.mean.region(**places).moved("ZYX")))
     index = (slice(None), *(places.get(letter, slice(None)) for letter in restoration.axes))
     order = (0, 1, 2) if restoration.axes.index("Y") < restoration.axes.index("X") else (0, 2, 1)
     means, scales = (

@@ -18,6 +18,7 @@ from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
+from veriscope.wording import duration, listed
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -33,7 +34,7 @@ AS_INPUT = {"max": MAXIMUM, "cubic": INTERPOLATED}  # methods that stand for the
 
 
 @dataclass(frozen=True)
-class Planned:
+class MethodPlan:
     """One method of a comparison, and about how long it takes for all images."""
 
     method: Method
@@ -46,13 +47,13 @@ class Planned:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Design:
     """What a comparison will do: settled before anything runs."""
 
     task: Task
     pairs: tuple[Pair, ...]
     model: Ensemble | None
-    planned: tuple[Planned, ...]
+    planned: tuple[MethodPlan, ...]
     tune: bool
     tune_on: Pair | None
     crop: int | None
@@ -66,10 +67,10 @@ class Plan:
             return "the usual ones of each method; nothing was tuned."
         if self.tune_on is None:
             return (
-                "tuned on each test image itself, towards its truth (NRMSE), as the paper did: that favours these "
-                "methods. The network has not seen the truth."
+                "tuned on each test image itself, towards its ground truth (NRMSE), as the paper did: that favours "
+                "these methods. The network has not seen the ground truth."
             )
-        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its truth (NRMSE)."
+        return f"tuned on one image for all, {self.tune_on.name or 'unnamed'}, towards its ground truth (NRMSE)."
 
     @property
     def region(self) -> str:
@@ -105,7 +106,7 @@ def prepare(
     minutes: float | None = MINUTES,
     psf: Any = None,
     background: float = 0.0,
-) -> Plan:
+) -> Design:
     """Check everything that `compare` was given, and say how long it may take. Raises as `compare`."""
     if not pairs:
         raise DataError("There is nothing to compare: no pairs were given. Give at least one low and one high image.")
@@ -127,14 +128,14 @@ def prepare(
     planned = tuple(_planned(method, pairs, tune and tune_on is None, minutes) for method in chosen)
     for one in planned:
         if one.side is not None:
-            whole = in_words(sum(seconds_for(one.method, pair.low, tune and tune_on is None) for pair in pairs))
+            whole = duration(sum(seconds_for(one.method, pair.low, tune and tune_on is None) for pair in pairs))
             notes.append(
-                f"{one.method.title} would take about {whole}, more than the {in_words(60 * (minutes or 0))} allowed: "
+                f"{one.method.title} would take about {whole}, more than the {duration(60 * (minutes or 0))} allowed: "
                 f"it is limited to the {region_name(one.side, WHOLE)} of each image, where all others are judged too."
             )
         elif one.total > SLOW:
-            notes.append(f"{one.method.title} is slow: about {in_words(one.total)} for all images.")
-    return Plan(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
+            notes.append(f"{one.method.title} is slow: about {duration(one.total)} for all images.")
+    return Design(task, tuple(pairs), model, planned, tune, tune_on, crop, tuple(notes), psf, background)
 
 
 def _task(pairs: Sequence[Pair], model: Ensemble | None) -> Task:
@@ -177,12 +178,12 @@ def on_grid(model: Ensemble) -> Ensemble:
     return replace(model, recipe=model.recipe.change(upsample=()))
 
 
-def check_pixels(plan: Plan) -> None:
+def check_pixels(design: Design) -> None:
     """Raise DataError, with the image's name, where nothing can be compared: NaN, or a truth without contrast.
 
     Every image is read for that once, so that the last of many does not end what has taken hours.
     """
-    for pair in (*plan.pairs, *(() if plan.tune_on is None else (plan.tune_on,))):
+    for pair in (*design.pairs, *(() if design.tune_on is None else (design.tune_on,))):
         low = np.asarray(pair.low.in_memory())
         wrong = low.size - np.count_nonzero(np.isfinite(low))
         if wrong:
@@ -224,7 +225,7 @@ def _chosen(
         if dimensions not in method.steps[0].dimensions:
             kinds = {2: "planes", 3: "stacks"}
             raise DataError(
-                f"{method.title} works on {' and '.join(kinds[n] for n in method.steps[0].dimensions)}, but these are "
+                f"{method.title} works on {listed(kinds[n] for n in method.steps[0].dimensions)}, but these are "
                 f"{kinds[dimensions]}. Leave it out."
             )
         if titles.count(method.title) > 1 or method.title in (*INPUTS, RESTORATION):
@@ -236,11 +237,11 @@ def _chosen(
 # -- sizes and times --------------------------------------------------------------------------------
 
 
-def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float | None) -> Planned:
+def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float | None) -> MethodPlan:
     """On whole images, or on a central square that it manages in so many minutes; None: however long."""
 
-    def at(side: int | None) -> Planned:
-        return Planned(method, tuple(seconds_for(method, cropped(pair.low, side), tuned) for pair in pairs), side)
+    def at(side: int | None) -> MethodPlan:
+        return MethodPlan(method, tuple(seconds_for(method, cropped(pair.low, side), tuned) for pair in pairs), side)
 
     whole = at(None)
     if minutes is None or whole.total <= 60 * minutes:
@@ -300,13 +301,6 @@ def seconds_for(method: Method, image: Image, tuned: bool) -> float:
         if method.task == "project" and dimensions == 3:
             voxels, dimensions = voxels // image.size("Z"), 2
     return total
-
-
-def in_words(seconds: float) -> str:
-    """A time for people: "5 s", "12 min", "3 h"."""
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def region_name(side: int | None, whole: str) -> str:

@@ -21,7 +21,7 @@ from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
 from veriscope.comparing.kept import Kept, fingerprint
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
-from veriscope.comparing.plan import Plan, Planned, cropped, on_grid, region_name, without_margin
+from veriscope.comparing.plan import Design, MethodPlan, cropped, on_grid, region_name, without_margin
 from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
@@ -55,10 +55,10 @@ class Done:
 
 
 @dataclass(eq=False)
-class Run:
+class Measurement:
     """A comparison at work: its notes so far, and how long things really take."""
 
-    plan: Plan
+    design: Design
     how: dict[str, Any]  # of restore
     progress: Progress | None
     tell: Callable[[str], object] | None
@@ -67,7 +67,7 @@ class Run:
     elsewhere: dict[str, Any] = field(default_factory=dict)  # method: settings found on `tune_on`
 
     def __post_init__(self) -> None:
-        self.waiting = {label: list(seconds) for label, seconds in self.plan.seconds.items()}
+        self.waiting = {label: list(seconds) for label, seconds in self.design.seconds.items()}
         self.spent = 0.0
 
     def say(self, words: str) -> None:
@@ -88,31 +88,31 @@ class Run:
 
     def warm_up(self) -> None:
         """Everything once on a small piece: what is loaded or set up at the first call is not what is to be timed."""
-        piece = cropped(self.plan.pairs[0].low, WARM).in_memory()
-        for one in self.plan.planned:
+        piece = cropped(self.design.pairs[0].low, WARM).in_memory()
+        for one in self.design.planned:
             self.report(f"warming up: {one.method.title}")
             _attempt(partial(_usually, one.method, piece))
-        if self.plan.model is not None:
+        if self.design.model is not None:
             self.report(f"warming up: {RESTORATION}")
             _attempt(lambda: self.restore(piece))
 
     def tune_elsewhere(self) -> None:
         """Settings from another image, once; a method that cannot be tuned there fails on every image."""
-        other = self.plan.tune_on
-        if not self.plan.tune or other is None:
+        other = self.design.tune_on
+        if not self.design.tune or other is None:
             return
-        for one in self.plan.planned:
+        for one in self.design.planned:
             self.report(f"tuning: {one.method.title}")
-            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.plan.task), one.side)
-            found, problem = _attempt(partial(_found, one.method, low, truth))
-            self.elsewhere[one.method.name] = found
+            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.design.task), one.side)
+            settings, problem = _attempt(partial(_tuned, one.method, low, truth))
+            self.elsewhere[one.method.name] = settings
             if problem:
                 self.say(f"{one.method.title} could not be tuned on {other.name}: {problem}")
 
     def restore(self, low: Image) -> Restoration:
         from veriscope.restoring.restore import restore
 
-        model = self.plan.model
+        model = self.design.model
         assert model is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)
@@ -120,83 +120,73 @@ class Run:
 
     def image(self, number: int, pictures: int) -> tuple[list[Result], list[Picture], Failure | None]:
         """One image by everything: its lines, at most so many pictures, and its largest relative error."""
-        pair = self.plan.pairs[number]
+        pair = self.design.pairs[number]
         name = pair.name or f"image {number + 1}"
-        low, truth = pair.low.in_memory(), _truth(pair, self.plan.task).in_memory()
-        whole: dict[str, Done] = {}
-        limited: dict[int, dict[str, Done]] = {}
-        for one in self.plan.planned:
+        low, truth = pair.low.in_memory(), _truth(pair, self.design.task).in_memory()
+        made: dict[int | None, dict[str, Done]] = {side: {} for side in (None, *self.design.limits)}
+        for one in self.design.planned:
             done = self.by_method(one, name, low, truth)
-            if done is not None and one.side is None:
-                whole[self.plan.label(one.method)] = done
-            elif done is not None and one.side is not None:
-                limited.setdefault(one.side, {})[self.plan.label(one.method)] = done
-        restored: Restoration | None = None
-        if self.plan.model is not None:
-            self.report(f"{RESTORATION}: {name}")
-            start = time.perf_counter()
-            answer, problem = _attempt(lambda: timed(lambda: self.restore(low)))
-            self.finished(RESTORATION, time.perf_counter() - start)
-            if answer is None:
-                self.say(f"{RESTORATION} failed on {name}: {problem}")
-            else:
+            if done is not None:
+                made[one.side][self.design.label(one.method)] = done
+        restored = None
+        if self.design.model is not None:
+            answer = self.attempt(RESTORATION, RESTORATION, name, lambda: timed(lambda: self.restore(low)))
+            if answer is not None:
                 restored, seconds = answer
-                whole[RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+                made[None][RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
                 if self.kept is not None:
                     self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
-        images = {label: done.image for label, done in whole.items()}
-        given = {} if self.plan.task == "project" or INTERPOLATED in images else {self._input: low}
-        images = {**given, **images}
-        regions: dict[int | None, tuple[dict[str, Image], dict[str, Done]]] = {None: (images, whole)}
-        everything = images
-        for limit in self.plan.limits:
-            made = limited.get(limit, {})
-            everything = {**everything, **{label: done.image for label, done in made.items()}}
-            regions[limit] = ({label: cropped(image, limit) for label, image in everything.items()}, made)
-        smallest = min(self.plan.limits, default=None)
+        given = self.design.task == "project" or INTERPOLATED in made[None]  # the input is one of the methods
+        images = {} if given else {INTERPOLATED if self.design.task == "isotropic" else INPUT: low}
+        smallest = min(self.design.limits, default=None)
+        regions: dict[int | None, dict[str, Image]] = {}
         lines: list[Result] = []
         shown: list[Picture] = []
-        for side, (those, dones) in regions.items():
-            if not those:  # everything failed, or is limited to a smaller region
+        for side, dones in made.items():
+            images |= {label: done.image for label, done in dones.items()}
+            regions[side] = {label: cropped(image, side) for label, image in images.items()}
+            if not images:  # everything failed, or is limited to a smaller region
                 continue
             rows, seen = judge_one(
                 name,
                 cropped(truth, side),
-                _network_last(those),
+                _network_last(regions[side]),
                 restored if restored is None else _cut(restored, side),
                 pictures if side == smallest else 0,
             )
-            region = region_name(side, self.plan.region)
+            region = region_name(side, self.design.region)
             lines += [_result(row, dones.get(row.method), region) for row in rows]
             shown += seen
-        if not set(images) - set(INPUTS):  # all methods were limited
-            truth, images = cropped(truth, smallest), regions[smallest][0]
-        return lines, shown, self.worst(name, truth, images, lines, restored)
+        side = None if set(regions[None]) - set(INPUTS) else smallest  # or all methods are limited
+        return lines, shown, self.worst(name, cropped(truth, side), regions[side], lines, restored)
 
-    @property
-    def _input(self) -> str:
-        return INTERPOLATED if self.plan.task == "isotropic" else INPUT
-
-    def by_method(self, one: Planned, name: str, low: Image, truth: Image) -> Done | None:
-        """`one` on one image; None, with a word of why, where it fails. The others go on."""
-        method, label = one.method, self.plan.label(one.method)
-        given, goal = cropped(low, one.side, MARGIN).in_memory(), cropped(truth, one.side, MARGIN).in_memory()
+    def attempt(self, label: str, title: str, name: str, work: Callable[[], Made]) -> Made | None:
+        """What `work` makes of one image; None, with a word of why, where it fails. The others continue."""
         self.report(f"{label}: {name}")
+        start = time.perf_counter()
+        made, problem = _attempt(work)
+        self.finished(label, time.perf_counter() - start)
+        if made is None:
+            self.say(f"{title} failed on {name}: {problem}")
+        return made
+
+    def by_method(self, one: MethodPlan, name: str, low: Image, truth: Image) -> Done | None:
+        """`one` on one image, or what is kept of it; None where it fails."""
+        method, label = one.method, self.design.label(one.method)
+        source, goal = cropped(low, one.side, MARGIN).in_memory(), cropped(truth, one.side, MARGIN).in_memory()
         key = ""
         if self.kept is not None:
-            way = (method.name, method.version, dict(method.grid), dict(method.usual), self.plan.tune)
-            optics = (getattr(self.plan.psf, "kernel", self.plan.psf), self.plan.background)
-            key = fingerprint(given, goal, way, self.elsewhere.get(method.name), one.side, machine(), *optics)
-            found = self.kept.find(method.name, name, key)
-            if found is not None:
+            recipe = (method.name, method.version, dict(method.grid), dict(method.usual), self.design.tune)
+            optics = (getattr(self.design.psf, "kernel", self.design.psf), self.design.background)
+            key = fingerprint(source, goal, recipe, self.elsewhere.get(method.name), one.side, machine(), *optics)
+            earlier = self.kept.find(method.name, name, key)
+            if earlier is not None:
+                self.report(f"{label}: {name}")
                 self.finished(label, 0.0, measured=False)
-                image, facts = found
+                image, facts = earlier
                 return Done(image, facts["seconds"], facts["voxels"], facts["tuning"], tuple(facts["settings"]))
-        start = time.perf_counter()
-        done, problem = _attempt(lambda: self.made(method, given, goal))
-        self.finished(label, time.perf_counter() - start)
+        done = self.attempt(label, method.title, name, lambda: self.made(method, source, goal))
         if done is None:
-            self.say(f"{method.title} failed on {name}: {problem}")
             return None
         done = replace(done, image=without_margin(done.image, low, one.side, MARGIN))
         if self.kept is not None:
@@ -208,9 +198,9 @@ class Run:
         """`low` by a method that is tuned as asked for."""
         start = time.perf_counter()
         tuned = None
-        if not (self.plan.tune and method.grid):
+        if not (self.design.tune and method.grid):
             settings = tuning.usual(method, low)
-        elif self.plan.tune_on is None:
+        elif self.design.tune_on is None:
             settings = tuning.find(method, low, truth)
             tuned = time.perf_counter() - start
         elif self.elsewhere[method.name] is not None:
@@ -233,8 +223,8 @@ class Run:
         subject = RESTORATION if restored is not None else best
         if subject is None:
             return None
-        given = [label for label in images if label in INPUTS][:1]
-        shown = {label: images[label] for label in dict.fromkeys([*given, best, subject]) if label is not None}
+        first = [label for label in images if label in INPUTS][:1]
+        shown = {label: images[label] for label in dict.fromkeys([*first, best, subject]) if label is not None}
         members = [members_of(truth, restored, channel) for channel in range(truth.size("C"))]
         known = [one for one in members if one is not None]
         return largest_relative_error(name, truth, shown, subject, known)
@@ -242,12 +232,12 @@ class Run:
 
 def timed(work: Callable[[], Made]) -> tuple[Made, float]:
     """What `work` gives and its seconds; what is brief is done again and the median is taken."""
-    taken: list[float] = []
-    while not taken or (taken[0] < BRIEF and len(taken) < TIMES):
+    seconds: list[float] = []
+    while not seconds or (seconds[0] < BRIEF and len(seconds) < TIMES):
         start = time.perf_counter()
         result = work()
-        taken.append(time.perf_counter() - start)
-    return result, statistics.median(taken)
+        seconds.append(time.perf_counter() - start)
+    return result, statistics.median(seconds)
 
 
 def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str]:
@@ -262,7 +252,7 @@ def _usually(method: Method, low: Image) -> Any:
     return tuning.apply(method, low, tuning.usual(method, low))
 
 
-def _found(method: Method, low: Image, truth: Image) -> tuple[tuning.Settings, ...]:
+def _tuned(method: Method, low: Image, truth: Image) -> tuple[tuning.Settings, ...]:
     return tuning.find(method, low.in_memory(), truth.in_memory())
 
 

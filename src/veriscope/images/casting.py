@@ -47,7 +47,5 @@ def pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
     except TypeError:
         target = np.dtype(object)
     if target.kind not in "buif" or target.itemsize > 8:
-        raise DataError(
-            f"'{dtype}' is not a pixel type. Use uint8, uint16, int16, float32 or another type of real numbers."
-        )
+        raise DataError(f"'{dtype}' is not a pixel type. Use uint8, uint16, int16, float32 or another real type.")
     return target

@@ -106,9 +106,7 @@ def pick(path: Path, count: int, choice: int | None, names: Sequence[str] = ()) 
         raise ImageFormatError(f"'{path}' holds {count} image(s), numbered from 0; '::{choice}' is not one of them.")
     if choice is None and count > 1:
         some = shortened([f"::{number} ({name})" for number, name in enumerate(names)])
-        raise ImageFormatError(
-            f"'{path}' holds {count} images{': ' * bool(some)}{some}. Choose one by its number, as in '{path}::0'."
-        )
+        raise ImageFormatError(f"'{path}' holds {count} images{': ' * bool(some)}{some}. Choose one: '{path}::0'.")
     return choice or 0
 
 

@@ -58,7 +58,9 @@ def described(path: Path, text: str, pages: int, pixels: int) -> Described:
         except ValueError as error:
             return Described(trouble=f"its companion file '{name}' cannot be understood: {error}")
         note = f"axes and voxel size are read from its companion file '{name}'"
-    _own_uuid(root, uuid, pointer is None)
+        root.attrib.pop("UUID", None)  # a companion file has a mark of its own
+        if uuid is not None:
+            root.set("UUID", uuid)
     described = _for_file(root, path, uuid, pages, note, own=pointer is None)
     for image in described.images:
         if said := _too_much(image, pages * len(described.files), pixels):
@@ -94,22 +96,14 @@ def _mended(text: str) -> str:
     return re.sub(r"<(?![A-Za-z_/!?])", "&lt;", text)
 
 
-def _own_uuid(root: Element, uuid: str | None, own: bool) -> None:
-    """A companion file has a mark of its own: the file that led to it is known by its own mark."""
-    if not own:
-        root.attrib.pop("UUID", None)
-        if uuid is not None:
-            root.set("UUID", uuid)
-
-
 def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str, own: bool) -> Described:
     """Only the images of `root` with planes in `path`."""
     from xml.etree.ElementTree import SubElement, tostring
 
     images = [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
     every = [mark for image in images for mark in image.findall("{*}Pixels/{*}TiffData/{*}UUID")]
-    names = {_name(mark) for mark in every}
-    known = any((uuid and mark.text == uuid) or _name(mark) == path.name.lower() for mark in every)
+    names = {_name(mark).lower() for mark in every}
+    known = any((uuid and mark.text == uuid) or _name(mark).lower() == path.name.lower() for mark in every)
     entries = root.findall("{*}Image/{*}Pixels/{*}TiffData")
     if len(names) == 1 and len(every) == len(entries) and not known and pages >= _planes(root) > 0:  # renamed
         for entry in entries:
@@ -132,7 +126,7 @@ def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str
         where = f"says that its planes are in {elsewhere}" if elsewhere else "holds no image with pixels"
         return Described(trouble=f"its description (OME-XML) {where}")
     for mark in root.iterfind("{*}Image/{*}Pixels/{*}TiffData/{*}UUID"):  # never outside of the folder
-        mark.set("FileName", Path(mark.get("FileName", "").replace("\\", "/")).name)
+        mark.set("FileName", _name(mark))
     return Described(tostring(root, encoding="unicode"), tuple(kept), frozenset(files), note=note)
 
 
@@ -152,25 +146,23 @@ def _too_much(image: Element, pages: int, pixels: int) -> str:
     return f"declares planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
 
 
-def _planes(root: Element) -> int:
+def _planes(root: Element) -> float:
     """How many pages the description needs, as far as it states them."""
-    ends = [0]
-    for entry in root.iterfind("{*}Image/{*}Pixels/{*}TiffData"):
-        first, count = (as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1)))
-        ends.append(int(first + count))
-    return max(ends)
+    entries = root.iterfind("{*}Image/{*}Pixels/{*}TiffData")
+    return max((as_number(entry.get("IFD", 0)) + as_number(entry.get("PlaneCount", 1)) for entry in entries), default=0)
 
 
 def _name(mark: Element) -> str:
-    return Path(mark.get("FileName", "").replace("\\", "/")).name.lower()
+    """Without its folder: files are only looked for in the folder of the image."""
+    return Path(mark.get("FileName", "").replace("\\", "/")).name
 
 
 def _file(entry: Element, path: Path, uuid: str | None) -> str:
     """Name of the file with the planes: that of `path` where no other is stated."""
     mark = entry.find("{*}UUID")
-    if mark is None or (uuid and mark.text == uuid) or _name(mark) == path.name.lower():
+    if mark is None or (uuid and mark.text == uuid) or _name(mark).lower() == path.name.lower():
         return path.name
-    return Path(mark.get("FileName", "").replace("\\", "/")).name
+    return _name(mark)
 
 
 # What is stated of an image

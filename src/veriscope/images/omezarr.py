@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
 from veriscope.images.units import as_number, micrometres, seconds
-from veriscope.wording import lengths
+from veriscope.wording import lengths, shortened
 from veriscope.wording import size as data_size
 
 LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
@@ -95,18 +95,13 @@ def _check_declared(path: Path, folder: Path, level: Any) -> None:
         )
     if nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES:
         wanted = pieces // 1000 + 1
-        stored = sum(1 for _ in itertools.islice(_files(folder), wanted))
+        files = (name for *_, names in os.walk(folder) for name in names if name not in (*MARKERS, ".zmetadata"))
+        stored = sum(1 for _ in itertools.islice(files, wanted))
         if stored < wanted:
             raise ImageFormatError(
                 f"'{path}' declares {size} in {pieces:,} pieces, of which only {stored:,} are there. Copy it again, or "
                 f"write it with its real size."
             )
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """Files with pixels in a Zarr array."""
-    for _, _, names in os.walk(folder):
-        yield from (name for name in names if name not in (*MARKERS, ".zmetadata"))
 
 
 def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mapping[str, Any]]:
@@ -125,11 +120,11 @@ def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mappin
         )
     if choice is None and len(images) > 1:
         raise ImageFormatError(
-            f"'{path}' holds {len(images)} images: {', '.join(images[:10])}. Choose one, as in '{path}/{images[0]}'."
+            f"'{path}' holds {len(images)} images: {shortened(images)}. Choose one, as in '{path}/{images[0]}'."
         )
     wanted = images[0] if choice is None else str(choice)
     if wanted not in images:
-        raise ImageFormatError(f"'{path}' holds the images {', '.join(images[:10])}; '::{choice}' is not one of them.")
+        raise ImageFormatError(f"'{path}' holds the images {shortened(images)}; '::{choice}' is not one of them.")
     return f"{wanted}/", _facts(group[wanted])["multiscales"][0]
 
 
@@ -185,11 +180,11 @@ def _sizes(
 def _carried(group: Any, letters: str, start: Sequence[float], voxel: Mapping[str, float | None]) -> Carried:
     """Channels as OMERO names them, where the image begins, and what this program added."""
     omero = _facts(group).get("omero")
-    channels = [one for one in _list(omero, "channels") if isinstance(one, Mapping)]
-    names = [str(one.get("label") or "") for one in channels]
-    colours = [colour if re.fullmatch("[0-9A-F]{6}", colour) and colour != "FFFFFF" else "" for colour in (
-        str(one.get("color") or "").upper().lstrip("#") for one in channels
-    )]  # fmt: skip
+    entries = omero.get("channels") if isinstance(omero, Mapping) else None
+    channels = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    names = [str(channel.get("label") or "") for channel in channels]
+    colours = [str(channel.get("color") or "").upper().lstrip("#") for channel in channels]
+    colours = [colour if re.fullmatch("(?!FFFFFF)[0-9A-F]{6}", colour) else "" for colour in colours]
     own = group.attrs.get("veriscope")
     own = own if isinstance(own, Mapping) else {}
     place = {letter: (at, "um") for letter, at in zip(letters, start, strict=False) if at and voxel.get(letter)}
@@ -198,11 +193,6 @@ def _carried(group: Any, letters: str, start: Sequence[float], voxel: Mapping[st
             place[letter] = (as_number(entry[0]), str(entry[1]))
     acquired, description = (str(own.get(name) or "") for name in ("acquired", "description"))
     return Carried(named(names, colours), place, acquired, description)
-
-
-def _list(facts: Any, name: str) -> list[Any]:
-    entries = facts.get(name) if isinstance(facts, Mapping) else None
-    return entries if isinstance(entries, list) else []
 
 
 def _transforms(kind: str, multiscale: Mapping[str, Any], dataset: Mapping[str, Any], ndim: int) -> list[list[float]]:

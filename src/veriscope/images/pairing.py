@@ -168,9 +168,9 @@ def read_pairs(
     `finer`: how many times as many pixels high has as low, {"Z": 4}; low is interpolated to its grid, lazily.
     """
     lows, highs = list_names(low), list_names(high)
-    if _same(low, high):
+    if Path(low).exists() and Path(high).exists() and Path(low).resolve() == Path(high).resolve():
         raise PairingError(f"Low and high are the same, '{low}'. Give the folders of the low and of the high images.")
-    if _one_file(low) and _one_file(high):
+    if lows == [Path(low)] and highs == [Path(high)]:
         matched = [(lows[0], highs[0], stem(lows[0]))]
     else:
         matched = _matched(low, high, _by_name(lows), _by_name(highs))
@@ -216,14 +216,6 @@ def on_grid_of(high: Image, low: Image, factors: Mapping[str, float], name: str 
                 f"{expected:g}, but has {size}: low is {_shape(low)}, high is {_shape(high)}. Check the factor."
             )
     return resampled(low, factors, {letter: high.size(letter) for letter in factors})
-
-
-def _same(low: str | Path, high: str | Path) -> bool:
-    return Path(low).exists() and Path(high).exists() and Path(low).resolve() == Path(high).resolve()
-
-
-def _one_file(path: str | Path) -> bool:
-    return list_names(path) == [Path(path)]
 
 
 def _fields_of(matched: Sequence[tuple[Path, Path, str]]) -> dict[str, str | None]:
@@ -328,9 +320,7 @@ def _matched(
             for alone, all_, place, other in ((alone_low, lows, low, high), (alone_high, highs, high, low))
             if alone
         ]
-        raise PairingError(
-            f"Images are paired by file name. {'; '.join(parts)}. Rename, complete or remove these files."
-        )
+        raise PairingError(f"Images are paired by file name. {'; '.join(parts)}. Rename, add or remove these files.")
     return [(lows[name], highs[name], name) for name in lows]
 
 

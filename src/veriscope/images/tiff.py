@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -17,7 +19,9 @@ from veriscope.errors import ImageFormatError, warn
 from veriscope.images import ome
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
+from veriscope.images.lazy import plain_index
 from veriscope.images.ome import Described, described
+from veriscope.images.tiff_writing import runs
 from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.wording import lengths
 from veriscope.wording import size as data_size
@@ -106,8 +110,12 @@ class TiffSource:
 
         tif, _ = opened(self.path)
         try:
-            store = tif.series[self.series].aszarr(level=0)
-            array = zarr.open_array(store, mode="r")
+            series = tif.series[self.series]
+            if series.dataoffset is not None and not series.is_multifile and series.pages[0].parent is tif:
+                dtype = series.dtype.newbyteorder(tif.byteorder)
+                tif.close()
+                return Flat(Path(self.path), series.dataoffset, series.shape, dtype)
+            array = zarr.open_array(series.aszarr(level=0), mode="r")
         except BaseException:
             tif.close()
             raise
@@ -120,6 +128,36 @@ class TiffSource:
             series = tif.series[self.series]
             whole: NDArray[Any] = series.asarray()
             return whole.reshape(series.shape)
+
+
+class Flat:
+    """Pixels that lie one after the other in a file: any region of them is read by plain reads.
+
+    Libraries read whole strips, and the only strip of a large plane can be all of it. Through a memory map every page
+    read would count as memory in use.
+    """
+
+    def __init__(self, path: Path, start: int, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+        self.path, self.shape, self.dtype = path, tuple(shape), dtype
+        self.chunks = (*(1 for _ in shape[:-2]), *(min(size, 256) for size in shape[-2:-1]), *shape[-1:])
+        self._start, self._lock = start, threading.Lock()
+        self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        parts = plain_index(index, self.shape)
+        spans = [part if isinstance(part, slice) else slice(part, part + 1, 1) for part in parts]
+        block = np.empty([span.stop - span.start for span in spans], self.dtype)
+        with self._lock:
+            for offset, run in runs(self.shape, spans, block):
+                self._file.seek(self._start + offset * self.dtype.itemsize)
+                left = run.reshape(-1).view(np.uint8).data
+                while left:
+                    count = self._file.readinto(left)
+                    if not count:
+                        raise _cut_short(self.path)
+                    left = left[count:]
+        return block[tuple(slice(None, None, part.step) if isinstance(part, slice) else 0 for part in parts)]
 
 
 def _check_chain(path: Path, tif: Any) -> None:
@@ -200,7 +238,8 @@ def _axes(tif: Any, series: Any) -> tuple[str, str]:
         axes = full = axes.replace("S", "C")
     elif series.kind != "shaped":
         full = full.replace("S", "")  # of size 1
-    stated = series.kind != "shaped" or _says_axes(tif, series) or set(axes) <= set("YXC")
+    in_text = any(str(one.get("axes", "")).upper() == series.get_axes(False) for one in tif.shaped_metadata or ())
+    stated = series.kind != "shaped" or in_text or set(axes) <= set("YXC")
     if not stated or not _sound(axes):
         return "", ""
     return axes, full if _sound(full) and set(axes) <= set(full) else axes
@@ -208,11 +247,6 @@ def _axes(tif: Any, series: Any) -> tuple[str, str]:
 
 def _sound(axes: str) -> bool:
     return not set(axes) - set(ORDER) and len(set(axes)) == len(axes)
-
-
-def _says_axes(tif: Any, series: Any) -> bool:
-    entries = tif.shaped_metadata or ()
-    return any(str(entry.get("axes", "")).upper() == series.get_axes(False) for entry in entries)
 
 
 def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:

@@ -27,6 +27,7 @@ from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 from veriscope.images.tiff_writing import TiffTarget, imagej_can
 from veriscope.images.zarr_writing import ZarrTarget, moved_chunks, zarr_order
+from veriscope.wording import listed
 
 
 def save_image(
@@ -195,7 +196,7 @@ def _tell_dropped(final: Path, facts: Image, without: Sequence[str]) -> None:
     gone = [_WORDS[name] for name in without if getattr(facts.carried, name)]
     if gone:
         warnings.warn(
-            f"'{final.name}' has no place for {' and '.join(gone)}, which the image had.",
+            f"'{final.name}' has no place for {listed(gone)}, which the image had.",
             VeriscopeWarning,
             stacklevel=3,
         )

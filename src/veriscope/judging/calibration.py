@@ -25,8 +25,8 @@ class Reliability:
 
     eps: float  # half-width of the interval, in the unit of mean and truth
     confidence: NDArray[np.float64]  # mean predicted probability per bin, NaN in empty bins
-    accuracy: NDArray[np.float64]  # share of its pixels where the truth did lie within, NaN in empty bins
-    share: NDArray[np.float64]  # share of all pixels per bin, together 1
+    accuracy: NDArray[np.float64]  # fraction of its pixels where the truth did lie within, NaN in empty bins
+    share: NDArray[np.float64]  # fraction of all pixels per bin, together 1
     ece: float  # expected calibration error: mean gap between the two, weighted by share; 0 is perfect
 
 
@@ -55,7 +55,7 @@ def reliability_of(predicted: ArrayLike, came_true: ArrayLike, eps: float, bins:
 
 
 def coverage(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, p: float = 0.9) -> float:
-    """Share of pixels whose truth lies inside the interval of probability `p` around the mean of means (3.15).
+    """Fraction of pixels whose truth lies inside the interval of probability `p` around the mean of means (3.15).
 
     A calibrated network gives p. The interval is the one that `Restoration.interval(p)` draws.
     """
@@ -67,7 +67,7 @@ def coverage(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, p: float = 0.9
 
 
 def scale_factor(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike) -> float:
-    """The number that all scales must be multiplied by to make the truth most likely: above 1 for a network too bold.
+    """The factor for all scales that makes the truth most likely: above 1 for an overconfident network.
 
     For a single network that is the mean of |truth - mean| / scale; for an ensemble the maximum of the mixture's log
     likelihood (3.14) is searched between 0.01 and 100, to 1e-3 of the factor.

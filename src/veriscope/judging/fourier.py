@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.wording import lengths
 
 Criterion = Literal["1/7", "1/2", "half-bit", "3-sigma"]
 Direction = Literal["all", "lateral", "axial"]
@@ -41,7 +42,7 @@ class Correlation:
 
     @property
     def begin(self) -> int:
-        """The first ring that tells anything: with few frequencies, noise alone asks for a threshold above 1/2."""
+        """The first ring that says anything: with few frequencies, noise alone asks for a threshold above 1/2."""
         return int(np.argmax(self.threshold <= FEWEST))
 
     @property
@@ -54,8 +55,8 @@ class Correlation:
         at = int(below[0])
         if at == self.begin:
             return float(self.frequency[at])
-        share = above[at - 1] / (above[at - 1] - above[at])
-        return float(self.frequency[at - 1] + share * (self.frequency[at] - self.frequency[at - 1]))
+        part = above[at - 1] / (above[at - 1] - above[at])
+        return float(self.frequency[at - 1] + part * (self.frequency[at] - self.frequency[at - 1]))
 
     @property
     def resolution(self) -> float:
@@ -65,12 +66,12 @@ class Correlation:
         """
         if self.nothing:
             return float("inf")
-        found = self.crossing
-        return 1 / (float(self.frequency[-1]) if found is None else found)
+        crossing = self.crossing
+        return 1 / (float(self.frequency[-1]) if crossing is None else crossing)
 
     @property
     def limited(self) -> bool:
-        """Whether the pixels end before the agreement does: the resolution is at least as good as told."""
+        """Whether the pixels end before the agreement does: the resolution is at least as good as reported."""
         return self.crossing is None
 
     @property
@@ -113,9 +114,9 @@ def ring_correlation(
     of the light of their sum; 1/2, which asks the same of one image against a truth without noise; or what noise of so
     many frequencies may reach, "half-bit" and "3-sigma".
 
-    Mind: it tells what both have in common, not what is true. A pattern of the camera is common to both, and a network
+    Mind: it says what both have in common, not what is true. A pattern of the camera is common to both, and a network
     may make the same mistake twice; restored images want the comparison with a truth. Images registered or filtered in
-    the same way share that too.
+    the same way have that in common too.
 
     Raises AxesError and DataError for images that do not match, are tiny, constant or hold NaN.
     """
@@ -169,7 +170,7 @@ def split(image: Image | NDArray[Any], seed: int, gain: float = 1.0, offset: flo
     """Two images as if taken with half of the light each, from one: every photon goes to either by the toss of a coin.
 
     Photons are (value - `offset`) / `gain`, rounded, at least 0; both halves (uint32) count photons. Thinned Poisson
-    counts are independent, so that `ring_correlation` of both tells the resolution at half of the light. That holds
+    counts are independent, so that `ring_correlation` of both gives the resolution at half of the light. That holds
     for photons alone: with a wrong gain, much read noise, or pixels that were smoothed, interpolated or compressed
     before, noise is shared by both and passes for detail, or is torn apart and hides it. Two acquisitions are better.
     """
@@ -202,17 +203,17 @@ def _checked(one: Image, other: Image, channel: int) -> str:
     """The axes in space, once both images can be compared."""
     letters = "".join(letter for letter in "ZYX" if one.size(letter) > 1)
     if letters not in ("YX", "ZYX"):
-        raise AxesError(f"Resolution is told of planes (Y X) and stacks (Z Y X), not of axes {one.axes}.")
+        raise AxesError(f"Resolution is defined for planes (Y X) and stacks (Z Y X), not for the axes {one.axes}.")
     sizes = [{letter: image.size(letter) for letter in "STCZYX"} for image in (one, other)]
     if sizes[0] != sizes[1]:
         raise DataError(
-            f"Both images must show the same pixels, but they are {_told(one)} and {_told(other)}. "
+            f"Both images must show the same pixels, but they are {_described(one)} and {_described(other)}. "
             "Crop or resample one of them first."
         )
     small = [letter for letter in letters if one.size(letter) < LEAST]
     if small:
         raise DataError(
-            f"At least {LEAST} pixels along every axis are needed to tell resolution; there are "
+            f"At least {LEAST} pixels along every axis are needed to measure resolution; there are "
             f"{', '.join(f'{one.size(letter)} along {letter}' for letter in small)}. Give larger images."
         )
     if not 0 <= channel < one.size("C"):
@@ -220,8 +221,8 @@ def _checked(one: Image, other: Image, channel: int) -> str:
     return letters
 
 
-def _told(image: Image) -> str:
-    return f"{' x '.join(map(str, image.shape))} ({image.axes})"
+def _described(image: Image) -> str:
+    return f"{lengths(image.shape)} ({image.axes})"
 
 
 def _choose(what: str, given: str, choices: tuple[str, ...]) -> None:
@@ -247,8 +248,8 @@ def _radii(shape: tuple[int, ...], sizes: list[float], direction: str) -> tuple[
     radius = np.sqrt(sum(one**2 for one in k))
     if direction == "all":
         return radius, np.ones(shape, bool)
-    share = np.cos(np.deg2rad(CONE)) if direction == "axial" else np.sin(np.deg2rad(CONE))
-    near = np.abs(k[0]) >= share * radius
+    least = np.cos(np.deg2rad(CONE)) if direction == "axial" else np.sin(np.deg2rad(CONE))
+    near = np.abs(k[0]) >= least * radius
     return radius, near if direction == "axial" else ~near
 
 

@@ -10,6 +10,7 @@ from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.images.resampling import resampled
 from veriscope.judging.spectra import LEAST, Section, section
+from veriscope.wording import lengths
 
 FREQUENCIES = (0.01, 0.5)  # cycles per isotropic voxel that count
 HALF_ANGLE = 30.0  # degrees around an axis
@@ -53,7 +54,7 @@ def isotropy(image: Image, channel: int = 0) -> Isotropy:
     shape = [finer.size(letter) for letter in "ZYX"]
     if min(shape) < LEAST:
         raise DataError(
-            f"A stack of {' x '.join(map(str, shape))} isotropic voxels is too small to measure its isotropy: at least "
+            f"A stack of {lengths(shape)} isotropic voxels is too small to measure its isotropy: at least "
             f"{LEAST} are needed along every axis. Give a larger one."
         )
     return Isotropy(_phi(section(finer, "xz", channel)), _phi(section(finer, "yz", channel)))

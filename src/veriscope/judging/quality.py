@@ -16,6 +16,7 @@ import numpy as np
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -69,8 +70,8 @@ def quality(truth: Picture, restored: Picture) -> Quality:
     DataError for images of different shape, for NaN or infinite values, for a truth without contrast, and for images
     thinner than 3 pixels (an axis of a single pixel is no axis).
     """
-    found = [quality_of_volume(*pair) for *_, pair in volumes(truth, restored)]
-    return Quality(*(_average(getattr(one, name) for one in found) for name in ("nrmse", "psnr", "ssim")))
+    each = [quality_of_volume(*pair) for *_, pair in volumes(truth, restored)]
+    return Quality(*(_average(getattr(one, name) for one in each) for name in ("nrmse", "psnr", "ssim")))
 
 
 def quality_of_volume(truth: ArrayLike, restored: ArrayLike) -> Quality:
@@ -193,4 +194,4 @@ def _average(values: Iterator[float]) -> float:
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "no"
+    return lengths(shape) or "no"

@@ -16,7 +16,7 @@ from veriscope.judging.calibration import EPS, Reliability, coverage, reliabilit
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
 EXPLAINED = (
-    "Likelihood: mean log likelihood, in nat. In 50%: share of pixels whose truth lies in the interval of that "
+    "Likelihood: mean log likelihood, in nat. In 50%: fraction of pixels whose truth lies in the interval of that "
     "probability. ECE: expected calibration error of the probability that the truth lies within that distance, in "
     "parts of its range."
 )
@@ -34,8 +34,8 @@ class Trust:
     pixels: int
     reliability: dict[int, tuple[Reliability, ...]]  # one for each of EPS
     log_likelihood: dict[int, float]  # mean over pixels, in nat, of intensities in parts of the truth's range (3.14)
-    coverage: dict[int, tuple[float, ...]]  # share of pixels whose truth lies in each interval of LEVELS
-    disagreement: NDArray[np.float64]  # share of pixels in BINS bins from 0 to 1, of all members
+    coverage: dict[int, tuple[float, ...]]  # fraction of pixels whose truth lies in each interval of LEVELS
+    disagreement: NDArray[np.float64]  # fraction of pixels in BINS bins from 0 to 1, of all members
     calibrated: Trust | None = None
 
     @property
@@ -79,9 +79,9 @@ class Trust:
         distances = "".join(f"{eps:g}".rjust(7) for eps in EPS)
         lines = [f"networks  likelihood{levels}  ECE{distances}"]
         for count, found in self.reliability.items():
-            shares = "".join(f"{share:8.1%}" for share in self.coverage[count])
+            fractions = "".join(f"{one:8.1%}" for one in self.coverage[count])
             errors = "".join(f"{one.ece:7.1%}" for one in found)
-            lines.append(f"{count:8}  {self.log_likelihood[count]:10.3f}{shares}     {errors}")
+            lines.append(f"{count:8}  {self.log_likelihood[count]:10.3f}{fractions}     {errors}")
         if self.calibrated is not None:
             last = str(self.calibrated).splitlines()[-1]
             lines.append(f"{'calibrated'}{last[10:]}")

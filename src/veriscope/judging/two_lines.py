@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError
 
 DIP = 0.265  # Rayleigh: two points at 0.61 lambda / NA are seen with this dip between them
-SHARE = 0.8  # of the trials at a distance that have to succeed
+ENOUGH = 0.8  # of the trials at a distance that have to succeed
 
 
 @dataclass(frozen=True)
-class Lines:
+class TwoLines:
     """Two straight parallel lines in a plane; lengths in pixels, `angle` in rad from the X axis towards Y."""
 
     centre: tuple[float, float]  # Y, X; in the middle between both
@@ -26,7 +26,7 @@ class Lines:
     length: float
 
 
-def profile(plane: NDArray[Any], lines: Lines, margin: float = 4.0, step: float = 0.1) -> tuple[NDArray[Any], ...]:
+def profile(plane: NDArray[Any], lines: TwoLines, margin: float = 4.0, step: float = 0.1) -> tuple[NDArray[Any], ...]:
     """Offsets from the middle (pixels) and the mean brightness along the lines at each of them.
 
     It crosses both lines at a right angle and goes `margin` pixels beyond them. Cubic interpolation; the outer tenths
@@ -45,7 +45,7 @@ def profile(plane: NDArray[Any], lines: Lines, margin: float = 4.0, step: float 
     return offsets, values.mean(axis=1)
 
 
-def dip(plane: NDArray[Any], lines: Lines) -> float:
+def dip(plane: NDArray[Any], lines: TwoLines) -> float:
     """How far the brightness falls between both lines, in parts of the weaker one above the background; 0 to 1.
 
     The two peaks have to lie within a quarter of the distance (at least one pixel) of where the lines are; else 0.
@@ -67,16 +67,16 @@ def dip(plane: NDArray[Any], lines: Lines) -> float:
     return max(0.0, (peak - valley) / (peak - background)) if peak > background else 0.0
 
 
-def resolved(plane: NDArray[Any], lines: Lines) -> bool:
+def resolved(plane: NDArray[Any], lines: TwoLines) -> bool:
     """Whether both lines are seen apart: a dip of at least 26.5 % between them, as Rayleigh's criterion asks."""
     return dip(plane, lines) >= DIP
 
 
 def smallest_resolved(distances: Sequence[float], successes: Sequence[Sequence[bool]]) -> float | None:
     """The smallest distance from which on at least 80 % of the trials at every distance succeeded; None if none is."""
-    found = None
+    smallest = None
     for distance, trials in sorted(zip(distances, successes, strict=True), reverse=True):
-        if np.mean(trials) < SHARE:
+        if np.mean(trials) < ENOUGH:
             break
-        found = distance
-    return found
+        smallest = distance
+    return smallest

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from veriscope.errors import ModelError
+from veriscope.wording import listed
 
 DEEPEST, LARGEST = 100, 2**28  # levels, and bytes, of a description
 
@@ -59,7 +60,7 @@ def wrong(value: Any, form: Form, name: str) -> str:
         return next((said for key, one in known if (said := wrong(value[key], one, f"{name}.{key}"))), "")
     if isinstance(form, tuple):
         right = isinstance(value, str) and value in form
-        return "" if right else f"{name} is {' or '.join(filter(None, form))}, not {_short(value)}"
+        return "" if right else f"{name} is {listed(filter(None, form), 'or')}, not {_short(value)}"
     if isinstance(form, Whole | Real):
         kind = int if isinstance(form, Whole) else int | float
         if not isinstance(value, kind) or isinstance(value, bool):

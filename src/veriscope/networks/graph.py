@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from veriscope.errors import ModelError
 from veriscope.networks.recipe import Recipe
+from veriscope.wording import lengths
 
 MISSING = "ONNX Runtime is not installed, and this model needs it. Install it: pip install 'veriscope[sharing]'"
 
@@ -25,8 +26,8 @@ class OnnxNetwork(nn.Module):
     def __init__(self, recipe: Recipe, contents: bytes) -> None:
         super().__init__()
         assert recipe.foreign is not None
-        self.recipe, self.contents, self.told = recipe, contents, recipe.foreign
-        if hashlib.sha256(contents).hexdigest() != self.told.sha256:
+        self.recipe, self.contents, self.foreign = recipe, contents, recipe.foreign
+        if hashlib.sha256(contents).hexdigest() != self.foreign.sha256:
             raise ModelError("The graph of this model is damaged: its checksum does not match. Copy it again.")
         check(contents)
         self.here = nn.Parameter(torch.empty(0), requires_grad=False)  # shows others the device
@@ -37,7 +38,7 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         lengths = image.shape[2:]
-        missing = [max(0, least - have) for least, have in zip(self.told.least, lengths, strict=True)]
+        missing = [max(0, least - have) for least, have in zip(self.foreign.least, lengths, strict=True)]
         if any(missing):
             image = F.pad(image, [n for least in reversed(missing) for n in (0, least)], mode="replicate")
         answers = torch.stack([self._one(one) for one in image])
@@ -48,19 +49,19 @@ class OnnxNetwork(nn.Module):
         """(channels_in, *space) -> (channels, *space), by way of the graph's own axes."""
         letters = "c" + self.recipe.axes.lower()
         array = image.detach().cpu().numpy()
-        given = _arranged(array, letters, self.told.axes_in)
+        given = _arranged(array, letters, self.foreign.axes_in)
         try:
             found = self.session.run(None, {self.session.get_inputs()[0].name: given})
         except Exception as problem:
             if "alloc" in str(problem).lower():
                 raise MemoryError(str(problem).splitlines()[0]) from problem
             raise ModelError(f"ONNX Runtime cannot run this graph: {str(problem).splitlines()[0][:300]}") from problem
-        parts = [_arranged(np.asarray(one, np.float32), self.told.axes_out, letters) for one in found]
+        parts = [_arranged(np.asarray(one, np.float32), self.foreign.axes_out, letters) for one in found]
         wanted = self.recipe.channels_out * (2 if self.recipe.probabilistic else 1)
         whole = np.concatenate(parts[:2] if self.recipe.probabilistic else parts[:1])
         if whole.shape != (wanted, *array.shape[1:]):
             raise ModelError(
-                f"This graph answers {' x '.join(map(str, array.shape))} with {' x '.join(map(str, whole.shape))} "
+                f"This graph answers {lengths(array.shape)} with {lengths(whole.shape)} "
                 f"(channels and space), but an image of the same size with {wanted} channels is needed."
             )
         return torch.from_numpy(np.ascontiguousarray(whole))
@@ -72,17 +73,17 @@ class OnnxNetwork(nn.Module):
 
     @property
     def step(self) -> tuple[int, ...]:
-        return self.told.step
+        return self.foreign.step
 
     @property
     def halo(self) -> tuple[int, ...]:
         """How far a tile is read beyond its borders: also so far that none is smaller than the graph takes."""
-        least = (least - step for least, step in zip(self.told.least, self.told.step, strict=True))
-        return tuple(map(max, self.told.halo, least))
+        least = (least - step for least, step in zip(self.foreign.least, self.foreign.step, strict=True))
+        return tuple(map(max, self.foreign.halo, least))
 
     @property
     def reach(self) -> tuple[int, ...]:
-        return self.told.halo
+        return self.foreign.halo
 
 
 def session(contents: bytes) -> Any:

@@ -11,6 +11,7 @@ from veriscope.errors import AxesError, ModelError
 from veriscope.networks.checking import OneOf, Real, Whole, to_json, wrong
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.surface import SURFACES, SurfaceLayers
+from veriscope.wording import lengths, listed
 
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
 DEPTH = {"YX": 3, "ZYX": 2}
@@ -154,7 +155,7 @@ class Recipe:
             (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
             (
                 self.projects == bool(self.projection),
-                f"projection is {' or '.join(SURFACES)} for the task project, and not set for others",
+                f"projection is {listed(SURFACES, 'or')} for the task project, and not set for others",
             ),
             (self.learning_rate > 0 and self.scale_rate > 0, "learning_rate and scale_rate are positive"),
             (self.warmup < 1 and self.averaging < 1, "warmup and averaging are fractions of the run, below 1"),
@@ -168,8 +169,8 @@ class Recipe:
             n < 1 or n % s for n, s in zip(self.patch, self.step, strict=False)
         ):
             raise ModelError(
-                f"A patch of {' x '.join(map(str, self.patch))} does not fit: this network needs one length per axis "
-                f"of {self.axes_out}, each a multiple of {' x '.join(map(str, self.step))}, or less at a lower depth."
+                f"A patch of {lengths(self.patch)} does not fit: this network needs one length per axis "
+                f"of {self.axes_out}, each a multiple of {lengths(self.step)}, or less at a lower depth."
                 + (" Stacks that are projected are taken whole along Z." if self.projects else "")
             )
 

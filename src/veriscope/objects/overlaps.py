@@ -16,6 +16,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.labels import check as check_labels
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -72,17 +73,17 @@ class Matches:
     @property
     def precision(self) -> float:
         """The fraction of the found objects that are true."""
-        return _share(len(self.pairs), len(self.pairs) + len(self.invented))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.invented))
 
     @property
     def recall(self) -> float:
         """The fraction of the true objects that were found."""
-        return _share(len(self.pairs), len(self.pairs) + len(self.missed))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.missed))
 
     @property
     def average_precision(self) -> float:
         """TP / (TP + FP + FN): pairs in parts of all objects, a pair counted once."""
-        return _share(len(self.pairs), len(self.pairs) + len(self.missed) + len(self.invented))
+        return fraction(len(self.pairs), len(self.pairs) + len(self.missed) + len(self.invented))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def error(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> floa
     A true object points to a found one when more than half of it lies in that, and the other way round; two are a
     match when each points to the other. With n true, m found objects and k matches, ERROR = (n + m - 2 k) / (n + m).
 
-    Where the truth reaches beyond the image, `inside` tells what was seen: see `overlaps`.
+    Where the truth reaches beyond the image, `inside` says what was seen: see `overlaps`.
     """
     return _error(overlaps(truth, found, inside))
 
@@ -209,13 +210,13 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
     word = _axes(truth) or _axes(found)
     a, b = _numbered(truth, word, "The truth"), _numbered(found, word, "The segmentation")
     if a.shape != b.shape:
-        told, sizes = "", (a.shape, b.shape)
+        as_axes, sizes = "", (a.shape, b.shape)
         if a.order is not None and b.order is not None:  # without the axes that neither has
             kept = [k for k, pair in enumerate(zip(a.shape, b.shape, strict=True)) if pair != (1, 1)]
-            told = f" as {''.join(a.order[k] for k in kept)}"
+            as_axes = f" as {''.join(a.order[k] for k in kept)}"
             sizes = tuple(a.shape[k] for k in kept), tuple(b.shape[k] for k in kept)
         raise DataError(
-            f"The true and the found labels must have the same shape, but they have{told} {_times(sizes[0])} and "
+            f"The true and the found labels must have the same shape, but they have{as_axes} {_times(sizes[0])} and "
             f"{_times(sizes[1])} pixels. Crop or resample one of them first."
         )
     if inside is not None:
@@ -233,14 +234,14 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
 
 
 def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
-    given = np.asarray(labels)
-    check_labels(given, name)
+    pixels = np.asarray(labels)
+    check_labels(pixels, name)
     order, frames = None, 1
     if word is not None:
         order = axes_of.canonical(str(word) + "".join(letter for letter in "STC" if letter not in word))
-        given = axes_of.move(given, _axes(labels) or str(word), order)
-        frames = int(np.prod(given.shape[:3]))
-    flat = np.ravel(given)
+        pixels = axes_of.move(pixels, _axes(labels) or str(word), order)
+        frames = int(np.prod(pixels.shape[:3]))
+    flat = np.ravel(pixels)
     if int(flat.max()) <= 4 * flat.size:  # a table of all numbers is faster than sorting the pixels
         present = np.flatnonzero(np.bincount(flat.astype(np.int64, copy=False)))
         number = np.searchsorted(present, np.arange(int(flat.max()) + 1))[flat]
@@ -252,9 +253,9 @@ def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
         count = len(present)
         frame = np.repeat(np.arange(frames), flat.size // frames)
         number = np.where(number > 0, number + frame * count, 0)
-        everywhere = _Numbers(number, np.tile(present, frames), given.shape, order)
+        everywhere = _Numbers(number, np.tile(present, frames), pixels.shape, order)
         return everywhere.only(number > 0, everywhere.sizes() > 0)
-    return _Numbers(number, present, given.shape, order)
+    return _Numbers(number, present, pixels.shape, order)
 
 
 def _mask(inside: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -327,9 +328,9 @@ def _one_to_one(table: Overlaps, jaccard: Floats, allowed: Ints) -> Ints:
 
 def _by_truth(table: Overlaps) -> Floats:
     """The Jaccard index of every true object with the found one that covers more than half of it, else 0."""
-    found = np.zeros(len(table.truth_labels))
-    found[table.truth_at[table.covering]] = table.jaccard[table.covering]
-    return found
+    jaccard = np.zeros(len(table.truth_labels))
+    jaccard[table.truth_at[table.covering]] = table.jaccard[table.covering]
+    return jaccard
 
 
 def _seg(table: Overlaps) -> float:
@@ -338,7 +339,7 @@ def _seg(table: Overlaps) -> float:
 
 def _error(table: Overlaps) -> float:
     everything = len(table.truth_labels) + len(table.found_labels)
-    return _share(everything - 2 * int(np.count_nonzero(table.covering & table.covered)), everything)
+    return fraction(everything - 2 * int(np.count_nonzero(table.covering & table.covered)), everything)
 
 
 def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[float]) -> Any:
@@ -349,9 +350,10 @@ def _at_each(name: str, truth: Labels, found: Labels, iou: float | Sequence[floa
     return np.array([getattr(matched(table, one), name) for one in iou])
 
 
-def _share(part: int, whole: int) -> float:
+def fraction(part: int, whole: int) -> float:
+    """NaN of nothing."""
     return part / whole if whole else float("nan")
 
 
 def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "no"
+    return lengths(shape) or "no"

@@ -66,11 +66,11 @@ class PixelClassifier:
             from scipy import ndimage
             from skimage.segmentation import watershed
 
-            found = self._ask(volume, workers)
-            sure = found[..., self._column(OBJECT)]
+            answers = self._ask(volume, workers)
+            sure = answers[..., self._column(OBJECT)]
             labels = ndimage.label(sure > threshold)[0]
             if BORDER in self.classes:
-                foreground = sure + found[..., self._column(BORDER)]
+                foreground = sure + answers[..., self._column(BORDER)]
                 labels = watershed(-sure, labels, mask=(foreground > threshold) | (labels > 0))
             return without_small(labels, min_size)
 
@@ -94,8 +94,8 @@ class PixelClassifier:
     def _ask(self, volume: NDArray[Any], workers: int) -> NDArray[np.float32]:
         """(*space, classes): the probability of each class."""
         described = features(volume, self.sigmas, workers)
-        found = self.forest.probability(described.reshape(-1, described.shape[-1]), workers)
-        return found.reshape(*volume.shape, len(self.classes))
+        answers = self.forest.probability(described.reshape(-1, described.shape[-1]), workers)
+        return answers.reshape(*volume.shape, len(self.classes))
 
     def _column(self, of: int) -> int:
         if of not in self.classes:
@@ -120,7 +120,7 @@ def train_pixels(
     seed: int = 0,
     workers: int = 1,
 ) -> PixelClassifier:
-    """Learn from `examples`, one for each image and of its shape: 0 not told, 1 background, 2 object, 3 border.
+    """Learn from `examples`, one for each image and of its shape: 0 unknown, 1 background, 2 object, 3 border.
 
     Few strokes are enough; of dense ones at most `at_most` pixels of each class are drawn. Label images of objects are
     turned into examples by `from_objects`. Raises DataError when shapes differ or a class has no pixels at all.
@@ -137,17 +137,17 @@ def train_pixels(
     dimensions = {_dimensions(image) for image in images}
     if len(dimensions) > 1:
         raise DataError("Training images must be all 2D or all 3D, but there are both. Train one classifier for each.")
-    told = [pair for image, example in zip(images, examples, strict=True) for pair in _volumes(image, example)]
-    classes = tuple(sorted({int(kind) for _, example in told for kind in np.unique(example)} - {UNKNOWN}))
+    pairs = [pair for image, example in zip(images, examples, strict=True) for pair in _volumes(image, example)]
+    classes = tuple(sorted({int(kind) for _, example in pairs for kind in np.unique(example)} - {UNKNOWN}))
     if not {BACKGROUND, OBJECT} <= set(classes) <= {BACKGROUND, OBJECT, BORDER}:
         raise DataError(
-            f"Examples hold 0 (not told), 1 (background), 2 (object) and if wanted 3 (border), at least 1 and 2; but "
+            f"Examples hold 0 (unknown), 1 (background), 2 (object) and if wanted 3 (border), at least 1 and 2; but "
             f"these hold {_listed(classes) or 'nothing but 0'}. Are they label images of objects? Then use "
             f"from_objects."
         )
-    chosen = _drawn([example for _, example in told], classes, at_most, np.random.default_rng(seed))
+    chosen = _drawn([example for _, example in pairs], classes, at_most, np.random.default_rng(seed))
     described, kinds = [], []
-    for (volume, example), places in zip(told, chosen, strict=True):
+    for (volume, example), places in zip(pairs, chosen, strict=True):
         if len(places):
             table = features(volume, sigmas, workers)
             described.append(table.reshape(-1, table.shape[-1])[places])
@@ -234,21 +234,21 @@ def _drawn(
 
 def _volumes(image: Any, example: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """The planes or volumes of an image, each with its examples."""
-    pixels, told = np.asarray(image), np.asarray(example)
+    pixels, kinds = np.asarray(image), np.asarray(example)
     word = getattr(image, "axes", None)
     if word is not None:
         order = axes_of.canonical(word)
         pixels = axes_of.move(pixels, word, order)
-        told = axes_of.move(told, getattr(example, "axes", word), order)
-    if pixels.shape != told.shape:
+        kinds = axes_of.move(kinds, getattr(example, "axes", word), order)
+    if pixels.shape != kinds.shape:
         raise DataError(
-            f"Examples must have the shape of their image, but they have {told.shape} and the image {pixels.shape} "
+            f"Examples must have the shape of their image, but they have {kinds.shape} and the image {pixels.shape} "
             f"pixels. Is it the right file?"
         )
-    if told.dtype.kind not in "ui":
-        raise DataError(f"Examples are whole numbers, but these are {told.dtype}. Save them as uint8.")
+    if kinds.dtype.kind not in "ui":
+        raise DataError(f"Examples are whole numbers, but these are {kinds.dtype}. Save them as uint8.")
     space = pixels.shape[-_dimensions(image) :]
-    yield from zip(pixels.reshape(-1, *space), told.reshape(-1, *space), strict=True)
+    yield from zip(pixels.reshape(-1, *space), kinds.reshape(-1, *space), strict=True)
 
 
 def _dimensions(image: Any) -> int:

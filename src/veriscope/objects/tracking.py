@@ -1,6 +1,6 @@
 """Following cells through a movie by their overlap from frame to frame, and how well that goes (Supp. Fig. 11, ours).
 
-The simplest tracking there is: nothing is predicted, nothing is repaired. So it tells what a segmentation is worth over
+The simplest tracking there is: nothing is predicted, nothing is repaired. So it shows what a segmentation is worth over
 time, rather than what a tracking program can make of it.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
 from veriscope.images.labels import check as check_labels
-from veriscope.objects.overlaps import Overlaps, overlaps
+from veriscope.objects.overlaps import Overlaps, fraction, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Followed:
-    """How well tracks follow the true ones; shares are NaN where there is nothing to share.
+    """How well tracks follow the true ones; fractions of nothing are NaN.
 
     A cell is recognised in a frame when more than half of it lies in a found object and more than half of that in it.
     It is followed for as long, from its first frame, as it is recognised in every frame, always in the same track. A
@@ -48,11 +48,11 @@ class Followed:
 
     cells: int
     links: int  # true ones
-    recall: float  # the share of true links that were found
-    precision: float  # the share of found links that are true
+    recall: float  # the fraction of true links that were found
+    precision: float  # the fraction of found links that are true
     frames: float  # for how many a cell is followed, mean
     possible: float  # in how many it is seen, mean
-    to_the_end: float  # the share of cells that are followed until they are no longer seen
+    to_the_end: float  # the fraction of cells that are followed until they are no longer seen
     recall_of_step: tuple[float, ...]  # recall from frame 0 to 1, from 1 to 2, ...
     still: tuple[float, ...]  # for every frame, of the cells of the first that are there to be seen: still followed
 
@@ -140,14 +140,16 @@ def followed(truth: Any, found: Any) -> Followed:
     return Followed(
         cells=len(cells),
         links=wanted,
-        recall=_share(right, wanted),
-        precision=_share(right, linked),
-        frames=_share(sum(kept for _, _, kept in cells), len(cells)),
-        possible=_share(sum(lengths), len(cells)),
-        to_the_end=_share(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
-        recall_of_step=tuple(_share(*step) for step in steps),
+        recall=fraction(right, wanted),
+        precision=fraction(right, linked),
+        frames=fraction(sum(kept for _, _, kept in cells), len(cells)),
+        possible=fraction(sum(lengths), len(cells)),
+        to_the_end=fraction(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
+        recall_of_step=tuple(fraction(*step) for step in steps),
         still=tuple(
-            _share(sum(kept > at for last, kept in first_seen if last >= at), sum(last >= at for last, _ in first_seen))
+            fraction(
+                sum(kept > at for last, kept in first_seen if last >= at), sum(last >= at for last, _ in first_seen)
+            )
             for at in range(len(there))
         ),
     )
@@ -205,10 +207,6 @@ def _renamed(frame: NDArray[Any], present: NDArray[Any], names: NDArray[np.int64
     if not len(present):
         return np.zeros(frame.shape, np.int64)
     return np.where(frame > 0, names[np.minimum(np.searchsorted(present, frame), len(present) - 1)], 0)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
 
 
 # -- movies -----------------------------------------------------------------------------------------

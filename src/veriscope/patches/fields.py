@@ -18,10 +18,12 @@ class Field:
     """One time point of a pair: `read(span)` gives low (C, ..., Y, X) and high (C, *shape) of a part of `shape`.
 
     Both float32, normalised as at restoration. `alike`: restored images are normalised like this, and look like this;
-    not so planes that stand for slices of a stack, nor patches that came without their image.
+    not so planes that stand for slices of a stack, nor patches that came without their image. Fields of the same
+    `stack`, where there is one, are its planes, from the first to the last.
     """
 
     shape: tuple[int, ...]
     read: Callable[[Span], tuple[Array, Array]]
     depth: int = 1  # planes of low for each of high
     alike: bool = True
+    stack: tuple[int, ...] | None = None

@@ -231,7 +231,8 @@ class Patches:
         def read(span: Span) -> tuple[Array, Array]:
             return normalized(0, span), normalized(1, span)
 
-        return Field(prepared.size, read, self.depth or 1, scaling.alike)
+        of_pair = frame % prepared.images[1].shape[1]  # one time point
+        return Field(prepared.size, read, self.depth or 1, scaling.alike, (pair, of_pair))
 
     # Remember
 

@@ -23,7 +23,7 @@ CALIBRATED = "#d55e00"  # of MEMBERS, the sixth
 
 KINDS = (".svg", ".png")  # files of charts
 SCORES = ("seg", "error", "average_precision")  # of objects that are drawn
-FEWEST = 1e-4  # share of pixels below which a bin says nothing
+FEWEST = 1e-4  # fraction of pixels below which a bin says nothing
 
 
 def _colour(networks: int) -> str:
@@ -35,7 +35,7 @@ def _networks(count: int) -> str:
 
 
 def reliabilities(trust: Trust) -> Markup:
-    """For every eps how often it came true against how often it was promised, above the share of pixels per bin."""
+    """For every eps how often it came true against how often it was promised, above the fraction of pixels per bin."""
     figure, axes = chart(10.5, 4.0, len(EPS), 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
     shown = [1, trust.members] if trust.members > 1 else [1]
     for column, eps in enumerate(EPS):
@@ -45,16 +45,15 @@ def reliabilities(trust: Trust) -> Markup:
         if trust.calibrated is not None:
             lines.append((trust.calibrated.reliability[trust.members][column], "calibrated", CALIBRATED))
         for found, label, colour in lines:
-            told = found.share > FEWEST
+            enough = found.share > FEWEST
             style: Any = {"color": colour, "label": label, "markersize": 4, "linewidth": 1.5}
-            top.plot(found.confidence[told], found.accuracy[told], "o-", **style)
+            top.plot(found.confidence[enough], found.accuracy[enough], "o-", **style)
         top.set_title(f"within {eps:g}", fontsize=10)
         top.set_ylim(0, 1)
         found = trust.reliability[trust.members][column]
         centres = (np.arange(len(found.share)) + 0.5) / len(found.share)
         bottom.bar(centres, found.share, width=0.85 / len(found.share), color=_colour(trust.members), alpha=0.6)
-        bottom.set_xlabel("predicted probability")
-        bottom.set_xlim(0, 1)
+        bottom.set(xlabel="predicted probability", xlim=(0, 1))
     axes[0, 0].set_ylabel("came true")
     axes[1, 0].set_ylabel("pixels")
     axes[0, 0].legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
@@ -70,25 +69,20 @@ def calibration_errors(trust: Trust) -> Markup:
     if trust.calibrated is not None:
         errors = [100 * one.ece for one in trust.calibrated.reliability[trust.members]]
         axes.plot(EPS, errors, "o-", color=CALIBRATED, label="calibrated", markersize=4, linewidth=2)
-    axes.set_xlabel("within, of the truth’s range")
-    axes.set_ylabel("calibration error, %")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="within, of the ground truth’s range", ylabel="calibration error, %", ylim=(0, None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 
 
 def foreseen_errors(errors: Sequence[tuple[Expected, float]]) -> Markup:
-    """The NRMSE found for each image against the one expected without its truth, with the interval of the latter."""
+    """The NRMSE of each image against the one expected without ground truth, with the interval of the latter."""
     figure, axes = chart(5.2, 3.4)
     most = 1.1 * max(max(expected.high, found) for expected, found in errors)
     axes.plot([0, most], [0, most], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
     for expected, found in errors:
         axes.plot([expected.low, expected.high], [found, found], color=MEMBERS[0], alpha=0.5, linewidth=1.5)
         axes.plot(expected.nrmse, found, "o", color=MEMBERS[0], markersize=5)
-    axes.set_xlim(0, most)
-    axes.set_ylim(0, most)
-    axes.set_xlabel("expected NRMSE")
-    axes.set_ylabel("NRMSE found")
+    axes.set(xlim=(0, most), ylim=(0, most), xlabel="expected NRMSE", ylabel="NRMSE")
     return svg(figure)
 
 
@@ -98,9 +92,7 @@ def disagreements(trust: Trust) -> Markup:
     edges = np.arange(BINS) / BINS
     axes.bar(edges + 0.5 / BINS, 100 * trust.disagreement, width=0.9 / BINS, color=_colour(trust.members))
     last = int(np.flatnonzero(np.cumsum(trust.disagreement) >= 0.9999)[0]) + 2
-    axes.set_xlim(0, min(1.0, last / BINS))
-    axes.set_xlabel("disagreement of the networks, 0 to 1")
-    axes.set_ylabel("% of pixels")
+    axes.set(xlim=(0, min(1.0, last / BINS)), xlabel="disagreement of the networks, 0 to 1", ylabel="% of pixels")
     return svg(figure)
 
 
@@ -116,9 +108,7 @@ def threshold_chart(curves: Curves) -> Any:
         at_iou = f" at IoU {curves.iou:g}" if score == "average_precision" else ""
         lower = ", lower is better" if score == "error" else ""
         panel.set_title(f"{TITLES[score]}{at_iou}{lower}", fontsize=10)
-        panel.set_ylim(-0.02, 1.02)
-        panel.set_xlim(0, 1)
-        panel.set_xlabel("threshold, of the image’s range")
+        panel.set(ylim=(-0.02, 1.02), xlim=(0, 1), xlabel="threshold, of the image’s range")
     axes[0].legend(loc="best", frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4)
     return figure
 

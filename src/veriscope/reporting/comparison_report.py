@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from veriscope import saving
 from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, times_in_words
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
 from veriscope.comparing.judge import RESTORATION, versions
 from veriscope.comparing.picture import INTERPOLATED, Picture
-from veriscope.comparing.plan import in_words as time_in_words
 from veriscope.comparing.run import TIMING
 from veriscope.reporting import page as pages
 from veriscope.reporting.charts import INK, chart, svg
 from veriscope.reporting.page import html, label_of, percent, png
 from veriscope.tables import Column, Table
+from veriscope.wording import duration, listed
 
 INSET = 3  # the region shown is this many times as wide as the square shown larger
 TITLES = {"nrmse": "NRMSE, lower is better", "psnr": "PSNR in dB", "ssim": "SSIM", "speed": "Mvoxel/s"}
@@ -38,11 +37,7 @@ def write_comparison(
     `command` is what to type to repeat it. Raises OutputError when the file exists (unless `overwrite`) or cannot be
     written; nothing is left behind then.
     """
-    target = Path(path)
-    if not overwrite:
-        saving.check_free(target)
-    saving.write(target, render(comparison, title, command), overwrite)
-    return target
+    return pages.write(path, overwrite, lambda: render(comparison, title, command))
 
 
 def render(comparison: Comparison, title: str = "Methods compared", command: str = "") -> str:
@@ -131,13 +126,13 @@ def _table(comparison: Comparison, region: str, before: str) -> Table:
     columns = [Column("method", left=True), Column("NRMSE ↓"), Column("PSNR, dB ↑"), Column("SSIM ↑")]
     columns.append(Column("Mvoxel/s ↑", speed_in_words))
     columns += [Column("network’s speed", times_in_words), Column("network closer on")] * bool(comparison.networks)
-    columns += [Column("processing", time_in_words), Column("tuning", time_in_words)]
+    columns += [Column("processing", duration), Column("tuning", duration)]
     rows = []
     for one, figures in zip(overall, pages.figures([(one.nrmse, one.psnr, one.ssim) for one in overall]), strict=True):
         network = (one.times, one.wins) if comparison.networks else ()
         rows.append((pages.named(one.method), *figures, one.speed, *network, one.seconds, one.tuning))
     limited = [one.method for one in comparison.credits if one.region == region and region != comparison.region]
-    words = f", to which {' and '.join(limited)} {'is' if len(limited) == 1 else 'are'} limited" if limited else ""
+    words = f", to which {listed(limited)} {'is' if len(limited) == 1 else 'are'} limited" if limited else ""
     return Table(columns, rows, f"{before}{comparison.counted(region)}, {region}{words}")
 
 
@@ -299,7 +294,7 @@ def _methods(comparison: Comparison) -> list[Markup]:
     run = {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}
     if run:
         columns = [Column(name, left=True) for name in ("image", "method", "parameters")]
-        columns += [Column("tuning", time_in_words), Column("processing", time_in_words)]
+        columns += [Column("tuning", duration), Column("processing", duration)]
         columns.append(Column("Mvoxel/s", speed_in_words))
         values = [
             (one.image, one.method, one.settings or None, one.tuning, one.seconds, one.speed) for one in run.values()

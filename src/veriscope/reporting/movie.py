@@ -1,7 +1,7 @@
-"""A movie of what the truth may look like: images drawn from the prediction, one after the other (Supp. Vid. 9).
+"""A movie of what the ground truth may look like: images drawn from the prediction, one after the other (Supp. Vid. 9).
 
-Every frame draws each pixel on its own from its mixture of Laplace distributions. What the networks are sure of stands
-still, and where they are not the picture flickers.
+Every frame draws each pixel on its own from its mixture of Laplace distributions. What is certain stands still, and
+where the networks are not confident the picture flickers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from veriscope.errors import DataError, OutputError
 from veriscope.images.image import Image
 from veriscope.judging.quality import PERCENTILES
 from veriscope.restoring.restoration import Restoration
+from veriscope.wording import lengths, listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def _mp4(frames: Frames, target: Path) -> bytes:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "gray")))
             container.mux(stream.encode())
     except av.FFmpegError as problem:
-        size = " x ".join(map(str, frames.shape[1:]))
+        size = lengths(frames.shape[1:])
         raise OutputError(
             f"The movie {target} of {size} pixels cannot be made: FFmpeg says {problem.strerror}. "
             f"Choose a name that ends in .gif or .tif."
@@ -142,6 +143,6 @@ def _codec(available: Collection[str], target: Path) -> str:
         if codec in available:
             return codec
     raise OutputError(
-        f"Writing {target} needs FFmpeg with {' or '.join(CODECS)}, which the installed package av lacks. "
+        f"Writing {target} needs FFmpeg with {listed(CODECS, 'or')}, which the installed package av lacks. "
         f"Choose a name that ends in .gif or .tif."
     )

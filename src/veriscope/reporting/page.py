@@ -10,7 +10,8 @@ import datetime
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
+from veriscope import saving
 from veriscope.comparing.judge import RESTORATION, versions
 from veriscope.comparing.picture import INPUT, INPUTS, Picture
 from veriscope.reporting.charts import INK
@@ -52,6 +54,17 @@ html = _Parts()
 def _template() -> Any:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text("utf-8")).module
+
+
+def write(path: str | os.PathLike[str], overwrite: bool, make: Callable[[], str]) -> Path:
+    """A file of the page that `make` gives. Raises OutputError when it exists (unless `overwrite`) or cannot be
+    written; nothing is left behind then.
+    """
+    target = Path(path)
+    if not overwrite:
+        saving.check_free(target)
+    saving.write(target, make(), overwrite)
+    return target
 
 
 def render(

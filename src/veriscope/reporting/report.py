@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from veriscope import laplace, saving
+from veriscope import laplace
 from veriscope.comparing.judge import BAND, RESTORATION, Judgement
 from veriscope.comparing.picture import INPUTS, Picture
 from veriscope.expected import Expected
@@ -32,26 +32,14 @@ NAN = float("nan")
 
 
 def write_report(
-    path: str | os.PathLike[str],
-    judgement: Judgement,
-    *,
-    title: str = "Restored, and judged",
-    intro: str = "",
-    pictures: Sequence[Picture] | None = None,
-    history: Sequence[Mapping[str, Any]] | None = None,
-    facts: Mapping[str, Mapping[str, Any]] | None = None,
-    overwrite: bool = False,
+    path: str | os.PathLike[str], judgement: Judgement, *, overwrite: bool = False, **content: Any
 ) -> Path:
     """Write `judgement` as one HTML file that needs no network and nothing beside it, and return its path.
 
-    `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}}) come before its own.
-    Raises OutputError when the file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
+    `content` is a `title`, an `intro`, `pictures`, `history` and `facts`, see `render`. Raises OutputError when the
+    file exists (unless `overwrite`) or cannot be written; nothing is left behind then.
     """
-    target = Path(path)
-    if not overwrite:
-        saving.check_free(target)
-    saving.write(target, render(judgement, title, intro, pictures, history, facts), overwrite)
-    return target
+    return pages.write(path, overwrite, lambda: render(judgement, **content))
 
 
 def render(
@@ -62,7 +50,9 @@ def render(
     history: Sequence[Mapping[str, Any]] | None = None,
     facts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The page as text, see `write_report`."""
+    """The page as text. `pictures` and `history` replace those of the judgement; `facts` ({heading: {name: value}})
+    come before its own.
+    """
     pictures = judgement.pictures if pictures is None else pictures
     history = judgement.history if history is None else history
     everything = {**(facts or {}), **judgement.facts}
@@ -326,10 +316,12 @@ def _profile(picture: Picture) -> Markup:
     shown = [values for method, values in picture.profiles.items() if method not in INPUTS] + list(picture.band or ())
     bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
     room = 0.15 * (top - bottom) or 1.0
-    axes.set_ylim(bottom - room, top + room)  # the input's noise may go beyond
-    axes.set_xlim(x[0], x[-1] if len(x) > 1 else 1)
-    axes.set_xlabel("along the line, µm" if pixel else "along the line, px")
-    axes.set_ylabel("fraction of the range")
+    axes.set(
+        ylim=(bottom - room, top + room),
+        xlim=(x[0], x[-1] if len(x) > 1 else 1),
+        xlabel="along the line, µm" if pixel else "along the line, px",
+        ylabel="fraction of the range",
+    )  # the input's noise may go beyond
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 
@@ -353,8 +345,7 @@ def _training(history: Sequence[Mapping[str, Any]]) -> Markup:
         room = float(np.percentile(everything, 80)) - bottom  # the first rounds, and spikes, would squeeze all others
         if room > 0:
             axes.set_ylim(bottom - 0.1 * room, bottom + 1.6 * room)
-        axes.set_xlabel("minutes since the member’s start")
-        axes.set_ylabel(f"loss, patches {name}")
+        axes.set(xlabel="minutes since the member’s start", ylabel=f"loss, patches {name}")
     both[1].legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, labelcolor=INK, handlelength=1.6)
     return svg(figure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ DARKEST = -60.0  # dB shown in sections
 def correlation_chart(curves: Mapping[str, Correlation]) -> Any:
     """Correlation against frequency, a line for each; the dashed lines are thresholds, points where they are met."""
     figure, axes = chart(6.4, 3.6)
-    for colour, (name, found) in zip(_colours(len(curves)), curves.items(), strict=True):
+    for (name, found), colour in zip(_some(curves), cycle(MEMBERS), strict=False):
         axes.plot(found.frequency, found.value, color=colour, linewidth=1.6, label=f"{name}: {found}")
         style: Any = {"color": colour, "alpha": 0.6, "linewidth": 1, "linestyle": (0, (4, 3))}
         axes.plot(found.frequency, found.threshold, **style)
@@ -28,10 +29,12 @@ def correlation_chart(curves: Mapping[str, Correlation]) -> Any:
             height = float(np.interp(crossing, found.frequency, found.threshold))
             axes.plot([crossing], [height], "o", color=colour, markersize=5)
     first = next(iter(curves.values()))
-    axes.set_xlabel(f"frequency, cycles per {_one(first.unit)}")
-    axes.set_ylabel("correlation")
-    axes.set_ylim(min(0.0, *(float(found.value.min()) for found in curves.values())), 1.02)
-    axes.set_xlim(left=0)
+    axes.set(
+        xlabel=f"frequency, cycles per {_one(first.unit)}",
+        ylabel="correlation",
+        ylim=(min(0.0, *(float(found.value.min()) for found in curves.values())), 1.02),
+        xlim=(0, None),
+    )
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
@@ -39,12 +42,10 @@ def correlation_chart(curves: Mapping[str, Correlation]) -> Any:
 def spectrum_chart(spectra: Mapping[str, Spectrum]) -> Any:
     """Power against frequency, a line for each."""
     figure, axes = chart(6.4, 3.6)
-    for colour, (name, found) in zip(_colours(len(spectra)), spectra.items(), strict=True):
+    for (name, found), colour in zip(_some(spectra), cycle(MEMBERS), strict=False):
         axes.plot(found.frequency, found.power, color=colour, linewidth=1.6, label=name)
     first = next(iter(spectra.values()))
-    axes.set_yscale("log")
-    axes.set_xlabel(f"frequency, cycles per {_one(first.unit)}")
-    axes.set_ylabel("power")
+    axes.set(yscale="log", xlabel=f"frequency, cycles per {_one(first.unit)}", ylabel="power")
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
@@ -68,8 +69,7 @@ def section_chart(sections: Mapping[str, Sequence[Section]]) -> Any:
                 one.decibels, origin="lower", extent=extent, vmin=DARKEST, vmax=0, cmap="magma", interpolation="nearest"
             )
             panel.grid(visible=False)
-            panel.set_xlim(-reach, reach)
-            panel.set_ylim(-reach, reach)
+            panel.set(xlim=(-reach, reach), ylim=(-reach, reach))
             panel.set_title(f"{name}, {one.name}" if name else one.name, fontsize=10)
             panel.set_xlabel(f"k{one.name[0]}, cycles per {_one(one.unit)}", fontsize=9)
             panel.set_ylabel(f"k{one.name[1]}", fontsize=9)
@@ -79,10 +79,10 @@ def section_chart(sections: Mapping[str, Sequence[Section]]) -> Any:
     return figure
 
 
-def _colours(count: int) -> list[str]:
-    if not count:
+def _some(curves: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if not curves:
         raise DataError("There is nothing to draw. Give at least one curve.")
-    return [MEMBERS[number % len(MEMBERS)] for number in range(count)]
+    return list(curves.items())
 
 
 def _edges(places: NDArray[np.float64]) -> tuple[float, float]:

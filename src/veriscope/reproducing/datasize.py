@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
 from veriscope.patches.npz import ArrayPatches, array_patches
-from veriscope.reporting.charts import INK, chart, svg_file
+from veriscope.reporting.charts import INK, MEMBERS, chart, svg_file
+from veriscope.tables import Column, Table
 from veriscope.training.loop import train
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from veriscope.patches.patches import Patches
 
 FIGURES = ("nrmse", "ssim")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Study:
     def of(self, condition: str) -> list[Point]:
         """The points of one condition, from few patches to many."""
         return sorted((one for one in self.points if one.condition == condition), key=lambda one: one.patches)
+
+    def table(self) -> Table:
+        """The input of each condition, and what networks that learned from ever more patches do to it."""
+        columns = [Column("condition"), Column("patches"), Column("NRMSE", ".4f"), Column("SSIM", ".3f")]
+        rows = []
+        for condition, scores in self.inputs.items():
+            rows.append((condition, "input", *(scores[name] for name in FIGURES)))
+            rows += [(condition, point.patches, point.nrmse, point.ssim) for point in self.of(condition)]
+        return Table(columns, rows, "Error against the number of training patches")
 
     def to_json(self) -> dict[str, Any]:
         return {"points": [asdict(point) for point in self.points], "inputs": self.inputs, "minutes": self.minutes}
@@ -81,8 +91,8 @@ def study(
         model = train(recipe, few, check, members=1, minutes=minutes, seed=seed, device=device, progress=False)
         for condition, pairs in tests.items():
             judged = judge(model, pairs, device=device, pictures=0)
-            found = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
-            points.append(Point(count, condition, **found))
+            scores = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
+            points.append(Point(count, condition, **scores))
             inputs[condition] = {name: getattr(judged.of(judged.methods[0]), name) for name in FIGURES}
     if progress is not None:
         progress(len(wanted), len(wanted))
@@ -107,15 +117,13 @@ def plot(found: Study, title: str) -> str:
     """An SVG file: NRMSE and SSIM against the number of patches, a line for each condition; dashed the input's."""
     figure, axes = chart(9.0, 3.4, 2)
     for panel, name in zip(axes, FIGURES, strict=True):
-        for colour, condition in zip(COLOURS * len(found.inputs), found.inputs, strict=False):
+        for colour, condition in zip(cycle(MEMBERS), found.inputs, strict=False):
             points = found.of(condition)
             values = [getattr(point, name) for point in points]
             style: Any = {"color": colour, "linewidth": 1.5, "markersize": 4}
             panel.plot([point.patches for point in points], values, "o-", label=condition, **style)
             panel.axhline(found.inputs[condition][name], color=colour, linewidth=1, linestyle=(0, (3, 2)), alpha=0.6)
-        panel.set_xscale("log")
-        panel.set_xlabel("training patches")
-        panel.set_ylabel(name.upper())
+        panel.set(xscale="log", xlabel="training patches", ylabel=name.upper())
         panel.set_title(title if name == FIGURES[0] else "dashed: the input", fontsize=10)
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(top=1)

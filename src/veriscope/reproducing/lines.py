@@ -9,7 +9,7 @@ import numpy as np
 
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.judging.two_lines import Lines, resolved, smallest_resolved
+from veriscope.judging.two_lines import TwoLines, resolved, smallest_resolved
 from veriscope.networks.model import Ensemble
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.restoring.restore import restore
@@ -42,7 +42,7 @@ def smallest_distances(
             scene = pair((SIDE, SIDE), stand.voxel_size, distance, turn, [pixel * at for at in centre])
             light = blurred_light(stand, rng, {}, np.asarray(scene.light))
             fields.append(to_integers(stand.camera.apply(light, stand.camera.draw(rng))))
-            places.append(Lines((centre[0], centre[1]), 2 * pi * turn, distance / pixel, SIDE / 3))
+            places.append(TwoLines((centre[0], centre[1]), 2 * pi * turn, distance / pixel, SIDE / 3))
         low = Image(np.stack(fields), "TYX", stand.voxel_size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)  # fields this empty are unlike those of training

@@ -33,6 +33,7 @@ from veriscope.restoring.restore import restore
 from veriscope.simulate.experiments import made_by, settings, simulate
 from veriscope.training.loop import train
 from veriscope.training.progress import Listener
+from veriscope.wording import listed
 
 Progress = Callable[[int, int], object]
 ECE_WITHIN = 0.05  # of the truth's range
@@ -111,7 +112,7 @@ def data_of(run: Run, folder: Path, reporter: Reporter) -> Path:
     if there is not None and there != wanted:
         differing = [key for key in wanted if there.get(key) != wanted[key]]
         raise OutputError(
-            f"'{folder}' holds a run with another {' and '.join(differing[:3])}, which is left as it is. Choose "
+            f"'{folder}' holds a run with another {listed(differing[:3])}, which is left as it is. Choose "
             f"another folder (--out), or replace it (--overwrite)."
         )
     if there is None:

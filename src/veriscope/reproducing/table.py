@@ -41,12 +41,12 @@ class Outcome:
     def shortfalls(self, condition: str) -> list[str]:
         """In which figures the network does not beat every other method of a condition, in words; none is good."""
         ours = self.of(condition, NETWORK)
-        found = []
+        missing = []
         for other in self.lines:
             if other.condition != condition or other.method == NETWORK:
                 continue
-            found += [f"{name} of {other.method}" for name in _behind(ours, other)]
-        return found
+            missing += [f"{name} of {other.method}" for name in _behind(ours, other)]
+        return missing
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps."""

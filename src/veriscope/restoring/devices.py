@@ -27,7 +27,7 @@ def choose(name: str | torch.device | None = None) -> torch.device:
             found = (
                 f"{count} CUDA GPU{'s' if count > 1 else ''} (cuda:0 to cuda:{count - 1})" if count else "no CUDA GPU"
             )
-            raise DeviceError(f"The device '{name}' is not here: torch sees {found}. Leave the device out, or use cpu.")
+            raise DeviceError(f"The device '{name}' is not here: torch sees {found}. Remove the device, or use cpu.")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps":
         if not torch.backends.mps.is_available():

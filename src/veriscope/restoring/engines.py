@@ -1,4 +1,4 @@
-"""What runs the networks: torch, or a faster runtime that gives the same, chosen by a short trial on the first tile.
+"""What runs the networks where float32 in torch is not asked for: the fastest that agrees with it on the first tile.
 
 The model folder stays the only source. A network is converted in memory when it is used; what was fastest for which
 network on this machine is remembered, so that a model gives the same values each time.
@@ -27,18 +27,25 @@ import torch
 from torch import Tensor, nn
 
 from veriscope import saving
-from veriscope.errors import OutputError, VeriscopeWarning
+from veriscope.errors import DataError, OutputError, warn
 from veriscope.networks.network import channels_last
 from veriscope.networks.slices import BothWays, Slices
+from veriscope.wording import listed
 
 Precision = Literal["float32", "bfloat16", "fast"]
 Kind = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "fast")
 AGREES: dict[Kind, float] = {"float32": 1e-5, "bfloat16": 2e-3}  # of the range of what torch gives in float32, at most
-WORTH = 2**21  # pixels that the networks of an ensemble compute together; for less, torch is not left
 TRIAL = 2**16  # pixels of the first tile that are tried, at most
 MOST_NOTES = 200
 RUNS = 2  # timed for each engine, after one that warms up
+
+
+def checked(word: str) -> Precision:
+    """`word` once it is known to be a precision. Raises DataError."""
+    if word not in PRECISIONS:
+        raise DataError(f"The precision '{word}' is not known. Choose {listed(PRECISIONS, 'or')}.")
+    return word
 
 
 @dataclass(frozen=True)
@@ -157,8 +164,7 @@ def _fastest(network: nn.Module, engines: list[Engine], exact: Engine, piece: Te
             except (RuntimeError, ImportError, OSError, TypeError, ValueError) as problem:
                 if engine.name == "torch":
                     raise
-                text = f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used."
-                warnings.warn(text, VeriscopeWarning, stacklevel=2)
+                warn(f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used.")
     return min(timed, key=lambda pair: pair[0])[1] if timed else exact
 
 

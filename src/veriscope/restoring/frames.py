@@ -179,7 +179,7 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
     does = "projects" if recipe.projects else "restores"
     depth = image.size("Z")
     if planes and "Z" in given:
-        raise ModelError(f"This model {does} whole stacks (ZYX), not plane by plane. Leave out planes.")
+        raise ModelError(f"This model {does} whole stacks (ZYX), not plane by plane. Remove planes=True (--planes).")
     if "Z" not in given and depth > 1 and not planes:
         raise ModelError(
             f"This model restores planes (YX), but the image is a stack of {depth} planes (axes {image.axes}). "

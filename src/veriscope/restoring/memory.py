@@ -87,15 +87,6 @@ def parse(memory: str | int | float) -> int:
     return int(memory)
 
 
-def text(count: float) -> str:
-    """A number of bytes for people: "1.5 GB"."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
 @lru_cache
 def need(recipe: Recipe, on_cpu: bool = True, depth: int = 1) -> Need:
     """What the network of `recipe` needs per voxel, found by running one on a tiny image and watching its tensors.

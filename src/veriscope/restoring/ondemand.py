@@ -88,8 +88,8 @@ class OnDemand:
     def images(self, make: Make, placed: bool = False) -> list[Computed]:
         """Arrays of the images that `make` makes of means and scales (M, *axes) and widening (*axes).
 
-        With `placed` it is also told the `corner` of the part it gets in the `whole`. Settings that it refuses are
-        refused now, not in the middle of the image.
+        With `placed` it also gets the `corner` of its part in the `whole`. Settings that it refuses are refused now,
+        not in the middle of the image.
         """
         tried = (self.members, *(1 for _ in self.shape))
         made = several(make(np.zeros(tried, np.float32), np.ones(tried, np.float32), 1.0))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from veriscope import laplace
 from veriscope.calibrated import Distribution
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -43,7 +44,7 @@ class Need:
     remedy: str
 
     def error(self, names: Sequence[str], called: str = "This model") -> ModelError:
-        asked = " and ".join(names)
+        asked = listed(names)
         return ModelError(f"{called} {self.lacking}, so {asked} cannot be given. Remove {asked}, or {self.remedy}.")
 
 
@@ -146,56 +147,34 @@ MEAN = Output("mean", ("mean",), "The restored image", _mean)
 OUTPUTS = (
     Output("scale", ("scale",), "The predicted scale of the error", lambda of: of.scale, (UNCERTAINTY,)),
     Output(
-        "interval",
-        ("lower", "upper"),
-        "The interval that holds the ground truth with probability P, such as 0.9",
-        _interval,
-        (UNCERTAINTY,),
-        Argument("P", checked_probability),
+        "interval", ("lower", "upper"), "The interval that holds the ground truth with probability P, such as 0.9",
+        _interval, (UNCERTAINTY,), takes=Argument("P", checked_probability),
     ),
     Output(
-        "probability",
-        ("probability",),
+        "probability", ("probability",),
         "The probability that the ground truth lies within EPS of the result, in its own units",
-        lambda of, eps: partial(of.probability, eps=eps),
-        (UNCERTAINTY,),
-        Argument("EPS", _half_width),
-        "float",
+        lambda of, eps: partial(of.probability, eps=eps), (UNCERTAINTY,), Argument("EPS", _half_width), dtype="float",
     ),
     Output(
-        "entropy",
-        ("entropy",),
-        "How little is known, all causes together",
-        lambda of: of.entropy,
-        (UNCERTAINTY,),
+        "entropy", ("entropy",), "How little is known, all causes together",
+        lambda of: of.entropy, (UNCERTAINTY,), dtype="float",
+    ),
+    Output(
+        "disagreement", ("disagreement",), "How far the networks contradict each other, from 0 to 1",
+        lambda of: lambda means, scales, widening: laplace.disagreement(means, scales), (UNCERTAINTY, SEVERAL),
         dtype="float",
     ),
     Output(
-        "disagreement",
-        ("disagreement",),
-        "How far the networks contradict each other, from 0 to 1",
-        lambda of: lambda means, scales, widening: laplace.disagreement(means, scales),
-        (UNCERTAINTY, SEVERAL),
-        dtype="float",
-    ),
-    Output(
-        "trust_mask",
-        ("trust-mask",),
+        "trust_mask", ("trust-mask",),
         "Where it can be trusted (255) and where not (0), as far as can be estimated without ground truth",
-        needs=(FAMILIARITY,),
-        dtype="uint8",
-        by="watcher",
+        needs=(FAMILIARITY,), dtype="uint8", by="watcher",
     ),
     Output(
-        "height",
-        ("height", "height-spread"),
+        "height", ("height", "height-spread"),
         "Of models that project stacks: the plane of the surface, counted from 0, and how uncertain it is, in planes",
-        lambda of: height_and_spread,
-        (SURFACE,),
-        dtype="float32",
-        by="surface",
+        lambda of: height_and_spread, (SURFACE,), dtype="float32", by="surface",
     ),
-)
+)  # fmt: skip
 BY_NAME = {output.name: output for output in (MEAN, *OUTPUTS)}
 
 

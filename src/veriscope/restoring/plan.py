@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from veriscope import wording
 from veriscope.errors import DataError, DeviceError
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
@@ -24,7 +25,6 @@ from veriscope.restoring.memory import (
     of_slices,
     parse,
     smallest,
-    text,
 )
 from veriscope.tiling import overhead
 
@@ -55,7 +55,7 @@ class Plan:
     def __str__(self) -> str:
         times = " x ".join
         lines = [
-            ("device", f"{self.device}, {text(self.memory)} of {text(self.allowed)} allowed"),
+            ("device", f"{self.device}, {wording.size(self.memory)} of {wording.size(self.allowed)} allowed"),
             ("frames", f"{self.frames:,} of {times(map(str, self.shape))} pixels, with what is added by reflection"),
             ("tiles", f"{self.tiles:,} of {times(map(str, self.core))} pixels, halo {times(map(str, self.halo))}"),
             ("work", f"{self.members} networks, {100 * self.overhead:.0f} % more voxels for halos and padding"),
@@ -78,7 +78,8 @@ def plan_frames(
     answers. Without a limit the core is the one with the least work that fits.
     Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits.
     """
-    shape = padded_shape(parts.shape, ensemble.step)
+    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
+    cost = _need(parts, ensemble, device, images)  # runs a network: what that loads for good counts as held
     before = 0
     if isinstance(memory, Whole):
         before = held() + BESIDE if device.type == "cpu" else 0
@@ -87,42 +88,26 @@ def plan_frames(
         allowed = parse(memory) - before
     else:
         allowed = int(SHARE[device.type] * devices.free_memory(device))
-    cost = _need(parts, ensemble, device, images)
     found = []
     for kept in (False, True) if device.type == "cpu" else (False,):
-        core = best_core(shape, ensemble.halo, ensemble.step, cost.voxels(allowed, kept), at_most)
+        core = best_core(shape, halo, step, cost.voxels(allowed, kept), at_most)
         if core is not None:
-            work = overhead(shape, core, ensemble.halo, ensemble.step)
-            found.append((work / (KEPT_SPEED if kept else 1.0), core, kept))
+            found.append((overhead(shape, core, halo, step) / (KEPT_SPEED if kept else 1.0), core, kept))
     if not found:
-        least = cost.of(smallest(shape, ensemble.halo, ensemble.step))
-        needs = f"the smallest tile of this network needs {text(least)}"
-        needs += f", and the program itself {text(before)}" if before else ""
+        least = cost.of(smallest(shape, halo, step))
+        needs = f"the smallest tile of this network needs {wording.size(least)}"
+        needs += f", and the program itself {wording.size(before)}" if before else ""
         raise DeviceError(
-            f"Memory of {text(allowed + before)} is too small: {needs}. "
-            f"Allow at least that (memory={text((least + before) * 1.05).replace(' ', '')!r}, --memory)."
+            f"Memory of {wording.size(allowed + before)} is too small: {needs}. "
+            f"Allow at least that (memory={wording.size((least + before) * 1.05).replace(' ', '')!r}, --memory)."
         )
     _, core, kept = min(found)
-    return _described(parts, ensemble, core, kept, cost, allowed, device)
-
-
-def _described(
-    parts: Frames,
-    ensemble: Ensemble,
-    core: tuple[int, ...],
-    kept: bool,
-    cost: Need,
-    allowed: int,
-    device: torch.device,
-) -> Plan:
-    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
-    directions = [member.halo for member in ensemble.members]  # all the same, unless members work on slices
     count = prod(parts.counts)
     wide = [-(-reach // n) * n for reach, n in zip(halo, step, strict=True)]
     pieces = [-(-length // size) for length, size in zip(shape, core, strict=True)]
     read = [min(length, size + w * min(n - 1, 2)) for length, size, w, n in zip(shape, core, wide, pieces, strict=True)]
-    work = [overhead(shape, core, each, step) for each in directions]
-    computed = sum(work) / len(work) * prod(shape) * count
+    # halos of members are all the same, unless they work on slices
+    work = [overhead(shape, core, member.halo, step) for member in ensemble.members]
     return Plan(
         frames=count,
         voxels=parts.voxels,
@@ -132,7 +117,7 @@ def _described(
         step=step,
         members=len(ensemble),
         tiles=count * prod(pieces),
-        overhead=computed / parts.voxels - 1,
+        overhead=sum(work) / len(work) * prod(shape) * count / parts.voxels - 1,
         memory=cost.of(prod(read), kept),
         allowed=allowed,
         kept=kept,

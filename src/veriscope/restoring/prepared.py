@@ -20,6 +20,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
 from veriscope.normalize import Normalization
 from veriscope.restoring import devices
+from veriscope.restoring.engines import Precision, checked
 from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.outputs import SURFACE, Output, check
@@ -55,6 +56,7 @@ class Prepared:
     watcher: Watcher | SliceWatcher | None
     measured: bool  # `forward` was taken from the image or the model, not given
     images: int = 1
+    precision: Precision = "float32"
 
     @property
     def channels(self) -> int:
@@ -88,7 +90,7 @@ class Prepared:
 
     @cached_property
     def networks(self) -> Networks:
-        return Networks(self.model, self.device)
+        return Networks(self.model, self.device, self.precision)
 
     def empty(self, size: Sequence[int]) -> Answers:
         """Room for predictions of `size`, (members, ...)."""
@@ -105,10 +107,10 @@ class Prepared:
         def anew(number: Number, core: Span) -> Answers:
             return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))
 
-        def prepared(number: Number, block: NDArray[Any]) -> Block:
+        def in_units(number: Number, block: NDArray[Any]) -> Block:
             return to_units(self.forward(number), block)
 
-        work = run(self.parts, self.networks, self.plan, prepared, into or anew, queue, self.watcher)
+        work = run(self.parts, self.networks, self.plan, in_units, into or anew, queue, self.watcher)
         with closing(work) as finished:
             for number, core, answers in finished:
                 yield number, core, answers, None if self.settling is None else self.settling(number, answers)
@@ -159,7 +161,9 @@ def prepare(image: Image, model: Ensemble, asked: Sequence[Output] = (), **setti
     images = max(1, sum(len(one.files) for one in asked))
     measured = isinstance(chosen["normalize"], str)
     seen = watcher(model, masking)
-    return Prepared(parts, model, device, tile, chosen["memory"], forward, back, settling, seen, measured, images)
+    precision = checked(chosen["precision"])
+    whole = parts, model, device, tile, chosen["memory"], forward, back, settling, seen, measured, images, precision
+    return Prepared(*whole)
 
 
 def plan(image: Image, model: Ensemble, asked: Sequence[Output] = (), **settings: Unpack[Settings]) -> Plan:

@@ -157,8 +157,10 @@ class Restoration:
         return found
 
     def output(self, name: str, *arguments: Any) -> list[Image]:
-        """The images of an output made of the networks' predictions, by its name in `outputs`, with its argument."""
+        """The images of an output, by its name in `outputs`, with its argument; not those of what is only written."""
         made = BY_NAME[name]
+        if made.by == "surface":
+            return self._heights
         return self._images(made.make(self.distribution, *arguments), name if made.needs else None)
 
     def _images(self, make: Make, uncertain: str | None, placed: bool = False) -> list[Image]:

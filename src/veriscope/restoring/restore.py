@@ -10,12 +10,12 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from veriscope import wording
 from veriscope.errors import DeviceError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Number
-from veriscope.restoring.memory import text
 from veriscope.restoring.ondemand import OnDemand
 from veriscope.restoring.plan import Memory, Pixels
 from veriscope.restoring.prepared import Prepared, prepare
@@ -60,6 +60,9 @@ def restore(
     corrects the predicted distributions by what was measured on images kept aside in training, where the model knows
     that; without it they are what the networks predict. The restored image is the same.
 
+    `precision` "fast" takes the fastest of PyTorch and OpenVINO, bfloat16 included, whose values stay within 0.2 % of
+    the range of those in "float32" on the first tile; "bfloat16" takes that in any case.
+
     `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
     values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
     that came from there.
@@ -86,8 +89,8 @@ def restore(
     free = devices.free_memory(devices.choose("cpu"))
     if lazy is False and prepared.nbytes > free:
         raise DeviceError(
-            f"The predictions of all members for this image take {text(prepared.nbytes)}, but {text(free)} of memory "
-            f"are free. Remove lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
+            f"The predictions of all members for this image take {wording.size(prepared.nbytes)}, but "
+            f"{wording.size(free)} of memory are free. Remove lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
         )
     beside = prepared.plan.memory if prepared.device.type == "cpu" else 0
     if lazy or (lazy is None and prepared.nbytes + beside > free):

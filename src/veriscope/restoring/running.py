@@ -14,14 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.errors import DeviceError
+from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import channels_last
 from veriscope.networks.slices import BothWays, Slices
-from veriscope.restoring import devices
+from veriscope.restoring import devices, engines
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
 from veriscope.tiling import Span, Tile, padded, tiles
 from veriscope.training.allocator import kept_memory
+from veriscope.wording import lengths
 
 ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
 
@@ -45,13 +47,20 @@ class Task:
 
 
 class Networks:
-    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there."""
+    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there.
 
-    def __init__(self, ensemble: Ensemble, device: torch.device) -> None:
+    In float32 torch runs them; another `precision` is tried on the first tile, see `engines.choose`.
+    """
+
+    def __init__(self, ensemble: Ensemble, device: torch.device, precision: engines.Precision = "float32") -> None:
         self.device = device
+        self.precision = precision
+        self.engine: engines.Engine | None = None
         self.channels = ensemble.recipe.channels_out
         self.probabilistic = ensemble.recipe.probabilistic
-        self.members = [deepcopy(member).eval().to(device, torch.float32) for member in ensemble.members]
+        self.members: list[Any] = [deepcopy(member).eval().to(device, torch.float32) for member in ensemble.members]
+        if any(isinstance(member, OnnxNetwork) for member in self.members):
+            self.precision = "float32"  # has a runtime of its own
         if device.type == "cpu":  # 1.5 to 2 times faster in 2D, 1.2 in 3D; benchmarks/restoring.py
             for member in self.members:
                 channels_last(member)
@@ -61,6 +70,8 @@ class Networks:
         means, scales = into
         with torch.inference_mode(), self._exact():
             image = torch.from_numpy(block)[None].to(self.device)
+            if self.precision != "float32" and self.engine is None:
+                self.engine, self.members = engines.choose(self.members, self.precision, image)
             for number, member in enumerate(self.members):
                 whole = (slice(None), *inner)
                 answer = (
@@ -178,7 +189,7 @@ class Queue:
             reads = [s.stop - s.start for s in failed.tile.read]
             raise DeviceError(
                 f"Memory ran out on {self.plan.device} even for the smallest tile, which reads "
-                f"{' x '.join(map(str, reads))} pixels ({why}). "
+                f"{lengths(reads)} pixels ({why}). "
                 f"Close other programs, or use another device (device='cpu', --device cpu)."
             )
         axis = gains.index(max(gains))

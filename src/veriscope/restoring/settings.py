@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypedDict, cast
 
+from veriscope.restoring.engines import Precision
 from veriscope.restoring.plan import Memory, Pixels
 from veriscope.restoring.scaling import Choice
 
@@ -19,6 +20,12 @@ class Limits(TypedDict, total=False):
     device: str | None
 
 
+class Machine(Limits, total=False):
+    """The same, and how exactly it computes."""
+
+    precision: Precision
+
+
 class Details(TypedDict, total=False):
     """What of an image, and how its predictions are put together; see `restore`."""
 
@@ -26,6 +33,7 @@ class Details(TypedDict, total=False):
     planes: bool
     calibrated: bool
     combine: str | None
+    precision: Precision
 
 
 class Settings(Limits, Details, total=False):
@@ -36,8 +44,8 @@ class Settings(Limits, Details, total=False):
 
 
 USUAL: Settings = {
-    "tile": None, "memory": None, "device": None, "channel": None, "planes": False, "calibrated": True,
-    "combine": None, "normalize": "image", "undo": True,
+    "tile": None, "memory": None, "device": None, "precision": "float32", "channel": None, "planes": False,
+    "calibrated": True, "combine": None, "normalize": "image", "undo": True,
 }  # fmt: skip
 
 

@@ -124,26 +124,27 @@ class Settling:
         return self._textures[number]
 
     def _widening(self, number: Number, means: Block, scales: Block) -> Block:
+        """By how much the distributions of all pixels are to be widened, as it was measured in training.
+
+        Of stacks that are made isotropic that was the error of one direction alone: the mixture of both gets the width
+        that theirs have on average, times what is gained by taking the mean of both. Models that do not know that gain
+        widen the mixture like one direction.
+        """
         assert self.calibration is not None
         texture = self._texture(number)
         found = np.empty(means.shape[1:], np.float32)
+        half = len(means) // 2
+        ways = (slice(0, half), slice(half, None)) if self.recipe.isotropic else (slice(None),)
         for channel, level in enumerate(self.calibration.levels):
             of_channel = texture[min(channel, len(texture) - 1)]
-            own = means[:, channel], scales[:, channel]
-            found[channel] = level.factor(self._predicted(*own), of_channel)
+            alone = [laplace.mixture_scale(means[way, channel], scales[way, channel]) for way in ways]
+            together = self.calibration.together
+            if len(ways) == 1 or together is None:
+                found[channel] = level.factor(np.asarray(np.mean(alone, axis=0), np.float32), of_channel)
+                continue
+            wide = np.mean([np.square(one * level.factor(one, of_channel)) for one in alone], axis=0)
+            found[channel] = together * np.sqrt(wide) / laplace.mixture_scale(means[:, channel], scales[:, channel])
         return found
-
-    def _predicted(self, means: Block, scales: Block) -> Block:
-        """The error predicted for a pixel, as it was compared with the truth in training.
-
-        Of stacks that are made isotropic that was the error of one direction alone. How far xz and yz slices differ
-        widens their mixture beyond it: a reserve for axial sections, which look less like degraded planes than those.
-        """
-        if not self.recipe.isotropic:
-            return laplace.mixture_scale(means, scales)
-        half = len(means) // 2
-        both = [laplace.mixture_scale(means[own], scales[own]) for own in (slice(0, half), slice(half, None))]
-        return np.asarray((both[0] + both[1]) / 2)
 
 
 def stored_calibration(model: Ensemble) -> Calibration | None:

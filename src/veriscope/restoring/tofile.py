@@ -117,13 +117,13 @@ def restore_to_file(
             progress(done, prepared.parts.voxels * len(passes))
 
     with ExitStack() as stack:
-        filings = [stack.enter_context(_Filing(*one, kind, overwrite)) for one in passes]
+        filings = [_Filing(stack, *one, kind, overwrite) for one in passes]
         _check_units(kind, prepared)
         _ = prepared.warnings  # raises what is wrong with the model's facts now, and not after hours
         written = [file for filing in filings for file in filing.run(tell)]
         trust = prepared.trust()
-        for filing in filings:  # everything that can fail comes before the first file gets its name
-            filing.complete()
+        for writer in (writer for filing in filings for writer in filing.writers.values()):
+            writer.complete()  # everything that can fail comes before the first file gets its name
     spent = time.perf_counter() - started
     return Report(tuple(written), prepared.plan, filings[0].tiles, prepared.parts.voxels, spent, trust)
 
@@ -135,7 +135,13 @@ class _Filing:
     """
 
     def __init__(
-        self, prepared: Prepared, asked: list[Wanted], channels: int, kind: np.dtype[Any], overwrite: bool
+        self,
+        stack: ExitStack,
+        prepared: Prepared,
+        asked: list[Wanted],
+        channels: int,
+        kind: np.dtype[Any],
+        overwrite: bool,
     ) -> None:
         self.prepared, self.asked, self.channels = prepared, asked, channels
         self.kinds: dict[str, np.dtype[Any]] = {}
@@ -143,14 +149,12 @@ class _Filing:
         self.tiles = 0
         self.last: Future[None] | None = None
         chunks = prepared.parts.chunks(prepared.plan.core, channels)
-        with ExitStack() as stack:
-            for one in asked:
-                for name, path in zip(one.output.files, one.paths, strict=True):
-                    self.kinds[name] = one.output.written_as(kind)
-                    shown = prepared.parts.outline(channels, self.kinds[name])
-                    self.writers[name] = stack.enter_context(open_writer(path, shown, overwrite, chunks))
-            self.pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="veriscope-write"))
-            self.stack = stack.pop_all()
+        for one in asked:
+            for name, path in zip(one.output.files, one.paths, strict=True):
+                self.kinds[name] = one.output.written_as(kind)
+                shown = prepared.parts.outline(channels, self.kinds[name])
+                self.writers[name] = stack.enter_context(open_writer(path, shown, overwrite, chunks))
+        self.pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="veriscope-write"))
 
     def run(self, tell: Callable[[Span], object]) -> list[Written]:
         """Restore all tiles and write them; `tell` is shown the part of the frame that each gave."""
@@ -183,21 +187,11 @@ class _Filing:
             self.last.result()
             self.last = None
 
-    def complete(self) -> None:
-        for writer in self.writers.values():
-            writer.complete()
-
     def _write(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
         parts = self.prepared.parts
         region = parts.region(number, core, self.channels)
         for name, values in ready.items():
             self.writers[name].write(region, parts.arranged(values[None], self.channels)[0])
-
-    def __enter__(self) -> _Filing:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.stack.__exit__(*error)
 
 
 def _checked_type(dtype: DTypeLike) -> np.dtype[Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.familiarity import Familiar, Verdict, look, verdict
+from veriscope.familiarity import Familiar, Verdict, verdict
+from veriscope.looking import look
+from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
@@ -29,11 +32,13 @@ class Watcher:
     Tiles are looked at each for itself, in windows of the size used before.
     """
 
-    def __init__(self, known: Familiar, masking: bool = False) -> None:
+    def __init__(self, known: Familiar, masking: bool = False, filters: Filters | None = None) -> None:
         self.known = known
         self.masking = masking
+        self.filters = filters if known.textures else None
+        self.answers: dict[Number, list[NDArray[np.float64]]] = {}
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-        self.rows: dict[Number, list[dict[str, float]]] = {}
+        self.rows: dict[Number, list[_Rows]] = {}
         self.pixels: Counter[Number] = Counter()
         self.strong: Counter[Number] = Counter()
 
@@ -46,7 +51,9 @@ class Watcher:
         if given.ndim == means.ndim:
             given = given.max(axis=1)
         seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
-        self.rows.setdefault(number, []).extend(seen.rows)
+        self.rows.setdefault(number, []).append(_Rows(seen.rows))
+        if self.filters is not None:
+            self.answers.setdefault(number, []).append(self.filters(given))
         strong = None
         if seen.disagreement is not None and self.known.strong is not None:
             strong = seen.disagreement > self.known.strong
@@ -69,9 +76,23 @@ class Watcher:
     def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
         """On all tiles seen so far, or on those of one frame."""
         numbers = list(self.rows) if number is None else [number]
-        rows = [row for one in numbers for row in self.rows.get(one, [])]
+        rows = [row for one in numbers for tile in self.rows.get(one, []) for row in tile]
         pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
-        return verdict(self.known, rows, strong / pixels if pixels else None, warnings)
+        answers = [one for number in numbers for one in self.answers.get(number, [])]
+        answered = np.concatenate(answers) if answers else None
+        return verdict(self.known, rows, strong / pixels if pixels else None, warnings, answered)
+
+
+class _Rows:
+    """Figures of windows, kept in a tenth of the memory: large images have hundreds of thousands of them."""
+
+    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+        self.values = np.array([[row.get(name, np.nan) for name in self.names] for row in rows], np.float64)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        for values in self.values.tolist():
+            yield {name: value for name, value in zip(self.names, values, strict=True) if not isnan(value)}
 
 
 class SliceWatcher:
@@ -136,7 +157,7 @@ def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher
     those of training than 99 % of them.
     """
     if ensemble.facts.familiar is not None:
-        found = Watcher(ensemble.facts.familiar, masking)
+        found = Watcher(ensemble.facts.familiar, masking, filters_of(ensemble.members, ensemble.recipe.patch))
         combined = ensemble.recipe.combine == "csbdeep"
         return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
     return None

@@ -73,9 +73,7 @@ def write(
     if not authors or not all(author.strip() for author in authors):
         raise ModelError("A package names who made the model. Give at least one author (--author 'A. Person').")
     if not SPDX.fullmatch(licence):
-        raise ModelError(
-            f"'{licence}' is not an SPDX identifier of a licence. Give for example CC-BY-4.0, MIT or CC0-1.0."
-        )
+        raise ModelError(f"'{licence}' is not an SPDX identifier of a licence. Use for example CC-BY-4.0 or MIT.")
     target = free(path, ".zip", "A package for bioimage.io")
     recipe, title = ensemble.recipe, _title(name or target.stem)
     graph = shared(ensemble, member)  # without normalisation: that is in the description

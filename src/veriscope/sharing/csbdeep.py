@@ -80,9 +80,9 @@ def read(
         recipes.append(recipe)
         members.append(network)
         sources.append({"folder": folder.resolve().name, "weights": path.name, "keras": version, "config": config})
+    names = [field.name for field in fields(Recipe) if field.name not in TRAINING]
     for other, recipe in zip(folders[1:], recipes[1:], strict=True):
-        differing = _differing(recipes[0], recipe)
-        if differing:
+        if differing := [name for name in names if getattr(recipes[0], name) != getattr(recipe, name)]:
             raise ModelError(
                 f"'{folders[0]}' and '{other}' cannot be members of one ensemble: {', '.join(differing)} differ. "
                 f"Import them one by one."
@@ -102,11 +102,11 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
     chosen = list(range(len(ensemble))) if member is None else [ensemble.checked(member)]
     names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
     text = json.dumps(_settings(recipe), indent=1).encode()
-    with saving.beside(free(target), overwrite=False, folder=True) as made:
+    with saving.beside(free(target), overwrite=False, folder=True) as place:
         for name, number in zip(names, chosen, strict=True):
-            (made / name).mkdir(parents=True, exist_ok=True)
-            keras.write(made / name / BEST, _groups(cast(Network, ensemble.members[number])))
-            write_file(made / name / CONFIG, text)
+            (place / name).mkdir(parents=True, exist_ok=True)
+            keras.write(place / name / BEST, _groups(cast(Network, ensemble.members[number])))
+            write_file(place / name / CONFIG, text)
     return [target / name for name in names]
 
 
@@ -334,11 +334,6 @@ def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
     shown = {"train_epochs": "epochs", "train_steps_per_epoch": "steps_per_epoch", "train_loss": "loss"}
     known = {name: config[key] for key, name in shown.items() if isinstance(config.get(key), int | float | str)}
     return {"program": "csbdeep", **known, "members": len(sources), "finished_members": len(sources)}
-
-
-def _differing(one: Recipe, other: Recipe) -> list[str]:
-    names = [field.name for field in fields(Recipe) if field.name not in TRAINING]
-    return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
 # What is written

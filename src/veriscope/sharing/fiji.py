@@ -179,8 +179,8 @@ def _convolved(nodes: Nodes, layer: nn.Module, x: str, turned: bool = False) -> 
     weights = nodes.constant(kernel.transpose(*range(2, space + 2), 1, 0))
     op, order = ("Conv2D", "NHWC") if space == 2 else ("Conv3D", "NDHWC")
     stride, form = wholes([1] * (space + 2)), text(order)
-    made = nodes.add(op, x, weights, T=kind(), strides=stride, padding=text("SAME"), data_format=form)
-    return nodes.plain("Add", made, nodes.constant(cast(Tensor, layer.bias).detach().cpu().numpy()))
+    convolved = nodes.add(op, x, weights, T=kind(), strides=stride, padding=text("SAME"), data_format=form)
+    return nodes.plain("Add", convolved, nodes.constant(cast(Tensor, layer.bias).detach().cpu().numpy()))
 
 
 def _pooled(nodes: Nodes, x: str, by: Sequence[int]) -> str:

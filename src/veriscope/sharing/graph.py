@@ -41,7 +41,7 @@ class Graph(nn.Module):
 
     These are the mean and the scale of the mixture of all members, as in `Restoration`; each is (batch, channels_out,
     *axes of the result). `each` adds the members' own, (batch, members, channels_out, *axes of the result). With
-    `low` and `back` grey values are normalised by `low`, and the result is taken back by `back`.
+    `low` and `back` grey values are normalised by `low`, and the result returns to grey values by `back`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Keras' files of weights (HDF5, the layout of `save_weights`), read as data and written.
 
 A file has the attribute layer_names, each layer a group with the attribute weight_names, whose entries are paths
-below the group. Layers are taken in the order of these lists: by the alphabet conv2d_10 comes before conv2d_9.
+below the group. Layers come in the order of these lists: alphabetically conv2d_10 would precede conv2d_9.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Convolution:
 def opened(path: Path) -> Iterator[tuple[list[Convolution], str]]:
     """The convolutions in a file, in the order of the network, and the version of Keras that wrote it.
 
-    Raises ModelError for what is no such file, is damaged, holds other layers, or refers to other files.
+    Raises ModelError for what is not such a file, is damaged, holds other layers, or refers to other files.
     """
     import h5py
 
@@ -55,8 +55,9 @@ def opened(path: Path) -> Iterator[tuple[list[Convolution], str]]:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, UnicodeDecodeError) as problem:
         if isinstance(problem, ModelError):
             raise
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise ModelError(
-            f"'{path}' is not a file of weights that Keras wrote, or is damaged ({_first_line(problem)}). "
+            f"'{path}' is not a file of weights that Keras wrote, or is damaged ({reason}). "
             f"Copy it again from where the model was trained."
         ) from problem
 
@@ -99,18 +100,17 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
                 )
             own = place[-2] if len(place) > 1 else layer
             parts.setdefault((layer, own), {})[kind] = _dataset(group, place, path)
-    whole = {key: found for key, found in parts.items() if set(found) == {"kernel", "bias"}}
-    if len(whole) < len(parts):
-        incomplete = next(own for (_, own), found in parts.items() if len(found) < 2)
+    incomplete = next((own for (_, own), arrays in parts.items() if len(arrays) < 2), None)
+    if incomplete is not None:
         raise ModelError(f"'{path}' is incomplete: the layer '{incomplete}' lacks its kernel or its bias.")
     size = path.stat().st_size
-    size_needed = sum(4 * prod(array.shape) for found in whole.values() for array in found.values())
-    if size_needed > size:
+    declared = sum(4 * prod(array.shape) for arrays in parts.values() for array in arrays.values())
+    if declared > size:
         raise ModelError(
-            f"'{path}' claims to hold {size_needed:,} bytes of weights, but has {size:,}: it is damaged, cut short or "
+            f"'{path}' claims to hold {declared:,} bytes of weights, but has {size:,}: it is damaged, cut short or "
             f"compressed. Copy it again from where the model was trained."
         )
-    return [Convolution(own, found["kernel"], found["bias"]) for (_, own), found in whole.items()]
+    return [Convolution(own, arrays["kernel"], arrays["bias"]) for (_, own), arrays in parts.items()]
 
 
 def _names(group: Any, attribute: str) -> list[str] | None:
@@ -138,9 +138,7 @@ def _inside(group: Any, name: str, path: Path) -> Any:
         if not isinstance(here, h5py.Group) or part in (".", "..") or part not in here:
             raise ModelError(f"'{path}' is incomplete: '{name}' is missing. Copy it again.")
         if not isinstance(here.get(part, getlink=True), h5py.HardLink):
-            raise ModelError(
-                f"'{path}' refers to another file or place by '{name}', which Keras never does. It is not opened."
-            )
+            raise ModelError(f"'{path}' refers to another file by '{name}', which Keras never does. It is not opened.")
         here = here[part]
     return here
 
@@ -159,7 +157,3 @@ def _dataset(group: Any, place: Sequence[str], path: Path) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]

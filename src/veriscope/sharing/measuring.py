@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from veriscope.errors import ModelError
 from veriscope.networks.graph import OnnxNetwork, session
@@ -29,15 +28,13 @@ def measured_halo(network: OnnxNetwork) -> tuple[int, ...]:
     length = 64 if dimensions == 2 else 24
     rng = np.random.default_rng(0)
     while length <= LONGEST[dimensions]:
-        pairs = zip(network.told.least, network.step, strict=True)
+        pairs = zip(network.foreign.least, network.step, strict=True)
         lengths = [max(least, -(-length // step) * step) for least, step in pairs]
         halo = _seen(network, lengths, rng)
         if all(2 * far + 2 * step < whole for far, step, whole in zip(halo, network.step, lengths, strict=True)):
             return halo
         length *= 2
-    raise ModelError(
-        "This graph looks at the whole image for every pixel, as normalising layers do, so it cannot restore in tiles."
-    )
+    raise ModelError("This graph uses the whole image for every pixel, as by normalising, so it cannot work in tiles.")
 
 
 def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) -> tuple[int, ...]:
@@ -53,14 +50,10 @@ def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) ->
             changed = image.clone()
             place: Any = (slice(None), slice(None), *pixel)
             changed[place] += change
-            for axis, distance in enumerate(_distances(network(changed), answer, pixel, least)):
-                far[axis] = max(far[axis], distance)
+            where = ((network(changed) - answer).abs() > least).any(0).any(0).nonzero()
+            for axis, at in enumerate(pixel):
+                far[axis] = max(far[axis], int((where[:, axis] - at).abs().max()) if len(where) else 0)
     return tuple(far)
-
-
-def _distances(changed: Tensor, answer: Tensor, pixel: list[int], least: float) -> list[int]:
-    where = ((changed - answer).abs() > least).any(0).any(0).nonzero()
-    return [int((where[:, axis] - at).abs().max()) if len(where) else 0 for axis, at in enumerate(pixel)]
 
 
 def measured_bytes(network: OnnxNetwork) -> float:
@@ -72,10 +65,10 @@ def measured_bytes(network: OnnxNetwork) -> float:
     names = [name for node in nodes for name in node.output if name]
     had = [one.name for one in model.graph.output]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in had)
-    lengths = [max(least, 2 * step) for least, step in zip(network.told.least, network.step, strict=True)]
+    lengths = [max(least, 2 * step) for least, step in zip(network.foreign.least, network.step, strict=True)]
     probe = session(model.SerializeToString())
     letters = {"b": 1, "c": network.recipe.channels_in, **dict(zip(network.recipe.axes.lower(), lengths, strict=True))}
-    shape = [letters[letter] for letter in network.told.axes_in]
+    shape = [letters[letter] for letter in network.foreign.axes_in]
     values: list[Any] = probe.run(None, {probe.get_inputs()[0].name: np.zeros(shape, np.float32)})
     sizes = {one.name: np.asarray(value).nbytes for one, value in zip(probe.get_outputs(), values, strict=True)}
     last = {name: number for number, node in enumerate(nodes) for name in (*node.input, *node.output)}

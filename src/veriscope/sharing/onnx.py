@@ -38,9 +38,7 @@ def encoded(graph: Shared) -> bytes:
     onnx = needed("onnx")
     recipe = graph.graph.recipe
     if 4 * sum(weights.numel() for weights in graph.graph.parameters()) > LARGEST:
-        raise ModelError(
-            "This model is too large for one file of ONNX, which holds 2 GB. Export a member (--member 0)."
-        )
+        raise ModelError("This model is too large for an ONNX file, which holds 2 GB. Export one member (--member 0).")
     inner, outer = [letter.lower() for letter in recipe.axes], [letter.lower() for letter in recipe.axes_out]
     dynamic = {"image": {0: "batch", **dict(enumerate(inner, start=2))}}
     for name in graph.graph.outputs:

@@ -33,7 +33,6 @@ DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 LETTERS = {"batch": "b", "channel": "c"}
 LARGEST_TEXT = 2**20  # bytes of a description
 FAR = 1e-2  # of the range of the package's own test: the network is not used as it is meant to be
-OTHER_SIZES = "Its images have other sizes than those that it is given."
 
 
 def read(path: str | os.PathLike[str]) -> Ensemble:
@@ -108,9 +107,9 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
         )
     contents = package.read(str(onnx.get("source")), onnx.get("sha256"))
     try:
-        given, answer = (_tensor(description[which], which) for which in ("inputs", "outputs"))
-        recipe = _recipe(given, answer, hashlib.sha256(contents).hexdigest())
-        _check_postprocessing(answer)
+        image, result = (_tensor(description[which], which) for which in ("inputs", "outputs"))
+        recipe = _recipe(image, result, hashlib.sha256(contents).hexdigest())
+        _check_postprocessing(result)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         if isinstance(problem, ModelError):
             raise ModelError(f"The model in '{package.path}' cannot be used here. {problem}") from problem
@@ -140,80 +139,68 @@ def _tensor(tensors: Any, which: str) -> Mapping[str, Any]:
     return first
 
 
-def _letters(tensor: Mapping[str, Any]) -> str:
-    """The axes of a tensor: "bcyx". A word in older descriptions, a list of axes in newer ones."""
-    axes = tensor["axes"]
-    if isinstance(axes, str):
-        letters = axes
+def _axes(tensor: Mapping[str, Any], channels_in: int = 0) -> dict[str, Mapping[str, Any]]:
+    """The axes of a tensor by their letters "bczyx", as newer descriptions list them; older ones state a word and a
+    shape, in which the channels of a result may follow from `channels_in`.
+    """
+    axes, shape, halo = tensor["axes"], tensor.get("shape"), tensor.get("halo")
+    if not isinstance(axes, str):
+        letters = [LETTERS.get(axis["type"], str(axis.get("id", axis["type"]))) for axis in axes]
+        described = dict(zip(letters, axes, strict=True))
     else:
-        letters = "".join(LETTERS.get(one["type"], str(one.get("id", one["type"]))) for one in axes)
-    if len(letters) != len(axes) or set(letters) - set("bczyx") or not set("yx") <= set(letters):
-        raise ModelError(f"Its axes are {axes if isinstance(axes, str) else letters}; images of Z, Y, X are needed.")
-    return letters
+        letters, described = list(axes), {}
+        for place, letter in enumerate(letters):
+            if not isinstance(shape, Mapping):
+                size: Any = shape[place] if shape else None
+                channels = size
+            elif "min" in shape:
+                size = {"min": shape["min"][place], "step": shape["step"][place]}
+                channels = size["min"]
+            else:
+                scale, offset = float(shape["scale"][place] or 0), float((shape.get("offset") or [0] * 9)[place])
+                size = {"axis_id": letter, "offset": offset if scale == 1 else 1}
+                channels = round(scale * channels_in + 2 * offset)
+            described[letter] = {"size": size, "halo": halo[place] if halo else 0}
+            if letter == "c":
+                described[letter] |= {"channel_names": range(int(channels))}
+    if len(described) != len(axes) or set(described) - set("bczyx") or not set("yx") <= set(described):
+        raise ModelError(f"Its axes are {''.join(letters)}; images of Z, Y, X are needed.")
+    return described
 
 
-def _recipe(given: Mapping[str, Any], answer: Mapping[str, Any], sha256: str) -> Recipe:
-    letters, letters_out = _letters(given), _letters(answer)
+def _recipe(image: Mapping[str, Any], result: Mapping[str, Any], sha256: str) -> Recipe:
+    axes = _axes(image)
+    channels_in = len(axes["c"]["channel_names"]) if "c" in axes else 1
+    axes_out = _axes(result, channels_in)
+    channels_out = len(axes_out["c"]["channel_names"]) if "c" in axes_out else 1
+    letters, letters_out = "".join(axes), "".join(axes_out)
     space = "zyx" if "z" in letters else "yx"
     if set(letters) & set("zyx") != set(letters_out) & set("zyx"):
         raise ModelError(f"It turns images with the axes {letters} into images with {letters_out}.")
-    least, step = zip(*(_size(given, letters, letter) for letter in space), strict=True)
-    halo = tuple(_halo(answer, letters_out, letter) for letter in space)
-    channels_in = _channels(given, letters)
-    channels_out = _channels(answer, letters_out, channels_in)
-    scaling = _scaling(given.get("preprocessing") or [], channels_in)
+    least, step = zip(*(_size(axes[letter], letter) for letter in space), strict=True)
+    halo = tuple(_halo(axes_out[letter]) for letter in space)
+    scaling = _scaling(image.get("preprocessing") or [], channels_in)
     foreign = Foreign(sha256, step, least, halo, letters, letters_out, 1.0, **scaling)
     sizes = channels_in, channels_out, False, 1, 1, 1  # nothing is known of the network's own
     return Recipe(space.upper(), *sizes, foreign=foreign)
 
 
-def _size(tensor: Mapping[str, Any], letters: str, letter: str) -> tuple[int, int]:
+def _size(axis: Mapping[str, Any], letter: str) -> tuple[int, int]:
     """The smallest length along an axis, and the step of larger ones."""
-    place = letters.index(letter)
-    if isinstance(tensor["axes"], str):
-        shape = tensor["shape"]
-        if not isinstance(shape, Mapping):
-            raise ModelError(f"It takes images of {shape} pixels only, and cannot restore others in tiles.")
-        least, step = int(shape["min"][place]), int(shape["step"][place])
-    else:
-        size = tensor["axes"][place]["size"]
-        if not isinstance(size, Mapping) or "min" not in size:
-            raise ModelError(f"It takes images of {size} pixels along {letter} only, so it cannot work in tiles.")
-        least, step = int(size["min"]), int(size["step"])
+    size = axis["size"]
+    if not isinstance(size, Mapping) or "min" not in size:
+        raise ModelError(f"It takes images of {size} pixels along {letter} only, so it cannot work in tiles.")
+    least, step = int(size["min"]), int(size["step"])
     if step < 1 or least % step:
         raise ModelError(f"It takes lengths of {least} + n x {step} along {letter}, which tiles cannot have.")
     return least, step
 
 
-def _halo(tensor: Mapping[str, Any], letters: str, letter: str) -> int:
-    place = letters.index(letter)
-    if isinstance(tensor["axes"], str):
-        shape = tensor.get("shape")
-        if not isinstance(shape, Mapping) or shape.get("scale") is None or float(shape["scale"][place]) != 1:
-            raise ModelError(OTHER_SIZES)
-        if float((shape.get("offset") or [0] * len(letters))[place]):
-            raise ModelError(OTHER_SIZES)
-        return int((tensor.get("halo") or [0] * len(letters))[place])
-    axis = tensor["axes"][place]
+def _halo(axis: Mapping[str, Any]) -> int:
     size, scale = axis["size"], float(axis.get("scale", 1))
     if not isinstance(size, Mapping) or "axis_id" not in size or size.get("offset", 0) or scale != 1:
-        raise ModelError(OTHER_SIZES)
+        raise ModelError("Its results differ in size from its input.")
     return int(axis.get("halo", 0))
-
-
-def _channels(tensor: Mapping[str, Any], letters: str, given: int = 0) -> int:
-    """How many channels a tensor has; in older descriptions those of an output follow from the `given` ones in."""
-    if "c" not in letters:
-        return 1
-    place = letters.index("c")
-    if not isinstance(tensor["axes"], str):
-        return len(tensor["axes"][place]["channel_names"])
-    shape = tensor["shape"]
-    if isinstance(shape, Mapping):
-        if "min" in shape:
-            return int(shape["min"][place])
-        return round(float(shape["scale"][place] or 0) * given + 2 * float(shape["offset"][place]))
-    return int(shape[place])
 
 
 def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any]:
@@ -288,23 +275,23 @@ def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwor
     from veriscope.images.image import Image
     from veriscope.restoring.restore import restore
 
-    given, answer = description["inputs"][0], description["outputs"][0]
-    if answer.get("postprocessing"):
+    entries = description["inputs"][0], description["outputs"][0]
+    if entries[1].get("postprocessing"):
         return None
-    if "test_tensor" in given:
-        tests = [tensor["test_tensor"] for tensor in (given, answer)]
+    if "test_tensor" in entries[0]:
+        tests = [entry["test_tensor"] for entry in entries]
         sources = [(test.get("source"), test.get("sha256")) for test in tests]
     else:
         sources = [((description.get(f"test_{which}") or [None])[0], None) for which in ("inputs", "outputs")]
     if not all(isinstance(source, str) and source.endswith(".npy") for source, _ in sources):
         return None
     image, expected = (_array(package, str(source), sha256) for source, sha256 in sources)
-    letters = network.told.axes_in
+    letters = network.foreign.axes_in
     pixels = np.asarray(image[0] if letters[0] == "b" else image, np.float32)
     model = Ensemble(network.recipe, (network,))
     restored = restore(Image(pixels, letters.replace("b", "").upper()), model, undo=False, device="cpu", lazy=False)
     result = restored.means[0]
-    wanted = expected[0] if network.told.axes_out[0] == "b" else expected
+    wanted = expected[0] if network.foreign.axes_out[0] == "b" else expected
     if result.size != wanted.size:
         return None
     difference = float(np.abs(result.reshape(wanted.shape) - wanted).max() / max(float(np.ptp(wanted)), 1e-12))

@@ -57,18 +57,18 @@ def _trial(name: str, library: str, answers: Sequence[tuple[Answers, Callable[[]
     return Trial(f"{name} {metadata.version(library)}", largest)
 
 
-def package(made: Package, path: Path) -> list[Trial]:
+def package(written: Package, path: Path) -> list[Trial]:
     """Run the weights in a package on its test image, each in its runtime."""
     from veriscope.sharing import onnx, torchscript
 
-    expected, trials = made.graph.answer(made.normalized), []
+    expected, trials = written.graph.answer(written.normalized), []
     with TemporaryDirectory() as place, ZipFile(path) as packed:
         for file, name, library, run in (
             ("weights.onnx", "ONNX Runtime", "onnxruntime", onnx.run),
             ("weights.pt", "PyTorch", "torch", torchscript.run),
         ):
             weights = Path(packed.extract(file, place))
-            trials.append(_trial(name, library, [(expected, partial(run, weights, made.normalized))]))
+            trials.append(_trial(name, library, [(expected, partial(run, weights, written.normalized))]))
     return trials
 
 

@@ -1,4 +1,4 @@
-"""What all exports share: a free place, whole files, and the libraries that only some formats need."""
+"""Common to all exports: a free place, whole files, and the libraries that only some formats need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {"onnx": "ONNX", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", 
 
 
 def free(path: str | os.PathLike[str], suffix: str = "", what: str = "") -> Path:
-    """`path` once it is known that nothing is there, and its folder is made.
+    """`path` once it is known that nothing is there, and its folder is created.
 
     Raises OutputError where something is, and ModelError for a name without the `suffix` of `what` is written.
     """

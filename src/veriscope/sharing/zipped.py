@@ -23,9 +23,7 @@ class Zipped:
         self.packed, self.path = packed, path
         infos = packed.infolist()
         if len(infos) > FILES:
-            raise ModelError(
-                f"'{path}' holds {len(infos):,} files, more than any package of a model. It is not opened."
-            )
+            raise ModelError(f"'{path}' holds {len(infos):,} files, more than any model. It is not opened.")
         self.infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.filename.replace("\\", "/")
@@ -33,9 +31,7 @@ class Zipped:
             if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]) or "\0" in name:
                 raise ModelError(f"'{path}' holds a file that lies outside of it ('{name[:80]}'). It is not opened.")
             if name in self.infos:
-                raise ModelError(
-                    f"'{path}' holds '{name[:80]}' twice, so it is unclear which one counts. It is not opened."
-                )
+                raise ModelError(f"'{path}' holds '{name[:80]}' twice, which is ambiguous. It is not opened.")
             self.infos[name] = info
 
     @property
@@ -58,13 +54,9 @@ class Zipped:
         except Exception as problem:  # decompressors have errors of their own, such as zlib.error
             raise ModelError(f"'{name[:80]}' in '{self.path}' is damaged ({problem}). Get it again.") from problem
         if len(contents) != info.file_size:
-            raise ModelError(
-                f"'{name[:80]}' in '{self.path}' is damaged: its size is not the one stated. Get it again."
-            )
+            raise ModelError(f"'{name[:80]}' in '{self.path}' is damaged: its size is wrong. Get it again.")
         if sha256 is not None and hashlib.sha256(contents).hexdigest() != sha256:
-            raise ModelError(
-                f"'{name[:80]}' in '{self.path}' differs from what the package states (SHA-256). Get the package again."
-            )
+            raise ModelError(f"'{name[:80]}' in '{self.path}' is not the stated file (SHA-256). Get it again.")
         return contents
 
 

@@ -16,7 +16,7 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, label_type
-from veriscope.simulate.settings import Range, between, check, setting
+from veriscope.simulate.settings import Checked, Range, between, setting
 
 MOST = 2_000_000  # cells: more were never meant, but asked for with a voxel size in the wrong unit
 
@@ -33,7 +33,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Epithelium:
+class Epithelium(Checked):
     """Cells as in a honeycomb that was shaken, on a smooth surface; plane 0 is nearest to the objective.
 
     The surface lies where chance puts it within `relief_um` of `depth`; in stacks too thin for that it stays inside.
@@ -55,9 +55,6 @@ class Epithelium:
     debris_um: Range = setting((5.0, 12.0), "The height of debris in um", 0)  # above the surface
     debris_radius_um: Range = setting((0.4, 1.8), "The radius of debris in um", 0, above=True)
     debris_light: Range = setting((0.5, 2.0), "The light of debris", 0)
-
-    def __post_init__(self) -> None:
-        check(self)
 
     # What chance decides
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.simulate.scene import Drawn
-from veriscope.simulate.settings import Range, check, setting
+from veriscope.simulate.settings import Checked, Range, setting
 
 KEPT = 0.9  # of a cell's displacement by jostling, from one frame to the next: it never strays far
 
@@ -19,7 +19,7 @@ Places = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Checked):
     """Motion from one frame to the next; lengths in um, angles in radian."""
 
     drift_um: Range = setting((0.2, 0.6), "The drift in um per frame", 0)  # of the whole sheet, in some direction
@@ -27,9 +27,6 @@ class Flow:
     rotation: Range = setting((0.0, 0.006), "The rotation per frame", 0, 1)  # either way
     # standard deviation of each cell's own step; in the long run it stays within 2.3 times that
     jostle_um: float = setting(0.15, "The jostling of cells in um per frame", 0)
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Drift (Y X), the two parts of the shear, the rotation, all per frame, and the seed of the jostling."""

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, Scene, label_type
-from veriscope.simulate.settings import Range, between, check, setting
+from veriscope.simulate.settings import Checked, Range, between, setting
 
 LATTICES = (0.8, 1.0, 1.25)  # noise of three widths is added: on a single lattice the granules line up
 
 
 @dataclass(frozen=True)
-class Granules:
+class Granules(Checked):
     """A * clip(perlin - threshold, 0) in a plane (YX), with an A of its own for every connected blob (SI 2.5).
 
     The light is divided by the threshold (ours), so that a blob of A = 1 is about 1 in its middle.
@@ -26,9 +26,6 @@ class Granules:
     size_um: float = setting(0.3, "The size of granules in um", 0, above=True)  # half the noise's lattice
     threshold: float = setting(0.35, "The threshold of granules", 0, 1, above=True)  # of noise; the higher, the fewer
     brightness: Range = setting((0.5, 1.5), "The brightness of granules", 0)  # A
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """The seed of the noise and the light of every granule, in the order of the labels."""

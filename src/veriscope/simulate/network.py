@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field as default
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,8 @@ from veriscope.simulate.nuclei import Nuclei
 from veriscope.simulate.scene import Drawn, Field, Scene, soft_edge
 from veriscope.simulate.settings import Range, between, check, setting
 
+LIVER_NUCLEI = Nuclei((3.0, 4.0), (1.0, 1.2), 0.05, gap_um=7.0, mitotic=0.0, surround_um=16.0)
 ENDS = 2  # how often loose ends are cut back by one piece: short twigs go, the network stays
-
-
-def _liver_nuclei() -> Nuclei:
-    return Nuclei(radius_um=(3.0, 4.0), elongation=(1.0, 1.2), crowding=0.05, gap_um=7.0, mitotic=0.0, surround_um=16.0)
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Network:
     some loops; then all bends are smoothed.
     """
 
-    nuclei: Nuclei = default(default_factory=_liver_nuclei)  # one channel, in a volume
+    nuclei: Nuclei = LIVER_NUCLEI  # one channel, in a volume
     radius_um: Range = setting((0.5, 1.0), "The radius of tubes in um", 0, above=True)  # changes slowly along them
     loops: float = setting(0.2, "The fraction of loops", 0, 1)  # of the edges that could close one
     smooth: int = setting(3, "The rounds of smoothing", 0, 100)  # of bends

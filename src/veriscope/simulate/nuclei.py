@@ -14,7 +14,7 @@ from veriscope.errors import DataError
 from veriscope.simulate.packing import pack
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, Scene, label_type, soft_edge
-from veriscope.simulate.settings import Range, between, check, setting
+from veriscope.simulate.settings import Checked, Range, between, setting
 from veriscope.simulate.shell import Shell
 
 MOST = 2_000_000  # nuclei: more were never meant, but asked for with a size in the wrong unit
@@ -24,7 +24,7 @@ CLOSE, MOST_SWELL = 0.52, 1.3  # nuclei keep their distance as if swollen until 
 
 
 @dataclass(frozen=True)
-class Nuclei:
+class Nuclei(Checked):
     """Nuclei in a volume (ZYX) or a section (YX).
 
     The radius is that of the sphere of the same volume (in a section, of the disc of the same area), so that a nucleus
@@ -51,9 +51,6 @@ class Nuclei:
     envelope_um: float | None = setting(None, "The thickness of the envelope in um", 0, above=True)
     # how far beyond the field nuclei are placed; None: 1.5 of the longest radius
     surround_um: float | None = setting(None, "The surround of nuclei in um", 0)
-
-    def __post_init__(self) -> None:
-        check(self)
 
     # What chance decides
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from veriscope.errors import DataError
 from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import check, setting
+from veriscope.simulate.settings import Checked, setting
 
 
 def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) -> NDArray[np.float32]:
@@ -22,9 +22,7 @@ def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) 
     """
     scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), len(shape))
     if not all(isfinite(value) and value > 0 for value in scales) or octaves < 1:
-        raise DataError(
-            f"Noise needs a scale above 0 voxels and at least 1 octave, not {scales.tolist()} and {octaves}."
-        )
+        raise DataError(f"Noise needs a scale above 0 voxels and 1 octave or more, not {scales.tolist()}, {octaves}.")
     rng = np.random.default_rng(seed)
     noise = _octave(rng, shape, scales)
     for octave in range(1, octaves):
@@ -60,14 +58,11 @@ def _octave(rng: np.random.Generator, shape: Sequence[int], scales: NDArray[np.f
 
 
 @dataclass(frozen=True)
-class Background:
+class Background(Checked):
     """Light from everywhere, slowly rising and falling: medium, autofluorescence, what is out of focus (SI 2.5)."""
 
     amount: float = setting(0.05, "The amount of background", 0)  # its mean; the brightest places have about twice it
     scale_um: float = setting(20.0, "The scale of the background in um", 0, above=True)  # width of the noise's lattice
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """What chance decides for a field of `shape` (ZYX or YX) with voxels of `voxel_size` um."""

@@ -190,9 +190,7 @@ def from_words(text: str, voxel_size: Sequence[float] | None) -> PSF:
         name, _, word = (part.strip() for part in setting.partition("="))
         name = name.lower()
         if name not in KINDS[kind]:
-            raise VeriscopeError(
-                f"A {kind} PSF has no setting '{name}' (in {text}). It has {', '.join(KINDS[kind])}: {EXAMPLE}."
-            )
+            raise VeriscopeError(f"A {kind} PSF has no setting '{name}' (in {text}): only {', '.join(KINDS[kind])}.")
         try:
             values[name] = float(word)
         except ValueError:

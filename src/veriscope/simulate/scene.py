@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
+from veriscope.wording import listed
 
 Drawn = dict[str, Any]  # what chance decided: plain values that survive JSON
 
@@ -45,7 +46,7 @@ class Field:
         field = cls(tuple(int(size) for size in shape), tuple(float(size) for size in voxel_size))
         if len(field.shape) not in map(len, axes):
             raise DataError(
-                f"{what} have the axes {' or '.join(axes)}, but the shape {field.shape} has {len(field.shape)}. "
+                f"{what} have the axes {listed(axes, 'or')}, but the shape {field.shape} has {len(field.shape)}. "
                 f"Give one number of voxels for each axis."
             )
         if len(field.voxel_size) != len(field.shape):

@@ -28,6 +28,13 @@ def check(structure: Any) -> None:
             (check_range if one.metadata["range"] else check_number)(what, value, *limits)
 
 
+class Checked:
+    """A structure without further rules than those of its settings."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 def check_number(what: str, value: float, least: float, most: float = inf, above: bool = False) -> None:
     """Raise DataError unless `least` <= `value` <= `most`; `above`: unless it is larger than `least`."""
     if not (isfinite(value) and least <= value <= most) or (above and value == least):

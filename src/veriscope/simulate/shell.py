@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from veriscope.simulate.perlin import perlin
 from veriscope.simulate.scene import Drawn, Field, soft_edge
-from veriscope.simulate.settings import Range, check, setting
+from veriscope.simulate.settings import Checked, Range, setting
 
 
 @dataclass(frozen=True)
-class Shell:
+class Shell(Checked):
     """An ellipsoid whose upper surface crosses the middle of the field; medium above, yolk below.
 
     Plane 0 is the one nearest to the objective.
@@ -26,9 +26,6 @@ class Shell:
     tilt_deg: Range = setting((0.0, 25.0), "The tilt of a shell in degrees", 0, 80)  # of the surface there
     yolk: float = setting(0.1, "The light of the yolk", 0)  # its mean
     yolk_um: float = setting(6.0, "The size of the lumps of yolk in um", 0, above=True)
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def draw(self, rng: np.random.Generator, field: Field) -> Drawn:
         """Centre and half axes of the ellipsoid (ZYX, um), and the seed of the yolk."""

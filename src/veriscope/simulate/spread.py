@@ -94,12 +94,12 @@ class PSF:
         return widths[0], widths[1], widths[2]
 
 
-def checked_voxel_size(given: Sequence[float] | None) -> VoxelSize:
+def checked_voxel_size(voxel_size: Sequence[float] | None) -> VoxelSize:
     """Three positive numbers in um, Z Y X; DataError otherwise."""
-    sizes = tuple(float(size) for size in given) if given is not None else ()
+    sizes = tuple(map(float, voxel_size or ()))
     if len(sizes) != 3 or not all(isfinite(size) and size > 0 for size in sizes):
         raise DataError(
-            f"A PSF needs voxels of a known size: three positive numbers in um for Z, Y and X, not {given}. "
+            f"A PSF needs voxels of a known size: three positive numbers in um for Z, Y and X, not {voxel_size}. "
             "Give the voxel size of the image."
         )
     return sizes[0], sizes[1], sizes[2]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import Range, between, check, check_number, setting
+from veriscope.simulate.settings import Checked, Range, between, check_number, setting
 
 MOST = 200_000  # filaments: more were never meant, but asked for with a voxel size in the wrong unit
 
 
 @dataclass(frozen=True)
-class Tubules:
+class Tubules(Checked):
     """Filaments in a plane (YX), each a walk of equal steps whose curvature wanders (SI 2.5).
 
     The curvature after n steps is clip(kappa_0 + the sum of n normal numbers of standard deviation dk, ±kmax), in turns
@@ -38,9 +38,6 @@ class Tubules:
     # along the middle of a filament, on average over where between pixels it runs
     brightness: Range = setting((0.5, 1.5), "The brightness of tubules", 0)
     surround_um: float = setting(2.5, "The surround of tubules in um", 0)  # how far beyond the field filaments start
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def draw(self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float]) -> Drawn:
         """Start (YX, um), direction and first curvature (turns), light and length of every filament; the walk's seed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import floor, prod
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,19 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, laplace
-from veriscope.calibrated import Sample
-from veriscope.familiarity import familiar, look
-from veriscope.images.noise import noise_and_contrast
+from veriscope.calibrated import Calibration, Sample
+from veriscope.familiarity import familiar
+from veriscope.images.noise import noise_and_contrast, noise_by_light
+from veriscope.images.resampling import Grid, Resampled
 from veriscope.judging.calibration import EPS, reliability_of
+from veriscope.looking import counted, look
+from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
+from veriscope.networks.slices import Slices
+from veriscope.networks.unet import UNet
 from veriscope.patches.fields import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
+from veriscope.textures import Piece
 from veriscope.tiling import Span, windows
 from veriscope.training.setup import Source
 
@@ -32,9 +38,12 @@ Block = NDArray[np.float32]
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
+WHOLE = 0.75  # of the time and voxels is for images as a whole and their crops, the rest for crops of others
+MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
+SIDE = 96  # voxels of the part of a stack that is restored in both directions
 TINY = 1e-6  # of the normalised range
 
 
@@ -58,7 +67,7 @@ class Seen:
 def measured(
     ensemble: Ensemble, check: Source, patches: Source | None, voxels: int, seconds: float | None = None
 ) -> dict[str, Any]:
-    """What images and crops of them say of a trained ensemble, for its facts: `voxels` of them, for about `seconds`.
+    """What images and crops of them say of a trained ensemble, for its facts: about `voxels` of them, for `seconds`.
 
     `check` was kept aside in training, `patches` were learned from.
 
@@ -81,13 +90,16 @@ def measured(
             errors.append(error)
             spans.append(_range(laplace.mixture_mean(seen.means[:, channel])))
             trained.append(seen.trained_on)
-    known = familiar(window, looks)
+    known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
     if not ensemble.recipe.probabilistic:
         return facts
     right = calibrated.fit(channels)
     if right is None:
         return facts | {"calibration": None, "expected": None}
+    if ensemble.recipe.isotropic:
+        device = next(ensemble.members[0].parameters()).device
+        right = replace(right, together=_together(ensemble, aside or learned, right, device))
     predicted = []
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
     for span, (one, level) in zip(spans, each, strict=True):
@@ -113,7 +125,8 @@ def _pieces(
 ) -> Iterator[Seen]:
     """Images kept aside, then images trained on, each as a whole (or what of it fits) and in smaller and smaller crops.
 
-    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that.
+    Every piece is normalised by its own percentiles and restored on its own, as if a user had just that. The last
+    part of the time goes to crops alone, of as many further images as it allows: the more, the sharper the verdicts.
     """
     began, done = time.monotonic(), 0
     device = next(ensemble.members[0].parameters()).device
@@ -121,12 +134,14 @@ def _pieces(
     order = [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
     for count, number in enumerate(order):
         one = [*aside, *learned][number]
-        depth = one.depth
-        for size, span in _spans(one.shape, depth, ensemble.recipe.step, rng):
+        whole = done <= voxels and not (seconds is not None and time.monotonic() - began > WHOLE * seconds)
+        for size, span in _spans(one.shape, one.depth, ensemble.recipe.step, rng):
             late = seconds is not None and time.monotonic() - began > seconds
-            if count and (late or done > voxels):
+            if count and (late or done > voxels / WHOLE):
                 return
-            done += depth * prod(part.stop - part.start for part in span)
+            if count and size == 0 and not whole:
+                continue
+            done += one.depth * prod(part.stop - part.start for part in span)
             seen = _restored(ensemble, one, span, device)
             if seen is not None:
                 yield replace(seen, size=size, image=number, trained_on=number >= len(aside))
@@ -155,17 +170,47 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
     size[axis] = max(size[axis] // (2 * step[axis]), 1) * step[axis]
 
 
+def _textures(
+    ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
+) -> list[Piece]:
+    """What the first layers answer on crops of images, of many more than there is time to restore."""
+    filters = filters_of(ensemble.members, ensemble.recipe.patch)
+    if filters is None or ensemble.recipe.projects:
+        return []
+    began = time.monotonic()
+    found: list[Piece] = []
+    rng = np.random.default_rng(1)
+    for number, field in enumerate([*aside, *learned][:MANY]):
+        for size, span in [
+            one for _ in range(2) for one in _spans(field.shape, field.depth, ensemble.recipe.step, rng)
+        ]:
+            if seconds is not None and time.monotonic() - began > seconds / 4:
+                return found
+            given = None if size == 0 else _normalized(ensemble, field, span)
+            if given is not None:
+                found.append(Piece(size, number, counted(given[0].shape[1:], window), filters(given[0])))
+    return found
+
+
+def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:
+    """A crop as a user would have it normalised who has just that, and its truth; None for one without contrast."""
+    axial = ensemble.recipe.isotropic and field.stack is not None
+    low, high = _as_axial(field, ensemble.recipe.finer["Z"], span) if axial else field.read(span)
+    if not field.alike:
+        return low, high
+    bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
+    if not (top - bottom > TINY).all():
+        return None
+    alike = len(low) == len(high) and not ensemble.recipe.projects
+    return _rescaled(low, bottom, top), _rescaled(high, bottom, top) if alike else high
+
+
 def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device) -> Seen | None:
     """One piece, without its numbers; None for one without contrast, which nobody can restore."""
-    low, high = field.read(span)
-    alike = field.alike and len(low) == len(high)
-    bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
-    if field.alike and not (top - bottom > TINY).all():
+    pair = _normalized(ensemble, field, span)
+    if pair is None:
         return None
-    if field.alike:
-        low = _rescaled(low, bottom, top)
-        if alike and not ensemble.recipe.projects:
-            high = _rescaled(high, bottom, top)
+    low, high = pair
     beyond: list[tuple[int, int]] = [
         (0, -(part.stop - part.start) % n) for part, n in zip(span, ensemble.recipe.step, strict=True)
     ]
@@ -181,6 +226,60 @@ def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device
         None if scales is None else scales[:, 0].cpu().numpy()[inner],
         texture if field.alike else np.full((len(low), 2), np.nan),
     )
+
+
+def _as_axial(field: Field, factor: float, span: Span) -> tuple[Block, Block]:
+    """Part of a plane that was degraded to look like an axial section, and the plane itself, (C, *span).
+
+    Blurring took the noise of its lines away, which real sections have: what is missing of the plane's noise is added
+    before the lines are interpolated.
+    """
+    whole = tuple(slice(0, length) for length in field.shape)
+    low, high = field.read(whole)
+    places = np.arange(floor((field.shape[0] - 1) / factor + 1e-9) + 1) * factor
+    rows = np.minimum(np.round(places).astype(np.intp), field.shape[0] - 1)
+    rng = np.random.default_rng(0)
+    for channel, (plane, degraded) in enumerate(zip(high, low, strict=True)):
+        lines = degraded[rows]
+        missing = noise_by_light(plane).variance(lines) - noise_by_light(lines, across=False).variance(lines)
+        noise = (rng.normal(size=lines.shape) * np.sqrt(np.maximum(missing, 0))).astype(np.float32)
+        fine = Resampled(noise, {0: Grid(factor, field.shape[0], points=True)})
+        low[channel] = degraded + fine[:, :]
+    return _part(low, span), _part(high, span)
+
+
+def _together(ensemble: Ensemble, aside: Sequence[Field], right: Calibration, device: torch.device) -> float:
+    """How much smaller the error of both directions' mean is than that of one direction, from what they differ by.
+
+    With errors of variance s2 in each, and a difference of variance d2, that of the mean is s2 - d2 / 4. s2 is what is
+    expected of a part of a stack kept aside, restored in both directions as a user would. 1 where there is no stack.
+    """
+    planes = [one for one in aside if one.stack is not None and one.stack == aside[0].stack]
+    if len(planes) < 2:
+        return 1.0
+    factor, (step, _) = ensemble.recipe.finer["Z"], ensemble.recipe.step
+    sides = [max(min(length, SIDE) // step, 1) * step for length in planes[0].shape]
+    part = tuple(slice(0, min(side, length)) for side, length in zip(sides, planes[0].shape, strict=True))
+    coarse = np.stack([one.read(part)[1] for one in planes[: max(2, round(SIDE / factor))]], axis=1)
+    fine = Resampled(coarse, {1: Grid(factor, max(1, round(coarse.shape[1] * factor)), points=True)})
+    stack = np.asarray(fine[:, :, :, :], np.float32)
+    beyond = [(0, 0), *((0, -length % step) for length in stack.shape[1:])]
+    block = torch.from_numpy(np.pad(stack, beyond, mode="reflect")).to(device)[None]
+    inner: Any = (..., *(slice(0, length) for length in stack.shape[1:]))
+    ways = []
+    for lateral in "XY":
+        members = tuple(Slices(member, lateral) for member in ensemble.members if isinstance(member, UNet))
+        means, scales = replace(ensemble, members=members).predict(block)
+        assert scales is not None
+        ways.append((means[:, 0].cpu().numpy()[inner], scales[:, 0].cpu().numpy()[inner]))
+    squares, apart = 0.0, 0.0
+    for channel, level in enumerate(right.levels):
+        own = [(means[:, channel], scales[:, channel]) for means, scales in ways]
+        for way in own:
+            wide = level.factor(laplace.mixture_scale(*way))
+            squares += float(np.square(right.root_mean_square(*way, wide), dtype=np.float64).mean()) / len(own)
+        apart += float(np.square(laplace.mixture_mean(own[0][0]) - laplace.mixture_mean(own[1][0])).mean())
+    return float(np.sqrt(max(1 - apart / (4 * max(squares, 1e-12)), 0.5)))
 
 
 def _part(block: Block, span: Span) -> Block:
@@ -244,7 +343,7 @@ def _range(values: NDArray[Any]) -> float:
     return max(float(high - low), 1e-3)
 
 
-def _errors(right: calibrated.Calibration, channels: Sequence[Sequence[Sample]]) -> dict[str, list[float]]:
+def _errors(right: Calibration, channels: Sequence[Sequence[Sample]]) -> dict[str, list[float]]:
     """Expected calibration errors (3.18) as predicted and put right, on images kept aside; means over channels."""
     found: dict[str, list[float]] = {}
     for eps in EPS:

@@ -28,6 +28,7 @@ from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
 from veriscope.training.setup import Setup, Source
+from veriscope.wording import lengths
 
 Given: TypeAlias = Source | Sequence[Pair]
 VOXELS = 2**22  # of whole images looked at after training, at most
@@ -188,8 +189,8 @@ def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
             )
         if any(length % step for length, step in zip(source.shape, recipe.step, strict=True)):
             raise ModelError(
-                f"The {name} patches are {' x '.join(map(str, source.shape))} pixels, but this network needs multiples "
-                f"of {' x '.join(map(str, recipe.step))}. Cut patches of another shape, or choose a smaller depth."
+                f"The {name} patches are {lengths(source.shape)} pixels, but this network needs multiples "
+                f"of {lengths(recipe.step)}. Cut patches of another shape, or choose a smaller depth."
             )
 
 

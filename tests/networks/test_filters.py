@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import veriscope as vs
+from veriscope.networks import build
+from veriscope.networks.filters import Filters, filters_of
+from veriscope.networks.slices import BothWays, Slices
+from veriscope.networks.unet import UNet
+
+
+def network(axes: str = "YX", **how: object) -> UNet:
+    torch.manual_seed(0)
+    found = build(vs.Recipe(axes=axes, depth=1, base=4, patch=(16,) * len(axes), **how))  # type: ignore[arg-type]
+    assert isinstance(found, UNet)
+    return found.eval()
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("YX", (32, 32)), ("ZYX", (16, 16, 16)), ("YX", (9, 40)), ("YX", (3, 4))])
+def test_it_says_how_strongly_the_first_layers_answer(axes: str, shape: tuple[int, ...]) -> None:
+    own = network(axes)
+    image = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
+    found = Filters(own, (64,) * len(axes))(image)
+    with torch.inference_mode():
+        answers = torch.from_numpy(image)[None]
+        for layer in own.down[0]:  # type: ignore[union-attr]
+            answers = layer(answers).relu()
+    inner = tuple(slice(2, -2) if n > 4 else slice(None) for n in shape)
+    values = answers[0].numpy()[(slice(None), *inner)].reshape(4, -1)
+    np.testing.assert_allclose(found, [np.concatenate([values.mean(1), values.std(1)])], rtol=1e-4, atol=1e-6)
+
+
+def test_patches_of_a_large_image_do_not_depend_on_what_lies_around() -> None:
+    image = np.random.default_rng(0).random((1, 64, 64)).astype(np.float32)
+    filters = Filters(network(), (16, 16))
+    all_of_it = filters(image)
+    assert len(all_of_it) == 16
+    np.testing.assert_allclose(all_of_it[0], filters(image[:, :16, :16])[0], rtol=1e-5)
+
+
+def test_slices_answer_as_the_network_in_them_and_others_not_at_all() -> None:
+    own = network()
+    image = np.random.default_rng(0).random((1, 24, 24)).astype(np.float32)
+    for member in (Slices(own, "X"), BothWays(own)):
+        filters = filters_of([member], (16, 16))
+        assert filters is not None
+        np.testing.assert_array_equal(filters(image), Filters(own, (16, 16))(image))
+    assert filters_of([object()], (16, 16)) is None
+
+
+def test_a_stem_folds_the_image_first() -> None:
+    folded = network(stem=2)
+    found = Filters(folded, (16, 16))(np.random.default_rng(0).random((1, 31, 33)).astype(np.float32))
+    assert np.isfinite(found).all()
