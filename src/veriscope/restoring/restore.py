@@ -90,7 +90,8 @@ def restore(
     if lazy is False and prepared.nbytes > free:
         raise DeviceError(
             f"The predictions of all members for this image take {wording.size(prepared.nbytes)}, but "
-            f"{wording.size(free)} of memory are free. Remove lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
+            f"{wording.size(free)} of memory are free. Remove "
+            f"lazy=False, or restore it to a file (restore_to_file, veriscope restore), or in parts."
         )
     beside = prepared.plan.memory if prepared.device.type == "cpu" else 0
     if lazy or (lazy is None and prepared.nbytes + beside > free):
