@@ -199,7 +199,7 @@ def test_recipes_that_do_not_project_are_told_as_before() -> None:
     ("choices", "message"),
     [
         ({"axes": "YX", "task": "project"}, "a network that projects is given stacks, axes ZYX"),
-        ({"axes": "ZYX", "task": "flatten"}, "task is restore or project"),
+        ({"axes": "ZYX", "task": "flatten"}, "task is restore, project or isotropic"),
         ({"axes": "ZYX", "projection": "paper"}, "projection is paper or compact for the task project, and not set"),
         ({"axes": "ZYX", "task": "project", "projection": "huge"}, "projection is paper or compact"),
         ({"axes": "ZYX", "task": "project", "patch": (16, 64, 64)}, "axis of YX.* taken whole along Z"),
