@@ -71,3 +71,13 @@ def test_intensities_are_known_or_not(stored: Any, known: bool) -> None:
 def test_what_cannot_be_is_named(stored: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Facts.from_json(stored)
+
+
+def test_facts_are_read_by_name_and_as_in_json() -> None:
+    facts = Facts.from_json({"training": {"finished_members": 2}, "low": {"percentiles": {"2.0": [1.0]}}})
+    assert facts["training"]["finished_members"] == facts.finished == 2
+    assert facts["low"]["percentiles"] == {"2.0": [1.0]}
+    assert facts.get("scores") == {}
+    assert facts.get("nothing", 3) == 3
+    with pytest.raises(KeyError):
+        facts["nothing"]

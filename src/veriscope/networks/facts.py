@@ -94,6 +94,13 @@ class Facts:
         """These facts with some of them, as in JSON, replaced."""
         return Facts.from_json({**self.to_json(), **changes})
 
+    def __getitem__(self, name: str) -> Any:
+        """As in JSON: ``facts["training"]``, ``facts["low"]["percentiles"]``. Raises KeyError."""
+        return self.to_json()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.to_json().get(name, default)
+
     @property
     def finished(self) -> int:
         """Members that are trained to their end."""
