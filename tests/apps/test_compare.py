@@ -95,8 +95,8 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("low", "high", "--methods", "nonsense"), "There is no method 'nonsense' that denoises images. There are: "),
-        (("low", "high", "--methods", "max"), "'max' projects stacks to planes, but what is wanted here denoises"),
+        (("low", "high", "--methods", "nonsense"), "There is no method 'nonsense' that denoises images. Choose from "),
+        (("low", "high", "--methods", "max"), "'max' projects stacks to planes, but this needs a method that denoises"),
         (("low", "high", "--methods", ","), "names no method"),
         (("low", "high", "-m", "model3d", *QUICK), "Z"),
         (("low", "high", "-m", "model2c", *QUICK), "the model takes 2"),

@@ -62,4 +62,4 @@ def calibrate(
     facts = ensemble.facts.change(**looks, **known)
     files.write_description(model, recipe, len(ensemble), facts)
     console.facts("Calibration", words.calibration(facts))
-    console.facts("Images it knows", words.familiar(facts))
+    console.facts("Training images that it knows", words.familiar(facts))

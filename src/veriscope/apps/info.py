@@ -111,7 +111,7 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
         console.facts("Calibration", calibration)
     remembered = words.familiar(known)
     if remembered:
-        console.facts("Training images, to recognise others", remembered)
+        console.facts("Training images that it knows", remembered)
 
 
 def _network(recipe: Recipe) -> str:
