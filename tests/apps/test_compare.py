@@ -111,7 +111,7 @@ def test_ctrl_c_keeps_what_was_finished(desk: Path, veriscope: Any, monkeypatch:
         (("low", "high", *QUICK, "--tune-on", "two.tif,two.tif"), "Low and high are the same"),
         (("low", "high", *QUICK, "--tune-on", "low/cell0.tif,high/cell0.tif", "--no-tune"), "contradict each other"),
         (("low", "high", *QUICK, "--report", "all.txt"), "--report all.txt is written as .html or .htm"),
-        (("low", "high", *QUICK, "--table", "all.xls"), "--table all.xls is written as .csv or .tsv"),
+        (("low", "high", *QUICK, "--table", "all.xls"), "--table all.xls is written as .csv, .tsv, .md or .tex"),
         (("low", "high", *QUICK, "--report", "there.html"), "there.html exists already"),
         (("low", "high", *QUICK, "--report", "nowhere/all.html"), "there is no folder"),
         (("low", "high", *QUICK, "--background", "100"), "Give --psf too"),

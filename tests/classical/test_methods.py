@@ -45,8 +45,8 @@ def test_every_task_knows_its_own_methods_only() -> None:
     ("words", "task", "says"),
     [
         ("nonsense", "restore", "no method 'nonsense' that denoises images. Choose from .*nlm"),
-        ("max", "restore", "'max' projects stacks to planes, but what is needed denoises images"),
-        ("nlm", "project", "'nlm' denoises images, but what is needed projects"),
+        ("max", "restore", "'max' projects stacks to planes, but this needs a method that denoises images"),
+        ("nlm", "project", "'nlm' denoises images, but this needs a method that projects"),
         ("nlm+tv", "restore", "names several denoisers"),
         ("nlm+max", "project", "'nlm' denoises images"),
         ("max+max", "project", "'max' projects"),

@@ -226,7 +226,7 @@ def test_bad_targets_are_found_before_anything_is_drawn(tmp_path: Path, monkeypa
 
 def test_networks_without_scales_have_nothing_to_draw_from(tmp_path: Path) -> None:
     for name in ("samples.gif", "samples.tif"):
-        with pytest.raises(ModelError, match="predicts no distribution"):
+        with pytest.raises(ModelError, match="predicts no uncertainty"):
             write_movie(tmp_path / name, dataclasses.replace(half_sure(), scales=None))
     assert list(tmp_path.iterdir()) == []
 

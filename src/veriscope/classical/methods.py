@@ -99,7 +99,8 @@ def _known(word: str, task: Task, known: Sequence[Method]) -> Method:
             return method
     other = next((home for home in WORDS if home != task and word in {m.name for m in for_task(home)}), None)
     if other is not None:
-        raise DataError(f"'{word}' {WORDS[other]}, but this needs a method that {WORDS[task]}. Choose from {_names(known)}.")
+        needs = f"but this needs a method that {WORDS[task]}"
+        raise DataError(f"'{word}' {WORDS[other]}, {needs}. Choose from {_names(known)}.")
     more = " More come with a PSF (--psf)." if task == "isotropic" else ""
     raise DataError(f"There is no method '{word}' that {WORDS[task]}. Choose from {_names(known)}.{more}")
 
