@@ -70,7 +70,7 @@ def test_what_a_model_cannot_give_is_refused_before_anything_is_read(
 
 def test_all_that_is_lacking_for_one_reason_is_named_together(make_ensemble: Make) -> None:
     plain = make_ensemble(probabilistic=False)
-    with pytest.raises(ModelError, match="so scale and interval and disagreement cannot be given"):
+    with pytest.raises(ModelError, match="so scale, interval and disagreement cannot be given"):
         check(plain, [BY_NAME[name] for name in ("mean", "scale", "interval", "disagreement")])
 
 
