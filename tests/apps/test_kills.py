@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,8 +86,9 @@ def test_whatever_signal_asks_to_stop_is_obeyed_without_a_traceback_or_remains(d
         if done.returncode == 0:
             break
         assert not partial(desk)
-        for place in set(os.listdir()) - before:  # what was complete by then
-            assert [np.asarray(read_image(path)).any() for path in Path(place).rglob("*.ome.tif")]
+        for place in map(Path, set(os.listdir()) - before):  # what was complete by then
+            assert [np.asarray(read_image(path)).any() for path in place.rglob("*.ome.tif")]
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def test_a_killed_training_goes_on_where_it_was_and_ends_as_if_nothing_had_been(desk):
