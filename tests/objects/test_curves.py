@@ -107,7 +107,7 @@ def test_smoothing_real_nuclei_in_noise_helps(shared_data: Path) -> None:
         ({}, TRUTH, "no images"),
         ({"x": CLEAN[:4]}, TRUTH, "same shape"),
         ({"x": CLEAN}, TRUTH * 0, "no objects.*x to find"),
-        ({"x": CLEAN}, TRUTH.astype(float), "The truth is not a label image"),
+        ({"x": CLEAN}, TRUTH.astype(float), "The ground truth is not a label image"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(images: Any, truth: Any, says: str) -> None:

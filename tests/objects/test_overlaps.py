@@ -316,7 +316,7 @@ def test_inside_holds_for_every_frame() -> None:
         (Image(TRUTH[None], "ZYX"), Image(np.stack([FOUND] * 2), "ZYX"), "same shape.*as ZYX 1 x 5 x 8 and 2 x 5 x 8"),
         (TRUTH.astype(float), FOUND, "truth is not a label image.*float64.*uint16"),
         (TRUTH, FOUND > 0, "segmentation is a mask of True and False.*skimage.measure.label"),
-        (TRUTH - 1, FOUND, "The truth holds -1, but labels are 0 or more"),
+        (TRUTH - 1, FOUND, "The ground truth holds -1, but labels are 0 or more"),
         (np.zeros((0, 3), int), np.zeros((0, 3), int), "no pixels"),
     ],
 )

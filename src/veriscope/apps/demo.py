@@ -203,7 +203,9 @@ def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: P
     for pair, one in zip(data.tests, tuned, strict=True):
         console.show(f"{RIVAL} for {pair.name}: {'; '.join(map(str, one.settings))}", "dim")
     won = _won(judged)
-    console.show(f"The network is closer to the truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(data.tests)}.")
+    console.show(
+        f"The network is closer to the ground truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(data.tests)}."
+    )
     _save_images(data, ensemble, tuned, out)
     report = out / "report.html"
     write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": data.described})

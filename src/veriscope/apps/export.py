@@ -181,7 +181,9 @@ def _use(written: Shared) -> None:
             "normalise each image first: its percentiles 2 and 99.8 become 0 and 1. The result is normalised too."
         )
     elif facts["normalization"]["output"] is None:
-        console.note("it takes grey values, but its result is normalised: the grey values of the truth are not known.")
+        console.note(
+            "it takes grey values, but its result is normalised: the grey values of the ground truth are not known."
+        )
     if recipe.finer:
         finer = ", ".join(f"{letter} {factor:g} times" for letter, factor in recipe.finer.items())
         console.note(f"interpolate images first ({finer}).")

@@ -7,7 +7,7 @@ import typer
 from veriscope.apps import console, simulate_camera, simulate_experiments, simulate_movie, simulate_structures
 
 app = typer.Typer(
-    help="Make images whose truth is known, to train with and to judge by.",
+    help="Make images whose ground truth is known, to train with and to judge by.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     invoke_without_command=True,

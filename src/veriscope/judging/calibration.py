@@ -87,9 +87,10 @@ def _together(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike) -> tuple[Any,
     mu, b, y = np.asarray(mean), np.asarray(scale), np.asarray(truth)
     if mu.shape[1:] != y.shape or mu.shape != b.shape:
         raise DataError(
-            f"Means and scales have the shape of the truth with the members in front, but they have {mu.shape} and "
-            f"{b.shape} for a truth of {y.shape}. For a single network add an axis: mean[None], scale[None]."
+            f"Means and scales have the shape of the ground truth with the members in front, but they have "
+            f"{mu.shape} and {b.shape} for a truth of {y.shape}. For a single network add an axis: mean[None], "
+            f"scale[None]."
         )
     if not np.isfinite(y).all():
-        raise DataError("The truth holds NaN or infinite values. Mask or replace them first.")
+        raise DataError("The ground truth holds NaN or infinite values. Mask or replace them first.")
     return mu, b, y

@@ -30,8 +30,8 @@ PERCENTILES = (0.1, 99.9)
 WINDOW = 7
 
 SETTINGS = (
-    f"The truth is normalised by its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} (range 1); the compared image "
-    "is matched to it by the scale and offset of least squares. "
+    f"The ground truth is normalised by its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} (range 1); the compared "
+    "image is matched to it by the scale and offset of least squares. "
     "NRMSE: root mean squared difference. PSNR: -10 log10 of the mean squared difference, in dB. "
     f"SSIM: scikit-image, data range 1, uniform window of {WINDOW} pixels a side (smaller and odd where an axis is "
     "shorter), 3D window for 3D images, K1 = 0.01, K2 = 0.03, sample covariance. "
@@ -90,7 +90,7 @@ def matched(truth: ArrayLike, restored: ArrayLike) -> tuple[Floats, Floats]:
     x = _finite(restored, "restored image")
     if x.shape != y.shape:
         raise DataError(
-            f"The truth and the compared image must have the same shape, but they have {_times(y.shape)} and "
+            f"The ground truth and the compared image must have the same shape, but they have {_times(y.shape)} and "
             f"{_times(x.shape)} pixels. Crop or resample one of them first."
         )
     a, b = affine_match(y, x)
@@ -109,8 +109,8 @@ def truth_range(truth: ArrayLike) -> tuple[float, float]:
     low, high = (float(value) for value in np.percentile(np.asarray(truth), PERCENTILES))
     if not low < high:
         raise DataError(
-            f"The truth has no contrast: its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} are both {low:g}, so "
-            f"there is nothing to compare with. Choose a region that holds structure."
+            f"The ground truth has no contrast: its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} are both {low:g}, "
+            f"so there is nothing to compare with. Choose a region that holds structure."
         )
     return low, high
 
@@ -140,7 +140,7 @@ def volumes(truth: Picture, restored: Picture) -> Iterator[tuple[int, int, tuple
     x = axes_of.move(x, getattr(restored, "axes", word), order)
     if y.shape != x.shape:
         raise DataError(
-            f"The truth and the compared image must have the same shape, but as {order} they have "
+            f"The ground truth and the compared image must have the same shape, but as {order} they have "
             f"{_times(y.shape)} and {_times(x.shape)} pixels. Crop or resample one of them first."
         )
     samples, frames, channels = y.shape[:3]

@@ -16,9 +16,9 @@ from veriscope.judging.calibration import EPS, Reliability, coverage, reliabilit
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
 EXPLAINED = (
-    "Likelihood: mean log likelihood, in nat. In 50%: fraction of pixels whose truth lies in the interval of that "
-    "probability. ECE: expected calibration error of the probability that the truth lies within that distance, in "
-    "parts of its range."
+    "Likelihood: mean log likelihood, in nat. In 50%: fraction of pixels whose ground truth lies in the interval of "
+    "that probability. ECE: expected calibration error of the probability that the ground truth lies within that "
+    "distance, in parts of its range."
 )
 BINS = 50  # of the histogram of disagreement
 MOST_PIXELS = 2**19  # of one image; larger ones are thinned out evenly

@@ -122,7 +122,7 @@ def against_threshold(
         empty = like.with_array(none) if hasattr(image, "axes") else none
         if not overlaps.scores(truth, empty, iou, inside).truth:  # also refuses other shapes, before the work
             raise DataError(
-                f"The truth holds no objects, so there is nothing for {name} to find. Is it the right file?"
+                f"The ground truth holds no objects, so there is nothing for {name} to find. Is it the right file?"
             )
     levels = {name: segmenting.thresholds(image, thresholds) for name, image in images.items()}
     scores: dict[str, list[overlaps.Scores]] = {name: [] for name in images}

@@ -208,7 +208,7 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
     from scipy.sparse import coo_array
 
     word = _axes(truth) or _axes(found)
-    a, b = _numbered(truth, word, "The truth"), _numbered(found, word, "The segmentation")
+    a, b = _numbered(truth, word, "The ground truth"), _numbered(found, word, "The segmentation")
     if a.shape != b.shape:
         as_axes, sizes = "", (a.shape, b.shape)
         if a.order is not None and b.order is not None:  # without the axes that neither has

@@ -118,7 +118,7 @@ def followed(truth: Any, found: Any) -> Followed:
 
     Raises DataError as `track`, and for movies of different shape.
     """
-    (true, _), (ours, _) = _movie(truth, "The truth"), _movie(found, "The segmentation")
+    (true, _), (ours, _) = _movie(truth, "The ground truth"), _movie(found, "The segmentation")
     if true.shape != ours.shape:
         raise DataError(
             f"True and found tracks must have the same shape, but they have {true.shape} and {ours.shape} as T and "
