@@ -109,8 +109,8 @@ def truth_range(truth: ArrayLike) -> tuple[float, float]:
     low, high = (float(value) for value in np.percentile(np.asarray(truth), PERCENTILES))
     if not low < high:
         raise DataError(
-            f"The ground truth has no contrast: its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} are both {low:g}, "
-            f"so there is nothing to compare with. Choose a region that holds structure."
+            f"The ground truth has no contrast: its percentiles {PERCENTILES[0]} and {PERCENTILES[1]} are both "
+            f"{low:g}, so there is nothing to compare with. Choose a region that holds structure."
         )
     return low, high
 
