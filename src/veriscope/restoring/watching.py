@@ -22,6 +22,7 @@ from veriscope.restoring.scaling import stored_normalization
 VOXELS_ALIKE = 1.15  # ratio of voxel sizes; beyond it the networks see other sizes than they learned
 RANGES_ALIKE = 5.0  # ratio of intensity ranges
 SLICES = 4  # of a tile in each direction, that are looked at of an isotropic restoration
+MOST_WINDOWS = 2**15  # that a verdict is taken from: their mean is known well enough, and memory stays small
 TRUSTED, DOUBTFUL = 255, 0  # in the mask, as Fiji has it
 
 
@@ -74,9 +75,11 @@ class Watcher:
         return list(self.rows)
 
     def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
-        """On all tiles seen so far, or on those of one frame."""
+        """On all tiles seen so far, or on those of one frame; of very many windows on some, evenly spread."""
         numbers = list(self.rows) if number is None else [number]
-        rows = [row for one in numbers for tile in self.rows.get(one, []) for row in tile]
+        tiles = [tile for one in numbers for tile in self.rows.get(one, [])]
+        step = max(1, sum(map(len, tiles)) // MOST_WINDOWS)
+        rows = [row for tile in tiles for row in tile.every(step)]
         pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
         answers = [one for number in numbers for one in self.answers.get(number, [])]
         answered = np.concatenate(answers) if answers else None
@@ -90,8 +93,12 @@ class _Rows:
         self.names = list(dict.fromkeys(name for row in rows for name in row))
         self.values = np.array([[row.get(name, np.nan) for name in self.names] for row in rows], np.float64)
 
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        for values in self.values.tolist():
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def every(self, step: int) -> Iterator[dict[str, float]]:
+        """The windows one by one, or every second, third ... of them."""
+        for values in self.values[::step].tolist():
             yield {name: value for name, value in zip(self.names, values, strict=True) if not isnan(value)}
 
 
