@@ -92,8 +92,8 @@ class Limits:
         str,
         typer.Option(
             metavar="float32|fast|bfloat16",
-            help="fast: the fastest of PyTorch and OpenVINO, bfloat16 included, whose values stay within 0.2 % of the "
-            "range of float32 on the first tile. bfloat16: always.",
+            help="fast: bfloat16 where that is faster and stays within 0.2 % of the range of float32 on the first tile. "
+            "bfloat16: always.",
             rich_help_panel=LIMITS,
         ),
     ] = "float32"

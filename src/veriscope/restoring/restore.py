@@ -60,8 +60,8 @@ def restore(
     corrects the predicted distributions by what was measured on images kept aside in training, where the model knows
     that; without it they are what the networks predict. The restored image is the same.
 
-    `precision` "fast" takes the fastest of PyTorch and OpenVINO, bfloat16 included, whose values stay within 0.2 % of
-    the range of those in "float32" on the first tile; "bfloat16" takes that in any case.
+    `precision` "fast" takes bfloat16 where that is faster and its values stay within 0.2 % of the range of those in
+    "float32" on the first tile; "bfloat16" takes that in any case.
 
     `combine` "csbdeep" treats borders, interpolates, joins both directions of isotropic restoring and returns to grey
     values as csbdeep does, "mixture" as this package does; None as the model says, which is "csbdeep" for models
