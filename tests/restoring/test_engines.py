@@ -30,7 +30,7 @@ KINDS = {
     "isotropic as csbdeep": (Recipe("YX", task="isotropic", combine="csbdeep", **SMALL), (1, 1, 16, 12, 16)),
 }
 needs_openvino = pytest.mark.skipif(
-    engines.installed(torch.device("cpu")) == ["torch"], reason="needs OpenVINO (pip install 'veriscope[openvino]')"
+    engines.installed(torch.device("cpu")) == ["torch"], reason="OpenVINO is not used in restoring yet"
 )
 
 

@@ -92,7 +92,7 @@ class Limits:
         str,
         typer.Option(
             metavar="float32|fast|bfloat16",
-            help="fast: bfloat16 where that is faster and stays within 0.2 % of the range of float32 on the first tile. "
+            help="fast: bfloat16 where it is faster and stays within 0.2 % of the range of float32 on the first tile. "
             "bfloat16: always.",
             rich_help_panel=LIMITS,
         ),
