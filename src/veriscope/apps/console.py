@@ -11,14 +11,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from veriscope import tables
-from veriscope.apps import options, ranges
+from veriscope.apps import options, ranges, start
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 from veriscope.wording import shortened
 
@@ -141,25 +140,16 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     note(str(message))
 
 
-_interrupted: list[int] = []  # the signals that came
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-def _as_interrupt(number: int, _frame: FrameType | None) -> None:
-    _interrupted.append(number)
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def listening() -> Iterator[None]:
     """Our warnings become notes, others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act like Ctrl-C."""
     before = {}
-    _interrupted.clear()
+    start.came.clear()
     if threading.current_thread() is threading.main_thread():
-        before = {one: signal.getsignal(one) for one in _SIGNALS}
+        before = {one: signal.getsignal(one) for one in start.SIGNALS}
         for one, handler in before.items():
             if handler is not signal.SIG_IGN:  # nohup must stay in force
-                signal.signal(one, _as_interrupt)
+                signal.signal(one, start.interrupt)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -175,27 +165,19 @@ def answer(work: Callable[[], Any]) -> int:
     """Do `work` and return the exit code. The one place where errors become messages."""
     try:
         code = work()
-    except VeriscopeError as problem:
-        fail(str(problem))
-        return CANNOT
-    except (Stopped, KeyboardInterrupt) as stop:
-        return _stopped(str(stop) if isinstance(stop, Stopped) else UNFINISHED)
-    except MemoryError:
-        fail("The memory of this machine is used up. Allow less with --memory, or use smaller patches or tiles.")
-        return CANNOT
-    except BrokenPipeError:  # the reader of a pipe went away (veriscope info x | head)
-        return 0
-    except OSError as problem:
-        fail(os_words(problem))
-        return CANNOT
+    except KeyboardInterrupt:
+        return _stopped(UNFINISHED)
+    except Stopped as stop:
+        return _stopped(str(stop))
     except Exception as problem:
-        if _interrupted:  # while C extensions load an interrupt becomes another error
+        if start.came:  # C++ makes another error of an interrupt
             return _stopped(UNFINISHED)
-        if not hasattr(problem, "format_message"):  # not one of typer's own about how the command was written
+        if isinstance(problem, BrokenPipeError):  # the reader of a pipe went away (veriscope info x | head)
+            return 0
+        message = _words(problem)
+        if message is None:
             raise
-        context = getattr(problem, "ctx", None)
-        hint = f" See: {context.command_path} --help" if context is not None else ""
-        fail(f"{problem.format_message().rstrip('.?')}.{hint}")
+        fail(message)
         return CANNOT
     if code == STOPPED_BY_USER:
         return _stopped(UNFINISHED)
@@ -205,6 +187,21 @@ def answer(work: Callable[[], Any]) -> int:
 def _stopped(message: str) -> int:
     say(message, label="stopped: ", label_style="bold yellow")
     return STOPPED_BY_USER
+
+
+def _words(problem: Exception) -> str | None:
+    """What is said of an error; None for a fault of the program."""
+    if isinstance(problem, VeriscopeError):
+        return str(problem)
+    if isinstance(problem, MemoryError):
+        return "The memory of this machine is used up. Allow less with --memory, or use smaller patches or tiles."
+    if isinstance(problem, OSError):
+        return os_words(problem)
+    if not hasattr(problem, "format_message"):  # not one of typer's own about how the command was written
+        return None
+    context = getattr(problem, "ctx", None)
+    hint = f" See: {context.command_path} --help" if context is not None else ""
+    return f"{problem.format_message().rstrip('.?')}.{hint}"
 
 
 def os_words(problem: OSError) -> str:
