@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -107,6 +108,20 @@ def test_a_blank_frame_of_a_movie_is_restored_with_the_others(desk, veriscope):
     answer = veriscope(*shlex.split("restore movie.tif --model model --out out.ome.tif --normalize frame"))
     assert answer.code == 0, answer.err
     assert "T = 1 has no contrast" in answer.err
+
+
+def test_blank_frames_change_nothing_for_the_others(desk, veriscope):
+    movie = np.random.default_rng(0).integers(100, 900, (4, 40, 40)).astype("uint16")
+    movie[2] = 0
+    for name, frames in (("some.tif", movie), ("none.tif", movie[[0, 1, 3]])):
+        tifffile.imwrite(desk / name, frames, metadata={"axes": "TYX"}, photometric="minisblack")
+        answer = veriscope(*shlex.split(f"restore {name} --model model --out out --scale"))
+        assert answer.code == 0, answer.err
+    for name in ("{}.ome.tif", "{}.scale.ome.tif"):
+        some, none = (tifffile.imread(next((desk / "out").rglob(name.format(one)))) for one in ("some", "none"))
+        np.testing.assert_array_equal(some[[0, 1, 3]], none)
+    errors = [json.loads((desk / "out" / f"{one}.trust.json").read_text())["expected"] for one in ("some", "none")]
+    assert errors[0] == errors[1]
 
 
 def test_one_bad_image_name_or_output_never_stops_the_others(desk, veriscope, monkeypatch):

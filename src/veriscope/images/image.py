@@ -208,6 +208,33 @@ class Image:
         for spans in pieces(image, limit_bytes, image.chunks, image.axes.find("C")):
             yield image.read(*spans)
 
+    def blocks_with_contrast(self) -> Iterator[NDArray[Any]]:
+        """The pixels as `blocks`, channels first, without the blank frames of a movie: those of one value per channel.
+
+        Frames whose chunks hold several time points, and movies of blank frames alone, come as they are.
+        """
+        time, rest = self.axes.find("T"), "C" + self.axes.replace("C", "").replace("T", "")
+        if time < 0 or (self.chunks is not None and self.chunks[time] > 1):
+            yield from self.blocks("C" + self.axes.replace("C", ""))
+            return
+        blank: list[NDArray[Any]] = []
+        found = False
+        for frame in range(self.shape[time]):
+            held: list[NDArray[Any]] | None = []  # of this frame, while it may be blank
+            for block in self.region(T=frame).blocks(rest):
+                if held is not None:
+                    value = (held or [block])[0].reshape(len(block), -1)[:, 0].reshape((-1,) + (1,) * (block.ndim - 1))
+                    if (block == value).all():
+                        held.append(np.broadcast_to(value.copy(), block.shape))
+                        continue
+                    yield from held
+                    held = None
+                found = True
+                yield block
+            blank += held or []
+        if not found:
+            yield from blank
+
     # For people
 
     def describe(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from veriscope.images.cache import ChunkCache
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
 from veriscope.patches.fields import Field
-from veriscope.patches.scaling import Ends, Scaling, blocks, percentile_facts
+from veriscope.patches.scaling import Ends, Scaling, percentile_facts
 from veriscope.tiling import Span
 from veriscope.wording import lengths
 
@@ -283,7 +283,7 @@ def _facts(images: list[Image]) -> dict[str, Any]:
 
     def pieces() -> Iterator[NDArray[Any]]:
         for image in images:
-            for block in blocks(image):
+            for block in image.blocks_with_contrast():
                 yield block.astype(common, copy=False)
 
     return percentile_facts(pieces)

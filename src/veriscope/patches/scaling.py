@@ -148,7 +148,7 @@ def table_of(image: Image, name: str, widen: bool, empty: list[str]) -> Table:
     With `widen` an image that is nearly empty has two values only, and is added to those that are `empty`.
     """
     try:
-        table = norm.percentiles(lambda: blocks(image), _AT.tolist())
+        table = norm.percentiles(image.blocks_with_contrast, _AT.tolist())
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     bottom, top = percentile(table, 3.0), percentile(table, 99.5)
@@ -166,11 +166,6 @@ def table_of(image: Image, name: str, widen: bool, empty: list[str]) -> Table:
 def percentile(table: Table, wanted: float) -> Values:
     """One of the percentiles in a `table`, per channel."""
     return np.asarray(table[:, np.searchsorted(_AT, wanted)])
-
-
-def blocks(image: Image) -> Iterator[NDArray[Any]]:
-    """The pixels of an image in pieces (C, ...)."""
-    return image.blocks("C" + image.axes.replace("C", ""))
 
 
 def percentile_facts(pieces: Callable[[], Iterator[NDArray[Any]]]) -> dict[str, Any]:

@@ -151,11 +151,10 @@ def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Nu
 
     def fitted(places: Mapping[str, int]) -> Normalization:
         part: Image = frames.measured.region(**places)
-        rest = "C" + part.axes.replace("C", "")
         try:
             if foreign is not None and foreign.scaling == "moments":
-                return fit_moments(part.blocks(rest))
-            return fit(lambda: part.blocks(rest), percentiles)
+                return fit_moments(part.blocks_with_contrast())
+            return fit(part.blocks_with_contrast, percentiles)
         except DataError:
             if not places:
                 raise

@@ -108,10 +108,14 @@ class Settling:
         return with_error(found, self.expectation.times(expected.nrmse, prod(self.parts.shape)))
 
     def expected(self, number: Number) -> Expected | None:
-        """What error to expect of a frame, all of its channels together; None where nothing is known of it."""
-        if self.expectation is None or number not in self._tallies:
+        """What error to expect of a frame, all its channels together; None where nothing is known, or it is blank."""
+        if self.expectation is None or number not in self._tallies or self._blank(number):
             return None
         return mean_of([self.expectation.of(one) for one in self._tallies[number].nrmse])
+
+    def _blank(self, number: Number) -> bool:
+        seen = not self.recipe.isotropic and min(self.parts.shape[-2:]) > 2
+        return seen and bool(np.isnan(self._texture(number)).all())
 
     def _texture(self, number: Number) -> NDArray[np.float64]:
         if number not in self._textures:
