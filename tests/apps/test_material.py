@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,22 @@ def test_a_damaged_file_of_patches_is_named(saved: Path, desk: Path, veriscope: 
     assert done.code == 2
     assert "not a readable .npz file" in done.err
     assert not (desk / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--start", "model", "--depth", "2", "--base", "4"], r"--start decides the layers.*Remove --depth and --base"),
+        (["--start", "none"], "There is no model at"),
+        (["--start", "model", "--axes", "CYX"], "this model is for restore on YX, 1 to 1 channels; the images need"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused(words: list[str], said: str, desk: Path, veriscope: Any) -> None:
+    if "CYX" in words:
+        for place in ("low", "high"):
+            for path in (desk / place).iterdir():
+                tifffile.imwrite(path, np.repeat(tifffile.imread(path)[None], 2, 0))
+    done = veriscope("train", "low", "high", "--axes", "YX", "--out", "out", *words)
+    assert done.code == 2
+    assert re.search(said, " ".join(done.err.split()))
+    assert not Path("out").exists()

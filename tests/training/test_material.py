@@ -11,8 +11,11 @@ from scipy.ndimage import gaussian_filter
 
 import veriscope as vs
 from veriscope.apps.cli import main
-from veriscope.errors import TrainingError, VeriscopeWarning
+from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
+from veriscope.networks import build
+from veriscope.networks.model import Ensemble
+from veriscope.sharing import csbdeep
 from veriscope.training.material import Cutting, FromPairs, prepare, usual_scaling
 
 QUICK: dict[str, Any] = {"members": 1, "epochs": 1, "device": "cpu", "progress": False}
@@ -73,6 +76,64 @@ def test_python_gives_the_network_that_the_shell_gives(
     assert all(np.array_equal(a, b) for a, b in zip(weights(python), weights(shell), strict=True))
     assert python.facts.training == shell.facts.training
     assert python.facts.measured == shell.facts.measured
+
+
+def test_training_starts_from_a_model_alike_in_both(tmp_path: Path) -> None:
+    """Also from one of csbdeep without scales: layers and weights are its own, scales are learned afresh."""
+    begun = vs.train(vs.Recipe(axes="YX", base=4, depth=1, probabilistic=False), pairs(), **QUICK)
+    csbdeep.write(begun, tmp_path / "csbdeep")
+    for pair in pairs():
+        for kind, image in (("low", pair.low), ("high", pair.high)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            vs.save_image(tmp_path / kind / f"{pair.name}.ome.tif", image)
+    words = [tmp_path / "low", tmp_path / "high", "--out", tmp_path / "shell", "--start", tmp_path / "csbdeep"]
+    typed("train", *words, "--learning-rate", "1e-6")
+    shell, start = vs.load(tmp_path / "shell"), vs.load(tmp_path / "csbdeep")
+    slow = vs.Recipe(axes="YX", learning_rate=1e-6)
+    read = vs.read_pairs(tmp_path / "low", tmp_path / "high")
+    python = vs.train(slow, read, start=start, epochs=1, device="cpu", progress=False)
+    assert len(python) == 1  # as many as it has
+    assert (python.recipe.base, python.recipe.depth, python.recipe.probabilistic) == (4, 1, True)
+    assert python.recipe == shell.recipe
+    assert python.facts.training == shell.facts.training
+    assert all(np.array_equal(a, b) for a, b in zip(weights(python), weights(shell), strict=True))
+    own = begun.members[0].state_dict()
+    assert all(
+        np.allclose(own[name], now, atol=1e-3) for name, now in python.members[0].state_dict().items() if name in own
+    )
+
+
+def test_a_member_starts_from_the_member_of_its_number_in_turn_and_resumes(tmp_path: Path) -> None:
+    tiny = vs.Recipe(axes="YX", base=2, depth=1, patch=(16, 16), learning_rate=1e-7)
+    start = vs.train(tiny, pairs(), **{**QUICK, "members": 2})
+    options: dict[str, Any] = {**QUICK, "start": start, "members": 3, "folder": tmp_path / "model"}
+    made = vs.train(tiny, pairs(), **options)
+    for number, from_ in enumerate((0, 1, 0)):
+        a, b = (one.state_dict()["bottom.0.weight"] for one in (made.members[number], start.members[from_]))
+        assert np.allclose(a, b, atol=1e-3)
+    with pytest.raises(TrainingError, match="trained with other start"):
+        vs.train(tiny, pairs(), **{**options, "members": 4, "resume": True, "start": made})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "needed"),
+    [
+        (vs.Recipe(axes="YX", channels_in=2), "restore on YX, 2 to 1 channels"),
+        (vs.Recipe(axes="ZYX"), "restore on ZYX, 1 to 1 channels"),
+        (vs.Recipe(axes="YX", upsample=(2, 1)), "restore on YX, 1 to 1 channels, Y 2 times finer"),
+    ],
+)
+def test_a_model_for_other_images_is_nothing_to_start_from(recipe: vs.Recipe, needed: str) -> None:
+    with pytest.raises(
+        ModelError, match=rf"this model is for restore on YX, 1 to 1 channels; the images need {needed}\."
+    ):
+        recipe.starting_from(vs.Recipe(axes="YX"))
+
+
+def test_images_too_small_for_the_layers_started_from_are_refused() -> None:
+    start = Ensemble(vs.Recipe(axes="YX", base=2, depth=4), (build(vs.Recipe(axes="YX", base=2, depth=4)),))
+    with pytest.raises(TrainingError, match=r"12 x 12 pixels.*depth 4 needs at least 16 x 16\. Leave small images out"):
+        vs.train(vs.Recipe(axes="YX"), pairs(2, (12, 12)), start=start, **QUICK)
 
 
 def test_pairs_to_check_with_can_be_given() -> None:

@@ -16,6 +16,7 @@ from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
+    from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
     from veriscope.patches.scaling import Word
     from veriscope.training.material import Material
@@ -32,7 +33,7 @@ ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 class Length:
     """How many networks, and how long."""
 
-    members: int = option(5, "Networks in the ensemble.")
+    members: int | None = option(None, "Networks in the ensemble. By default 5, with --start as many as it has.")
     minutes: float | None = option(
         None,
         "Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is given "
@@ -63,6 +64,22 @@ class Network:
     base: int | None = option(None, "Channels at the top level.")
     kernel: int | None = option(None, "Width of the convolutions, odd.")
     stem: int | None = option(None, "Fold so many x so many pixels into channels: faster, a little less fine.")
+    start: Path | None = option(
+        None,
+        "Model to start from, with its layers, at a third of the learning rate: a folder of veriscope or csbdeep.",
+        "MODEL",
+    )
+
+    def model(self) -> Ensemble | None:
+        """The one to start from. Raises TrainingError for options that it decides, ModelError."""
+        if self.start is None:
+            return None
+        decided = [f"--{name}" for name, value in vars(self).items() if name != "start" and value is not None]
+        if decided:
+            raise TrainingError(f"--start decides the layers of the network. Remove {listed(decided)}, or --start.")
+        from veriscope.sharing.opening import load
+
+        return load(self.start)
 
 
 @dataclass(frozen=True)
@@ -193,6 +210,7 @@ def train(
     veriscope train low high --axes ZYX --out model --minutes 20
     veriscope train low high --axes YX --out model --members 1 --epochs 100
     veriscope train low high --axes ZYX --out model --preset planaria
+    veriscope train low high --axes ZYX --out model --start nuclei.veriscope --minutes 2
     veriscope train stacks surfaces --out model
     veriscope train train_data/data_label.npz --out model
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
@@ -206,19 +224,23 @@ def train(
     _check_place(out, resume, overwrite)
 
     from veriscope.training import losses, material
+    from veriscope.training.loop import MEMBERS
     from veriscope.training.loop import train as train_ensemble
     from veriscope.training.stacks import Degrading
 
+    start = network.model()
+    if settings["members"] is None:
+        settings["members"] = MEMBERS if start is None else len(start)
     degrading = Degrading(axial.psf, axial.subsample, words.noise(axial.noise))
     found = material.read_material(does, low, high, words.axes_of_pairs(axes), degrading, words.factors(axial.factor))
     _check(found, task, low, {"--patch": cut.patch, "--normalize": normalize})
-    recipe = _recipe(found, network.preset, changes)
+    recipe = _recipe(found, network.preset, changes, start)
     cutting = material.Cutting(cut.per_image, cut.foreground, normalize, seed)
-    ready = material.prepare(found, recipe, check, cutting, changes)
+    ready = material.prepare(found, recipe, check, cutting, [*changes, *([material.STARTED] if start else [])])
     for note in ready.notes:
         console.note(note)
     console.facts(found.title, ready.found)
-    console.facts("Plan", _plan(ready.recipe, out, **settings))
+    console.facts("Plan", _plan(ready.recipe, out, network.start, **settings))
     try:
         with files.no_empty_folder(out), training_progress() as bar:
             ensemble = train_ensemble(
@@ -229,6 +251,7 @@ def train(
                 seed=seed,
                 folder=out,
                 loss=None if training.loss == "laplace" else getattr(losses, training.loss),
+                start=start,
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
@@ -256,7 +279,7 @@ def _changes(network: Network, training: Training) -> dict[str, Any]:
         raise TrainingError(f"--loss {training.loss} is not known. Choose one of {', '.join(LOSSES)}.")
     chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
     del chosen["loss"]
-    chosen.pop("preset", None)
+    chosen = {name: value for name, value in chosen.items() if name not in ("preset", "start")}
     return chosen | {"probabilistic": training.loss == "laplace"}
 
 
@@ -349,10 +372,14 @@ class LogLines:
         )
 
 
-def _recipe(material: Material, preset: str | None, changes: dict[str, Any]) -> Recipe:
+def _recipe(material: Material, preset: str | None, changes: dict[str, Any], start: Ensemble | None) -> Recipe:
     from veriscope.networks.recipe import Recipe
 
     settings = material.settings()
+    if start is not None:
+        patch = {name: changes[name] for name in changes if name == "patch"}
+        usual = Recipe(**settings, **{**changes, "patch": ()})
+        return usual.starting_from(start.recipe).change(**patch)
     if preset is None:
         if "patch" in changes and "depth" not in changes:
             usual = Recipe(**settings, **{**changes, "patch": ()})
@@ -381,11 +408,14 @@ def _depth_for(recipe: Recipe, patch: tuple[int, ...]) -> int:
     return recipe.depth
 
 
-def _plan(recipe: Recipe, out: Path, members: int, minutes: float | None, epochs: int | None) -> dict[str, str]:
+def _plan(
+    recipe: Recipe, out: Path, start: Path | None, members: int, minutes: float | None, epochs: int | None
+) -> dict[str, str]:
     length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
     return {
         **words.task(recipe),
         "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
+        **({} if start is None else {"starts from": str(start)}),
         "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",
         "model": str(out),

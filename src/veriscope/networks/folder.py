@@ -205,7 +205,7 @@ def write_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
     """A safetensors file with a checksum of its contents, so that a flipped bit is noticed when it is read."""
     flat = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    write_file(path, to_bytes(flat, {**(notes or {}), "sha256": _checksum(flat)}))
+    write_file(path, to_bytes(flat, {**(notes or {}), "sha256": checksum(flat)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -220,7 +220,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, RuntimeError) as problem:
         raise ModelError(f"'{path}' is damaged or cut short ({problem}). Copy it again, or train again.") from problem
-    if notes.pop("sha256", None) != _checksum(tensors):
+    if notes.pop("sha256", None) != checksum(tensors):
         raise ModelError(
             f"'{path}' is damaged: its checksum does not match its contents. Copy it again, or train again."
         )
@@ -253,7 +253,8 @@ def _read_graph(path: Path) -> bytes:
         raise ModelError(f"The model is incomplete: '{path}' cannot be read. Copy the whole folder again.") from problem
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Of names, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

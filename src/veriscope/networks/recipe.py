@@ -61,6 +61,7 @@ _FORM: dict[str | None, Any] = {  # of every field; what fields have to do with 
     "patience": Whole(1, 10**6), "averaging": Real(0, 1), "clip": Real(0, 1e9), "weight_decay": Real(0, 1e3),
     "precision": ("auto", "float32", "bfloat16"), "epochs": Whole(1, 10**7),
 }  # fmt: skip
+_LAYERS = ("depth", "kernel", "base", "residual", "projection", "activation", "stem")  # what weights must fit
 LONGEST_STEP = 1024  # pixels that the smallest tile has along an axis
 _LATER = {
     "task": "restore",
@@ -248,6 +249,27 @@ class Recipe:
         if unknown:
             raise ModelError(f"A recipe has no field called {', '.join(unknown)}.")
         return replace(self, **changes)
+
+    def starting_from(self, start: Recipe) -> Recipe:
+        """This training for a network with the layers of `start`, so that it can start from its weights.
+
+        Patches stay this recipe's where they fit those layers. Raises ModelError where the two are for other images.
+        """
+        if start.foreign is not None:
+            raise ModelError("This model is a graph made by others (ONNX): it can restore, but not be trained further.")
+        described = [
+            f"{one.task} on {one.axes}, {one.channels_in} to {one.channels_out} channels"
+            + "".join(f", {letter} {factor:g} times finer" for letter, factor in one.finer.items())
+            for one in (start, self)
+        ]
+        if described[0] != described[1]:
+            raise ModelError(
+                f"A training starts from a model for the same images, but this model is for {described[0]}; the images "
+                f"need {described[1]}. Choose another model to start from, or start from none."
+            )
+        layers = {name: getattr(start, name) for name in _LAYERS}
+        fits = all(n % step == 0 for n, step in zip(self.patch, start.step, strict=True))
+        return self.change(**layers, patch=self.patch if fits else start.patch)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""

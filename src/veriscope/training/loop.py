@@ -23,7 +23,7 @@ from veriscope.patches.scaling import Normalize
 from veriscope.training.allocator import kept_memory
 from veriscope.training.aside import measured
 from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
-from veriscope.training.material import ASIDE, Cutting, FromPairs, prepare
+from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, prepare
 from veriscope.training.member import Member
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
@@ -33,6 +33,7 @@ from veriscope.wording import lengths
 Given: TypeAlias = Source | Sequence[Pair]
 VOXELS = 2**22  # of whole images looked at after training, at most
 CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
+MEMBERS = 5  # of an ensemble
 MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
 
 
@@ -44,6 +45,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     device: str | None
     progress: Listener | Literal[False] | None
+    start: Ensemble | None
     per_image: int
     foreground: float | None
     normalize: Normalize | None
@@ -53,14 +55,14 @@ def train(
     recipe: Recipe,
     patches: Given,
     check: Given | float = ASIDE,
-    members: int = 5,
+    members: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     **options: Unpack[Options],
 ) -> Ensemble:
-    """Train `members` networks that differ by their seed only and return them as an ensemble.
+    """Train `members` networks (5) that differ by their seed only and return them as an ensemble.
 
     `patches` are learned from, `check` decides which weights are kept and calibrates. Both can be pairs of images, as
     `read_pairs` gives them, or patches that were cut already. Of pairs `check` can be the fraction of the images that
@@ -77,6 +79,10 @@ def train(
     False to none; `device` to the fastest. In a budget of `minutes` the number of threads is chosen by measuring, and
     again when the machine becomes busy; `epochs` use all cores, so that the same seed gives the same.
 
+    `start` is a model whose weights are learned further, with its layers, as many members as it has unless you say
+    otherwise, and a third of the recipe's learning rate. Its axes, channels and task must be those of the recipe. Where
+    it predicts no scales, these are learned afresh.
+
     Raises TrainingError (settings, NaN losses), ModelError (patches that do not fit the recipe), OutputError, DataError
     (images).
     """
@@ -84,6 +90,11 @@ def train(
         raise TypeError(f"train() got an unexpected keyword argument '{unknown[0]}'")
     if epochs is not None and minutes is not None:
         raise TrainingError("Training takes epochs or minutes, not both. Remove one.")
+    start = options.get("start")
+    if start is not None:
+        recipe = recipe.starting_from(start.recipe)
+    if members is None:
+        members = MEMBERS if start is None else len(start)
     if members < 1 or (epochs is not None and epochs < 1) or (minutes is not None and not 0 < minutes < math.inf):
         raise TrainingError(f"members, epochs and minutes are positive, not {members}, {epochs} and {minutes}.")
     target = None if folder is None else Path(folder)
@@ -105,7 +116,9 @@ def train(
             )
         losses = _losses(recipe, loss)
         fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
-        setup = Setup(recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits)
+        setup = Setup(
+            recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits, start
+        )
         with _nothing_empty(setup):
             return _run(setup, options.get("resume", False), options.get("overwrite", False), listener)
 
@@ -129,7 +142,8 @@ def _sources(
         raise TrainingError("Pairs to train on need pairs to check with, or a fraction of them such as 0.1.")
     chosen: dict[str, Any] = {name: value for name, value in options.items() if name in CUTTING}
     aside = Pairs(check) if isinstance(check, Sequence) else check
-    ready = prepare(FromPairs(Pairs(patches)), recipe, aside, Cutting(**chosen, seed=seed))
+    typed = () if options.get("start") is None else (STARTED,)
+    ready = prepare(FromPairs(Pairs(patches)), recipe, aside, Cutting(**chosen, seed=seed), typed)
     for note in ready.notes:
         warnings.warn(note, VeriscopeWarning, stacklevel=3)
     return ready.recipe, ready.patches, ready.check

@@ -28,6 +28,7 @@ Found: TypeAlias = tuple[list[Cut], dict[str, str]]  # patches to train on and t
 Aside: TypeAlias = float | Pairs  # to check with: a fraction of the images, or others
 Axes: TypeAlias = str | tuple[str, str] | None  # of both images of a pair, or of low and of high
 LOW, HIGH = "low", "high"  # folders within one folder of pairs
+STARTED = "start"  # among what was typed: the layers of the network are those of another
 ASIDE = 0.1  # fraction of the images kept aside to check the training and to calibrate
 
 
@@ -195,7 +196,7 @@ class FromPatches:
 
     def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
         """Patches as large as they are."""
-        if "depth" not in typed:
+        if not {"depth", STARTED} & set(typed):
             recipe = _halved_less(recipe, self.patches.shape, notes, whole=True)
         return recipe.change(patch=self.patches.shape)
 
@@ -303,7 +304,7 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
     halvings where images are thinner than those need. Raises TrainingError, with what would do, for what was `typed`.
     """
     smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
-    if "depth" not in typed and "patch" not in typed:
+    if not {"depth", "patch", STARTED} & set(typed):
         recipe = _halved_less(recipe, smallest, notes)
     largest = [size // step * step for size, step in zip(smallest, recipe.step, strict=True)]
     if not all(largest):
@@ -312,6 +313,8 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
         needs = f"a network of depth {recipe.depth} needs at least {lengths(recipe.step)}"
         if any(size < step for size, step in zip(smallest, least.step, strict=True)):
             raise TrainingError(f"{has}, but {needs}, and none works on fewer than {lengths(least.step)}.")
+        if STARTED in typed:
+            raise TrainingError(f"{has}, but {needs}. Leave small images out, or start from no model or another.")
         while any(size < step for size, step in zip(smallest, recipe.step, strict=True)):
             recipe = recipe.change(depth=recipe.depth - 1)
         raise TrainingError(f"{has}, but {needs}. Use {_options(recipe, smallest)}.")

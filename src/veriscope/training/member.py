@@ -30,6 +30,7 @@ CHECK_FRACTION = 0.15  # patches checked after a round, as a fraction of those t
 FIT_FROM = (
     0.25  # fraction of the run after which the scales are fitted: before, the errors are those of nothing learned
 )
+STARTED_RATE = 1 / 3  # of the learning rate, for a network that has learned before (benchmarks/starting.py)
 FIT_FRACTION = 0.05  # patches the scales are fitted to after a round, as a fraction of those trained on in it
 LEAST_FIT, LAST_FIT = 16, 256  # patches, in any round and in the last one
 LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
@@ -53,6 +54,9 @@ class Member:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network = build(self.recipe).to(self.team.device)
+        if setup.start is not None:  # all but the scales where one of the two has none
+            begun = setup.start.members[number % len(setup.start)].state_dict()
+            self.network.load_state_dict(begun, strict=False)
         channels_last(self.network)
         self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
         self.optimizer = torch.optim.AdamW(
@@ -157,10 +161,11 @@ class Member:
         return loss.detach()
 
     def _rate(self) -> float:
+        peak = self.recipe.learning_rate * (1.0 if self.setup.start is None else STARTED_RATE)
         if self.recipe.schedule == "plateau":
             assert self.state.plateau is not None
-            return self.recipe.learning_rate * self.state.plateau.factor
-        return self.recipe.learning_rate * warm_cosine(self.state.progress, self.recipe.warmup)
+            return peak * self.state.plateau.factor
+        return peak * warm_cosine(self.state.progress, self.recipe.warmup)
 
     def _planned(self, seconds_per_step: float) -> Schedule:
         """The plan that fits the rest of the time, the same in all processes."""

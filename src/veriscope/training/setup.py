@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from veriscope.networks import folder as files
 from veriscope.networks.facts import Facts
+from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.threads import Threads
 from veriscope.training.losses import Loss
@@ -61,6 +62,7 @@ class Setup:
     team: Team
     threads: Threads
     fits_scales: bool = False  # the last layer of the scales outright, after every round
+    start: Ensemble | None = None  # members begin with the weights of its members, in turn
 
     @cached_property
     def seen(self) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class Setup:
             "loss": getattr(self.loss, "__name__", type(self.loss).__name__),
             "data": self.seen.get("training"),
             "patches": [len(self.patches), *self.patches.shape],
+            **({} if self.start is None else {"start": files.checksum(self.start.members[0].state_dict())[:16]}),
         }
 
     @cached_property
