@@ -6,9 +6,11 @@ A page sees a folder with the files named in `make_files`. To be quick, training
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,6 +139,7 @@ def place(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in ("reproduce", "datasize"):
         monkeypatch.setattr(f"veriscope.reproducing.{module}.train", small)
     monkeypatch.chdir(shutil.copytree(files, tmp_path / "files"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # where veriscope is installed
     return Path.cwd()
 
 

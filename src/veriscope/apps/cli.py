@@ -16,6 +16,7 @@ from veriscope.apps import (
     console,
     cross,
     demo,
+    events,
     export,
     import_,
     info,
@@ -49,12 +50,14 @@ class Commands(TyperGroup):
         if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
             console.out.quiet = console.err.quiet = True
         console.prepare()
-        with console.listening():
+        words = list(sys.argv[1:] if args is None else args)
+        with console.listening(), events.speaking(words[:1] == ["--events"], words[1:]):
             code = console.answer(
                 lambda: super(Commands, self).main(
                     args, prog_name or "veriscope", complete_var, False, windows_expand_args, **extra
                 )
             )
+            events.emit("end", code=code)
         code = console.flush(code)
         if standalone_mode:
             sys.exit(code)
@@ -77,6 +80,10 @@ app = typer.Typer(
 def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _events: Annotated[
+        bool,
+        typer.Option("--events", help="For other programs, as the first word: report by one JSON object a line."),
+    ] = False,
 ) -> None:
     if version:
         console.show(f"veriscope {__version__}")

@@ -122,10 +122,10 @@ def compare(
         if out is None:
             raise
         raise console.Stopped(f"what was finished is kept in {out}; the same command goes on there.") from None
-    console.show(str(compared))
+    console.figures(compared)
     if table is not None:
         saving.write(table, compared.table(tables.FORMS[table.suffix.lower()]), overwrite)
-        console.show(f"Table: {table.resolve()}")
+        console.written({"table": table})
     if report is not None:
         from veriscope.reporting.comparison_report import write_comparison
 
@@ -139,7 +139,7 @@ def compare(
         }
         command = _command([low, *([high] if high else [])], typed)
         write_comparison(report, compared, command=command, overwrite=overwrite)
-        console.show(f"Report: {report.resolve()}")
+        console.written({"report": report})
 
 
 def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str, float]) -> Pair:

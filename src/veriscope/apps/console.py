@@ -1,4 +1,7 @@
-"""What the command line prints: results on stdout, everything else on stderr, and one clear message when it stops."""
+"""What the command line prints: results on stdout, everything else on stderr, and one clear message when it stops.
+
+With ``--events`` the same is said to another program (events.py).
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from veriscope import tables
-from veriscope.apps import options, ranges, start
+from veriscope.apps import events, options, ranges, start
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 from veriscope.wording import shortened
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 STOPPED_BY_USER = 130
 CANNOT = 2
+UNKNOWN = "Whether it resembles the training images is unknown: this model does not know them."
 UNFINISHED = "nothing unfinished was left behind."
 
 out = Console(highlight=False)
@@ -39,32 +44,62 @@ class Stopped(Exception):
     """The user interrupted the work; the message says what was kept and how to continue."""
 
 
-def say(message: str, style: str = "", label: str = "", label_style: str = "") -> None:
-    """One message on stderr, unwrapped so that it can be searched and copied."""
-    err.print(Text.assemble((label, label_style), (message, style)), soft_wrap=True)
+def say(message: str, label: str = "", style: str = "", event: str = "message", **more: Any) -> None:
+    """One message on stderr, unwrapped so that it can be searched and copied; or an event."""
+    if events.on():
+        events.emit(event, text=message, **more)
+    else:
+        err.print(Text.assemble((label, style), message), soft_wrap=True)
 
 
-def fail(message: str) -> None:
-    say(message, label="error: ", label_style="bold red")
+def fail(message: str, kind: str = "") -> None:
+    say(message, "error: ", "bold red", "error", **events.parts(message), kind=kind)
 
 
 def note(message: str) -> None:
-    say(message, label="note: ", label_style="yellow")
+    say(message, "note: ", "yellow", "warning")
 
 
 def show(text: str = "", style: str = "") -> None:
     """A line of the result on stdout."""
-    out.print(Text(text, style=style), soft_wrap=True)
+    if not events.on():
+        out.print(Text(text, style=style), soft_wrap=True)
+    elif text.strip():
+        events.emit("message", text=text)
 
 
-def trust(estimate: Trust) -> None:
+def written(results: Mapping[str, Path], source: object = None, more: str = "") -> None:
+    """Files that were written: what each is and where, or what `source` became, with `more` of it."""
+    if events.on():
+        for kind, path in results.items():
+            events.emit("result", kind=kind, path=path.absolute(), source=source)
+    elif source is not None:
+        show(f"{source} -> {', '.join(map(str, results.values()))}{more}")
+    else:
+        for kind, path in results.items():
+            show(f"{kind.capitalize()}: {path.resolve()}")
+
+
+def figures(found: Any) -> None:
+    """All that was measured: text that people read, or with to_json what programs do."""
+    if events.on():
+        events.emit("figures", text=str(found), figures=found.to_json())
+    else:
+        show(str(found))
+
+
+def trust(estimate: Trust, source: object = None) -> None:
     """What is known of a restoration without ground truth: the expected error, the verdict, and unusual time points."""
+    if events.on():
+        known = [str(estimate), "" if estimate.verdict else UNKNOWN]
+        events.emit("verdict", source=source, text=" ".join(filter(None, known)), **estimate.to_json())
+        return
     if estimate.expected is not None:
         show(f"  {estimate.expected}")
     if estimate.verdict is not None:
         verdict(estimate.verdict)
     else:
-        show("  Whether it resembles the training images is unknown: this model does not know them.")
+        show(f"  {UNKNOWN}")
     odd = [place for place, frame in estimate.frames.items() if frame.verdict is not None and frame.verdict.level]
     if odd:
         names = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
@@ -80,6 +115,9 @@ def verdict(judged: Verdict) -> None:
 
 def facts(title: str, rows: dict[str, str]) -> None:
     """Names and values, one a line, on stdout."""
+    if events.on():
+        events.emit("facts", title=title, facts=rows)
+        return
     if title:
         show(title, "bold")
     width = max((len(name) for name in rows), default=0)
@@ -91,6 +129,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout; numbers to the right, words to the left."""
     from rich.table import Table
 
+    if events.on():
+        events.emit("table", title=title, rows=[dict(zip(columns, row, strict=True)) for row in rows])
+        return
     if title:
         show(title, "bold")  # not as the table's own, which is wrapped to its width
     grid = Table(box=None, pad_edge=False)
@@ -105,6 +146,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def results(found: tables.Table) -> None:
     """A table of results on stdout, in the same way."""
+    if events.on():
+        events.emit("table", title=found.title, rows=found.to_json())
+        return
     head, *rows = found.cells()
     table(found.title, head, rows)
 
@@ -114,6 +158,9 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr; call it with (done, total)."""
     from rich.progress import TextColumn
 
+    if events.on():
+        yield events.Meter(title)
+        return
     with _progress(title, TextColumn("{task.completed}/{task.total}")) as update:
         yield lambda done, total: update(completed=done, total=total)
 
@@ -123,6 +170,10 @@ def clock(title: str) -> Iterator[Callable[[float, float, str], None]]:
     """A progress bar on stderr for steps of different length; call it with seconds done, in all, and words."""
     from rich.progress import TextColumn, TimeElapsedColumn
 
+    if events.on():
+        meter = events.Meter(title)
+        yield lambda done, total, words: meter(done, total, text=words)
+        return
     with _progress(title, TimeElapsedColumn(), TextColumn("left:")) as update:
         yield lambda done, total, words: update(completed=done, total=total, description=f"{title}, {words}")
 
@@ -176,8 +227,10 @@ def answer(work: Callable[[], Any]) -> int:
             return 0
         message = _words(problem)
         if message is None:
+            if events.on():
+                fail(f"{type(problem).__name__}: {problem}", "fault")
             raise
-        fail(message)
+        fail(message, type(problem).__name__)
         return CANNOT
     if code == STOPPED_BY_USER:
         return _stopped(UNFINISHED)
@@ -185,7 +238,7 @@ def answer(work: Callable[[], Any]) -> int:
 
 
 def _stopped(message: str) -> int:
-    say(message, label="stopped: ", label_style="bold yellow")
+    say(message, "stopped: ", "bold yellow", "stopped")
     return STOPPED_BY_USER
 
 

@@ -60,14 +60,14 @@ def cross(
 
     with console.bar("Crossing") as progress:
         crossed = cross_all(loaded, sets, **settings, normalize=normalization, progress=progress)
-    console.show(str(crossed))
+    console.figures(crossed)
     for cell in crossed.cells:
         if cell.failure:
             console.note(f"{cell.model} on {cell.data}: {cell.failure}")
     if out is not None:
         text = json.dumps(crossed.to_json(), indent=1) if out.suffix.lower() == ".json" else crossed.table().csv()
         saving.write(out, text, overwrite)
-        console.show(f"Table: {out.resolve()}")
+        console.written({"table": out})
 
 
 def _low_and_high(data: str) -> tuple[Path, Path]:

@@ -198,7 +198,7 @@ def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: P
             progress=progress,
         )
     console.show()
-    console.show(str(judged))
+    console.figures(judged)
     console.show()
     for pair, one in zip(data.tests, tuned, strict=True):
         console.show(f"{RIVAL} for {pair.name}: {'; '.join(map(str, one.settings))}", "dim")
@@ -209,8 +209,7 @@ def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: P
     _save_images(data, ensemble, tuned, out)
     report = out / "report.html"
     write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": data.described})
-    console.show(f"Images: {out.resolve()}")
-    console.show(f"Report: {report.resolve()}", "bold")
+    console.written({"images": out, "report": report})
 
 
 def _won(judged: Judgement) -> int:

@@ -101,7 +101,7 @@ def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, A
 
     form = import_module(f"veriscope.sharing.{to}")
     written: Shared = form.write(ensemble, out, **how)
-    console.show(f"{model} -> {out}")
+    console.written({"model": out}, model)
     _tell(trying.graph(written, GRAPHS[to], PACKAGES[to], lambda image: form.run(out, image)))
     _use(written)
 
@@ -110,7 +110,7 @@ def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> 
     from veriscope.sharing import csbdeep, trying
 
     folders = csbdeep.write(ensemble, out, member)
-    console.show(f"{model} -> {', '.join(map(str, folders))}")
+    console.written({folder.name: folder for folder in folders}, model)
     _tell(trying.csbdeep(ensemble, folders, member))
     recipe = ensemble.recipe
     kind = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
@@ -129,7 +129,7 @@ def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> Non
     from veriscope.sharing import fiji, trying
 
     written = fiji.write(ensemble, out, member)
-    console.show(f"{model} -> {out}")
+    console.written({"model": out}, model)
     _tell(trying.graph(written, "OpenVINO", "openvino", lambda image: fiji.run(out, image)))
     console.note("experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image.")
     console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
@@ -145,7 +145,7 @@ def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], pa
         raise VeriscopeError(f"A package names its authors and its licence. Add {listed(missing)}.")
     image = None if package.image is None else read_image(package.image)
     made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=image, **how)
-    console.show(f"{model} -> {out}")
+    console.written({"model": out}, model)
     for tried in trying.package(made, out):
         _tell(tried)
     console.note(f"{made.normalization} Check the package with: bioimageio test {out}")

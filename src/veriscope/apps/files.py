@@ -90,7 +90,8 @@ class Batch:
                 raise
             message = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory left."
             self.failed.append(source)
-            console.fail(message if str(source) in message else f"{source}: {message}")
+            said = message if str(source) in message else f"{source}: {message}"
+            console.fail(said, type(problem).__name__)
 
     def end(self) -> None:
         """Raise ImageFormatError with the list of those that failed, if there are any."""

@@ -51,7 +51,7 @@ def import_model(
     ensemble = read(*sources, weights=weights, task=task, factor=factor)
     folder.save(ensemble, out, overwrite)
     recipe = ensemble.recipe
-    console.show(f"{', '.join(map(str, sources))} -> {out}")
+    console.written({"model": out}, ", ".join(map(str, sources)))
     members = f"{len(ensemble)} member{'s' if len(ensemble) > 1 else ''}"
     console.show(f"  {words.network(recipe)}, {members}, {ensemble.parameters:,} weights each, for {recipe.space}")
     console.facts("", words.task(recipe))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from veriscope.apps import console, words
+from veriscope.apps import console, events, words
 from veriscope.errors import ImageFormatError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
 
     image = read_image(path, axes=axes)
     console.facts(str(path), image.describe())
+    if events.on():
+        events.emit("image", source=path, image=events.of_image(image))
     if quick:
         return
     from veriscope.normalize import percentiles

@@ -85,7 +85,7 @@ def judge(
             keep_plane=movie is not None,
             progress=progress,
         )
-    console.show(str(judged))
+    console.figures(judged)
     if len(conditions) > 1:
         console.show()
         console.results(_means(judged, conditions))
@@ -93,12 +93,12 @@ def judge(
         from veriscope.reporting.report import write_report
 
         write_report(report, judged, overwrite=overwrite)
-        console.show(f"Report: {report.resolve()}")
+        console.written({"report": report})
     if movie is not None and judged.plane is not None:
         from veriscope.reporting.movie import write_movie
 
         write_movie(movie, judged.plane, frames, overwrite=overwrite)
-        console.show(f"Movie: {movie.resolve()}")
+        console.written({"movie": movie})
 
 
 def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:

@@ -122,7 +122,7 @@ def _project_all(
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 image = read_image(job.source, axes=axes)
                 _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
-            console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
+            console.written(job.outputs, job.source)
     batch.end()
 
 

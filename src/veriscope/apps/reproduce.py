@@ -113,7 +113,7 @@ def reproduce(
     for condition in outcome.conditions:
         report = folder / f"{condition}.html"
         if report.exists():
-            console.show(f"Report: {report.resolve()}")
+            console.written({"report": report})
 
 
 def _counts(text: str) -> list[int]:
@@ -165,7 +165,7 @@ def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
     saving.write(folder / STUDY, json.dumps(done.to_json(), indent=1))
     saving.write(folder / PLOT, plot(done, f"{run.name}, {run.scale}, {minutes:g} min each"))
     console.results(done.table())
-    console.show(f"Plot: {(folder / PLOT).resolve()}")
+    console.written({"plot": folder / PLOT})
 
 
 @contextmanager

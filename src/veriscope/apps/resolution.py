@@ -97,7 +97,7 @@ def resolution(
     if plot is not None:
         from veriscope.reporting.charts import write_chart
 
-        console.show(f"Chart: {write_chart(plot, figure, overwrite).resolve()}")
+        console.written({"chart": write_chart(plot, figure, overwrite)})
 
 
 def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Image:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veriscope.apps import console, files, options, words
+from veriscope.apps import console, events, files, options, words
 from veriscope.errors import VeriscopeError
 from veriscope.restoring.outputs import OUTPUTS, Output, check
 from veriscope.wording import listed
@@ -153,9 +153,11 @@ def restore(
             paths = [job.outputs[name] for name in one.files]
             targets[one.name] = tuple(paths) if one.takes is None else (value, *paths)
         with batch.image(job.source):
+            image = _read(job, axes)
+            _emit_plan(job, image, ensemble, asked, settings)
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(
-                    _read(job, axes), ensemble, job.mean,
+                    image, ensemble, job.mean,
                     dtype=dtype, overwrite=overwrite, progress=progress, **settings, **targets,
                 )  # fmt: skip
                 saving.write(job.outputs[TRUST], _trust_of(job, report, model), overwrite)
@@ -179,6 +181,7 @@ def _show_plans(
     for job in jobs:
         with batch.image(job.source):
             image = _read(job, axes)
+            _emit_plan(job, image, ensemble, asked, settings)
             planned = plan(image, ensemble, list(asked), **settings)
             rows.append(
                 [
@@ -194,6 +197,16 @@ def _show_plans(
     batch.end()
 
 
+def _emit_plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable[Output], settings: Settings) -> None:
+    """What will be done to an image, for another program."""
+    if events.on():
+        from veriscope.restoring.prepared import plan
+
+        planned = plan(image, ensemble, list(asked), **settings)
+        results = {kind: path.absolute() for kind, path in job.outputs.items()}
+        events.emit("plan", source=job.source, image=events.of_image(image), plan=planned, results=results)
+
+
 def _trust_of(job: files.Job, report: Report, model: Path) -> str:
     """What is known of a restored image without ground truth, for the file beside it."""
     from veriscope.version import __version__
@@ -203,8 +216,8 @@ def _trust_of(job: files.Job, report: Report, model: Path) -> str:
 
 
 def _tell(job: files.Job, report: Report, dtype: str) -> None:
-    console.show(f"{job.source} -> {', '.join(str(path) for path in job.outputs.values())}")
-    console.trust(report.trust)
+    console.written(job.outputs, job.source)
+    console.trust(report.trust, job.source)
     for output in report.outputs:
         if output.clipped:
             console.note(

@@ -86,7 +86,7 @@ def segment(
         if scoring.plot is not None:
             from veriscope.reporting.charts import threshold_chart, write_chart
 
-            console.show(f"Plot: {write_chart(scoring.plot, threshold_chart(curves), overwrite).resolve()}")
+            console.written({"plot": write_chart(scoring.plot, threshold_chart(curves), overwrite)})
         if scoring.table is not None:
             work.write_table(curves.every_score(), scoring.table, overwrite)
         if not targets:
@@ -118,7 +118,7 @@ def _classifier(learning: work.Learning, reading: work.Reading, overwrite: bool)
     pairs = {images[0]: labels[0]} if alone else _named_alike(images, labels, "--labels", learning.labels)
     learnt = work.learn(pairs, reading, learning)
     if learning.keep is not None:
-        console.show(f"Classifier: {learnt.save(learning.keep, overwrite).resolve()}")
+        console.written({"classifier": learnt.save(learning.keep, overwrite)})
     return learnt
 
 

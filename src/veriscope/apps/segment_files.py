@@ -352,12 +352,12 @@ class Segmentation:
         count = f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{ending}"
         if self.objects.track:
             count = f"{most:,} track{ending} through {labels.size('T')} frames"
-        console.show(f"{source} -> {', '.join(map(str, targets.values()))}: {count}")
+        console.written(targets, source, f": {count}")
 
 
 def write_table(table: Table, target: Path, overwrite: bool) -> None:
     saving.write(target, table.csv(), overwrite)
-    console.show(f"Table: {target.resolve()}")
+    console.written({"table": target})
 
 
 def _followed(truth: Image, labels: Image, path: Path) -> Followed:

@@ -112,7 +112,7 @@ def camera(
             with batch.image(job.source):
                 with files.existing(job.mean.parent):
                     _simulate(job, taken_by, seed, axes, psf, thinned, overwrite)
-                console.show(f"{job.source} -> {job.mean}")
+                console.written({"mean": job.mean}, job.source)
     batch.end()
 
 

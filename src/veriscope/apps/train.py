@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from veriscope.apps import console, files, options, words
+from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
@@ -265,6 +265,8 @@ def train(
         raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
     scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.scores.items()}
     console.facts("Result", {"model": str(out), **scores})
+    if events.on():
+        console.written({"model": out})
     calibration = words.calibration(ensemble.facts)
     if calibration:
         console.facts("Calibration", calibration)
@@ -346,9 +348,12 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
 
 
 def training_progress() -> AbstractContextManager[Listener]:
-    """A bar in a terminal; elsewhere, such as in the log of a cluster, a line each minute."""
+    """A bar in a terminal; elsewhere, such as in the log of a cluster, a line each minute; or events."""
     from veriscope.training.progress import Bar
 
+    if events.on():
+        meter = events.Meter("Training")
+        return nullcontext(lambda step: meter(step.done, 1.0, step.seconds_left, training=step))
     return Bar(console.err) if console.err.is_terminal else nullcontext(LogLines())
 
 
