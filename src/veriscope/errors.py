@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 
@@ -46,5 +47,8 @@ class VeriscopeWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """A VeriscopeWarning, at the line that called the function which warns."""
-    warnings.warn(message, VeriscopeWarning, stacklevel=3)
+    """A VeriscopeWarning, at the line outside of this package that led to it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, VeriscopeWarning, stacklevel=level)

@@ -5,7 +5,6 @@ Fitted values are plain numbers in a frozen `Normalization`, one low and one hig
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.errors import DataError, warn
 from veriscope.wording import listed
 
 Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
@@ -108,11 +107,9 @@ def fit(blocks: Blocks, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
     if alike.any():
         found[alike] = widened(percentiles(blocks, sum(WIDER, ())))[alike]
         if (found[:, 0] < found[:, 1]).all():
-            warnings.warn(
+            warn(
                 f"percentiles {wanted[0]:g} and {wanted[1]:g} of the image are the same, since most of it is "
-                f"empty: it is normalised by {listed(f'{value:g}' for value in found[alike][0])} instead.",
-                VeriscopeWarning,
-                stacklevel=2,
+                f"empty: it is normalised by {listed(f'{value:g}' for value in found[alike][0])} instead."
             )
     return Normalization(tuple(found[:, 0].tolist()), tuple(found[:, 1].tolist()))
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from veriscope import tables
-from veriscope.apps import events, options, ranges, start
+from veriscope.apps import events, options, ranges, signals
 from veriscope.errors import VeriscopeError, VeriscopeWarning
 from veriscope.wording import shortened
 
@@ -195,12 +195,12 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def listening() -> Iterator[None]:
     """Our warnings become notes, others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act like Ctrl-C."""
     before = {}
-    start.came.clear()
+    signals.came.clear()
     if threading.current_thread() is threading.main_thread():
-        before = {one: signal.getsignal(one) for one in start.SIGNALS}
+        before = {one: signal.getsignal(one) for one in signals.SIGNALS}
         for one, handler in before.items():
             if handler is not signal.SIG_IGN:  # nohup must stay in force
-                signal.signal(one, start.interrupt)
+                signal.signal(one, signals.interrupt)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -221,7 +221,7 @@ def answer(work: Callable[[], Any]) -> int:
     except Stopped as stop:
         return _stopped(str(stop))
     except Exception as problem:
-        if start.came:  # C++ makes another error of an interrupt
+        if signals.came:  # C++ makes another error of an interrupt
             return _stopped(UNFINISHED)
         if isinstance(problem, BrokenPipeError):  # the reader of a pipe went away (veriscope info x | head)
             return 0

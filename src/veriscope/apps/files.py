@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veriscope.apps import console, start
+from veriscope.apps import console, signals
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Batch:
         try:
             yield
         except (VeriscopeError, OSError, MemoryError) as problem:
-            if self.total == 1 or isinstance(problem, BrokenPipeError) or start.came:
+            if self.total == 1 or isinstance(problem, BrokenPipeError) or signals.came:
                 raise
             message = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory left."
             self.failed.append(source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from veriscope import saving
 from veriscope.apps import console, files, words
 from veriscope.apps.options import option
-from veriscope.errors import AxesError, DataError, VeriscopeError, VeriscopeWarning
+from veriscope.errors import AxesError, DataError, VeriscopeError, warn
 from veriscope.tables import Column, Table
 from veriscope.wording import listed
 
@@ -340,7 +339,7 @@ class Segmentation:
         targets, most = self.targets[source], int(labels.array.max())
         if most == 0:
             message = f"No objects were found in {source}: the label image is empty."
-            warnings.warn(message, VeriscopeWarning, stacklevel=2)
+            warn(message)
         with files.existing(targets["mean"].parent):
             small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
             save_image(targets["mean"], small, self.overwrite)

@@ -8,7 +8,6 @@ the type or the file exceeds 4 GB), .zarr OME-Zarr.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from veriscope import axes as ax
 from veriscope import saving
-from veriscope.errors import DataError, OutputError, VeriscopeWarning
+from veriscope.errors import DataError, OutputError, warn
 from veriscope.images.image import Image, pieces
 from veriscope.images.lazy import Blank, plain_index
 from veriscope.images.omezarr import is_zarr
@@ -195,8 +194,4 @@ _WORDS |= {"description": "the description", "channels": "names and colours of c
 def _tell_dropped(final: Path, facts: Image, without: Sequence[str]) -> None:
     gone = [_WORDS[name] for name in without if getattr(facts.carried, name)]
     if gone:
-        warnings.warn(
-            f"'{final.name}' has no place for {listed(gone)}, which the image had.",
-            VeriscopeWarning,
-            stacklevel=3,
-        )
+        warn(f"'{final.name}' has no place for {listed(gone)}, which the image had.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import AxesError, DataError, VeriscopeWarning
+from veriscope.errors import AxesError, DataError, warn
 from veriscope.images.cache import LIMIT_BYTES, ChunkCache
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
@@ -100,19 +99,15 @@ def cut_patches(
             orientations = augment.Orientations(axes, bool(turns))
         prepared.append(Prepared(pair.name, (low, high), ends, tuple(starts), orientations))
     if empty:
-        warnings.warn(
+        warn(
             f"Percentiles of {_listed(empty)} are the same, since most of it is empty; its lowest and highest values "
-            f"become 0 and 1.",
-            VeriscopeWarning,
-            stacklevel=2,
+            f"become 0 and 1."
         )
     if dim:
-        warnings.warn(
+        warn(
             f"No position in {_listed(dim)} has signal above {foreground} of the brightest at the centre of a patch; "
             f"patches are cut from everywhere there. Ask for less (--foreground 0.2), or for none (foreground=None, "
-            f"--foreground 0).",
-            VeriscopeWarning,
-            stacklevel=2,
+            f"--foreground 0)."
         )
     return Patches(tuple(prepared), shape, axes, channels, choices, ChunkCache(cache_bytes), depth)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from veriscope import axes as ax
-from veriscope.errors import DataError, ModelError, VeriscopeWarning
+from veriscope.errors import DataError, ModelError, warn
 from veriscope.images.image import Image
 from veriscope.images.lazy import Blank
 from veriscope.images.resampling import resampled, zoomed
@@ -226,12 +225,10 @@ def _check_ratio(image: Image, recipe: Recipe) -> None:
         return
     factor, ratio = recipe.finer.get("Z", 1.0), long / short
     if abs(ratio / factor - 1) > RATIOS_ALIKE:
-        warnings.warn(
+        warn(
             f"The voxels of {image.name or 'the image'} are {ratio:.3g} times as long along Z as along X, but this "
             f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
-            f"model for such stacks, or correct the voxel size.",
-            VeriscopeWarning,
-            stacklevel=5,
+            f"model for such stacks, or correct the voxel size."
         )
 
 

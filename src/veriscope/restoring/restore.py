@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import closing
 from dataclasses import replace
 from math import prod
@@ -11,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from veriscope import wording
-from veriscope.errors import DeviceError, VeriscopeWarning
+from veriscope.errors import DeviceError, warn
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
@@ -99,7 +98,7 @@ def restore(
     restored = _at_once(prepared, progress)
     found = restored.verdict
     if found is not None and (found.level or found.warnings):
-        warnings.warn(f"{image.name or 'The image'}: {found}", VeriscopeWarning, stacklevel=2)
+        warn(f"{image.name or 'The image'}: {found}")
     return restored
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.errors import DataError, ModelError, VeriscopeWarning
+from veriscope.errors import DataError, ModelError, warn
 from veriscope.images.image import Image
 from veriscope.networks.facts import Facts
 from veriscope.networks.foreign import Foreign
@@ -71,11 +70,7 @@ def restorer(
             if recipe.projects
             else f"it has {recipe.channels_out} channels, the input {recipe.channels_in}"
         )
-        warnings.warn(
-            f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.",
-            VeriscopeWarning,
-            stacklevel=4,
-        )
+        warn(f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.")
         return lambda number: None
     return lambda number: target
 
@@ -161,11 +156,7 @@ def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Nu
             everything = known[()] if () in known else fitted({})
             known[()] = everything
             where = ", ".join(f"{letter} = {place}" for letter, place in places.items())
-            warnings.warn(
-                f"the frame at {where} has no contrast; it is normalised as the whole image.",
-                VeriscopeWarning,
-                stacklevel=4,
-            )
+            warn(f"the frame at {where} has no contrast; it is normalised as the whole image.")
             return everything
 
     def of(number: Number) -> Normalization:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from veriscope import saving
-from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
+from veriscope.errors import ModelError, TrainingError, warn
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.networks import folder as files
 from veriscope.networks.model import Ensemble
@@ -124,7 +123,7 @@ def train(
 
 
 def _note(text: str) -> None:
-    warnings.warn(text, VeriscopeWarning, stacklevel=2)
+    warn(text)
 
 
 def _sources(
@@ -145,7 +144,7 @@ def _sources(
     typed = () if options.get("start") is None else (STARTED,)
     ready = prepare(FromPairs(Pairs(patches)), recipe, aside, Cutting(**chosen, seed=seed), typed)
     for note in ready.notes:
-        warnings.warn(note, VeriscopeWarning, stacklevel=3)
+        warn(note)
     return ready.recipe, ready.patches, ready.check
 
 
