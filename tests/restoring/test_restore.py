@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring import devices
 from veriscope.restoring.prepared import plan
-from veriscope.restoring.restore import Restoration, restore
+from veriscope.restoring.restore import Restoration, restore, restore_to_explore
 
 Make = Callable[..., Any]
 LOW = {"percentiles": {"2.0": [100.0], "99.8": [300.0]}}
@@ -291,3 +292,27 @@ def test_the_plan_tells_what_will_be_done(ensemble: Ensemble) -> None:
     assert made.overhead == pytest.approx(92 * 80 / (65 * 64) - 1)
     assert "18 of 32 x 32 pixels, halo 8 x 8" in str(made)
     assert "77 % more voxels" in str(made)
+
+
+# Everything kept
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_what_is_explored_is_what_is_restored_and_parts_know_the_same(
+    ensemble: Ensemble, noise: Make, tmp_path: Path, on_disk: bool
+) -> None:
+    image = Image(noise((3, 20, 18), "uint16"), "TYX", (0.2, 0.1))
+    wanted, seen = restore(image, ensemble), []
+    restored = restore_to_explore(image, ensemble, tmp_path if on_disk else None, lambda done, all: seen.append(done))
+    assert (sum(file.stat().st_size for file in tmp_path.iterdir()) > 0) is on_disk
+    assert seen[-1] == 3 * 20 * 18
+    part = (slice(1, 3), slice(2, 9), slice(0, 18))
+    for name, arguments in (("mean", ()), ("scale", ()), ("interval", (0.9,)), ("probability", (5.0,))):
+        pairs = zip(wanted.output(name, *arguments), restored.output(name, *arguments), strict=True)
+        inside = restored.part(part).output(name, *arguments)
+        for (one, other), piece in zip(pairs, inside, strict=True):
+            np.testing.assert_array_equal(np.asarray(other), np.asarray(one))
+            np.testing.assert_array_equal(np.asarray(piece), np.asarray(one)[part])
+            assert other.voxel_size == (0.2, 0.1)
+    with pytest.raises(ModelError, match="trust_mask cannot be given"):
+        _ = restored.trust_mask

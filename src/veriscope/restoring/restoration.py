@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from veriscope.familiarity import Verdict
 from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.image import Image
 from veriscope.restoring.ondemand import Computed, OnDemand
-from veriscope.restoring.outputs import BY_NAME, UNCERTAINTY, Make, checked_probability, several
+from veriscope.restoring.outputs import BY_NAME, FAMILIARITY, UNCERTAINTY, Make, checked_probability, several
 from veriscope.restoring.settling import Trust
 
 Block = NDArray[np.float32]
@@ -46,6 +46,7 @@ class Restoration:
     distribution: Distribution = field(default_factory=AsPredicted, repr=False)
     judged: Callable[[], Trust] | None = field(default=None, repr=False)  # asked once, when it is wanted
     surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
+    mask: NDArray[np.uint8] | None = field(default=None, repr=False)  # of trust, where it was kept
     carried: Carried = NOTHING
 
     @property
@@ -156,11 +157,33 @@ class Restoration:
             found.append(image if self.is_lazy else image.in_memory())
         return found
 
+    @property
+    def trust_mask(self) -> Image:
+        """uint8: 255 where the image is like those of training and the networks agree as they did there, 0 elsewhere.
+
+        Raises ModelError unless `restore_to_explore` kept it, with a model that knows its training images.
+        """
+        if self.mask is None:
+            raise FAMILIARITY.error(["trust_mask"])
+        return Image(self.mask, self.axes, self.voxel_size, self.time_step, self.name, self.carried)
+
+    def part(self, where: tuple[slice, ...]) -> Restoration:
+        """Of a part of the image, a slice for each axis; what is known of the whole goes with it."""
+        every: Any = (slice(None), *where)
+        return replace(
+            self,
+            means=self.means[every],
+            scales=None if self.scales is None else self.scales[every],
+            widening=None if self.widening is None else self.widening[where],
+            mask=None if self.mask is None else self.mask[where],
+            surface=None,
+        )
+
     def output(self, name: str, *arguments: Any) -> list[Image]:
         """The images of an output, by its name in `outputs`, with its argument; not those of what is only written."""
         made = BY_NAME[name]
-        if made.by == "surface":
-            return self._heights
+        if made.by != "networks":
+            return self._heights if made.by == "surface" else [self.trust_mask]
         return self._images(made.make(self.distribution, *arguments), name if made.needs else None)
 
     def _images(self, make: Make, uncertain: str | None, placed: bool = False) -> list[Image]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import wording
 from veriscope.errors import DeviceError, warn
@@ -16,6 +20,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Number
 from veriscope.restoring.ondemand import OnDemand
+from veriscope.restoring.outputs import BY_NAME, PathLike
 from veriscope.restoring.plan import Memory, Pixels
 from veriscope.restoring.prepared import Prepared, prepare
 from veriscope.restoring.restoration import Restoration
@@ -25,7 +30,9 @@ from veriscope.restoring.settings import Details, Progress, Settings
 from veriscope.restoring.settling import Trust
 from veriscope.tiling import Span
 
-__all__ = ["Restoration", "restore"]
+Room = Callable[[tuple[int, ...], Any], NDArray[Any]]  # an empty array of this shape and type
+
+__all__ = ["Restoration", "restore", "restore_to_explore"]
 
 SAMPLED = 8  # tiles that are looked at, at most, to say how far to trust what is computed lazily
 KEPT = 0.25  # of the memory for the networks may be taken by tiles that were computed lazily, beside it
@@ -96,10 +103,39 @@ def restore(
     if lazy or (lazy is None and prepared.nbytes + beside > free):
         return _when_read(prepared, int(KEPT * min(prepared.plan.allowed, free)))
     restored = _at_once(prepared, progress)
+    _say(restored)
+    return restored
+
+
+def restore_to_explore(
+    image: Image,
+    model: Ensemble,
+    folder: PathLike | None = None,
+    progress: Progress | None = None,
+    **settings: Unpack[Settings],
+) -> Restoration:
+    """As `restore`, with all that can be asked for later at hand: nothing runs the networks again, but for `height`.
+
+    The predictions of all members are kept, and the trust mask of models that know their training images: in memory, or
+    in files in the existing `folder`, of the size `Prepared.nbytes`, which may go when the restoration does.
+    """
+    knows = not any(need for need in BY_NAME["trust_mask"].needs if not need.met(model))
+    prepared = prepare(image, model, [BY_NAME["trust_mask"]] * knows, **settings)
+    restored = _at_once(prepared, progress, np.empty if folder is None else _files(Path(folder)), knows)
+    _say(restored)
+    return restored
+
+
+def _files(folder: Path) -> Room:
+    numbers = itertools.count()
+    return lambda shape, dtype: np.memmap(folder / f"{next(numbers)}.raw", dtype, "w+", shape=shape)
+
+
+def _say(restored: Restoration) -> None:
+    """Warn where the image is not like those of the training."""
     found = restored.verdict
     if found is not None and (found.level or found.warnings):
-        warn(f"{image.name or 'The image'}: {found}")
-    return restored
+        warn(f"{restored.name or 'The image'}: {found}")
 
 
 def _when_read(prepared: Prepared, room: int) -> Restoration:
@@ -112,10 +148,13 @@ def _when_read(prepared: Prepared, room: int) -> Restoration:
     return replace(_of_image(prepared, *source.predictions(), room), judged=judged)
 
 
-def _at_once(prepared: Prepared, progress: Progress | None) -> Restoration:
+def _at_once(
+    prepared: Prepared, progress: Progress | None, room: Room = np.empty, masking: bool = False
+) -> Restoration:
     parts, channels = prepared.parts, prepared.channels
-    means, scales = prepared.empty(prepared.shape)
-    widening = None
+    means = room(prepared.shape, np.float32)
+    scales = room(prepared.shape, np.float32) if prepared.probabilistic else None
+    widening, mask = None, room(prepared.shape[1:], np.uint8) if masking else None
 
     def into(number: Number, core: Span) -> Answers:
         place: tuple[Any, ...] = (slice(None), *number, slice(None), *core)
@@ -124,18 +163,29 @@ def _at_once(prepared: Prepared, progress: Progress | None) -> Restoration:
     done = 0
     with closing(prepared.tiles(into)) as tiles:
         for number, core, _, wider in tiles:
+            inside: Any = (*number, slice(None), *core)
             if wider is not None:
-                widening = np.empty(prepared.shape[1:], np.float32) if widening is None else widening
-                inside: Any = (*number, slice(None), *core)
+                widening = room(prepared.shape[1:], np.float32) if widening is None else widening
                 widening[inside] = wider
+            if mask is not None and prepared.watcher is not None:
+                mask[inside] = prepared.watcher.mask
             done += prod(part.stop - part.start for part in core)
             if progress is not None:
                 progress(done, parts.voxels)
-    arranged = None if scales is None else parts.arranged(scales, channels)
     found = prepared.trust()
+
+    def arranged(values: Any) -> Any:
+        return None if values is None else parts.arranged(values[None], channels)[0]
+
     return replace(
-        _of_image(prepared, parts.arranged(means, channels), arranged, 8 * len(prepared.model) * parts.voxels),
-        widening=None if widening is None else parts.arranged(widening[None], channels)[0],
+        _of_image(
+            prepared,
+            parts.arranged(means, channels),
+            None if scales is None else parts.arranged(scales, channels),
+            8 * len(prepared.model) * parts.voxels,
+        ),
+        widening=arranged(widening),
+        mask=arranged(mask),
         judged=lambda: found,
     )
 

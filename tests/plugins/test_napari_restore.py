@@ -1,0 +1,206 @@
+"""The widget Restore in a real napari: what the command line gives, shown where the images are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import veriscope as vs
+from veriscope.apps.cli import main
+
+Make = Callable[..., Path]
+
+
+def on_the_command_line(folder: Path, image: vs.Image, model: Path, *words: str) -> Path:
+    """What `veriscope restore` writes."""
+    vs.save_image(folder / "new.ome.tif", image)
+    with pytest.raises(SystemExit) as end:
+        main(["restore", str(folder / "new.ome.tif"), "--model", str(model), "--out", str(folder / "out"), *words])
+    assert end.value.code in (0, None)
+    return folder / "out"
+
+
+def pixels(path: Path) -> Any:
+    return np.asarray(vs.read_image(path))
+
+
+def test_values_verdict_and_scale_are_those_of_the_command_line(
+    app: Any, trained: Path, low: vs.Image, tmp_path: Path
+) -> None:
+    out = on_the_command_line(tmp_path, low, trained, "--scale", "--trust-mask", "--interval", "0.8")
+    [source] = app.add(low)
+    source.translate = (3, 4)
+    widget = app.open("Restore")
+    assert "YX 72 x 72, voxels of 0.3 x 0.3 um" in widget.image.text()
+    layers = app.restore(widget, trained)
+    assert set(layers) == {"restored", "predicted scale", "trust mask"}
+    np.testing.assert_array_equal(layers["restored"].data, pixels(out / "new.ome.tif"))
+    np.testing.assert_array_equal(layers["predicted scale"].data, pixels(out / "new.scale.ome.tif"))
+    np.testing.assert_array_equal(layers["trust mask"].data, pixels(out / "new.trust-mask.ome.tif"))
+    for layer in layers.values():
+        assert tuple(layer.scale) == (0.3, 0.3)
+        assert tuple(layer.translate) == (3, 4)
+        assert {str(unit) for unit in layer.units} == {"micrometer"}
+    said = (out / "new.trust.json").read_text()
+    assert str(widget.result.restored.verdict) in said
+    assert str(widget.result.restored.verdict) in widget.verdict.text()
+    widget.interval.slider.setValue(800)
+    widget.interval.box.setChecked(True)
+    app.until(lambda: len(widget.interval.layers) == 2 and widget.interval.job is None)
+    for layer, file in zip(widget.interval.layers, ("lower", "upper"), strict=True):
+        np.testing.assert_array_equal(layer.data, pixels(out / f"new.{file}.ome.tif"))
+    assert widget.model.box.itemText(0) == str(trained)  # used lately
+
+
+def test_sliders_compute_from_the_members_and_run_no_network(
+    app: Any, trained: Path, low: vs.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.add(low)
+    widget = app.open("Restore")
+    app.restore(widget, trained)
+    monkeypatch.setattr("veriscope.restoring.running.Networks.__call__", None)
+    restored = widget.result.restored
+    for slider, name in ((widget.interval, "interval"), (widget.probability, "probability")):
+        slider.box.setChecked(True)
+        app.until(lambda s=slider: s.layers and s.job is None)
+        for place in (600, 700, 990) if name == "interval" else (20, 80, 150):  # faster than it can be computed
+            slider.slider.setValue(place)
+        app.until(lambda s=slider: s.job is None)
+        wanted = restored.output(name, slider.value(slider.slider.value()))
+        for layer, image in zip(slider.layers, wanted, strict=True):
+            np.testing.assert_array_equal(layer.data, np.asarray(image))
+    assert widget.interval.label.text() == "99 %"
+
+
+@pytest.mark.parametrize("kind", ["stack", "series", "planes", "channels", "projection", "isotropic"])
+def test_every_kind_of_image(app: Any, untrained: Make, low: vs.Image, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    axes, shape, model, choices = {
+        "stack": ("ZYX", (6, 20, 24), "ZYX", {}),
+        "series": ("TYX", (3, 20, 24), "YX", {}),
+        "planes": ("ZYX", (3, 20, 24), "YX", {}),
+        "channels": ("CYX", (2, 20, 24), "YX", {"channels_in": 2, "channels_out": 2}),
+        "projection": ("ZYX", (6, 20, 24), "ZYX", {"task": "project", "patch": (16, 16)}),
+        "isotropic": ("ZYX", (4, 20, 24), "YX", {"task": "isotropic", "upsample": (3, 1, 1)}),
+    }[kind]
+    voxel = (0.9, 0.3, 0.3)[-len(axes.replace("T", "").replace("C", "")) :]
+    image = vs.Image(rng.integers(100, 3000, shape).astype(np.uint16), axes, voxel, name="new")
+    path = untrained(model, **choices)
+    app.add(image)
+    widget = app.open("Restore")
+    widget.planes.setChecked(kind == "planes")
+    layers = app.restore(widget, path)
+    assert widget.message.text() == ""
+    wanted = vs.restore(image, vs.load(path), planes=kind == "planes")
+    if kind == "channels":
+        results = [layer for layer in app.viewer.layers if layer.name.endswith(", restored")]
+        assert [layer.name for layer in results] == ["new channel 0, restored", "new channel 1, restored"]
+        for number, layer in enumerate(results):
+            np.testing.assert_array_equal(layer.data, np.asarray(wanted.mean)[number])
+        return
+    layer = layers["restored"]
+    np.testing.assert_array_equal(layer.data, np.asarray(wanted.mean))
+    assert tuple(map(str.upper, layer.axis_labels)) == tuple(wanted.mean.axes)
+    np.testing.assert_allclose(layer.scale[-len(wanted.mean.voxel_size) :], wanted.mean.voxel_size)
+    if kind == "projection":
+        np.testing.assert_array_equal(layers["height"].data, np.asarray(wanted.height))
+
+
+def test_dask_and_pyramids_give_what_arrays_give(app: Any, untrained: Make, low: vs.Image) -> None:
+    import dask.array as da
+
+    path, array = untrained("YX"), np.asarray(low)
+    wanted = np.asarray(vs.restore(low, vs.load(path)).mean)
+    widget = app.open("Restore")
+    app.viewer.add_image(da.from_array(array, (32, 32)), name="dask")
+    np.testing.assert_array_equal(app.restore(widget, path)["restored"].data, wanted)
+    pyramid = app.viewer.add_image([array, array[::2, ::2]], name="pyramid", multiscale=True)
+    app.viewer.layers.selection = {pyramid}
+    np.testing.assert_array_equal(app.restore(widget, path)["restored"].data, wanted)
+
+
+def test_the_preview_shows_what_is_on_the_screen(app: Any, untrained: Make) -> None:
+    stack = vs.Image(np.random.default_rng(0).integers(0, 900, (30, 300, 300)).astype(np.uint16), "ZYX", (1, 0.5, 0.5))
+    app.add(stack)
+    app.viewer.dims.set_point(0, 20.0)
+    app.viewer.camera.center, app.viewer.camera.zoom = (0, 40, 60), 24.0
+    app.until(lambda: app.viewer.layers[0].corner_pixels[1, 1] < 299)
+    widget = app.open("Restore")
+    widget.model.set(untrained("ZYX"))
+    widget.preview_button.click()
+    app.done(widget)
+    [preview] = [layer for layer in app.viewer.layers if layer.name.endswith("preview")]
+    assert preview.data.shape[0] == 16
+    start = np.round(np.divide(preview.translate, preview.scale)).astype(int)
+    assert start[0] <= 20 < start[0] + 16
+    assert preview.data.size < stack.array.size / 8
+    part = stack.region(**{a: slice(s, s + n) for a, s, n in zip("ZYX", start, preview.data.shape, strict=True)})
+    np.testing.assert_array_equal(preview.data, np.asarray(vs.restore(part, vs.load(widget.model.path())).mean))
+
+
+@pytest.mark.parametrize(
+    ("model", "axes", "memory", "message"),
+    [
+        ("ZYX", "TYX", "", "Z"),
+        ("YX", "TZX", "", "Y"),
+        ("YX", "TY", "", "name 2 dimensions"),
+        ("YX", "", "", "does not state its 3 axes"),
+        ("YX", "TYX", "1kB", "Memory of 1 kB is too small"),
+        ("YX", "TYX", "much", "much"),
+        (None, "TYX", "", "nowhere"),
+        ("", "TYX", "", "No model is named"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_widget(
+    app: Any, untrained: Make, tmp_path: Path, model: str | None, axes: str, memory: str, message: str
+) -> None:
+    app.viewer.add_image(np.random.default_rng(0).integers(0, 900, (3, 20, 24)).astype(np.uint16), name="plain")
+    widget = app.open("Restore")
+    widget.axes.setCurrentText(axes)
+    widget.machine.memory.setText(memory)
+    path = tmp_path / "nowhere" if model is None else untrained(model) if model else ""
+    assert app.restore(widget, path) == {}
+    assert message in widget.message.text()
+    assert not widget.bar.isVisible()
+
+
+def test_cancelled_half_way_nothing_is_left_and_the_window_answers(
+    app: Any, untrained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from veriscope_napari import results
+
+    monkeypatch.setattr(results, "IN_MEMORY", 0)  # the predictions lie in files
+    image = vs.Image(np.random.default_rng(0).integers(0, 900, (400, 64, 64)).astype(np.uint16), "TYX")
+    app.add(image)
+    widget = app.open("Restore")
+    widget.model.set(untrained("YX"))
+    widget.restore_button.click()
+    app.until(lambda: widget.bar.value() > 20)
+    app.viewer.dims.set_point(0, 7)
+    widget.cancel_button.click()
+    app.done(widget)
+    assert widget.message.text() == "Cancelled. No layer was added."
+    assert len(app.viewer.layers) == 1
+    layers = app.restore(widget, widget.model.path())  # and again, to the end
+    folder = Path(widget.result.folder.name)
+    assert any(folder.iterdir())
+    wanted = vs.restore(image, vs.load(widget.model.path()))
+    np.testing.assert_array_equal(layers["restored"].data, np.asarray(wanted.mean))
+
+
+def test_real_images(app: Any, untrained: Make, shared_data: Path) -> None:
+    """A series of stacks from a microscope, and a model that csbdeep trained."""
+    series = vs.read_image(shared_data / "yeast_mito_tzyx" / "yeast_mito_t0-11.tif", "TZYX", lazy=True)
+    part = series.region(T=slice(0, 2), Y=slice(0, 48), X=slice(0, 48))
+    app.add(part)
+    widget = app.open("Restore")
+    model = next((shared_data / "csbdeep" / "care3d_prob").rglob("config.json")).parent
+    layers = app.restore(widget, model)
+    assert widget.message.text() == ""
+    np.testing.assert_array_equal(layers["restored"].data, np.asarray(vs.restore(part, vs.load(model)).mean))
+    assert re.search(r"restores, ZYX", widget.model_words.text())
