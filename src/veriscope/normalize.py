@@ -19,6 +19,7 @@ from veriscope.wording import listed
 Blocks = Iterable[NDArray[Any]] | Callable[[], Iterable[NDArray[Any]]]
 
 WIDER = ((0.02, 99.98), (0.0, 100.0))  # percentiles for images that are nearly empty: the first that differ
+Leaders = Sequence[Sequence[int]]  # of each channel; none: all values
 _DIGIT = 16  # bits looked at in one pass over the data
 _PIECE = 2**21  # pixels counted at once, to keep temporary arrays small
 _CLOSE = 1e-4  # of the range: 64-bit numbers need not be known better
@@ -92,7 +93,7 @@ class Normalization:
         return cls(tuple(stored["low"]), tuple(stored["high"]))
 
 
-def fit(blocks: Blocks, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
+def fit(blocks: Blocks | Count, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
     """The normalisation that takes the two percentiles `wanted` of the data (SI 2.2: 2 and 99.8) to 0 and 1.
 
     `blocks` as in `percentiles`. Where both are the same, as in images of few spots on an empty background, wider ones
@@ -100,12 +101,11 @@ def fit(blocks: Blocks, wanted: Sequence[float] = (2.0, 99.8)) -> Normalization:
     """
     if len(wanted) != 2 or not wanted[0] < wanted[1]:
         raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {wanted}.")
-    if isinstance(blocks, Iterator):
-        blocks = list(blocks)
-    found = percentiles(blocks, wanted)
+    count = blocks if isinstance(blocks, Count) else counting(blocks)
+    found = percentiles(count, wanted)
     alike = found[:, 0] >= found[:, 1]
     if alike.any():
-        found[alike] = widened(percentiles(blocks, sum(WIDER, ())))[alike]
+        found[alike] = widened(percentiles(count, sum(WIDER, ())))[alike]
         if (found[:, 0] < found[:, 1]).all():
             warn(
                 f"percentiles {wanted[0]:g} and {wanted[1]:g} of the image are the same, since most of it is "
@@ -136,7 +136,7 @@ def widened(found: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where((found[:, 0] < found[:, 1])[:, None], found[:, :2], found[:, 2:])
 
 
-def percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
+def percentiles(blocks: Blocks | Count, wanted: Sequence[float]) -> NDArray[np.float64]:
     """Percentiles (0 to 100) of each channel, (C, len(wanted)), over pieces of an image given one after the other.
 
     `blocks` are arrays (C, ...) of one dtype, or a function that starts them again; an iterator is kept in memory. The
@@ -146,20 +146,57 @@ def percentiles(blocks: Blocks, wanted: Sequence[float]) -> NDArray[np.float64]:
     """
     if not wanted or not all(0 <= value <= 100 for value in wanted):
         raise DataError(f"Percentiles lie between 0 and 100, unlike {tuple(wanted)}.")
+    count = blocks if isinstance(blocks, Count) else counting(blocks)
+    return _by_digits(count, np.asarray(wanted, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Count:
+    """How the digits of an image are counted: given the digits before, of each channel, and how many bits they are."""
+
+    run: Callable[[Leaders, int], Counted]
+
+
+def counting(blocks: Blocks) -> Count:
+    """Counting here, one piece after the other."""
     if callable(blocks):
         fresh = blocks
     else:
         kept = [blocks] if isinstance(blocks, np.ndarray) else list(blocks)
         fresh = lambda: kept  # noqa: E731
-    return _by_digits(fresh, np.asarray(wanted, dtype=np.float64))
+    return Count(lambda leaders, done: Counted().see(fresh(), leaders, done))
 
 
-class _Watch:
-    """What every pass checks and counts: channels, pixels, and values that are no numbers."""
+class Counted:
+    """What a pass over some pieces checks and counts: channels, pixels, values that are no numbers, and digits."""
 
     def __init__(self) -> None:
         self.dtype: np.dtype[Any] | None = None
         self.channels = self.pixels = self.bad = self.all = 0
+        self.counts: list[dict[int, NDArray[np.int64]]] = []
+
+    def see(self, blocks: Iterable[NDArray[Any]], leaders: Leaders, done: int) -> Counted:
+        """Count the next digit of all values that begin with one of their channel's `leaders`, of `done` bits."""
+        for block in blocks:
+            for channel, piece in self.pieces(block):
+                if not self.counts:
+                    self.counts = [{} for _ in range(self.channels)]
+                keys = _keys(piece)
+                bits = 8 * keys.dtype.itemsize
+                for leader in leaders[channel] if leaders else (0,):
+                    digits = _digits(keys, leader, done, bits)
+                    seen = np.bincount(digits, minlength=2 ** min(_DIGIT, bits))
+                    self.counts[channel][leader] = self.counts[channel].get(leader, 0) + seen
+        return self
+
+    def merge(self, other: Counted) -> None:
+        """Add what was counted in other pieces of the same image."""
+        if self.dtype is None:
+            self.dtype, self.channels, self.counts = other.dtype, other.channels, [{} for _ in other.counts]
+        for mine, theirs in zip(self.counts, other.counts, strict=True):
+            for leader, seen in theirs.items():
+                mine[leader] = mine.get(leader, 0) + seen
+        self.pixels, self.bad, self.all = self.pixels + other.pixels, self.bad + other.bad, self.all + other.all
 
     def pieces(self, block: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
         """The block in flat pieces with their channel, in native byte order and without NaN and Inf."""
@@ -212,26 +249,13 @@ def _blend(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[
 # A digit of 16 bits per pass, from the front, as one looks up words in a dictionary
 
 
-def _by_digits(fresh: Callable[[], Iterable[NDArray[Any]]], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_digits(count: Count, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     found: list[dict[int, tuple[int, int]]] = []  # per channel: rank -> (leading digits of its key, values before)
     below = above = np.empty(0, np.int64)
     weight = np.empty(0)
     done = 0
     while True:
-        watch = _Watch()
-        counts: list[dict[int, NDArray[np.int64]]] = []
-        for block in fresh():
-            for channel, piece in watch.pieces(block):
-                if not counts:
-                    counts = [{} for _ in range(watch.channels)]
-                keys = _keys(piece)
-                bits = 8 * keys.dtype.itemsize
-                leaders = {leader for leader, _ in found[channel].values()} if found else {0}
-                for leader in leaders:
-                    digits = _digits(keys, leader, done, bits)
-                    size = 2 ** min(_DIGIT, bits)
-                    seen = np.bincount(digits, minlength=size)
-                    counts[channel][leader] = counts[channel].get(leader, 0) + seen
+        watch = count.run([sorted({leader for leader, _ in ranked.values()}) for ranked in found], done)
         watch.check()
         assert watch.dtype is not None
         if not found:
@@ -240,7 +264,7 @@ def _by_digits(fresh: Callable[[], Iterable[NDArray[Any]]], wanted: NDArray[np.f
             found = [dict.fromkeys(ranks, (0, 0)) for _ in range(watch.channels)]
         bits = 8 * watch.dtype.itemsize
         step = min(_DIGIT, bits)
-        sums = [{leader: np.cumsum(seen) for leader, seen in counted.items()} for counted in counts]
+        sums = [{leader: np.cumsum(seen) for leader, seen in counted.items()} for counted in watch.counts]
         found = [
             {rank: _narrow(total[leader], rank, leader, before, step) for rank, (leader, before) in ranked.items()}
             for ranked, total in zip(found, sums, strict=True)

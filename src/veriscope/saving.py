@@ -162,7 +162,7 @@ def sweep(folder: Path) -> None:
     with suppress(OSError):
         for entry in sorted(folder.glob(".veriscope-*.partial")):
             ours = _OURS.fullmatch(entry.name)
-            if ours and ours[1] == _HERE and not _alive(int(ours[2])) and not exists(_aside(entry)):
+            if ours and ours[1] == _HERE and not alive(int(ours[2])) and not exists(_aside(entry)):
                 remove(entry)
                 gone.append(entry)
     if gone:
@@ -170,7 +170,8 @@ def sweep(folder: Path) -> None:
         warn(f"removed {many} left in '{folder}' when stopped by force.")
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

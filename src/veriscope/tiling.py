@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
+from typing import Any
 
 Span = tuple[slice, ...]
 
@@ -26,6 +28,42 @@ class Tile:
             slice(core.start - read.start, core.stop - read.start)
             for read, core in zip(self.read, self.core, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class Grid(Sequence[Span]):
+    """Pieces of the size `piece` that cover `shape` once, last axis fastest; the last along an axis may be smaller."""
+
+    shape: tuple[int, ...]
+    piece: tuple[int, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(-(-length // size) for length, size in zip(self.shape, self.piece, strict=True))
+
+    def __len__(self) -> int:
+        return prod(self.counts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        places: list[int] = []
+        for count in reversed(self.counts):
+            number, place = divmod(number, count)
+            places.insert(0, place)
+        return tuple(
+            slice(place * size, min((place + 1) * size, length))
+            for place, size, length in zip(places, self.piece, self.shape, strict=True)
+        )
+
+
+def reading(core: Span, shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Tile:
+    """The tile that computes `core` of a padded image of `shape`."""
+    read = tuple(
+        slice(max(part.start - padded(reach, n), 0), min(part.stop + padded(reach, n), length))
+        for part, length, reach, n in zip(core, shape, halo, step, strict=True)
+    )
+    return Tile(read, core)
 
 
 def padded(length: int, step: int) -> int:

@@ -264,6 +264,6 @@ def test_samples_do_not_go_into_tiff(ensemble: Ensemble, noise: Make, tmp_path: 
         restore_to_file(Image(noise((2, 8, 8)), "SYX"), ensemble, tmp_path / "out.ome.tif")
 
 
-@pytest.mark.parametrize(("core", "expected"), [(8, 8), (256, 256), (512, 256), (768, 256), (640, 320), (2 * 521, 256)])
+@pytest.mark.parametrize(("core", "expected"), [(8, 8), (256, 256), (512, 256), (768, 256), (640, 320), (2 * 521, 521)])
 def test_chunks_divide_tiles(core: int, expected: int) -> None:
     assert chunk(core, 256) == expected

@@ -21,7 +21,6 @@ from veriscope.apps import (
     import_,
     info,
     judge,
-    models,
     project,
     reproduce,
     resolution,
@@ -105,7 +104,6 @@ COMMANDS = (
     segment.segment,
     resolution.resolution,
     info.info,
-    models.models,
     reproduce.reproduce,
 )
 for command in COMMANDS:

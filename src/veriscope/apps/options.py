@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_type_hints
 
 import typer
 
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 LIMITS = "Time and memory"
 
-Model = Annotated[
-    Path,
-    typer.Option(
-        "--model", "-m", metavar="MODEL", help="Folder written by veriscope train, or a name in veriscope models."
-    ),
-]
+Model = Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder written by veriscope train.")]
 Low = Annotated[
     Path,
     typer.Argument(
@@ -111,6 +106,34 @@ class Limits:
             raise VeriscopeError(f"--precision {self.precision} is not known. Choose float32, fast or bfloat16.")
         precision = cast('Literal["float32", "fast", "bfloat16"]', self.precision)
         return {"tile": tile, "memory": self.memory, "device": self.device, "precision": precision}
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Who does the work, and how what is written is cut into files."""
+
+    PANEL: ClassVar[str] = "Many machines"
+    cluster: str | None = option(
+        None, "Share the work among the workers of a Dask scheduler, such as tcp://host:8786.", "ADDRESS"
+    )
+    workers: int | None = option(None, "Share the work among so many processes on this machine.", "N")
+    resume: bool = option(
+        False,
+        "Continue a restoration that was interrupted, and omit images that are done. A journal beside each result says "
+        "which tiles are finished.",
+    )
+    chunks: str | None = option(None, "Chunks of the OME-Zarr in pixels, such as 256 or 16,256,256.", "SIZE")
+    shards: str | None = option(None, "Pack chunks into files of so many pixels, such as 64,1024,1024.", "SIZE")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether results are written in tasks, as OME-Zarr."""
+        return bool(self.cluster or self.workers is not None or self.resume or self.chunks or self.shards)
+
+    def settings(self) -> dict[str, Any]:
+        """The same as keywords of `restore_to_file`."""
+        sizes = {name: words.sizes(f"--{name}", getattr(self, name)) for name in ("chunks", "shards")}
+        return {"cluster": self.cluster, "workers": self.workers, "resume": self.resume, **sizes}
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:

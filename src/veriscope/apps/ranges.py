@@ -23,7 +23,7 @@ RANGES: dict[str, Range | None] = {
     "gain": (1e-6, 1e6), "offset": (-1e6, 1e6), "read_noise": (0, 1e5), "photons": (1e-3, 1e9),
     "background": (-1e6, 1e6), "factor": (1, 1000),
     "fields": (1, 10**6), "pixel": (0.01, 10), "radius": (0.1, 1000), "width": (0.05, 100), "bleach": (0.1, 1e6),
-    "drift": (0, 1000),
+    "drift": (0, 1000), "workers": (1, 1024),
 }  # fmt: skip
 
 

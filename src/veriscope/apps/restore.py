@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,7 @@ def restore(
     *,
     beside: Outputs,
     limits: options.Limits,
+    sharing: options.Sharing,
 ) -> None:
     """Restore images of any size with a trained model.
 
@@ -113,6 +115,7 @@ def restore(
     veriscope restore huge.ome.zarr --model model --out restored --format zarr --dtype uint16 --memory 4GB
     veriscope restore day1 --model model --out restored --dry-run
     veriscope restore stacks --model surfaces --out restored --height
+    veriscope restore big.ome.zarr --model model --out restored.ome.zarr --cluster tcp://host:8786 --resume
     """
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
@@ -120,13 +123,17 @@ def restore(
         raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
     if combine not in (None, "mixture", "csbdeep"):
         raise VeriscopeError(f"--combine {combine} is not known. Choose mixture or csbdeep.")
-    way, machine = words.way_to_normalize(normalize), limits.settings()
+    way, machine, how = words.way_to_normalize(normalize), limits.settings(), sharing.settings()
+    if sharing.wanted and form == "tif":
+        raise VeriscopeError("Several processes write OME-Zarr, not TIFF. Remove --format tif.")
+    form = "zarr" if sharing.wanted and form is None and files.split_name(out)[1] == "" else form
 
     from veriscope.images.reading import list_images
 
     sources = list_images(*inputs)
     asked = {one: value for one in OUTPUTS if (value := getattr(beside, one.name)) not in (None, False)}
-    jobs = files.plan_outputs(sources, out, form, [name for one in asked for name in one.files], overwrite, [TRUST])
+    names, replaces = [name for one in asked for name in one.files], overwrite or sharing.resume
+    jobs = files.plan_outputs(sources, out, form, names, replaces, [TRUST])
 
     from veriscope.restoring.isotropic import in_space
     from veriscope.restoring.memory import Whole
@@ -152,23 +159,52 @@ def restore(
         for one, value in asked.items():
             paths = [job.outputs[name] for name in one.files]
             targets[one.name] = tuple(paths) if one.takes is None else (value, *paths)
-        with batch.image(job.source):
-            image = _read(job, axes)
+        if sharing.resume and not overwrite and _is_done(job):
+            console.note(f"{job.source} is restored already: {job.mean}.")
+            continue
+        with batch.image(job.source), _stopped_with_journal(job):
+            image = _read(job, axes, sharing.wanted)
             _emit_plan(job, image, ensemble, asked, settings)
+
+            def end(report: Report, job: files.Job = job) -> None:
+                saving.write(job.outputs[TRUST], _trust_of(job, report, model), replaces)
+
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(
                     image, ensemble, job.mean,
-                    dtype=dtype, overwrite=overwrite, progress=progress, **settings, **targets,
+                    dtype=dtype, overwrite=overwrite, progress=progress, ending=end, **settings, **targets, **how,
                 )  # fmt: skip
-                saving.write(job.outputs[TRUST], _trust_of(job, report, model), overwrite)
             _tell(job, report, dtype)
     batch.end()
 
 
-def _read(job: files.Job, axes: str | None) -> Image:
+def _is_done(job: files.Job) -> bool:
+    from veriscope import saving
+    from veriscope.restoring.journal import journal_of
+
+    return all(map(saving.exists, job.outputs.values())) and not saving.exists(journal_of(job.mean))
+
+
+@contextmanager
+def _stopped_with_journal(job: files.Job) -> Iterator[None]:
+    """An interrupt says how to continue, where there is something to continue."""
+    from veriscope import saving
+    from veriscope.restoring.journal import journal_of
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not saving.exists(journal_of(job.mean)):
+            raise
+        raise console.Stopped(
+            f"What is finished of {job.mean} is kept; continue with --resume added to the same command."
+        ) from None
+
+
+def _read(job: files.Job, axes: str | None, shared: bool = False) -> Image:
     from veriscope.images.reading import read_image
 
-    return read_image(job.source, axes=axes)
+    return read_image(job.source.absolute() if shared else job.source, axes=axes, lazy=shared or None)
 
 
 def _show_plans(

@@ -25,7 +25,7 @@ from veriscope.images.lazy import Blank, plain_index
 from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 from veriscope.images.tiff_writing import TiffTarget, imagej_can
-from veriscope.images.zarr_writing import ZarrTarget, moved_chunks, zarr_order
+from veriscope.images.zarr_writing import Layout, ZarrTarget, good_chunks, moved_chunks, zarr_order
 from veriscope.wording import listed
 
 
@@ -73,14 +73,14 @@ def open_writer(
             f"'{final}' names no format that can be written. "
             f"Use .ome.tif for OME-TIFF, .tif for ImageJ, or .ome.zarr for OME-Zarr."
         )
-    _check_place(final, overwrite, folder=zarr)
+    check_place(final, overwrite, folder=zarr)
     with saving.explained(final):
         temporary = saving.fresh(final, zarr)
         target: _Target
         try:
             if zarr:
                 order = zarr_order(axes, final)
-                target = ZarrTarget(temporary, facts.moved(order), moved_chunks(chunks, axes, order), version)
+                target = ZarrTarget(zarr_layout(temporary, facts, chunks, version=version))
             else:
                 ome = suffix.endswith((".ome.tif", ".ome.tiff")) or not imagej_can(facts)
                 order = "".join(letter for letter in ("TCZYX" if ome else "TZCYX") if letter in axes)
@@ -90,6 +90,22 @@ def open_writer(
             raise
     _tell_dropped(final, facts, target.without)
     return Writer(final, temporary, target, facts, order, overwrite)
+
+
+def zarr_layout(
+    place: Path,
+    facts: Image,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | None = None,
+    version: str = "0.5",
+) -> Layout:
+    """How an OME-Zarr image is laid out at `place`; chunks and shards are in the order of the axes of `facts`."""
+    order = zarr_order(facts.axes, place)
+    moved = facts.moved(order)
+    return Layout(
+        place, moved, moved_chunks(chunks, facts.axes, order) or good_chunks(moved),
+        moved_chunks(shards, facts.axes, order), version,
+    )  # fmt: skip
 
 
 class Writer:
@@ -169,7 +185,7 @@ class _Target(Protocol):
 # Places, names and errors
 
 
-def _check_place(final: Path, overwrite: bool, folder: bool) -> None:
+def check_place(final: Path, overwrite: bool, folder: bool) -> None:
     with saving.explained(final):
         if not final.parent.is_dir():
             raise OutputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope import stores
 from veriscope.errors import AxesError, OutputError
 from veriscope.images.carried import encodable
 from veriscope.images.casting import cast
-from veriscope.images.image import Image
+from veriscope.images.image import Image, piece_shape
 from veriscope.images.units import micrometres
+from veriscope.tiling import Grid
+from veriscope.wording import lengths
 
 
 def zarr_order(axes: str, final: Path) -> str:
@@ -43,76 +48,152 @@ def good_chunks(facts: Image) -> tuple[int, ...]:
     return tuple(min(size, wanted.get(letter, 1)) for letter, size in zip(facts.axes, facts.shape, strict=True))
 
 
-class ZarrTarget:
-    """An OME-Zarr image: level 0 is written by regions, the smaller levels from it at the end."""
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What an OME-Zarr image at `place` is to be: all but its pixels (`facts`), its chunks, and how they are packed.
 
-    def __init__(self, temporary: Path, facts: Image, chunks: tuple[int, ...] | None, version: str) -> None:
+    `shards`, multiples of the chunks, are pieces that share a file. Plain values, which can be sent to other processes.
+    Raises OutputError for another `version` than 0.4 and 0.5, and for shards that chunks do not divide.
+    """
+
+    place: Path
+    facts: Image
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    version: str = "0.5"
+
+    def __post_init__(self) -> None:
+        if self.version not in ("0.4", "0.5"):
+            raise OutputError(f"OME-Zarr can be written in version 0.4 or 0.5, not {self.version}.")
+        if self.shards is not None and self.version == "0.4":
+            raise OutputError("OME-Zarr 0.4 has no shards. Write version 0.5, or remove --shards.")
+        if self.shards is not None and any(s % c for s, c in zip(self.shards, self.chunks, strict=True)):
+            raise OutputError(
+                f"Shards of {lengths(self.shards)} pixels ({self.facts.axes}) do not consist of whole chunks of "
+                f"{lengths(self.chunks)}. Choose multiples of the chunks (--shards, --chunks)."
+            )
+
+    @cached_property
+    def factors(self) -> list[tuple[int, ...]]:
+        """How each smaller level is made from the one before."""
+        return pyramid_factors(self.facts)
+
+    @cached_property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of all levels."""
+        found = [self.facts.shape]
+        for factor in self.factors:
+            found.append(tuple(ceil(size / step) for size, step in zip(found[-1], factor, strict=True)))
+        return found
+
+    def pieces(self, level: int) -> Grid:
+        """Regions of a smaller level to be made one by one: about 32 MB, of whole chunks and whole shards."""
+        shape = self.shapes[level]
+        unit, shards = self.packed(shape)
+        unit = shards or unit
+        nbytes = prod(unit) * self.facts.dtype.itemsize
+        return Grid(shape, piece_shape(shape, self.facts.dtype.itemsize, max(2**25, nbytes), unit))
+
+    def packed(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Chunks and shards of a level of `shape`."""
+        chunks = tuple(min(chunk, size) for chunk, size in zip(self.chunks, shape, strict=True))
+        if self.shards is None:
+            return chunks, None
+        most = [-(-size // chunk) * chunk for size, chunk in zip(shape, chunks, strict=True)]
+        whole = [shard // c * n for shard, c, n in zip(self.shards, self.chunks, chunks, strict=True)]
+        return chunks, tuple(min(pair) for pair in zip(whole, most, strict=True))
+
+
+class ZarrTarget:
+    """An OME-Zarr image: level 0 is written by regions, the smaller levels are made from it, metadata come last.
+
+    `begun` opens one that another process has created.
+    """
+
+    without: tuple[str, ...] = ("labels",)
+
+    def __init__(self, layout: Layout, begun: bool = False) -> None:
         import zarr
 
-        if version not in ("0.4", "0.5"):
-            raise OutputError(f"OME-Zarr can be written in version 0.4 or 0.5, not {version}.")
-        self._facts, self._version = facts, version
-        self.without: tuple[str, ...] = ("labels",)
-        self.chunks = good_chunks(facts) if chunks is None else chunks
-        self._group = zarr.open_group(str(temporary), mode="w", zarr_format=3 if version == "0.5" else 2)
-        self._level = self._create(0, facts.shape)
+        self.layout, self._facts, self.chunks = layout, layout.facts, layout.chunks
+        self._store = stores.opened(layout.place)
+        if begun:
+            self._levels = [
+                zarr.open_array(self._store, path=str(n), mode="r+") for n in range(1 + len(layout.factors))
+            ]
+            return
+        zarr.open_group(self._store, mode="w", zarr_format=3 if layout.version == "0.5" else 2)
+        self._levels = [self._create(number, shape) for number, shape in enumerate(layout.shapes)]
 
     def _create(self, number: int, shape: tuple[int, ...]) -> Any:
-        chunks = tuple(min(chunk, size) for chunk, size in zip(self.chunks, shape, strict=True))
+        import zarr
+
+        chunks, shards = self.layout.packed(shape)
         shuffle = "shuffle" if self._facts.dtype.itemsize > 1 else "bitshuffle"
-        common = {"shape": shape, "chunks": chunks, "dtype": self._facts.dtype, "fill_value": 0}
+        common: dict[str, Any] = {"name": str(number), "shape": shape, "chunks": chunks, "dtype": self._facts.dtype}
         # zstd at level 1: five times faster than level 3 and as small, on noisy images
-        if self._version == "0.5":
+        if self.layout.version == "0.5":
             from zarr.codecs import BloscCodec
 
             names = list(self._facts.axes.lower())
             codec = BloscCodec(cname="zstd", clevel=1, shuffle=shuffle, typesize=self._facts.dtype.itemsize)
-            return self._group.create_array(str(number), compressors=codec, dimension_names=names, **common)
-        from numcodecs import Blosc  # type: ignore[import-untyped]
+            common |= {"compressors": codec, "dimension_names": names, "shards": shards}
+        else:
+            from numcodecs import Blosc  # type: ignore[import-untyped]
 
-        old = Blosc(cname="zstd", clevel=1, shuffle=getattr(Blosc, shuffle.upper()))
-        separator = {"name": "v2", "separator": "/"}
-        return self._group.create_array(str(number), compressors=old, chunk_key_encoding=separator, **common)
+            old = Blosc(cname="zstd", clevel=1, shuffle=getattr(Blosc, shuffle.upper()))
+            separator = {"name": "v2", "separator": "/"}
+            common |= {"compressors": old, "chunk_key_encoding": separator, "zarr_format": 2}
+        return zarr.create_array(self._store, fill_value=0, **common)
 
     def put(self, spans: Sequence[slice], block: NDArray[Any]) -> None:
-        _by_chunks(self._level, spans, block)
+        _by_pieces(self._levels[0], spans, block)
+
+    def shrink(self, level: int, spans: Sequence[slice]) -> None:
+        """Make a region of a smaller level from the level before."""
+        factor = self.layout.factors[level - 1]
+        source = tuple(slice(s.start * f, s.stop * f) for s, f in zip(spans, factor, strict=True))
+        _by_pieces(self._levels[level], spans, shrink(np.asarray(self._levels[level - 1][source]), factor))
 
     def finish(self) -> None:
-        below, total = self._level, [1] * len(self._facts.shape)
-        scales = [list(total)]
-        for number, factor in enumerate(pyramid_factors(self._facts), 1):
-            shape = tuple(ceil(size / step) for size, step in zip(below.shape, factor, strict=True))
-            level = self._create(number, shape)
-            for corner in itertools.product(*(range(0, n, c) for n, c in zip(shape, level.chunks, strict=True))):
-                spans = [slice(a, min(a + c, n)) for a, c, n in zip(corner, level.chunks, shape, strict=True)]
-                source = tuple(slice(s.start * f, s.stop * f) for s, f in zip(spans, factor, strict=True))
-                _by_chunks(level, spans, shrink(np.asarray(below[source]), factor))
+        for level in range(1, len(self._levels)):
+            for spans in self.layout.pieces(level):
+                self.shrink(level, spans)
+        self.describe()
+
+    def describe(self) -> None:
+        """Write the metadata that make it an image."""
+        import zarr
+
+        total = [1] * len(self._facts.shape)
+        scales = [total]
+        for factor in self.layout.factors:
             total = [have * step for have, step in zip(total, factor, strict=True)]
-            scales.append(list(total))
-            below = level
-        multiscales = [ome_zarr_metadata(self._facts, scales, self._version)]
-        facts: dict[str, Any] = {"multiscales": multiscales} | _omero(self._facts)
-        if self._version == "0.5":
+            scales.append(total)
+        version = self.layout.version
+        facts: dict[str, Any] = {"multiscales": [ome_zarr_metadata(self._facts, scales, version)]}
+        facts |= _omero(self._facts)
+        if version == "0.5":
             facts = {"ome": {"version": "0.5", **facts}}
         carried = self._facts.carried
         own = {"acquired": carried.acquired, "description": carried.description, "position": dict(carried.position)}
         if any(own.values()):  # for which OME-Zarr has no place
             facts["veriscope"] = {name: value for name, value in own.items() if value}
-        self._group.attrs.update(facts)
+        zarr.open_group(self._store, mode="r+").attrs.put(facts)
 
     def close(self) -> None:
         pass
 
 
-def _by_chunks(level: Any, spans: Sequence[slice], block: NDArray[Any]) -> None:
-    """One chunk at a time: after an error (a full disk) zarr would go on writing others behind our back."""
+def _by_pieces(level: Any, spans: Sequence[slice], block: NDArray[Any]) -> None:
+    """One chunk or shard at a time: after an error (a full disk) zarr would go on writing others behind our back."""
     cuts = []
-    for span, chunk in zip(spans, level.chunks, strict=True):
-        edges = [span.start, *range((span.start // chunk + 1) * chunk, span.stop, chunk), span.stop]
+    for span, piece in zip(spans, level.shards or level.chunks, strict=True):
+        edges = [span.start, *range((span.start // piece + 1) * piece, span.stop, piece), span.stop]
         cuts.append([slice(a, b) for a, b in itertools.pairwise(edges) if b > a])
-    for piece in itertools.product(*cuts):
-        inside = tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(piece, spans, strict=True))
-        level[piece] = block[inside]
+    for part in itertools.product(*cuts):
+        inside = tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, spans, strict=True))
+        level[part] = block[inside]
 
 
 def pyramid_factors(facts: Image, smallest: int = 256) -> list[tuple[int, ...]]:

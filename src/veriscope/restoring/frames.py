@@ -152,11 +152,12 @@ def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None
 
 
 def chunk(core: int, about: int) -> int:
-    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk; else `about`."""
+    """A length of chunks near `about` that divides `core`, so that no tile writes a part of a chunk."""
     if core <= about:
         return core
-    fitting = [n for n in range(max(1, about // 3), about * 3 // 2 + 1) if core % n == 0]
-    return min(fitting, key=lambda n: abs(n - about), default=about)
+    dividing = [n for n in range(1, core + 1) if core % n == 0]
+    near = [n for n in dividing if about // 3 <= n <= about * 3 // 2]
+    return min(near, key=lambda n: abs(n - about)) if near else min(dividing, key=lambda n: max(n / about, about / n))
 
 
 def padded_shape(shape: Sequence[int], step: Sequence[int]) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from veriscope.restoring.frames import Number
 from veriscope.restoring.outputs import Make, several
 from veriscope.restoring.prepared import Prepared
 from veriscope.restoring.running import Answers, Block, Queue, Task
-from veriscope.tiling import Span, Tile, spans
+from veriscope.tiling import Span, reading
 
 Key = tuple[Number, tuple[int, ...]]  # of a tile: its frame, and its place among the tiles along each spatial axis
 
@@ -51,10 +51,6 @@ class OnDemand:
         self.axes, self.shape = self.parts.result_axes(self.channels), self.parts.result_shape(self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()
-        self._tiles = [
-            list(spans(*lengths))
-            for lengths in zip(self.plan.shape, self.plan.core, self.plan.halo, self.plan.step, strict=True)
-        ]
         self._queue = Queue(self.parts, self.plan)  # remembers that tiles had to shrink
         self._kept: OrderedDict[Key, _Predicted] = OrderedDict()
         self._open: tuple[Key, _Predicted] | None = None
@@ -70,15 +66,8 @@ class OnDemand:
     @property
     def cuts(self) -> Cuts:
         """Where tiles begin along each axis of the result."""
-        cores = dict(zip(self.parts.space, zip(self.plan.core, self.parts.before, strict=True), strict=True))
-        steps = [
-            cores.get(letter, (size if letter == "C" else 1, 0))
-            for letter, size in zip(self.axes, self.shape, strict=True)
-        ]
-        return tuple(
-            tuple(sorted({max(0, at - before) for at in range(0, size + before, step)}))
-            for size, (step, before) in zip(self.shape, steps, strict=True)
-        )
+        cores = dict(zip(self.parts.space, self.plan.core, strict=True)) | {"C": self.channels or 1}
+        return tuple(tuple(range(0, n, cores.get(a, 1))) for a, n in zip(self.axes, self.shape, strict=True))
 
     @property
     def kept_bytes(self) -> int:
@@ -133,8 +122,8 @@ class OnDemand:
             return
         numbers = product(*(asked[letter] for letter in self.parts.outer))
         places = [
-            sorted({(at + before) // core for at in asked[letter]})
-            for letter, core, before in zip(self.parts.space, self.plan.core, self.parts.before, strict=True)
+            sorted({at // core for at in asked[letter]})
+            for letter, core in zip(self.parts.space, self.plan.core, strict=True)
         ]
         for number in numbers:
             for place in product(*places):
@@ -178,18 +167,13 @@ class OnDemand:
 
     def _task(self, key: Key) -> Task:
         number, place = key
-        reads, cores = zip(*(axis[at] for axis, at in zip(self._tiles, place, strict=True)), strict=True)
-        return Task(number, Tile(reads, cores))
+        core = zip(place, self.plan.core, self.plan.shape, strict=True)
+        spans = tuple(slice(at * size, min((at + 1) * size, length)) for at, size, length in core)
+        return Task(number, reading(spans, self.plan.shape, self.plan.halo, self.plan.step))
 
     def _into(self, number: Number, core: Span) -> Answers:
         """The place of `core` in the answers of its tile."""
-        key = (
-            number,
-            tuple(
-                (part.start + before) // size
-                for part, before, size in zip(core, self.parts.before, self.plan.core, strict=True)
-            ),
-        )
+        key = number, tuple(part.start // size for part, size in zip(core, self.plan.core, strict=True))
         if self._open is None or self._open[0] != key:
             self._open = None
             self._open = key, self._begin(key)

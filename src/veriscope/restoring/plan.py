@@ -26,7 +26,7 @@ from veriscope.restoring.memory import (
     parse,
     smallest,
 )
-from veriscope.tiling import overhead
+from veriscope.tiling import overhead, padded
 
 SHARE = {"cpu": 0.5, "cuda": 0.8, "mps": 0.5}  # of the free memory that is used when the user does not say
 
@@ -78,7 +78,8 @@ def plan_frames(
     answers. Without a limit the core is the one with the least work that fits.
     Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits.
     """
-    shape, halo, step = padded_shape(parts.shape, ensemble.step), ensemble.halo, ensemble.step
+    shape, step = padded_shape(parts.shape, ensemble.step), ensemble.step
+    halo = tuple(reach + before for reach, before in zip(ensemble.halo, parts.before, strict=True))
     cost = _need(parts, ensemble, device, images)  # runs a network: what that loads for good counts as held
     before, ways = 0, (False, True) if device.type == "cpu" else (False,)
     if isinstance(memory, Whole):  # kept memory falls to pieces, by how much nobody can promise
@@ -103,7 +104,7 @@ def plan_frames(
         )
     _, core, kept = min(found)
     count = prod(parts.counts)
-    wide = [-(-reach // n) * n for reach, n in zip(halo, step, strict=True)]
+    wide = [padded(reach, n) for reach, n in zip(halo, step, strict=True)]
     pieces = [-(-length // size) for length, size in zip(shape, core, strict=True)]
     read = [min(length, size + w * min(n - 1, 2)) for length, size, w, n in zip(shape, core, wide, pieces, strict=True)]
     # halos of members are all the same, unless they work on slices

@@ -57,6 +57,7 @@ class Prepared:
     measured: bool  # `forward` was taken from the image or the model, not given
     images: int = 1
     precision: Precision = "float32"
+    planned: Plan | None = None  # by somebody else
 
     @property
     def channels(self) -> int:
@@ -86,7 +87,7 @@ class Prepared:
     @cached_property
     def plan(self) -> Plan:
         """Raises DataError for memory that is no amount, DeviceError when not even the smallest tile fits."""
-        return plan_frames(self.parts, self.model, self.tile, self.memory, self.device, self.images)
+        return self.planned or plan_frames(self.parts, self.model, self.tile, self.memory, self.device, self.images)
 
     @cached_property
     def networks(self) -> Networks:
@@ -103,6 +104,9 @@ class Prepared:
 
         Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. As `run`.
         """
+
+        if self.watcher is not None:
+            self.watcher.expect(self.plan.tiles)
 
         def anew(number: Number, core: Span) -> Answers:
             return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))

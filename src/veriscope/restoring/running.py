@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -21,7 +21,7 @@ from veriscope.networks.slices import BothWays, Slices
 from veriscope.restoring import devices, engines
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import Plan
-from veriscope.tiling import Span, Tile, padded, tiles
+from veriscope.tiling import Grid, Span, Tile, padded, reading, tiles
 from veriscope.training.allocator import kept_memory
 from veriscope.wording import lengths
 
@@ -33,17 +33,33 @@ Answers = tuple[Block, Block | None]  # means and scales (members, channels_out,
 
 @dataclass(frozen=True)
 class Task:
-    """One tile of one frame. Tiles are laid over the frame as continued by reflection."""
+    """One tile of one frame, as continued by reflection. Its core counts from the frame's own first pixel, so that
+    cores are whole chunks of the result; what it reads, from the first that was added.
+    """
 
     number: Number
     tile: Tile
 
     def core(self, frames: Frames) -> Span:
         """The part of the frame that this tile gives, without what was added by reflection."""
-        return tuple(
-            slice(max(s.start - before, 0), min(s.stop - before, length))
-            for s, before, length in zip(self.tile.core, frames.before, frames.shape, strict=True)
-        )
+        return tuple(slice(s.start, min(s.stop, n)) for s, n in zip(self.tile.core, frames.shape, strict=True))
+
+
+class Tasks(Sequence[Task]):
+    """All tiles of a plan, frame by frame, each made when it is asked for."""
+
+    def __init__(self, frames: Frames, plan: Plan) -> None:
+        self.plan, self.shape = plan, padded_shape(frames.shape, plan.step)
+        self.numbers = Grid(frames.counts, (1,) * len(frames.counts))
+        self.cores = Grid(self.shape, plan.core)
+
+    def __len__(self) -> int:
+        return len(self.numbers) * len(self.cores)
+
+    def __getitem__(self, number: Any) -> Any:
+        frame, tile = divmod(number, len(self.cores))
+        place = tuple(part.start for part in self.numbers[frame])
+        return Task(place, reading(self.cores[tile], self.shape, self.plan.halo, self.plan.step))
 
 
 class Networks:
@@ -159,14 +175,10 @@ class Queue:
 
     def __init__(self, frames: Frames, plan: Plan) -> None:
         self.plan = plan
-        self.shape = padded_shape(frames.shape, plan.step)
+        self.all = Tasks(frames, plan)
         self.limit = plan.core
         self.waiting: list[Task] = []  # last in, first out: parts of tiles that were too large
-        self.rest: Iterator[Task] = (
-            Task(number, tile)
-            for number in frames.numbers()
-            for tile in tiles(self.shape, plan.core, plan.halo, plan.step)
-        )
+        self.rest: Iterator[Task] = iter(self.all)
 
     def begin(self, tasks: Iterable[Task]) -> None:
         """Take these tasks instead of those that are left; the limit stays."""
@@ -204,8 +216,4 @@ class Queue:
         sizes = [s.stop - s.start for s in task.tile.core]
         for part in tiles(sizes, self.limit, [0] * len(sizes), self.plan.step):
             core = tuple(slice(a + s.start, a + s.stop) for a, s in zip(begin, part.core, strict=True))
-            read = tuple(
-                slice(max(0, s.start - padded(reach, n)), min(length, s.stop + padded(reach, n)))
-                for s, reach, n, length in zip(core, self.plan.halo, self.plan.step, self.shape, strict=True)
-            )
-            yield Task(task.number, Tile(read, core))
+            yield Task(task.number, reading(core, self.all.shape, self.plan.halo, self.plan.step))

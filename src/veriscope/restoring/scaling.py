@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +15,25 @@ from veriscope.networks.facts import Facts
 from veriscope.networks.foreign import Foreign
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.normalize import Normalization, fit, fit_moments
+from veriscope.normalize import Count, Normalization, counting, fit, fit_moments
 from veriscope.restoring.frames import Frames, Number
 
 PERCENTILES = (2.0, 99.8)  # at restoration one fixed pair (SI 2.2)
 
-Choice = Literal["image", "frame", "model"] | Normalization
+
+@dataclass(frozen=True)
+class Known:
+    """Normalisations that were fitted before: one for each place along the axes `apart` of `outer`."""
+
+    outer: str
+    apart: str
+    places: Mapping[Number, Normalization]
+
+    def __call__(self, number: Number) -> Normalization:
+        return self.places[_place(self.outer, self.apart, number)]
+
+
+Choice = Literal["image", "frame", "model"] | Normalization | Known
 """Where the percentiles come from: the whole image (all time points together; each sample its own), every frame on
 its own, the images that the model was trained on, or given by the user."""
 
@@ -30,6 +44,8 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
     Raises DataError for constant images, NaN and infinite values, unknown choices and a wrong number of channels;
     ModelError when the model has stored no percentiles.
     """
+    if isinstance(choice, Known):
+        return choice
     if isinstance(choice, Normalization):
         return _same(_checked(choice, frames))
     if choice == "model":
@@ -43,9 +59,9 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
     if choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
         return _same(_checked(Normalization(foreign.low, foreign.high), frames))
     if choice == "image":
-        return _fitted(frames, frames.outer.replace("T", "").replace("Z", ""), foreign)
+        return Fitted(frames, frames.outer.replace("T", "").replace("Z", ""), foreign)
     if choice == "frame":
-        return _fitted(frames, frames.outer, foreign)
+        return Fitted(frames, frames.outer, foreign)
     raise DataError(f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization.")
 
 
@@ -137,33 +153,45 @@ def _checked(normalization: Normalization, frames: Frames) -> Normalization:
     )
 
 
-def _fitted(frames: Frames, apart: str, foreign: Foreign | None) -> Callable[[Number], Normalization]:
+def _place(outer: str, apart: str, number: Number) -> Number:
+    return tuple(place for letter, place in zip(outer, number, strict=True) if letter in apart)
+
+
+class Fitted:
     """One normalisation for each place along the axes `apart`, over all the rest; a graph of others says how. A place
     that is constant, such as a blank frame of a movie, is taken with that of all together.
-    """
-    percentiles = PERCENTILES if foreign is None else foreign.percentiles
-    known: dict[Number, Normalization] = {}
 
-    def fitted(places: Mapping[str, int]) -> Normalization:
-        part: Image = frames.measured.region(**places)
+    `counting` is how the values of a part of the image are counted.
+    """
+
+    def __init__(self, frames: Frames, apart: str, foreign: Foreign | None) -> None:
+        self.frames, self.apart, self.foreign = frames, apart, foreign
+        self.known: dict[Number, Normalization] = {}
+        self.counting: Callable[[Image], Count] = lambda part: counting(part.blocks_with_contrast)
+
+    def __call__(self, number: Number) -> Normalization:
+        key = _place(self.frames.outer, self.apart, number)
+        if key not in self.known:
+            letters = [letter for letter in self.frames.outer if letter in self.apart]
+            self.known[key] = self._fit(dict(zip(letters, key, strict=True)))
+        return self.known[key]
+
+    def all(self) -> Known:
+        """For every frame."""
+        places = {_place(self.frames.outer, self.apart, number): number for number in self.frames.numbers()}
+        return Known(self.frames.outer, self.apart, {key: self(number) for key, number in places.items()})
+
+    def _fit(self, places: Mapping[str, int]) -> Normalization:
+        part: Image = self.frames.measured.region(**places)
         try:
-            if foreign is not None and foreign.scaling == "moments":
+            if self.foreign is not None and self.foreign.scaling == "moments":
                 return fit_moments(part.blocks_with_contrast())
-            return fit(part.blocks_with_contrast, percentiles)
+            return fit(self.counting(part), PERCENTILES if self.foreign is None else self.foreign.percentiles)
         except DataError:
             if not places:
                 raise
-            everything = known[()] if () in known else fitted({})
-            known[()] = everything
+            if () not in self.known:
+                self.known[()] = self._fit({})
             where = ", ".join(f"{letter} = {place}" for letter, place in places.items())
             warn(f"the frame at {where} has no contrast; it is normalised as the whole image.")
-            return everything
-
-    def of(number: Number) -> Normalization:
-        places = {letter: place for letter, place in zip(frames.outer, number, strict=True) if letter in apart}
-        key = tuple(places.values())
-        if key not in known:
-            known[key] = fitted(places)
-        return known[key]
-
-    return of
+            return self.known[()]

@@ -88,14 +88,22 @@ class Settling:
         from_units(self._back(number), means, scales)
         return widening if self.widens else None
 
+    def take(self, number: Number) -> Tally | None:
+        """What was counted of a frame so far, which is forgotten."""
+        return self._tallies.pop(number, None)
+
+    def add(self, number: Number, tally: Tally) -> None:
+        """Count what was taken elsewhere."""
+        self._tallies.setdefault(number, Tally(self.recipe.channels_out)).merge(tally)
+
     def trust(self, watcher: Watcher | SliceWatcher | None, warnings: Sequence[str] = ()) -> Trust:
         """What the tiles settled so far, and seen by `watcher`, say; `warnings` become part of the verdict."""
-        errors = [self.expected(number) for number in self._tallies]
+        errors = [self.expected(number) for number in sorted(self._tallies)]
         whole = mean_of([one for one in errors if one is not None])
         verdict = self._verdict(None if watcher is None else watcher.verdict(warnings), whole)
         frames = {}
         if self.parts.outer:
-            for number in self._tallies if watcher is None else watcher.numbers:
+            for number in sorted(self._tallies if watcher is None else watcher.numbers):
                 place = tuple(zip(self.parts.outer, number, strict=True))
                 of_frame = None if watcher is None else watcher.verdict(number=number)
                 error = self.expected(number)

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -17,33 +16,24 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import DataError
 from veriscope.familiarity import Verdict
-from veriscope.images.casting import cast
 from veriscope.images.image import Image
 from veriscope.images.writing import Writer, open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import Number
-from veriscope.restoring.outputs import BY_NAME, Files, PathLike, Wanted, several, wanted
+from veriscope.restoring.making import Making, Written, check_units, makings
+from veriscope.restoring.outputs import BY_NAME, Files, PathLike, wanted
 from veriscope.restoring.plan import Plan
-from veriscope.restoring.prepared import Prepared, prepare
+from veriscope.restoring.prepared import prepare
 from veriscope.restoring.settings import Progress, Settings
 from veriscope.restoring.settling import Trust
+from veriscope.restoring.spread import Spread, Work, in_tasks, restored_in_tasks
 from veriscope.tiling import Span
 
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 
 
-class More(Settings, Files, total=False):
-    """How to restore, and what to write beside the restored image."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """One file that was written: what it shows, and how many values did not fit into its type."""
-
-    kind: str  # "mean", or one of the files of an output, such as "lower"
-    path: Path
-    clipped: int
-    values: int  # in all
+class More(Settings, Files, Spread, total=False):
+    """How to restore, what to write beside the restored image, and who does the work."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +87,32 @@ def restore_to_file(
     The other settings are those of `restore`. Files appear under their names when all are complete; after an error or
     an interruption none does.
 
+    `workers` processes of this machine share the work, or those of a `cluster`: the address of a Dask scheduler, or a
+    `dask.distributed.Client`. Results are OME-Zarr then, and the same. Finished tiles are noted in a journal beside the
+    result, NAME.journal; with `resume` a restoration that was interrupted continues from there. `memory` is for each
+    worker. `chunks` and `shards` are pixels along the axes in space, one for all or one for each; a file holds a shard.
+    `ending` is shown the report before the journal goes.
+
     Raises what `restore` raises, OutputError when a file cannot be written or exists already without `overwrite`.
     """
     started = time.perf_counter()
     files = {name: value for name, value in more.items() if name in BY_NAME}
     settings: Any = {name: value for name, value in more.items() if name not in BY_NAME}
-    asked, kind = wanted(out, files), _checked_type(dtype)
+    how: Any = {name: settings.pop(name) for name in Spread.__annotations__ if name in settings}
+    asked, kind, ending = wanted(out, files), _checked_type(dtype), how.pop("ending", None) or (lambda report: None)
+    if in_tasks(how):
+        asked = [replace(one, paths=tuple(path.absolute() for path in one.paths)) for one in asked]
+        work = Work(image, ensemble, asked, kind, settings, how, overwrite)
+        with restored_in_tasks(work, progress) as (passes, clipped, prepared):
+            written = [
+                Written(name, path, clipped[name], one.values) for one in passes for name, path in one.paths.items()
+            ]
+            tiles, spent = passes[0].prepared.plan.tiles, time.perf_counter() - started
+            report = Report(tuple(written), prepared.plan, tiles, prepared.parts.voxels, spent, prepared.trust())
+            ending(report)
+        return report
     prepared = prepare(image, ensemble, [one.output for one in asked], **settings)
-    second = [one for one in asked if one.output.by == "surface"]
-    passes = [(prepared, [one for one in asked if one not in second], prepared.channels)]
-    if second:
-        passes.append((prepared.surface(), second, 0))
+    passes = makings(prepared, asked, kind)
     done = 0
 
     def tell(core: Span) -> None:
@@ -117,69 +122,45 @@ def restore_to_file(
             progress(done, prepared.parts.voxels * len(passes))
 
     with ExitStack() as stack:
-        filings = [_Filing(stack, *one, kind, overwrite) for one in passes]
-        _check_units(kind, prepared)
+        filings = [_Filing(stack, making, overwrite) for making in passes]
+        check_units(kind, prepared)
         _ = prepared.warnings  # raises what is wrong with the model's facts now, and not after hours
         written = [file for filing in filings for file in filing.run(tell)]
         trust = prepared.trust()
         for writer in (writer for filing in filings for writer in filing.writers.values()):
             writer.complete()  # everything that can fail comes before the first file gets its name
     spent = time.perf_counter() - started
-    return Report(tuple(written), prepared.plan, filings[0].tiles, prepared.parts.voxels, spent, trust)
+    report = Report(tuple(written), prepared.plan, filings[0].tiles, prepared.parts.voxels, spent, trust)
+    ending(report)
+    return report
 
 
 class _Filing:
-    """Runs a prepared restoration and writes what is `asked` of each tile while the next one is computed, in order.
+    """Runs a prepared restoration and writes what is made of each tile while the next one is computed, in order."""
 
-    The files have so many `channels`; 0: no axis C.
-    """
-
-    def __init__(
-        self,
-        stack: ExitStack,
-        prepared: Prepared,
-        asked: list[Wanted],
-        channels: int,
-        kind: np.dtype[Any],
-        overwrite: bool,
-    ) -> None:
-        self.prepared, self.asked, self.channels = prepared, asked, channels
-        self.kinds: dict[str, np.dtype[Any]] = {}
-        self.writers: dict[str, Writer] = {}
+    def __init__(self, stack: ExitStack, making: Making, overwrite: bool) -> None:
+        self.making, self.prepared = making, making.prepared
         self.tiles = 0
         self.last: Future[None] | None = None
-        chunks = prepared.parts.chunks(prepared.plan.core, channels)
-        for one in asked:
-            for name, path in zip(one.output.files, one.paths, strict=True):
-                self.kinds[name] = one.output.written_as(kind)
-                shown = prepared.parts.outline(channels, self.kinds[name])
-                self.writers[name] = stack.enter_context(open_writer(path, shown, overwrite, chunks))
+        chunks = self.prepared.parts.chunks(self.prepared.plan.core, making.channels)
+        self.writers: dict[str, Writer] = {
+            name: stack.enter_context(open_writer(path, making.outline(name), overwrite, chunks))
+            for name, path in making.paths.items()
+        }
         self.pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="veriscope-write"))
 
     def run(self, tell: Callable[[Span], object]) -> list[Written]:
         """Restore all tiles and write them; `tell` is shown the part of the frame that each gave."""
         clipped: Counter[str] = Counter()
-        networks = [one for one in self.asked if one.output.by != "watcher"]
-        made = {one.output.name: one.make(self.prepared.distribution) for one in networks}
         with closing(self.prepared.tiles()) as tiles:
-            for number, core, (means, scales), widening in tiles:
-                ready = {}
-                for one in self.asked:
-                    if one.output.by == "watcher":
-                        assert self.prepared.watcher is not None
-                        images = self.prepared.watcher.mask
-                    else:
-                        images = made[one.output.name](means, scales, 1.0 if widening is None else widening)
-                    for name, values in zip(one.output.files, several(images), strict=True):
-                        ready[name], lost = cast(values, self.kinds[name])
-                        clipped[name] += lost
+            for number, core, answers, widening in tiles:
+                ready = self.making(answers, widening, clipped)
                 self.finish()
                 self.last = self.pool.submit(self._write, number, core, ready)
                 self.tiles += 1
                 tell(core)
         self.finish()
-        values = self.prepared.parts.voxels * max(self.channels, 1)
-        return [Written(name, writer.path, clipped[name], values) for name, writer in self.writers.items()]
+        return [Written(name, writer.path, clipped[name], self.making.values) for name, writer in self.writers.items()]
 
     def finish(self) -> None:
         """Wait for what is being written; errors of the writing come out here."""
@@ -188,10 +169,8 @@ class _Filing:
             self.last = None
 
     def _write(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
-        parts = self.prepared.parts
-        region = parts.region(number, core, self.channels)
         for name, values in ready.items():
-            self.writers[name].write(region, parts.arranged(values[None], self.channels)[0])
+            self.writers[name].write(*self.making.placed(number, core, values))
 
 
 def _checked_type(dtype: DTypeLike) -> np.dtype[Any]:
@@ -202,12 +181,3 @@ def _checked_type(dtype: DTypeLike) -> np.dtype[Any]:
     if kind.name not in TYPES:
         raise DataError(f"Results cannot be written as '{dtype}'. Choose one of {', '.join(TYPES)}.")
     return kind
-
-
-def _check_units(kind: np.dtype[Any], prepared: Prepared) -> None:
-    """Integers cannot hold an image that lies between 0 and 1."""
-    if kind.kind in "iu" and prepared.back(next(prepared.parts.numbers())) is None:
-        raise DataError(
-            f"A restoration that stays normalised lies mostly between 0 and 1 and cannot be written as {kind}. "
-            f"Write it as float32, or take it back to grey values (undo=True, --undo)."
-        )

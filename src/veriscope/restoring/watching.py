@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isnan
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.familiarity import Familiar, Verdict, verdict
-from veriscope.looking import look
+from veriscope.looking import MANY, look
 from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Normalization
@@ -26,22 +27,37 @@ MOST_WINDOWS = 2**15  # that a verdict is taken from: their mean is known well e
 TRUSTED, DOUBTFUL = 255, 0  # in the mask, as Fiji has it
 
 
+@dataclass
+class Seen:
+    """What was seen of one frame: figures of windows, what filters answer, and pixels on which networks disagree."""
+
+    rows: list[Rows] = field(default_factory=list)
+    answers: list[NDArray[np.float64]] = field(default_factory=list)
+    pixels: int = 0
+    strong: int = 0
+
+    def merge(self, other: Seen) -> None:
+        self.rows += other.rows
+        self.answers += other.answers
+        self.pixels += other.pixels
+        self.strong += other.strong
+
+
 class Watcher:
     """Looks at every restored tile, in the network's units, and gives the verdict at the end.
 
     With `masking`, `mask` is that of the tile seen last, (C_out, *space). It costs a few percent of the restoration.
-    Tiles are looked at each for itself, in windows of the size used before.
+    Tiles are looked at each for itself, in windows of the size used before; of so many `tiles` that memory would grow
+    with them, only some windows are kept.
     """
 
     def __init__(self, known: Familiar, masking: bool = False, filters: Filters | None = None) -> None:
         self.known = known
         self.masking = masking
         self.filters = filters if known.textures else None
-        self.answers: dict[Number, list[NDArray[np.float64]]] = {}
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-        self.rows: dict[Number, list[_Rows]] = {}
-        self.pixels: Counter[Number] = Counter()
-        self.strong: Counter[Number] = Counter()
+        self.seen: dict[Number, Seen] = {}
+        self.tiles = 1
 
     def __call__(self, number: Number, given: Block, answers: Answers) -> None:
         """See one tile of a frame: the networks' input (C_in, *space) and answers (M, C_out, *space).
@@ -51,47 +67,67 @@ class Watcher:
         means, scales = answers
         if given.ndim == means.ndim:
             given = given.max(axis=1)
-        seen = look(given, means, scales, self.known.window, every_pixel=self.masking)
-        self.rows.setdefault(number, []).append(_Rows(seen.rows))
+        found = look(given, means, scales, self.known.window, every_pixel=self.masking)
+        seen, step = self.seen.setdefault(number, Seen()), max(1, self.tiles * MANY // (4 * MOST_WINDOWS))
+        seen.rows.append(Rows.of(found.rows[::step]))
         if self.filters is not None:
-            self.answers.setdefault(number, []).append(self.filters(given))
+            seen.answers.append(self.filters(given)[::step])
         strong = None
-        if seen.disagreement is not None and self.known.strong is not None:
-            strong = seen.disagreement > self.known.strong
-            self.pixels[number] += strong.size
-            self.strong[number] += int(np.count_nonzero(strong))
+        if found.disagreement is not None and self.known.strong is not None:
+            strong = found.disagreement > self.known.strong
+            seen.pixels += strong.size
+            seen.strong += int(np.count_nonzero(strong))
         if self.masking:
             self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
             if strong is not None:
                 self.mask[strong] = DOUBTFUL
-            far = self.known.distance(self.known.table(seen.rows)) > self.known.far
-            for span, doubtful in zip(seen.spans, far, strict=True):
+            far = self.known.distance(self.known.table(found.rows)) > self.known.far
+            for span, doubtful in zip(found.spans, far, strict=True):
                 if doubtful:
                     self.mask[(slice(None), *span)] = DOUBTFUL
+
+    def expect(self, tiles: int) -> None:
+        """So many tiles will be seen in all."""
+        self.tiles = tiles
 
     @property
     def numbers(self) -> list[Number]:
         """The frames seen so far."""
-        return list(self.rows)
+        return list(self.seen)
+
+    def take(self, number: Number) -> Seen | None:
+        """What was seen of a frame so far, which is forgotten."""
+        return self.seen.pop(number, None)
+
+    def add(self, number: Number, seen: Seen) -> None:
+        """Count what was taken elsewhere; tiles in their order."""
+        self.seen.setdefault(number, Seen()).merge(seen)
 
     def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
         """On all tiles seen so far, or on those of one frame; of very many windows on some, evenly spread."""
-        numbers = list(self.rows) if number is None else [number]
-        tiles = [tile for one in numbers for tile in self.rows.get(one, [])]
-        step = max(1, sum(map(len, tiles)) // MOST_WINDOWS)
-        rows = [row for tile in tiles for row in tile.every(step)]
-        pixels, strong = (sum(counted[one] for one in numbers) for counted in (self.pixels, self.strong))
-        answers = [one for number in numbers for one in self.answers.get(number, [])]
-        answered = np.concatenate(answers) if answers else None
-        return verdict(self.known, rows, strong / pixels if pixels else None, warnings, answered)
+        whole = Seen()
+        for one in sorted(self.seen) if number is None else [number]:
+            whole.merge(self.seen.get(one, Seen()))
+        step = max(1, sum(map(len, whole.rows)) // MOST_WINDOWS)
+        rows = [row for tile in whole.rows for row in tile.every(step)]
+        answered = np.concatenate(whole.answers) if whole.answers else None
+        disagree = whole.strong / whole.pixels if whole.pixels else None
+        return verdict(self.known, rows, disagree, warnings, answered)
 
 
-class _Rows:
+class Rows:
     """Figures of windows, kept in a tenth of the memory: large images have hundreds of thousands of them."""
 
-    def __init__(self, rows: Sequence[Mapping[str, float]]) -> None:
-        self.names = list(dict.fromkeys(name for row in rows for name in row))
-        self.values = np.array([[row.get(name, np.nan) for name in self.names] for row in rows], np.float64)
+    def __init__(self, names: Iterable[str], values: NDArray[np.float64]) -> None:
+        self.names, self.values = _same(tuple(names)), values
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, float]]) -> Rows:
+        names = dict.fromkeys(name for row in rows for name in row)
+        return cls(names, np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rows, (self.names, self.values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -100,6 +136,12 @@ class _Rows:
         """The windows one by one, or every second, third ... of them."""
         for values in self.values[::step].tolist():
             yield {name: value for name, value in zip(self.names, values, strict=True) if not isnan(value)}
+
+
+@lru_cache
+def _same(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple of names for all tiles."""
+    return names
 
 
 class SliceWatcher:
@@ -134,9 +176,18 @@ class SliceWatcher:
         if self.watcher.masking:
             self.mask[:, real:] = self.mask[:, real - 1 : real]
 
+    def expect(self, tiles: int) -> None:
+        self.watcher.expect(tiles)
+
     @property
     def numbers(self) -> list[Number]:
         return self.watcher.numbers
+
+    def take(self, number: Number) -> Seen | None:
+        return self.watcher.take(number)
+
+    def add(self, number: Number, seen: Seen) -> None:
+        self.watcher.add(number, seen)
 
     def _chosen(self, length: int) -> list[int]:
         if self.watcher.masking:

@@ -1,0 +1,210 @@
+"""Tasks done by the workers of a Dask cluster, with no more of them in the scheduler than keep the workers busy."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from veriscope.errors import DeviceError, OutputError, VeriscopeError
+from veriscope.restoring.job import Job, Task
+from veriscope.version import __version__
+from veriscope.wording import listed
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from veriscope.images.image import Image
+    from veriscope.restoring.worker import Worker
+
+AHEAD = 3  # tasks of each thread that the scheduler holds
+CONNECTING = 10.0  # seconds to wait for a scheduler
+PATIENCE = 60  # seconds to wait for a first worker
+TRIES = 5  # times that a task is given out anew after the workers that did it died
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+Cluster = Any  # the address of a scheduler, or a dask.distributed.Client
+
+
+class Dask:
+    """Runs tasks on a cluster. Use it through `connected`."""
+
+    def __init__(self, client: Client, image: Image, device: str | None) -> None:
+        self.client = client
+        self.workers = self._greet(image, device)
+
+    def _greet(self, image: Image, device: str | None) -> list[Worker]:
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as problem:
+            raise DeviceError(
+                f"The scheduler {self._address} has no workers. Start some: dask worker {self._address}"
+            ) from problem
+        from veriscope.restoring.worker import introduce
+
+        try:
+            said = self.client.run(introduce, image, device, on_error="return")
+        except (ImportError, AttributeError) as problem:
+            said = {"?": problem}
+        for address, answer in said.items():
+            if isinstance(answer, VeriscopeError):
+                raise type(answer)(f"Worker {address}: {answer} Every worker needs it under the same name.")
+            if isinstance(answer, BaseException):
+                raise DeviceError(
+                    f"Worker {address} cannot work with veriscope {__version__} ({type(answer).__name__}: {answer}). "
+                    f"Install the same version there, in the environment that 'dask worker' is started in."
+                )
+        found: list[Worker] = list(said.values())
+        if others := [one for one in found if one.version != __version__]:
+            raise DeviceError(
+                f"Worker {others[0].address} has veriscope {others[0].version}, but this is {__version__}. Install the "
+                f"same version everywhere."
+            )
+        if len(kinds := sorted({one.device for one in found})) > 1:
+            raise DeviceError(
+                f"Some workers compute on {kinds[0]}, others on {listed(kinds[1:])}, which would not give the same "
+                f"result. Choose --device {kinds[0]}, or use workers of one kind."
+            )
+        return found
+
+    @property
+    def _address(self) -> str:
+        return str(self.client.scheduler.address)
+
+    @property
+    def device(self) -> str:
+        return self.workers[0].device
+
+    @property
+    def free(self) -> int:
+        """Bytes that each worker may use."""
+        hosts = [one.host for one in self.workers]
+        shared = 1 if self.device == "cuda" else 0
+        return min(one.free // (shared or hosts.count(one.host)) for one in self.workers)
+
+    @property
+    def held(self) -> int:
+        return max(one.held for one in self.workers)
+
+    @contextmanager
+    def working(self, job: Job) -> Iterator[Callable[[Task], Any]]:
+        """What does tasks of `job` on any worker, also on those that join later."""
+        from veriscope.restoring.worker import Brings, do
+
+        plugin = Brings(job)
+        self.client.register_plugin(plugin, name=plugin.name)
+        try:
+            yield partial(do, job.name)
+        finally:
+            with suppress(Exception):  # the scheduler may be gone
+                self.client.unregister_worker_plugin(plugin.name)
+
+    def run(self, function: Callable[[Any], Any], tasks: Iterable[AnyTask]) -> Iterator[tuple[AnyTask, Any]]:
+        """Tasks with their results as they finish; those of workers that die are done again elsewhere.
+
+        Raises what a task raises, OutputError when the scheduler is gone.
+        """
+        from distributed import CancelledError, KilledWorker, as_completed
+
+        name, number = getattr(function, "args", ("count",))[0], 0
+        waiting: dict[Any, AnyTask] = {}
+        tried: dict[str, int] = {}
+        left = iter(tasks)
+        finished = as_completed(with_results=True, raise_errors=False)
+
+        def give(task: AnyTask) -> None:
+            nonlocal number
+            number += 1
+            future = self.client.submit(function, task, key=f"{name}-{task.key}-{number}", pure=False)
+            waiting[future] = task
+            finished.add(future)
+
+        def more() -> None:
+            most = AHEAD * max(1, self._threads())
+            while len(waiting) < most and (task := next(left, None)) is not None:
+                give(task)
+
+        try:
+            more()
+            for future, result in finished:
+                task = waiting.pop(future)
+                if future.status == "error":
+                    problem = result[1] if isinstance(result, tuple) else result
+                    if not isinstance(problem, KilledWorker):
+                        raise problem
+                    tried[task.key] = tried.get(task.key, 0) + 1
+                    if tried[task.key] >= TRIES:
+                        raise DeviceError(
+                            f"{TRIES} groups of workers died at the same task ({task.key}). They may have been short "
+                            f"of memory: allow less with memory (--memory), and continue with resume (--resume)."
+                        ) from problem
+                    give(task)
+                elif future.status != "finished":
+                    raise CancelledError(future.status)
+                else:
+                    yield task, result
+                future.release()
+                more()
+        except (CancelledError, OSError) as problem:
+            if isinstance(problem, OSError) and self.client.status == "running":
+                raise
+            raise OutputError(
+                f"The scheduler {self._address} is gone. What was finished is kept: continue with resume (--resume)."
+            ) from problem
+        finally:
+            with suppress(Exception):
+                self.client.cancel(list(waiting), force=True)
+
+    def _threads(self) -> int:
+        """Of all workers that are there now, as far as the client has heard."""
+        now = time.monotonic()
+        if now - getattr(self, "_asked", -9.0) > 5:
+            self._asked, self._known = now, int(sum(self.client.nthreads().values()))
+        return self._known
+
+
+@contextmanager
+def connected(cluster: Cluster, workers: int | None, image: Image, device: str | None) -> Iterator[Dask]:
+    """A cluster to work with: that of a user's client, that at an address, or processes of this machine."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as problem:
+        raise VeriscopeError(
+            "Restoring with several workers needs dask and distributed. Install them: pip install "
+            "'veriscope[distributed]'."
+        ) from problem
+    if cluster is not None and workers is not None:
+        raise VeriscopeError("--cluster and --workers exclude each other: workers of a cluster are started there.")
+    if cluster is not None and not isinstance(cluster, str):
+        yield Dask(cluster, image, device)
+        return
+    if cluster is not None:
+        try:
+            client = Client(cluster, timeout=CONNECTING, name="veriscope")
+        except (OSError, ValueError, TimeoutError, TypeError) as problem:
+            reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+            raise DeviceError(
+                f"The scheduler {cluster} cannot be reached ({reason}). Start it with 'dask scheduler', and give the "
+                f"address that it prints, such as --cluster tcp://host:8786."
+            ) from problem
+        with client:
+            yield Dask(client, image, device)
+        return
+    count = workers or 1
+    if not 1 <= count <= 1024:
+        raise VeriscopeError(f"--workers {count} is not possible. Give a number of processes such as 4.")
+    import dask
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings = {"distributed.scheduler.allowed-failures": 10, "distributed.admin.tick.limit": "1h"}
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            count, threads_per_worker=max(1, cores // count), memory_limit=0, dashboard_address=None, silence_logs=50
+        ) as here,
+        Client(here) as client,
+    ):
+        yield Dask(client, image, device)

@@ -1,0 +1,153 @@
+"""A restoration in tasks that any process can do: each writes whole chunks of the results, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope import saving
+from veriscope.errors import OutputError
+from veriscope.images.image import Image
+from veriscope.images.zarr_writing import Layout, ZarrTarget
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Counted, Leaders
+from veriscope.restoring.frames import Number
+from veriscope.restoring.journal import Done, owner
+from veriscope.restoring.making import Making, makings
+from veriscope.restoring.outputs import Wanted
+from veriscope.restoring.plan import Plan
+from veriscope.restoring.prepared import prepare
+from veriscope.restoring.running import Queue, Tasks
+from veriscope.restoring.settings import Settings
+
+BLOCK = 2**26  # bytes of an image read at once to count its values
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """Restore tile `number` in one of the passes over the image, and write it."""
+
+    index: int  # of the pass
+    number: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.index}-{self.number}"
+
+
+@dataclass(frozen=True)
+class LevelTask:
+    """Make piece `number` of a smaller level of a result."""
+
+    name: str
+    level: int
+    number: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.level}-{self.number}"
+
+
+@dataclass(frozen=True)
+class CountTask:
+    """Count digits of the values in a part of the image, its axes in some order, for percentiles."""
+
+    part: Image
+    leaders: Leaders
+    done: int
+    key: str
+    group: int  # a frame, or all frames together
+
+
+Task = TileTask | LevelTask | CountTask
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a process must know to do its part of a restoration; everything in it can be sent."""
+
+    name: str  # of this run, unlike any other
+    image: Image
+    model: Ensemble
+    settings: Settings
+    asked: tuple[Wanted, ...]
+    kind: np.dtype[Any]
+    plans: tuple[Plan, ...]  # one for each pass
+    layouts: dict[str, Layout]  # of the files by their names
+    guard: Path  # the journal, which names the run that may write
+
+
+class Opened:
+    """A job in a process that works on it, with its networks ready. One tile is computed at a time."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        prepared = prepare(job.image, job.model, [one.output for one in job.asked], **job.settings)
+        self.passes: list[Making] = makings(replace(prepared, planned=job.plans[0]), job.asked, job.kind)
+        if len(self.passes) > 1:
+            second = self.passes[1]
+            second.prepared = replace(second.prepared, planned=job.plans[1])
+        self.queues = [Queue(one.prepared.parts, one.prepared.plan) for one in self.passes]
+        self.tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in self.passes]
+        self.targets = {name: ZarrTarget(layout, begun=True) for name, layout in job.layouts.items()}
+        self.turn = Lock()
+
+    def do(self, task: Task) -> Any:
+        """Do a task; raises OutputError when another run has taken over."""
+        if isinstance(task, CountTask):
+            return count(task)
+        if isinstance(task, TileTask):
+            return self._tile(task)
+        self._check_guard()
+        with saving.explained(self.job.layouts[task.name].place):
+            self.targets[task.name].shrink(task.level, self.job.layouts[task.name].pieces(task.level)[task.number])
+        return None
+
+    def _tile(self, task: TileTask) -> Done:
+        making, queue = self.passes[task.index], self.queues[task.index]
+        prepared, one = making.prepared, self.tasks[task.index][task.number]
+        clipped: Counter[str] = Counter()
+        ready: list[tuple[Any, dict[str, NDArray[Any]]]] = []
+        with self.turn:
+            queue.begin([one])
+            with closing(prepared.tiles(queue=queue)) as tiles:
+                for _, core, answers, widening in tiles:
+                    ready.append((core, making(answers, widening, clipped)))
+            tally = None if prepared.settling is None else prepared.settling.take(one.number)
+            seen = None if prepared.watcher is None else prepared.watcher.take(one.number)
+        self._check_guard()
+        for core, images in ready:
+            for name, values in images.items():
+                self._write(name, making, (one.number, core), values)
+        return Done({name: lost for name, lost in clipped.items() if lost}, tally, seen)
+
+    def _write(self, name: str, making: Making, place: tuple[Number, Any], values: NDArray[Any]) -> None:
+        layout = self.job.layouts[name]
+        region, block = making.placed(*place, values)
+        axes = making.outline(name).axes
+        order = [axes.index(letter) for letter in layout.facts.axes]
+        with saving.explained(layout.place):
+            self.targets[name].put([region[axis] for axis in order], block.transpose(order))
+
+    def _check_guard(self) -> None:
+        """Raise OutputError where another run has begun to write the same results."""
+        if owner(self.job.guard).get("run") != self.job.name:
+            raise OutputError(f"'{self.job.guard}' belongs to another run now, which continues to write these results.")
+
+
+def count(task: CountTask) -> tuple[Counted, tuple[Any, ...] | None]:
+    """Count digits of all values in a part of an image, (C, ...); also its value in each channel if it has just one."""
+    found, value = Counted(), None
+    for number, block in enumerate(task.part.blocks(task.part.axes, BLOCK)):
+        found.see([block], task.leaders, task.done)
+        first = block.reshape(len(block), -1)[:, :1]
+        own = tuple(first[:, 0].tolist()) if (block.reshape(len(block), -1) == first).all() else None
+        value = own if number == 0 or own == value else None
+    return found, value

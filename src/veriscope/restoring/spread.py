@@ -1,0 +1,431 @@
+"""A restoration in tasks: done by the workers of a cluster, or here, and continued where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
+
+import numpy as np
+
+from veriscope import saving, stores
+from veriscope.errors import OutputError, VeriscopeError
+from veriscope.images.contents import FileArray
+from veriscope.images.image import Image, pieces
+from veriscope.images.reading import stem
+from veriscope.images.writing import check_place, zarr_layout
+from veriscope.images.zarr_writing import Layout, ZarrTarget
+from veriscope.networks.graph import OnnxNetwork
+from veriscope.networks.model import Ensemble
+from veriscope.normalize import Count, Counted, Leaders, Normalization
+from veriscope.restoring.distributed import AnyTask, Dask, connected
+from veriscope.restoring.job import CountTask, Job, LevelTask, Opened, Task, TileTask, count
+from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
+from veriscope.restoring.making import Making, check_units, makings
+from veriscope.restoring.memory import Whole, held, parse
+from veriscope.restoring.outputs import Wanted
+from veriscope.restoring.plan import SHARE, Plan
+from veriscope.restoring.prepared import Prepared, prepare
+from veriscope.restoring.running import Tasks
+from veriscope.restoring.scaling import Fitted, Known
+from veriscope.restoring.settings import Progress, Settings
+
+COUNTED = 2**28  # bytes of a task that counts values
+
+
+class Spread(TypedDict, total=False):
+    """How work is shared; see `restore_to_file`."""
+
+    cluster: Any
+    workers: int | None
+    resume: bool
+    chunks: tuple[int, ...] | None
+    shards: tuple[int, ...] | None
+    ending: Callable[[Any], object] | None
+
+
+def in_tasks(how: Spread) -> bool:
+    """Whether a restoration is done in tasks."""
+    return any(how.get(name) not in (None, False) for name in ("cluster", "workers", "resume", "chunks", "shards"))
+
+
+class Here:
+    """Does tasks in this process, one after the other."""
+
+    def run(self, function: Callable[[Any], Any], tasks: Iterable[AnyTask]) -> Iterator[tuple[AnyTask, Any]]:
+        for task in tasks:
+            yield task, function(task)
+
+    def working(self, job: Job) -> AbstractContextManager[Callable[[Task], Any]]:
+        return nullcontext(Opened(job).do)
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be restored in tasks, and how."""
+
+    image: Image
+    model: Ensemble
+    asked: Sequence[Wanted]
+    kind: np.dtype[Any]
+    settings: Settings
+    how: Spread
+    overwrite: bool
+
+    @property
+    def finals(self) -> list[Path]:
+        return [path for one in self.asked for path in one.paths]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for an interrupted restoration to be continued."""
+        image = self.image
+        settings = {name: repr(value) for name, value in self.settings.items() if name not in ("memory", "device")}
+        return {
+            "image": f"{image.axes} {image.shape} {image.dtype} {image.voxel_size} {_origin(image.array)}",
+            "model": fingerprint(self.model),
+            "settings": settings,
+            "outputs": [[one.output.name, one.arguments, list(map(str, one.paths))] for one in self.asked],
+            "type": str(self.kind),
+            "chunks": [self.how.get("chunks"), self.how.get("shards")],
+        }
+
+
+def fingerprint(model: Ensemble) -> str:
+    """Changes with anything in a model that changes what it restores."""
+    digest = hashlib.sha256(json.dumps([model.recipe.to_json(), model.facts.to_json()], sort_keys=True).encode())
+    for member in model.members:
+        if isinstance(member, OnnxNetwork):
+            digest.update(member.contents)
+            continue
+        for name, tensor in member.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _origin(array: Any) -> str:
+    """Where pixels come from: a file and when it was written, or a checksum of them."""
+    while not isinstance(array, FileArray) and hasattr(array, "source"):
+        array = array.source
+    if isinstance(array, FileArray):
+        return repr(array.source)
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() if isinstance(array, np.ndarray) else ""
+
+
+Restored = tuple[list[Making], Counter[str], Prepared]  # what was made in each pass, values that did not fit
+
+
+@contextmanager
+def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restored]:
+    """Restore what `work` says: in the block the files are complete and in their places; after it the journal goes.
+
+    Raises what `restore_to_file` raises; what was finished is kept, for `resume`.
+    """
+    for final in work.finals:
+        if not final.name.lower().endswith(".zarr"):
+            raise OutputError(
+                f"'{final}' would be written by several processes or continued later, which only OME-Zarr allows. Give "
+                f"a name that ends with .ome.zarr (--format zarr)."
+            )
+    prepared = prepare(work.image, work.model, [one.output for one in work.asked], **work.settings)
+    journal = Journal(journal_of(work.finals[0]), work.finals)
+    before = journal.begun()
+    if before is not None and not work.how.get("resume"):
+        if not work.overwrite:
+            raise OutputError(
+                f"'{work.finals[0]}' was begun earlier and is not finished. Continue with resume (--resume), or start "
+                f"over with overwrite (--overwrite)."
+            )
+        before = None
+    if before is None or not stores.get(journal.place, COMPLETE):
+        for final in work.finals:
+            check_place(final, work.overwrite, folder=True)
+    if before is not None:
+        _check_same(before["identity"], work.identity(), work.finals[0])
+    with _engine(work) as engine:
+        restored = _Run(work, prepared, journal, engine, before, progress).whole()
+    yield restored
+    journal.end()
+
+
+def _plan(stored: dict[str, Any]) -> Plan:
+    values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    return Plan(**values)
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any], final: Path) -> None:
+    now = json.loads(json.dumps(now))
+    if differing := [name for name in now if before.get(name) != now[name]]:
+        raise OutputError(
+            f"'{final}' was begun with another {', another '.join(differing)}. Continue with the same, or start over "
+            f"without resume (--overwrite instead of --resume)."
+        )
+
+
+@contextmanager
+def _engine(work: Work) -> Iterator[Here | Dask]:
+    cluster, workers = work.how.get("cluster"), work.how.get("workers")
+    if cluster is None and workers is None:
+        yield Here()
+        return
+    with connected(cluster, workers, work.image, work.settings.get("device")) as dask:
+        yield dask
+
+
+class _Run:
+    """One run of a restoration in tasks."""
+
+    def __init__(
+        self, work: Work, prepared: Prepared, journal: Journal, engine: Here | Dask,
+        before: dict[str, Any] | None, progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.work, self.prepared, self.journal, self.engine = work, prepared, journal, engine
+        self.before, self.progress = before, progress
+        self.clipped: Counter[str] = Counter()
+        self.finished: dict[str, Done] = {}
+
+    def whole(self) -> Restored:
+        if self.before is None:
+            plans = [asdict(plan) for plan in self._plans()]
+            head: dict[str, Any] = {"identity": self.work.identity(), "plans": plans, "known": None}
+            self.journal.begin(head)
+            for final in self.work.finals:
+                stores.remove(unfinished(final))
+        else:
+            head = self.before
+            self.journal.own()
+            self.finished, self.journal.noted = self.journal.finished(), True
+        try:
+            return self._restored(head, [_plan(one) for one in head["plans"]])
+        finally:
+            with suppress(OSError, VeriscopeError):
+                if self.journal.noted:
+                    self.journal.leave()
+                else:  # nothing was done that could be continued
+                    self.journal.end()
+
+    def _restored(self, head: dict[str, Any], plans: list[Plan]) -> Restored:
+        settings, asked = self.work.settings, [one.output for one in self.work.asked]
+        if isinstance(self.prepared.forward, Fitted):
+            settings = cast(Settings, {**settings, "normalize": self._normalized(self.prepared.forward, head)})
+        prepared = prepare(self.work.image, self.work.model, asked, **settings)
+        prepared = replace(prepared, planned=plans[0], measured=self.prepared.measured)
+        passes = makings(prepared, self.work.asked, self.work.kind)
+        if len(passes) > 1:
+            passes[1].prepared = replace(passes[1].prepared, planned=plans[1])
+        check_units(self.work.kind, prepared)
+        _ = prepared.warnings
+        layouts = self._layouts(passes)
+        if not stores.get(self.journal.place, COMPLETE):
+            job = Job(
+                self.journal.run, self.work.image, self.work.model, settings, tuple(self.work.asked),
+                self.work.kind, tuple(plans), layouts, self.journal.place,
+            )  # fmt: skip
+            if "created" not in self.finished:
+                for layout in layouts.values():
+                    ZarrTarget(layout)
+                self.journal.note("created")
+            with self.engine.working(job) as do:
+                self._tiles(passes, do)
+                self._levels(layouts, do)
+            for layout in layouts.values():
+                _sweep(layout.place)
+                ZarrTarget(layout, begun=True).describe()
+            self.journal.flush()
+            stores.put(self.journal.place, COMPLETE, b"{}")
+        else:
+            self._tiles(passes, lambda task: None)
+        for final in self.work.finals:
+            if stores.url(final) is None and saving.exists(unfinished(final)):
+                saving.put(unfinished(final), final, self.work.overwrite)
+        return passes, self.clipped, prepared
+
+    def _plans(self) -> list[Plan]:
+        """The tiles of each pass, for the memory of the workers."""
+        made, engine = makings(self.prepared, self.work.asked, self.work.kind), self.engine
+        found = []
+        for one in made:
+            prepared = one.prepared
+            if isinstance(engine, Dask):
+                import torch
+
+                asked: Any = self.work.settings.get("memory")
+                if isinstance(asked, Whole):  # with what a worker holds already
+                    asked = Whole(parse(asked.memory) + held() - engine.held)
+                elif asked is None:
+                    asked = int(SHARE[engine.device] * engine.free)
+                prepared = replace(prepared, memory=asked, device=torch.device(engine.device))
+            found.append(prepared.plan if self.work.how.get("shards") is None else self._for_shards(one, prepared))
+        return found
+
+    def _for_shards(self, making: Making, prepared: Prepared) -> Plan:
+        """Tiles of whole shards. Raises OutputError where they do not fit into the memory."""
+        parts, shards = prepared.parts, _by_axis(making, self.work.how.get("shards"))
+        most, plan = [], prepared.plan
+        for letter, core, step in zip(parts.space, plan.core, plan.step, strict=True):
+            shard, size = shards.get(letter, 1), parts.source.size(letter)
+            fits = core if core >= size else core // shard * shard
+            if not fits or (core < size and shard % step):
+                raise OutputError(
+                    f"Tiles of {core} pixels along {letter} fit into the memory, which hold no whole shard of {shard} "
+                    f"that is a multiple of {step}. Choose other shards (--shards), or allow more memory (--memory)."
+                )
+            most.append(fits)
+        return replace(prepared, tile=tuple(most)).plan
+
+    def _layouts(self, passes: Sequence[Making]) -> dict[str, Layout]:
+        found = {}
+        for making in passes:
+            parts = making.prepared.parts
+            usual = parts.chunks(making.prepared.plan.core, making.channels)
+            axes, shape = parts.result_axes(making.channels), parts.result_shape(making.channels)
+            shards, chunks = (self._asked(making, what) for what in ("shards", "chunks"))
+            chunks = usual if chunks is None else tuple(map(min, chunks, shape))
+            self._check_chunks(making, axes, shards or chunks, "shards" if shards else "chunks")
+            for name, final in making.paths.items():
+                outline = making.outline(name)
+                named = outline if outline.name else replace(outline, name=stem(final))
+                found[name] = zarr_layout(unfinished(final), named, chunks, shards)
+        return found
+
+    def _asked(self, making: Making, what: Literal["chunks", "shards"]) -> tuple[int, ...] | None:
+        """Sizes along the axes of the result; 1 along those that are not in space."""
+        if (sizes := self.work.how.get(what)) is None:
+            return None
+        by = _by_axis(making, sizes)
+        return tuple(by.get(letter, 1) for letter in making.prepared.parts.result_axes(making.channels))
+
+    @staticmethod
+    def _check_chunks(making: Making, axes: str, piece: Sequence[int], what: str) -> None:
+        """A tile must be whole chunks, or whole shards."""
+        parts, core = making.prepared.parts, making.prepared.plan.core
+        for letter, tile in zip(parts.space, core, strict=True):
+            size = piece[axes.index(letter)]
+            if tile < parts.source.size(letter) and tile % size:
+                raise OutputError(
+                    f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {size}. Choose {what} that "
+                    f"divide {tile} (--{what}), or another tile (--tile)."
+                )
+
+    # Percentiles
+
+    def _normalized(self, forward: Fitted, head: dict[str, Any]) -> Known:
+        if head["known"] is not None:
+            outer, apart, places = head["known"]
+            return Known(outer, apart, {tuple(key): Normalization.from_json(one) for key, one in places})
+        if isinstance(self.engine, Dask):
+            forward.counting = self._counting
+        found = forward.all()
+        places = [[list(key), one.to_json()] for key, one in found.places.items()]
+        head["known"] = [found.outer, found.apart, places]
+        stores.put(self.journal.place, "job.json", json.dumps(head).encode())
+        return found
+
+    def _counting(self, part: Image) -> Count:
+        """Values of a part of the image are counted by the workers."""
+
+        def run(leaders: Leaders, done: int) -> Counted:
+            groups: dict[int, list[Any]] = {}
+            for task, (counted, value) in self.engine.run(count, _count_tasks(part, leaders, done)):
+                assert isinstance(task, CountTask)
+                known = groups.setdefault(task.group, [Counted(), set()])
+                known[0].merge(counted)
+                known[1].add(value)
+            blank = {group for group, (_, values) in groups.items() if task_is_blank(values)}
+            chosen = set(groups) - blank or set(groups)
+            total = Counted()
+            for group in chosen:
+                total.merge(groups[group][0])
+            return total
+
+        return Count(run)
+
+    # Tiles and smaller levels
+
+    def _tiles(self, passes: Sequence[Making], do: Callable[[Task], Any]) -> None:
+        done, total = 0, sum(one.prepared.parts.voxels for one in passes)
+        tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in passes]
+        seen: dict[int, Any] = {}
+
+        def take(task: TileTask, answer: Done) -> None:
+            nonlocal done
+            making, one = passes[task.index], tasks[task.index][task.number]
+            done += prod(part.stop - part.start for part in one.core(making.prepared.parts))
+            self.clipped.update(answer.clipped)
+            if answer.tally is not None and making.prepared.settling is not None:
+                making.prepared.settling.add(one.number, answer.tally)
+            if answer.seen is not None:
+                seen[task.number] = answer.seen
+            if self.progress is not None:
+                self.progress(done, total)
+
+        every = [TileTask(index, number) for index, own in enumerate(tasks) for number in range(len(own))]
+        for task in every:
+            if task.key in self.finished:
+                take(task, self.finished[task.key])
+        left = (task for task in every if task.key not in self.finished)
+        for task, answer in self.engine.run(do, left):
+            assert isinstance(task, TileTask)
+            self.journal.note(task.key, answer)
+            take(task, answer)
+        watcher = passes[0].prepared.watcher
+        for number in sorted(seen):
+            assert watcher is not None
+            watcher.add(tasks[0][number].number, seen[number])
+
+    def _levels(self, layouts: dict[str, Layout], do: Callable[[Task], Any]) -> None:
+        """Smaller levels one after the other: each is made of the one before."""
+        for level in range(1, max(len(layout.shapes) for layout in layouts.values())):
+            tasks = [
+                LevelTask(name, level, number)
+                for name, layout in layouts.items()
+                if level < len(layout.shapes)
+                for number in range(len(layout.pieces(level)))
+            ]
+            for finished, _ in self.engine.run(do, (task for task in tasks if task.key not in self.finished)):
+                self.journal.note(finished.key)
+
+
+def task_is_blank(values: set[Any]) -> bool:
+    """Whether all parts of a frame have one value."""
+    return len(values) == 1 and None not in values
+
+
+def _count_tasks(part: Image, leaders: Leaders, done: int) -> Iterator[CountTask]:
+    """As `Image.blocks_with_contrast`: frame by frame where chunks hold one time point."""
+    time_axis = part.axes.find("T")
+    apart = time_axis >= 0 and not (part.chunks is not None and part.chunks[time_axis] > 1)
+    for frame in range(part.size("T")) if apart else (0,):
+        shown = part.region(T=frame) if apart else part
+        shown = shown.moved("C" + shown.axes.replace("C", ""))
+        for number, spans in enumerate(pieces(shown, COUNTED, shown.chunks, 0)):
+            piece = shown.region(**dict(zip(shown.axes, spans, strict=True)))
+            yield CountTask(piece, leaders, done, f"{frame}-{number}-{done}", frame)
+
+
+def _by_axis(making: Making, sizes: Sequence[int] | int | None) -> dict[str, int]:
+    """Sizes along each axis in space of the result."""
+    letters = making.prepared.parts.space
+    found = (sizes,) * len(letters) if isinstance(sizes, int) else tuple(sizes or ())
+    if len(found) == 1:
+        found *= len(letters)
+    if len(found) != len(letters):
+        raise OutputError(f"Chunks and shards need one size, or one for each of the axes {letters}, not {found}.")
+    return dict(zip(letters, found, strict=True))
+
+
+def unfinished(final: Path) -> Path:
+    """Where a result lies until it is complete: beside its place, or at it where nothing can be renamed."""
+    return final if stores.url(final) is not None else final.with_name(f"{final.name}.unfinished")
+
+
+def _sweep(place: Path) -> None:
+    """Remove what processes that were killed left half-written."""
+    if stores.url(place) is None:
+        for left in place.rglob("*.partial"):
+            left.unlink(missing_ok=True)
