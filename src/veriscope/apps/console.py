@@ -52,8 +52,8 @@ def say(message: str, label: str = "", style: str = "", event: str = "message", 
         err.print(Text.assemble((label, style), message), soft_wrap=True)
 
 
-def fail(message: str, kind: str = "") -> None:
-    say(message, "error: ", "bold red", "error", **events.parts(message), kind=kind)
+def fail(message: str, kind: str = "", source: object = None) -> None:
+    say(message, "error: ", "bold red", "error", **events.parts(message), kind=kind, source=source)
 
 
 def note(message: str) -> None:

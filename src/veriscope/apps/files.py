@@ -91,7 +91,7 @@ class Batch:
             message = console.os_words(problem) if isinstance(problem, OSError) else str(problem) or "no memory left."
             self.failed.append(source)
             said = message if str(source) in message else f"{source}: {message}"
-            console.fail(said, type(problem).__name__)
+            console.fail(said, type(problem).__name__, source)
 
     def end(self) -> None:
         """Raise ImageFormatError with the list of those that failed, if there are any."""
