@@ -14,6 +14,7 @@ _HOME = {
     "read_image": "veriscope.images.reading",
     "save_image": "veriscope.images.writing",
     "read_pairs": "veriscope.images.pairing",
+    "read_noisy": "veriscope.training.noisy",
     "cut_patches": "veriscope.patches.cutting",
     "Recipe": "veriscope.networks.recipe",
     "train": "veriscope.training.loop",
@@ -30,6 +31,7 @@ __all__ = [  # noqa: RUF022 - in the order of the work
     "read_image",
     "save_image",
     "read_pairs",
+    "read_noisy",
     "cut_patches",
     "Recipe",
     "train",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from veriscope.restoring.restore import restore
     from veriscope.sharing.opening import load
     from veriscope.training.loop import train
+    from veriscope.training.noisy import read_noisy
 
 
 def __getattr__(name: str) -> Any:

@@ -233,8 +233,8 @@ class Calibration:
         if guaranteed and asked >= 1:
             most = float(CENTRAL[np.flatnonzero(knots < 1)[-1]])
             raise DataError(
-                f"An interval cannot be guaranteed to hold {p:g} of the ground truth: too few images were kept aside "
-                f"in training. Ask for {most:g} or less, or train with more images."
+                f"An interval cannot be guaranteed to hold {p:g} of the ground truth: too few images with "
+                f"ground truth were kept aside in training. Ask for {most:g} or less, or train with more images."
             )
         asked = min(max(asked, 1e-6), 1 - 1e-6)
         return np.asarray(widening * laplace.symmetric_interval(means, scales, asked), np.float32)

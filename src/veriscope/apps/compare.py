@@ -29,7 +29,8 @@ class MethodOptions:
 
     methods: str | None = option(
         None,
-        "Such as nlm,tv or premosa+nlm (one after the other); all that fit and are installed if left out.",
+        "Such as nlm,tv, premosa+nlm (one after the other) or noise2void (learns from each image for a minute); "
+        "all filters that fit and are installed if left out.",
         "NAMES",
     )
     tune: bool = option(True, "Search each method's parameters, or take the usual ones.", None, "--tune/--no-tune")

@@ -167,7 +167,7 @@ def restore(
             _emit_plan(job, image, ensemble, asked, settings)
 
             def end(report: Report, job: files.Job = job) -> None:
-                saving.write(job.outputs[TRUST], _trust_of(job, report, model), replaces)
+                saving.write(job.outputs[TRUST], _trust_of(job, report, model, words.noisy(ensemble.facts)), replaces)
 
             with files.existing(job.mean.parent), console.bar(title) as progress:
                 report = restore_to_file(
@@ -175,6 +175,8 @@ def restore(
                     dtype=dtype, overwrite=overwrite, progress=progress, ending=end, **settings, **targets, **how,
                 )  # fmt: skip
             _tell(job, report, dtype)
+    if said := words.noisy(ensemble.facts):
+        console.note(said)
     batch.end()
 
 
@@ -243,11 +245,12 @@ def _emit_plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable
         events.emit("plan", source=job.source, image=events.of_image(image), plan=planned, results=results)
 
 
-def _trust_of(job: files.Job, report: Report, model: Path) -> str:
+def _trust_of(job: files.Job, report: Report, model: Path, noisy: str | None) -> str:
     """What is known of a restored image without ground truth, for the file beside it."""
     from veriscope.version import __version__
 
     known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
+    known |= {"unknown": noisy} if noisy else {}
     return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -6,158 +6,25 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from veriscope.apps import console, events, files, options, words
-from veriscope.apps.options import option
+from veriscope.apps.train_options import Axial, Length, Network, Patches, Training
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
     from veriscope.networks.recipe import Recipe
-    from veriscope.patches.scaling import Word
     from veriscope.training.material import Material
     from veriscope.training.progress import Listener, Step
 
-TASKS = ("restore", "project", "isotropic", "upsample")
-NORMALIZE = ("matched", "random", "fixed")
-USUAL_MINUTES = 20.0
+TASKS = ("restore", "project", "isotropic", "upsample", "noisy")
+ALONE = ("isotropic", "noisy")  # tasks that need no HIGH
 LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
-
-
-@dataclass(frozen=True)
-class Length:
-    """How many networks, and how long."""
-
-    members: int | None = option(None, "Networks in the ensemble. By default 5, with --start as many as it has.")
-    minutes: float | None = option(
-        None,
-        "Time for the whole ensemble; everything is planned to fit it. 20 if neither this nor --epochs is given "
-        "(presets: the epochs of the paper).",
-    )
-    epochs: int | None = option(None, "Passes over the patches instead of a time.")
-
-    def settings(self, preset: str | None) -> dict[str, Any]:
-        """As keywords of `train`. Raises TrainingError for two lengths."""
-        if self.minutes is not None and self.epochs is not None:
-            raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
-        usual = USUAL_MINUTES if self.epochs is None and preset is None else None
-        minutes = usual if self.minutes is None else self.minutes
-        return {"members": self.members, "minutes": minutes, "epochs": self.epochs}
-
-
-@dataclass(frozen=True)
-class Network:
-    """What the networks are, where it differs from the usual."""
-
-    PANEL: ClassVar[str] = "The network"
-    preset: str | None = option(
-        None,
-        "Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, retina, "
-        "liver (for --task isotropic).",
-    )
-    depth: int | None = option(None, "Times the image is halved.")
-    base: int | None = option(None, "Channels at the top level.")
-    kernel: int | None = option(None, "Width of the convolutions, odd.")
-    stem: int | None = option(None, "Fold so many x so many pixels into channels: faster, a little less fine.")
-    start: Path | None = option(
-        None,
-        "Model to start from, with its layers, at a third of the learning rate: a folder of veriscope or csbdeep.",
-        "MODEL",
-    )
-
-    def model(self) -> Ensemble | None:
-        """The one to start from. Raises TrainingError for options that it decides, ModelError."""
-        if self.start is None:
-            return None
-        decided = [f"--{name}" for name, value in vars(self).items() if name != "start" and value is not None]
-        if decided:
-            raise TrainingError(f"--start decides the layers of the network. Remove {listed(decided)}, or --start.")
-        from veriscope.sharing.opening import load
-
-        return load(self.start)
-
-
-@dataclass(frozen=True)
-class Training:
-    """How they learn, where it differs from the usual."""
-
-    PANEL: ClassVar[str] = "The training"
-    loss: str = option(
-        "laplace",
-        "laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
-        "laplace|mae|mse",
-    )
-    batch: int | None = option(None, "Patches per step.")
-    learning_rate: float | None = option(None, "Highest learning rate.")
-
-
-@dataclass(frozen=True)
-class Patches:
-    """How patches are cut from the images."""
-
-    PANEL: ClassVar[str] = "The patches"
-    patch: str | None = option(None, "Such as 128,128 or 16,64,64.", "SIZE")
-    per_image: int = option(32, "Patches from each image in one epoch.")
-    foreground: float = option(
-        0.4, "A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
-    )
-    normalize: str | None = option(
-        None,
-        "What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey values. "
-        "random (usual for presets, projections, and where HIGH has other channels): percentiles of each, drawn for "
-        "each patch. fixed: 2 and 99.8 of each.",
-        "matched|random|fixed",
-    )
-
-    def word(self) -> Word | None:
-        """The way to normalise. Raises TrainingError for an unknown one."""
-        if self.normalize in (None, *NORMALIZE):
-            return self.normalize  # type: ignore[return-value]
-        raise TrainingError(f"--normalize {self.normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
-
-
-@dataclass(frozen=True)
-class Axial:
-    """What the microscope does along Z, and how much finer HIGH is."""
-
-    PANEL: ClassVar[str] = "Tasks isotropic and upsample"
-    psf: str | None = option(
-        None,
-        "How the microscope blurs: gaussian:na=1.1, widefield:na=0.8, confocal:na=1.05, a bead image or none.",
-        "PSF",
-    )
-    subsample: float | None = option(
-        None, "Distance of planes in pixels, such as 5 or 10.2; by default from the voxel size.", "N"
-    )
-    noise: str | None = option(
-        None, "Noise to add, in grey values: gain=2,read=5,offset=100. By default none.", "NOISE"
-    )
-    factor: str | None = option(
-        None,
-        "For --task upsample: how many times as many pixels HIGH has, Z=4 or Y=2,X=2; by default from the sizes.",
-        "FACTORS",
-    )
-
-    def check(self, task: str, normalize: str | None) -> None:
-        """Raise TrainingError for options of another task."""
-        given = listed(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
-        finer = "--factor" if self.factor is not None else ""
-        for options_given, needed in ((given, "isotropic"), (finer, "upsample")):
-            if options_given and task != needed:
-                raise TrainingError(
-                    f"{options_given} can only be given for --task {needed}. Remove {options_given}, or add --task "
-                    f"{needed}."
-                )
-        if task == "isotropic" and normalize is not None:
-            raise TrainingError(
-                "--normalize is not for --task isotropic, where both images of a pair have the same grey values. "
-                "Remove it."
-            )
 
 
 def train(
@@ -165,8 +32,8 @@ def train(
         Path,
         typer.Argument(
             metavar="LOW",
-            help="Folder of low-light images, or one file. Without HIGH: stacks for --task isotropic, a file of "
-            "patches (.npz), or a folder with GT and a folder for each condition in it.",
+            help="Folder of low-light images, or one file. Without HIGH: images for --task isotropic or noisy, a file "
+            "of patches (.npz), or a folder with GT and a folder for each condition in it.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
@@ -182,10 +49,11 @@ def train(
     task: Annotated[
         str | None,
         typer.Option(
-            metavar="restore|project|isotropic|upsample",
+            metavar="restore|project|isotropic|upsample|noisy",
             help="restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
             "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
-            "X and Y. upsample: HIGH has more pixels than LOW.",
+            "X and Y. upsample: HIGH has more pixels than LOW. noisy: from noisy images alone; HIGH is a second noisy "
+            "image of each field, or missing.",
         ),
     ] = None,
     check: Annotated[float, typer.Option(help="Fraction of the images kept aside to check the training.")] = 0.1,
@@ -215,6 +83,7 @@ def train(
     veriscope train train_data/data_label.npz --out model
     veriscope train stack.tif --task isotropic --psf gaussian:na=1.1 --out model
     veriscope train coarse fine --task upsample --factor Z=4 --out model
+    veriscope train noisy --task noisy --out model
     """
     normalize, changes, settings = cut.word(), _changes(network, training), length.settings(network.preset)
     does = _task(task, network.preset)
@@ -226,13 +95,19 @@ def train(
     from veriscope.training import losses, material
     from veriscope.training.loop import MEMBERS
     from veriscope.training.loop import train as train_ensemble
+    from veriscope.training.noisy import read_noisy
     from veriscope.training.stacks import Degrading
 
     start = network.model()
     if settings["members"] is None:
         settings["members"] = MEMBERS if start is None else len(start)
     degrading = Degrading(axial.psf, axial.subsample, words.noise(axial.noise))
-    found = material.read_material(does, low, high, words.axes_of_pairs(axes), degrading, words.factors(axial.factor))
+    found: material.Material
+    if does == "noisy":
+        found = read_noisy(low, high, axes, axial.neighbours, axial.stripes)
+    else:
+        of_both, finer = words.axes_of_pairs(axes), words.factors(axial.factor)
+        found = material.read_material(does, low, high, of_both, degrading, finer)
     _check(found, task, low, {"--patch": cut.patch, "--normalize": normalize})
     recipe = _recipe(found, network.preset, changes, start)
     cutting = material.Cutting(cut.per_image, cut.foreground, normalize, seed)
@@ -270,6 +145,8 @@ def train(
     calibration = words.calibration(ensemble.facts)
     if calibration:
         console.facts("Calibration", calibration)
+    if said := words.noisy(ensemble.facts):
+        console.note(said)
     console.show("\nNow restore images with it, or judge it on pairs that it has not seen:")
     console.show(f"  veriscope restore IMAGES --model {out} --out restored")
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
@@ -288,14 +165,18 @@ def _changes(network: Network, training: Training) -> dict[str, Any]:
 def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
     """HIGH, once it is known that it is not needed, or there."""
     known = context.params  # options that were typed come before arguments that were not
-    if high is None and not context.resilient_parsing and _task(known.get("task"), known.get("preset")) != "isotropic":
+    if (
+        high is None
+        and not context.resilient_parsing
+        and _task(known.get("task"), known.get("preset")) not in ("isotropic", "noisy")
+    ):
         from veriscope.training.material import needs_high
 
         if known.get("low") is None or needs_high(Path(known["low"])):
             raise TrainingError(
                 "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from "
                 "a folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
-                "isotropic. See: veriscope train --help"
+                "isotropic, to learn from noisy images alone --task noisy. See: veriscope train --help"
             )
     return high
 

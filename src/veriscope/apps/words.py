@@ -128,6 +128,17 @@ def calibration(facts: Facts) -> dict[str, str]:
     return rows
 
 
+def noisy(facts: Facts) -> str | None:
+    """What cannot be known of a model that learned from noisy images alone; None for others."""
+    how = facts.training.get("data", {}).get("noisy") if isinstance(facts.training.get("data"), dict) else None
+    if how is None:
+        return None
+    return (
+        f"this model learned from noisy images alone ({how}). Its scales and the error to expect were measured on its "
+        f"own restorations under noise again. Detail that it lost is not in them, so the true error can be larger."
+    )
+
+
 def familiar(facts: Facts) -> dict[str, str]:
     """What the model knows of its training images; nothing where it knows nothing."""
     known = facts.familiar

@@ -12,6 +12,7 @@ import numpy as np
 from veriscope.classical import methods as methods_of
 from veriscope.classical import tune as tuning
 from veriscope.classical.method import Method, Task
+from veriscope.comparing import blind
 from veriscope.comparing.comparison import WHOLE
 from veriscope.comparing.judge import RESTORATION, check_pair
 from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
@@ -215,7 +216,13 @@ def _chosen(
         return able, [f"{name} is left out: {why}" for name, why in missing.items()]
     chosen: list[Method] = []
     for one in [methods] if isinstance(methods, str) else methods:
-        chosen += methods_of.several(one, task, psf, factor, background) if isinstance(one, str) else (one,)
+        if isinstance(one, str):
+            words = [word.strip() for word in one.split(",")]
+            chosen += [blind.METHOD] * (blind.METHOD.name in words)
+            one = ",".join(word for word in words if word != blind.METHOD.name)
+            chosen += methods_of.several(one, task, psf, factor, background) if one or not chosen else ()
+        else:
+            chosen.append(one)
     titles = [method.title for method in chosen]
     for method in chosen:
         if method.task != task:

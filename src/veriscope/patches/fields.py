@@ -25,3 +25,4 @@ class Field:
     read: Callable[[Span], tuple[Array, Array]]
     depth: int = 1  # planes of low for each of high
     alike: bool = True
+    noisy: bool = False  # high too, with noise of its own or as low itself

@@ -28,6 +28,7 @@ from veriscope.patches.fields import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.textures import Piece
 from veriscope.tiling import Span, windows
+from veriscope.training.noisy import as_if_restored
 from veriscope.training.setup import Source
 
 Block = NDArray[np.float32]
@@ -58,6 +59,7 @@ class Seen:
     size: int = 0  # 0 for the largest pieces, 1 for the next, ...
     image: int = 0
     trained_on: bool = False
+    first: Seen | None = None  # of noisy images: as they are, where this is what was restored under noise again
 
 
 def measured(
@@ -78,7 +80,8 @@ def measured(
     looks, spans, errors, trained = [], [], [], []
     crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
-        looks.append((seen.size, seen.image, seen.trained_on, look(seen.given, seen.means, seen.scales, window)))
+        own = seen.first or seen
+        looks.append((seen.size, seen.image, seen.trained_on, look(own.given, own.means, own.scales, window)))
         if seen.scales is None:
             continue
         ranges = [_range(laplace.mixture_mean(seen.means[:, channel])) for channel in range(len(channels))]
@@ -98,6 +101,8 @@ def measured(
     right = calibrated.fit(channels)
     if right is None:
         return facts | {"calibration": None, "expected": None}
+    if any(field.noisy for field in aside):  # nothing can be guaranteed that was not compared with a truth
+        right = replace(right, guaranteed=np.append(0.0, np.ones(len(right.guaranteed) - 1)))
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
     predicted = [_predicted(right, level, one, span) for span, (one, level) in zip(spans, each, strict=True)]
     expectation = expected.fit(predicted, errors, trained)
@@ -223,6 +228,15 @@ def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device
     if pair is None:
         return None
     low, high = pair
+    seen = _predicted_of(ensemble, field, span, low, high, device)
+    if not field.noisy:
+        return seen
+    truth = laplace.mixture_mean(seen.means)
+    again = as_if_restored(low, high, truth, np.random.default_rng(low.size))
+    return replace(_predicted_of(ensemble, field, span, again, truth, device), texture=seen.texture, first=seen)
+
+
+def _predicted_of(ensemble: Ensemble, field: Field, span: Span, low: Block, high: Block, device: torch.device) -> Seen:
     beyond: list[tuple[int, int]] = [
         (0, -(part.stop - part.start) % n) for part, n in zip(span, ensemble.recipe.step, strict=True)
     ]

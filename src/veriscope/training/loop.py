@@ -21,15 +21,16 @@ from veriscope.networks.threads import threads
 from veriscope.patches.scaling import Normalize
 from veriscope.training.allocator import kept_memory
 from veriscope.training.aside import measured
-from veriscope.training.losses import Loss, laplace_nll, mae, squared_error_beside_nll
-from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, prepare
+from veriscope.training.losses import Loss, laplace_nll, mae, of_hidden, squared_error_beside_nll
+from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, Material, prepare
 from veriscope.training.member import Member
+from veriscope.training.noisy import FromNoisy
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
 from veriscope.training.setup import Setup, Source
 from veriscope.wording import lengths
 
-Given: TypeAlias = Source | Sequence[Pair]
+Given: TypeAlias = Source | Sequence[Pair] | FromNoisy
 VOXELS = 2**22  # of whole images looked at after training, at most
 CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
 MEMBERS = 5  # of an ensemble
@@ -64,10 +65,10 @@ def train(
     """Train `members` networks (5) that differ by their seed only and return them as an ensemble.
 
     `patches` are learned from, `check` decides which weights are kept and calibrates. Both can be pairs of images, as
-    `read_pairs` gives them, or patches that were cut already. Of pairs `check` can be the fraction of the images that
-    is kept aside; they are cut as `veriscope train` cuts them, `per_image` (32), `foreground` (0.4) and `normalize` (as
-    is best for the recipe) being those of `cut_patches`. Where images are smaller than the recipe's patches these
-    become smaller too, with a VeriscopeWarning.
+    `read_pairs` gives them, or patches that were cut already; `patches` can be noisy images, as `read_noisy` gives
+    them, too. Of images `check` can be the fraction that is kept aside; they are cut as `veriscope train` cuts them,
+    `per_image` (32), `foreground` (0.4) and `normalize` (as is best for the recipe) being those of `cut_patches`. Where
+    images are smaller than the recipe's patches these become smaller too, with a VeriscopeWarning.
 
     The length is `epochs` (passes over the patches), or a wall-clock budget of `minutes` for the whole ensemble, for
     which the number of steps and the learning rate are planned; without either, `recipe.epochs`. With a `folder` the
@@ -114,6 +115,8 @@ def train(
                 f"Set the batch to a multiple of {group.size}."
             )
         losses = _losses(recipe, loss)
+        if getattr(patches, "hides", False):
+            losses = of_hidden(losses[0]), of_hidden(losses[1])
         fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
         setup = Setup(
             recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits, start
@@ -130,8 +133,8 @@ def _sources(
     recipe: Recipe, patches: Given, check: Given | float, seed: int, options: Options
 ) -> tuple[Recipe, Source, Source]:
     """Patches to learn from and to check with, and the recipe that fits them."""
-    if not isinstance(patches, Sequence):
-        if isinstance(check, Sequence | float | int) or set(CUTTING) & set(options):
+    if not isinstance(patches, Sequence | FromNoisy):
+        if isinstance(check, Sequence | FromNoisy | float | int) or set(CUTTING) & set(options):
             raise TrainingError(
                 f"Patches that are cut already are checked with patches too, and take no {', '.join(CUTTING)}. "
                 f"Give patches for check, or pairs of images to be cut."
@@ -142,7 +145,8 @@ def _sources(
     chosen: dict[str, Any] = {name: value for name, value in options.items() if name in CUTTING}
     aside = Pairs(check) if isinstance(check, Sequence) else check
     typed = () if options.get("start") is None else (STARTED,)
-    ready = prepare(FromPairs(Pairs(patches)), recipe, aside, Cutting(**chosen, seed=seed), typed)
+    material: Material = patches if isinstance(patches, FromNoisy) else FromPairs(Pairs(patches))
+    ready = prepare(material, recipe, aside, Cutting(**chosen, seed=seed), typed)
     for note in ready.notes:
         warn(note)
     return ready.recipe, ready.patches, ready.check

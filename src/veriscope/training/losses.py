@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -41,6 +42,18 @@ def squared_error_beside_nll(weight: float) -> Loss:
 
     loss.__name__ = f"squared_error_beside_nll_{weight:g}"
     return loss
+
+
+def of_hidden(loss: Loss) -> Loss:
+    """`loss` of those pixels alone whose truth is not NaN, as many in every patch and the same in every channel."""
+
+    @wraps(loss)
+    def counted(output: Tensor, truth: Tensor) -> Tensor:
+        places = truth[:, :1].flatten(2).isfinite().nonzero()[:, 2].view(len(truth), 1, -1)
+        both = (one.flatten(2).gather(2, places.expand(-1, one.shape[1], -1)) for one in (output, truth))
+        return loss(*both)
+
+    return counted
 
 
 def mae(output: Tensor, truth: Tensor) -> Tensor:

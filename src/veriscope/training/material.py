@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from veriscope.errors import TrainingError, VeriscopeError
 from veriscope.images import conditions
@@ -214,7 +214,16 @@ class FromPatches:
         return [training, checking], found
 
 
-Material: TypeAlias = FromPairs | FromStacks | FromPatches
+class Material(Protocol):
+    """What there is to learn from: `FromPairs`, `FromStacks`, `FromPatches`, or noisy images (`training.noisy`)."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    def settings(self) -> dict[str, Any]: ...
+    def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe: ...
+    def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found: ...
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ class Member:
         for first in range(0, count, self.recipe.batch):
             low, high = self._on_device(self.setup.patches.check_batch(chosen[first : first + self.recipe.batch]))
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
-                found.append(features_and_errors(network, low, high))
+                found.append(features_and_errors(network, low, high, getattr(self.setup.patches, "hides", False)))
         fit_scale_layer(network, *(torch.cat(parts) for parts in zip(*found, strict=True)))
         layer, averaged = self.network.unet.scale, network.unet.scale
         assert layer is not None

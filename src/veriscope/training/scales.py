@@ -18,16 +18,20 @@ ITERATIONS = 100
 
 
 @torch.inference_mode()
-def features_and_errors(network: Network, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def features_and_errors(network: Network, low: Tensor, high: Tensor, hides: bool = False) -> tuple[Tensor, Tensor]:
     """What the last layers see, (pixels, features), and |truth - mean|, (pixels, outputs of the scale layer).
 
-    `low` and `high` are (batch, channels, *space), normalised; `low` a stack where the network projects.
+    `low` and `high` are (batch, channels, *space), normalised; `low` a stack where the network projects. With `hides`
+    those pixels are dropped whose truth is NaN.
     """
     unet, image = network.unet, network.before_unet(low)
     features = unet.features(image)
     mean = unet.answer(features, image)[:, : high.shape[1]]
     errors = fold((high - mean).abs(), unet.recipe.folding)
     seen, made = (values.float().movedim(1, -1).flatten(0, -2) for values in (features, errors))
+    if hides:
+        known = made.isfinite().all(1)
+        return seen[known], made[known]
     return seen, made
 
 
