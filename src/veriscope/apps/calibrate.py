@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from veriscope.apps import console, words
-from veriscope.errors import DataError
+from veriscope.errors import DataError, OutputError
 
 VOXELS = 2**24  # of the images that are used, at most
 
@@ -35,9 +35,14 @@ def calibrate(
     """
     from veriscope.images.pairing import read_pairs
     from veriscope.networks import folder as files
+    from veriscope.networks import shipped
     from veriscope.patches.cutting import cut_patches
     from veriscope.training.aside import measured
 
+    if shipped.is_name(model):
+        raise OutputError(
+            f"{model} comes with veriscope and stays as it is. Calibrate a copy: veriscope models {model} --out COPY."
+        )
     ensemble = files.load(model)
     recipe = ensemble.recipe
     if recipe.isotropic:

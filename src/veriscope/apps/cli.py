@@ -21,6 +21,7 @@ from veriscope.apps import (
     import_,
     info,
     judge,
+    models,
     project,
     reproduce,
     resolution,
@@ -104,6 +105,7 @@ COMMANDS = (
     segment.segment,
     resolution.resolution,
     info.info,
+    models.models,
     reproduce.reproduce,
 )
 for command in COMMANDS:

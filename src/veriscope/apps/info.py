@@ -38,6 +38,9 @@ def info(
     veriscope info model
     veriscope info model --card > model.md
     """
+    from veriscope.networks import shipped
+
+    path = shipped.place(path)
     packed = path.is_file() and path.suffix.lower() == ".zip"
     if packed or (path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json"))):
         _card(path) if card else _model(path)

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 LIMITS = "Time and memory"
 
-Model = Annotated[Path, typer.Option("--model", "-m", metavar="MODEL", help="Folder written by veriscope train.")]
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="Folder written by veriscope train, or a name in veriscope models."
+    ),
+]
 Low = Annotated[
     Path,
     typer.Argument(

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from veriscope import saving
 from veriscope.errors import ModelError, OutputError
-from veriscope.networks import facts
+from veriscope.networks import facts, shipped
 from veriscope.networks.checking import LARGEST, Whole, from_json, wrong
 from veriscope.networks.facts import Facts
 from veriscope.networks.graph import OnnxNetwork
@@ -84,8 +84,11 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
 
 
 def load(folder: str | os.PathLike[str]) -> Ensemble:
-    """The ensemble saved in `folder`, on the CPU. Raises ModelError when it is missing, damaged or too new."""
-    source = Path(folder)
+    """The ensemble saved in `folder`, or that comes with veriscope by this name, on the CPU.
+
+    Raises ModelError when it is missing, damaged or too new.
+    """
+    source = shipped.place(folder)
     described = read_description(source)
     recipe, count = Recipe.from_json(described.recipe), described.members
     if count < 1:
@@ -140,7 +143,10 @@ def clear(target: Path) -> None:
 def read_description(folder: Path) -> Description:
     """recipe.json, checked. Raises ModelError."""
     if not folder.exists():
-        raise ModelError(f"There is no model at '{folder}'. Check the path; a model is the folder that training wrote.")
+        raise ModelError(
+            f"There is no model at '{folder}'. Give the folder that training wrote, or a network that comes with "
+            f"veriscope: {', '.join(shipped.names())}."
+        )
     if not is_model(folder):
         raise ModelError(
             f"'{folder}' is not a veriscope model: it holds no {DESCRIPTION}. Give the folder training wrote."
@@ -239,7 +245,8 @@ def _member(path: Path, recipe: Recipe) -> Network:
         raise ModelError(
             f"The weights in '{path}' do not fit the recipe beside them: the folder mixes two models, or is damaged."
         )
-    if any(tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+    known = (torch.float32, torch.float16)  # what comes with veriscope is kept in half precision
+    if any(tensor.dtype not in known or not bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise ModelError(f"The weights in '{path}' are not finite 32-bit numbers: training failed, or it is damaged.")
     network = build(recipe)
     network.load_state_dict(weights)

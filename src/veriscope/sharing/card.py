@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from veriscope.networks import shipped
 from veriscope.networks.facts import Facts
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.scaling import stored_normalization
+from veriscope.tables import Column, Table
 from veriscope.wording import lengths, listed, number, shortened
 
 PAPER = "Weigert et al. (2018), Content-aware image restoration: pushing the limits of fluorescence microscopy"
@@ -17,9 +20,12 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
     """The card of `ensemble`, called `name`. What is not known is listed as unknown."""
     imported = ensemble.facts.imported
     authors, licence = authors or imported.get("authors") or (), licence or imported.get("licence")
+    about = shipped.about(name) if name in shipped.names() else {}
+    licence = licence or about.get("licence")
     parts = [
         f"# {name}",
         summary(ensemble),
+        *known(about),
         "## Images it is made for",
         _list(_images(ensemble)),
         "## Training",
@@ -34,6 +40,22 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
         f"{PAPER}. https://doi.org/{DOI}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def known(about: Mapping[str, Any]) -> Iterator[str]:
+    """What is known beside that of a network that comes with veriscope; nothing of others."""
+    if about:
+        yield "## In short"
+        yield _list(
+            {word.replace("_", " "): about[word] for word in ("images", "pixels", "trained_on", "light", "limits")}
+        )
+    if about.get("scores"):
+        yield "## On images that it has never seen"
+        rows = about["scores"]
+        columns = [
+            Column(name, ".4f" if name == "NRMSE" else ".3f", left=name not in ("NRMSE", "SSIM")) for name in rows[0]
+        ]
+        yield Table(columns, [list(row.values()) for row in rows]).markdown()
 
 
 def summary(ensemble: Ensemble) -> str:

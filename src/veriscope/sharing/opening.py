@@ -7,6 +7,7 @@ from pathlib import Path
 
 from veriscope.errors import ModelError
 from veriscope.networks import folder as own
+from veriscope.networks import shipped
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import csbdeep, packages
 
@@ -24,9 +25,11 @@ OTHERS = {  # files that people try, and what to give instead
 def load(model: PathLike) -> Ensemble:
     """The ensemble at `model`, on the CPU: what `save` or training wrote, or a model from another program, see `read`.
 
+    Or a network that comes with veriscope, by its name, such as "nuclei-3d"; `veriscope models` lists them.
+
     Raises ModelError when it is missing, damaged, too new, or holds what cannot be restored here.
     """
-    path = Path(model)
+    path = shipped.place(model)
     if own.is_model(path) or not (csbdeep.is_folder(path) or path.suffix.lower() == ".zip"):
         return own.load(path)
     return read(path)
