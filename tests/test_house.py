@@ -42,6 +42,7 @@ GROUND_MODULES = {
     "stores",
     "tables",
     "noise",
+    "notebook",
     "version",
     "wording",
 }

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope import notebook
 from veriscope.looking import FIGURES, Look, base, of_image, of_windows
 from veriscope.textures import NAME, Piece, Texture, described, textures
 
@@ -325,6 +326,9 @@ class Verdict:
 
     def __str__(self) -> str:
         return " ".join([self.summary, *self.warnings])
+
+    def _repr_html_(self) -> str:
+        return notebook.words([self.summary, *self.warnings], None if self.unknown else self.level)
 
 
 def verdict(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TASKS = ("restore", "project", "isotropic", "upsample", "noisy")
 ALONE = ("isotropic", "noisy")  # tasks that need no HIGH
+UNCHANGING = ("preset", "start", "loss", "watch", "log")  # options that are no fields of the recipe
 LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
@@ -96,6 +98,7 @@ def train(
     from veriscope.training.loop import MEMBERS
     from veriscope.training.loop import train as train_ensemble
     from veriscope.training.noisy import read_noisy
+    from veriscope.training.progress import several
     from veriscope.training.stacks import Degrading
 
     start = network.model()
@@ -116,8 +119,9 @@ def train(
         console.note(note)
     console.facts(found.title, ready.found)
     console.facts("Plan", _plan(ready.recipe, out, network.start, **settings))
+    watching = _watching(out, training, resume or overwrite)
     try:
-        with files.no_empty_folder(out), training_progress() as bar:
+        with files.no_empty_folder(out), training_progress() as bar, watching as pages:
             ensemble = train_ensemble(
                 ready.recipe,
                 ready.patches,
@@ -130,7 +134,7 @@ def train(
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
-                progress=bar,
+                progress=several(bar, *pages),
             )
     except KeyboardInterrupt:
         if not out.exists():
@@ -157,8 +161,7 @@ def _changes(network: Network, training: Training) -> dict[str, Any]:
     if training.loss not in LOSSES:
         raise TrainingError(f"--loss {training.loss} is not known. Choose one of {', '.join(LOSSES)}.")
     chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
-    del chosen["loss"]
-    chosen = {name: value for name, value in chosen.items() if name not in ("preset", "start")}
+    chosen = {name: value for name, value in chosen.items() if name not in UNCHANGING}
     return chosen | {"probabilistic": training.loss == "laplace"}
 
 
@@ -226,6 +229,34 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
         )
     if task is None and projects:
         console.note("there is one plane for each stack, so the networks learn to project (--task project).")
+
+
+@contextmanager
+def _listeners(*listeners: Any) -> Iterator[list[Listener]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(one) for one in listeners]
+
+
+def _watching(out: Path, training: Training, replace: bool) -> AbstractContextManager[list[Listener]]:
+    """What else listens to the training: a page, or a log for TensorBoard, beside the model."""
+    if training.log not in (None, "tensorboard"):
+        raise TrainingError(f"--log {training.log} is not known. Write --log tensorboard, or remove it.")
+    if not (training.watch or training.log):
+        return _listeners()
+    from veriscope import saving
+    from veriscope.reporting.watch import Page, TensorBoard
+
+    listeners: list[Any] = []
+    if training.watch:
+        page = Path(f"{out}.watch.html")
+        if not replace:
+            saving.check_free(page)
+        listeners.append(Page(page, f"Training of {out.name}"))
+        console.show(f"Open it in a browser: {page.resolve().as_uri()}")
+    if training.log:
+        listeners.append(TensorBoard(Path(f"{out}.log")))
+        console.show(f"Look at it with: tensorboard --logdir {out}.log")
+    return _listeners(*listeners)
 
 
 def training_progress() -> AbstractContextManager[Listener]:

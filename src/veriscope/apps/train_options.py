@@ -82,6 +82,8 @@ class Training:
         "laplace|mae|mse",
     )
     batch: int | None = option(None, "Patches per step.")
+    watch: bool = option(False, "Write a page of losses and check patches beside the model, which refreshes itself.")
+    log: str | None = option(None, "Write losses and check patches for TensorBoard beside the model.", "tensorboard")
     learning_rate: float | None = option(None, "Highest learning rate.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from veriscope import notebook
 from veriscope.comparing.failures import Failure
 from veriscope.comparing.judge import FIGURES, RESTORATION, Score
 from veriscope.comparing.picture import INPUTS, Picture
@@ -225,6 +226,9 @@ class Comparison:
             parts.append(textwrap.fill(str(self.failures[0]), 100))
         notes = ["\n".join(self.notes)] if self.notes else []
         return "\n\n".join([*parts, *notes, textwrap.fill(self.settings, 100)])
+
+    def _repr_html_(self) -> str:
+        return "".join(notebook.words([self.counted(one)]) + notebook.table(self.means(one)) for one in self.regions)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; what is not finite becomes None."""

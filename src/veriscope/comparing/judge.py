@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 import numpy as np
 
 from veriscope import axes as axes_of
+from veriscope import notebook
 from veriscope.calibrated import Calibration
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, busiest_plane, one_plane, picture
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
@@ -146,11 +147,19 @@ class Judgement:
         if self.trust is not None:
             parts[1:1] = [str(self.trust), textwrap.fill(EXPLAINED, 100)]
         if self.verdicts:
-            alike = sum(not verdict.level for verdict in self.verdicts.values())
-            said = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without ground truth."]
-            said += [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
-            parts.insert(-1, "\n".join(said))
+            parts.insert(-1, "\n".join(self._said))
         return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return notebook.table(self.table()) + notebook.words([*self._said, self.settings])
+
+    @property
+    def _said(self) -> list[str]:
+        """What the verdicts say; nothing where there are none."""
+        alike = sum(not verdict.level for verdict in self.verdicts.values())
+        first = [f"{alike} of {len(self.verdicts)} images are {LEVELS[0]}, judged without ground truth."]
+        more = [f"{name}: {one}" for name, one in self.verdicts.items() if one.level or one.warnings]
+        return [*first, *more] if self.verdicts else []
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; infinite PSNR becomes None."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import axes as ax
+from veriscope import notebook
 from veriscope.errors import AxesError, DataError
 from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.lazy import Cuts, LazyView, chunks_of, plain_index
@@ -256,6 +257,10 @@ class Image:
         if self.chunks is not None:
             known["chunks"] = lengths(self.chunks)
         return known
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture where that is quickly read, and what is known of the image."""
+        return notebook.figures(notebook.planes(self)) + notebook.facts(self.describe())
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{key} {value}" for key, value in self.describe().items() if key not in ("name", "chunks"))

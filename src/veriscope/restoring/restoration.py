@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope import notebook
 from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.errors import ModelError
 from veriscope.expected import Expected
@@ -48,6 +49,19 @@ class Restoration:
     surface: Callable[[], OnDemand] | None = field(default=None, repr=False)  # heights, of networks that project
     mask: NDArray[np.uint8] | None = field(default=None, repr=False)  # of trust, where it was kept
     carried: Carried = NOTHING
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what was restored, the predicted scale, the error to expect, and the verdict."""
+        if self.is_lazy:
+            return notebook.words([f"{self.name or 'A restoration'}: computed when its pixels are read."])
+        shown = {"restored": self.mean} | ({} if self.scales is None else {"predicted scale": self.scale})
+        named = {
+            f"{what}, {one}" if one.startswith("channel") else what: uri
+            for what, image in shown.items()
+            for one, uri in notebook.planes(image).items()
+        }
+        said = "" if self.expected is None else notebook.words([self.expected])
+        return notebook.figures(named) + said + ("" if self.verdict is None else self.verdict._repr_html_())
 
     @property
     def members(self) -> tuple[Block | Computed, Block | Computed | None]:

@@ -18,11 +18,12 @@ from veriscope.networks import folder as files
 from veriscope.networks.network import Network, build, channels_last
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
-from veriscope.training.progress import Listener, Step
+from veriscope.training.progress import Listener, Step, Triple
 from veriscope.training.scales import features_and_errors, fit_scale_layer
 from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
 from veriscope.training.setup import Batch, Setup
 
+PICTURES = 4  # check patches that can be looked at while training
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
 TRYING = 0.1  # fraction of the time of a member in which numbers of threads are tried, at most
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
@@ -305,8 +306,18 @@ class Member:
                 best=state.best,
                 patches_per_second=self.recipe.batch / per_step,
                 seconds_left=left,
+                look=self._pictures,
             )
         )
+
+    @torch.inference_mode()
+    def _pictures(self) -> list[Triple]:
+        """The first check patches, as the (averaged) weights restore them; of stacks the brightest along Z."""
+        low, high = self._on_device(self.setup.check.check_batch(range(min(PICTURES, len(self.setup.check)))))
+        mean = self.average.eval()(low)[:, : high.shape[1]].float()
+        planes = [one[:, 0].cpu().numpy() for one in (low, mean, high)]
+        flat = [one.max(axis=1) if one.ndim == 4 else one for one in planes]
+        return list(zip(*flat, strict=True))
 
 
 def _groups(network: Network) -> list[dict[str, Any]]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Planes (Y, X) of a check patch: what is given, what the network makes of it, and the truth (NaN where not known)."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +28,28 @@ class Step:
     best: float | None  # lowest checked loss of this member
     patches_per_second: float
     seconds_left: float | None
+    look: InitVar[Callable[[], list[Triple]]] = list  # how `pictures` are made; no value of its own
+
+    def __post_init__(self, look: Callable[[], list[Triple]]) -> None:
+        self.__dict__["_look"] = look
+
+    def pictures(self) -> list[Triple]:
+        """The first check patches, as the network restores them now; it does so when asked."""
+        made: list[Triple] = self.__dict__["_look"]()
+        return made
 
 
 Listener = Callable[[Step], None]
+
+
+def several(*listeners: Listener) -> Listener:
+    """One listener that hands on to all."""
+
+    def tell(step: Step) -> None:
+        for listener in listeners:
+            listener(step)
+
+    return tell
 
 
 class Bar:
