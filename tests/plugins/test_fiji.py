@@ -115,10 +115,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def java(desk: Path, *words: str, classes: Path | None = None, display: bool = True, found: bool = True) -> str:
+def java(
+    desk: Path, *words: str, classes: Path | None = None, display: bool = True, found: bool = True, heap: str = "512m"
+) -> str:
     """What ImageJ prints; `found`: whether it finds veriscope."""
     paths = [str(IMAGEJ), *([str(classes)] if classes else [])]
-    options = [f"-Dplugins.dir={desk}", f"-Duser.home={desk / 'home'}", "-Xmx512m", "-cp", os.pathsep.join(paths)]
+    options = [f"-Dplugins.dir={desk}", f"-Duser.home={desk / 'home'}", f"-Xmx{heap}", "-cp", os.pathsep.join(paths)]
     command = ["java", *options, *([] if display else ["-Djava.awt.headless=true"]), *words]
     if display:
         manager = "openbox 2>/dev/null & " if shutil.which("openbox") else ""
@@ -237,8 +239,10 @@ def test_without_a_display_macros_restore_project_and_train(desk, monkeypatch):
         + CALL.format("Veriscope Model Information", "model=mine")
         + CALL.format("Veriscope Restore", "input=deep.tif model=stacks output=batch")
         + CALL.format("Veriscope Restore", "input=deep.tif")
+        + 'for (i = 1; i <= nImages; i++) { selectImage(i); print(getTitle(), "virtual", is("Virtual Stack")); }'
     )
-    said = java(desk, "ij.ImageJ", "-batch", str(desk / "macro.ijm"), display=False)
+    said = java(desk, "ij.ImageJ", "-batch", str(desk / "macro.ijm"), display=False, heap="64m")
+    assert "deep-restored.tif virtual 1" in said  # so little memory that results are opened from disk
     assert re.findall(r"^\[(.*?)\]$", said, re.MULTILINE | re.DOTALL)[:4] == [""] * 4, said
     assert "deep-restored.tif and 1 more exist already" in said
     assert "[Model is missing. Choose the folder that training wrote, or give the name" in said
@@ -262,7 +266,14 @@ def test_veriscope_is_found_in_environments_or_how_to_install_it_is_said(desk):
     shutil.copy(desk / "veriscope", environment)
     said = java(desk, "ij.ImageJ", "-batch", str(desk / "macro.ijm"), display=False, found=False)
     assert "network: 2D U-Net (YX)" in said
-    shutil.rmtree(desk / "home" / "miniconda3")
+    chosen = CALL.format("Veriscope Settings", "program=nowhere")
+    chosen += CALL.format("Veriscope Settings", f"program={environment.parent}")
+    (desk / "macro.ijm").write_text(chosen + 'print(call("ij.Prefs.get", "veriscope.command", "none"));')
+    said = java(desk, "ij.ImageJ", "-batch", str(desk / "macro.ijm"), display=False, found=False)
+    assert "There is no veriscope in nowhere.\nChoose the program or the folder of its environment." in said
+    assert said.splitlines()[-1] == str(environment.parent)
+    shutil.rmtree(desk / "home")
+    (desk / "home").mkdir()
 
 
 def test_the_json_reader_reads_what_python_writes(desk, tmp_path):
