@@ -86,7 +86,9 @@ def test_images_are_restored_as_on_the_command_line_and_one_bad_image_has_its_re
     assert "no.tif" in given["Problem"][1]
     assert "is unknown" in given["Verdict"][0]
     assert context.warnings == ["1 of 3 images could not be restored: see the column Problem."]
-    assert context.progress[-1][0] == 1.0
+    reported = [progress for progress, _ in context.progress]
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
 
 
 def test_a_wrong_model_is_said_in_the_words_of_the_command_line(knime, desk):

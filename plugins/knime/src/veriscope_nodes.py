@@ -113,7 +113,7 @@ class RestoreImages(knext.PythonNode):
         known: dict[str, dict] = {}
         every = veriscope_run.batches(paths)
         for number, batch in enumerate(every):
-            share = lambda part, number=number: float((number + part) / len(every))  # noqa: E731
+            share = lambda done, at=number, of=batch: (at + min(done / len(of), 1.0)) / len(every)  # noqa: E731
             try:
                 heard = veriscope_run.run(self.program, ["restore", *batch, *more], context, share)
             except RuntimeError as problem:

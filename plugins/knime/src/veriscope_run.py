@@ -35,11 +35,13 @@ def program(chosen: str) -> str:
     return found
 
 
-def run(chosen: str, words: Iterable[str], context: object, share: Callable[[float], float] = float) -> list[Event]:
+def run(
+    chosen: str, words: Iterable[str], context: object, share: Callable[[float], float] = lambda done: min(done, 1.0)
+) -> list[Event]:
     """Everything that `veriscope words...` reports. Progress and Cancel are those of KNIME's execution context.
 
-    `share`: which part of the node's progress this command is. Raises RuntimeError for an error of the whole command;
-    errors of single images are among the events, with their source.
+    `share`: the node's progress, from 0 to 1, when so many images of this command are done. Raises RuntimeError for an
+    error of the whole command; errors of single images are among the events, with their source.
     """
     heard: list[Event] = []
     command = [program(chosen), "--events", *words]
@@ -55,9 +57,10 @@ def run(chosen: str, words: Iterable[str], context: object, share: Callable[[flo
                     f"These nodes need events of version {VERSION}, but veriscope has {event['version']}."
                 )
             if event["event"] == "progress" and event["fraction"] is not None:
+                done = sum(one["event"] in ("verdict", "error") and bool(one.get("source")) for one in heard)
                 left = event["seconds_left"]
                 context.set_progress(
-                    share(event["fraction"]), event["title"] + (f", {left:.0f} s left" if left else "")
+                    share(done + event["fraction"]), event["title"] + (f", {left:.0f} s left" if left else "")
                 )
         reader.join(5)
     if any(event["event"] == "stopped" for event in heard):
