@@ -5,6 +5,7 @@ Drawn anew, and by the thousand, with HYPOTHESIS_PROFILE=explore.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ import signal
 import socket
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,6 +206,23 @@ def test_damaged_arrays(typed, how, kind):
 
     command = "train patches.npz --out m --epochs 1 --members 1 --depth 1 --base 2" if kind == "npz" else "info a.npy"
     typed(spoil, *command.split())
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_a_header_that_ends_within_a_bracket(typed, kind):
+    """NumPy takes it for one of Python 2, and fails in the tokenizer."""
+
+    def spoil() -> None:
+        held = io.BytesIO()
+        np.save(held, np.zeros((6, 1, 16, 16), np.float32))
+        broken = held.getvalue().replace(b"'shape': (6, 1, 16, 16), }", b"'shape': (6, 1, 16, 16, [ ")
+        Path("a.npy").write_bytes(broken)
+        with zipfile.ZipFile("a.npz", "w") as archive:
+            for name in ("X.npy", "Y.npy"):
+                archive.writestr(name, broken)
+
+    answer = typed(spoil, *("train a.npz --out m" if kind == "npz" else "info a.npy").split())
+    assert answer.code == 2
 
 
 # Descriptions whose words are wrong

@@ -27,7 +27,7 @@ _EXPECTED = (
     OSError, ValueError, TypeError, RuntimeError, LookupError, EOFError, AttributeError, ArithmeticError,
     struct.error, zlib.error, SyntaxError, AssertionError,
 )  # fmt: skip
-_READERS = {"tifffile", "zarr", "numcodecs", "imagecodecs", "nd2", "czifile", "liffile"}
+_READERS = {"tokenize", "tifffile", "zarr", "numcodecs", "imagecodecs", "nd2", "czifile", "liffile"}
 
 
 @dataclass

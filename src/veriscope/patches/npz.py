@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from veriscope.patches.patches import Patches
 from veriscope.patches.scaling import percentile_facts
 from veriscope.wording import lengths
 
+UNREADABLE = (ValueError, EOFError, SyntaxError, tokenize.TokenError)  # what NumPy makes of a damaged header
 DECLARED = 10**9  # bytes of an array that are believed only where they are there
 Array = NDArray[np.float32]
 
@@ -93,9 +95,7 @@ def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatc
         raise
     except FileNotFoundError as error:
         raise ImageFormatError(f"There is no file {name}. Check the path.") from error
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
-        raise _damaged(name, error) from error
-    except (zipfile.BadZipFile, zlib.error, SyntaxError) as error:
+    except (*UNREADABLE, OSError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(name, error) from error
     return array_patches(low, high, word, name)
 

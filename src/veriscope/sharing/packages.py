@@ -25,6 +25,7 @@ from veriscope.networks.foreign import Foreign
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
+from veriscope.patches.npz import UNREADABLE
 from veriscope.sharing.measuring import measured_bytes, measured_halo
 from veriscope.sharing.writing import needed
 from veriscope.sharing.zipped import Zipped, opened
@@ -308,7 +309,7 @@ def _array(package: Zipped, source: str, sha256: object) -> NDArray[Any]:
         array: NDArray[Any] = np.load(io.BytesIO(package.read(source, sha256)), allow_pickle=False)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"it holds {array.dtype}")
-    except (ValueError, OSError, EOFError) as problem:
+    except (*UNREADABLE, OSError) as problem:
         if isinstance(problem, ModelError):
             raise
         raise ModelError(f"'{source[:80]}' in '{package.path}' is not an array of numbers ({problem}).") from problem
