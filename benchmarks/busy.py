@@ -24,7 +24,7 @@ import machine
 import numpy as np
 
 import veriscope as vs
-from veriscope.networks.threads import available
+from veriscope.cores import available
 
 RESULTS = Path(__file__).parent / "results" / "busy.txt"
 BESIDE = (0, 1, 2, 4)

@@ -36,6 +36,7 @@ GROUND_MODULES = {
     "familiarity",
     "looking",
     "textures",
+    "cores",
     "normalize",
     "errors",
     "saving",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import numpy as np
 
 from veriscope.chance import uniform
+from veriscope.cores import available
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -435,15 +435,10 @@ def _blockwise(xp: Any, function: Callable[..., Any], mu: Any, b: Any, *per_pixe
 
     parts = [slice(start, start + block) for start in range(0, math.prod(shape), block)]
     if xp is np and len(parts) > 1:  # NumPy lets go of the interpreter in its inner loops
-        with ThreadPoolExecutor(_processors(), thread_name_prefix="veriscope-laplace") as pool:
+        with ThreadPoolExecutor(available(), thread_name_prefix="veriscope-laplace") as pool:
             for _ in pool.map(work, parts):
                 pass
     else:
         for part in parts:
             work(part)
     return result.reshape(shape)
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

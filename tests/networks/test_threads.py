@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from veriscope import cores
 from veriscope.networks import threads
 from veriscope.networks.threads import Threads
 
@@ -24,10 +25,13 @@ class Machine:
         monkeypatch.setattr(torch, "set_num_threads", lambda number: setattr(self, "number", number))
         monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
 
+    def step(self) -> None:
+        self.steps.append(self.number)
+        self.now += self.cost[self.number]
+
     def work(self, chooser: Threads, count: int) -> None:
         for _ in range(count):
-            self.steps.append(self.number)
-            self.now += self.cost[self.number]
+            self.step()
             chooser(self.cost[self.number])
 
 
@@ -89,7 +93,7 @@ def test_a_number_chosen_by_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_quota_of_a_container_counts(tmp_path: Path) -> None:
     def quota(own: str) -> float | None:
         (tmp_path / "own").write_text(own)
-        return threads._quota(tmp_path / "cgroup", tmp_path / "own")
+        return cores._quota(tmp_path / "cgroup", tmp_path / "own")
 
     for folder, limit in (("pod", "max 100000"), ("pod/box", "150000 100000"), ("cpu/old", None)):
         place = tmp_path / "cgroup" / folder
@@ -114,3 +118,23 @@ def test_threads_that_wait_sleep_unless_torch_is_loaded_or_the_user_says_otherwi
         env |= {} if given is None else {"OMP_WAIT_POLICY": given}
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == kept
+
+
+def test_in_restoring_threads_are_tried_on_something_short_and_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, {2: 1.0, 1: 0.2})
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: machine.now)
+    chooser = Threads(2)
+    machine.number = 2
+    with chooser.held(machine.step):
+        assert machine.number == 1
+    assert machine.number == 2
+    tried = len(machine.steps)
+    with chooser.held(machine.step):
+        assert machine.number == 1
+    assert len(machine.steps) == tried
+    machine.now += 2 * threads.AGAIN
+    machine.cost[1] = 5.0
+    with chooser.held(machine.step):
+        assert machine.number == 2
+    with chooser.held(None):
+        assert machine.number == 2

@@ -186,7 +186,7 @@ def _show_plan(design: Design) -> None:
 
 def _command(places: list[Path], typed: dict[str, Any]) -> str:
     """What to type to get the same again."""
-    usual = {"minutes": 10.0, "normalize": "image", "background": 0.0, "precision": "float32"}
+    usual = {"minutes": 10.0, "normalize": "image", "background": 0.0, "precision": "auto"}
     parts = ["veriscope", "compare", *map(str, places)]
     for name, value in typed.items():
         if value is False:

@@ -96,20 +96,20 @@ class Limits:
     precision: Annotated[
         str,
         typer.Option(
-            metavar="float32|fast|bfloat16",
-            help="fast: bfloat16 where it is faster and stays within 0.2 % of the range of float32 on the first tile. "
-            "bfloat16: always.",
+            metavar="auto|float32|fast|bfloat16",
+            help="auto: float32, by OpenVINO where that is faster. float32: by PyTorch. fast: bfloat16 where that is "
+            "faster and stays within 0.2 % of the range of float32 on the first tile. bfloat16: always.",
             rich_help_panel=LIMITS,
         ),
-    ] = "float32"
+    ] = "auto"
 
     def settings(self) -> settings.Machine:
         """The same as keywords of `restore`. Raises VeriscopeError for a tile that is not a size."""
         shape = words.sizes("--tile", self.tile)
         tile = shape[0] if shape and len(shape) == 1 else shape
-        if self.precision not in ("float32", "fast", "bfloat16"):
-            raise VeriscopeError(f"--precision {self.precision} is not known. Choose float32, fast or bfloat16.")
-        precision = cast('Literal["float32", "fast", "bfloat16"]', self.precision)
+        if self.precision not in ("auto", "float32", "fast", "bfloat16"):
+            raise VeriscopeError(f"--precision {self.precision} is not known. Choose auto, float32, fast or bfloat16.")
+        precision = cast('Literal["auto", "float32", "fast", "bfloat16"]', self.precision)
         return {"tile": tile, "memory": self.memory, "device": self.device, "precision": precision}
 
 

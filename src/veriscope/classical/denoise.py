@@ -16,6 +16,7 @@ import numpy as np
 
 from veriscope.classical.method import Method
 from veriscope.classical.tiles import at_once, by_slabs
+from veriscope.cores import available
 from veriscope.errors import DataError
 from veriscope.images.volumes import each
 
@@ -59,6 +60,8 @@ def bilateral(image: Picture, sigma: float, tolerance: float) -> Picture:
     _positive("sigma of a bilateral filter", sigma, "1 pixel")
     _positive("tolerance of a bilateral filter", tolerance, "twice noise_sigma")
     import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(available())  # by default all that the machine has
 
     def smooth(unit: NDArray[np.float32], span: float) -> Any:
         picture = SimpleITK.GetImageFromArray(unit)

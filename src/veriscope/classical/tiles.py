@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from veriscope import tiling
+from veriscope.cores import available
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,12 +27,12 @@ def by_slabs(
     The longest axis is cut into one slab per thread; each is computed with `reach` more pixels on both sides, or up to
     the border, where the filter continues the image in its own way. The filter must keep the shape, and should let go
     of Python while it works. Slabs have at least four times the reach, so that little is computed twice. `threads` is
-    by default the number of cores.
+    by default as many as there are cores for this process.
     """
     longest = int(np.argmax(volume.shape))
     length = volume.shape[longest]
     if threads is None:
-        threads = (os.cpu_count() or 1) if volume.size >= WORTH else 1
+        threads = available() if volume.size >= WORTH else 1
     slabs = min(threads, length // max(4 * reach, 1))
     if slabs < 2:
         return function(volume)

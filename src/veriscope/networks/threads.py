@@ -13,9 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from math import ceil, inf
-from pathlib import Path
+from functools import lru_cache
+from math import inf
 from statistics import median
+
+from veriscope.cores import available
 
 CHOSEN_BY_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 TRIED = 3  # steps timed for each number of threads, after one that warms up
@@ -23,45 +25,12 @@ SLOWER = 1.4  # times as long as when it was chosen: the machine has changed
 RECENT = 8  # steps whose median is compared with that
 AGAIN = 120.0  # seconds after which the machine may have changed; twice as long each time that it has not
 GAIN = 1.1  # times as fast at least, for another number to be chosen
-GROUPS = Path("/sys/fs/cgroup")
 
 
 def wait_passively() -> None:
     """Threads that wait for others sleep instead of spinning. Takes effect when torch has not been loaded yet."""
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def available() -> int:
-    """Cores that this process may use: those it is bound to, and no more than the quota of its container (cgroup)."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return bound if quota is None else max(1, min(bound, ceil(quota)))
-
-
-def _quota(root: Path = GROUPS, own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Cores' worth of time that this process and its container may use; None where nothing limits it."""
-    limits = []
-    for line in _text(own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2: of each group up to the root
-            place = root / path.lstrip("/")
-            for folder in (place, *place.parents):
-                limits.append(_text(folder / "cpu.max").split())
-                if folder == root:
-                    break
-        elif "cpu" in controllers.split(","):
-            for folder in {root / "cpu" / path.lstrip("/"), root / "cpu"}:
-                limits += [[_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]]
-    known = [pair for pair in limits if len(pair) == 2 and pair[0].isdigit() and pair[1].isdigit() and int(pair[1])]
-    return min((int(quota) / int(period) for quota, period in known), default=None)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 class Threads:
@@ -103,6 +72,29 @@ class Threads:
             self.wait *= 2
             self.trial = self._trial()
             self._set(next(self.trial))
+
+    @contextmanager
+    def held(self, work: Callable[[], object] | None = None) -> Iterator[None]:
+        """The number chosen within, and what was set before afterwards.
+
+        Where none was chosen lately `work`, which is short, is done until it is.
+        """
+        import torch
+
+        before = torch.get_num_threads()
+        self._set(self.chosen)
+        try:
+            if work is not None and self.trial is None and time.monotonic() > self.next_trial:
+                self.wait *= 2
+                self.trial = self._trial()
+                self._set(next(self.trial))
+            while work is not None and self.trial is not None:
+                began = time.perf_counter()
+                work()
+                self(time.perf_counter() - began)
+            yield
+        finally:
+            self._set(before)
 
     def _trial(self) -> Generator[int, float]:
         """Gives the number of threads of the next step, and is sent the seconds that it took."""
@@ -164,8 +156,18 @@ def threads(reproducible: bool = False, say: Callable[[str], object] | None = No
     import torch
 
     before = torch.get_num_threads()
-    by_user = any(os.environ.get(name) for name in CHOSEN_BY_USER)
     try:
-        yield Threads(before if by_user else min(available(), max(before, 1)), by_user or reproducible, say)
+        yield _beginning(before, reproducible, say)
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache
+def in_restoring(before: int) -> Threads:
+    """What chooses the number of threads in this process where `before` are set: once for all images."""
+    return _beginning(before)
+
+
+def _beginning(before: int, fixed: bool = False, say: Callable[[str], object] | None = None) -> Threads:
+    by_user = any(os.environ.get(name) for name in CHOSEN_BY_USER)
+    return Threads(before if by_user else min(available(), before), by_user or fixed, say)

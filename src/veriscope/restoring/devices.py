@@ -52,7 +52,7 @@ def is_out_of_memory(problem: BaseException) -> bool:
     if isinstance(problem, MemoryError | torch.OutOfMemoryError):
         return True
     words = str(problem).lower()
-    known = ("can't allocate memory", "not enough memory", "out of memory", "cudnn_status_alloc_failed")
+    known = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "cudnn_status_alloc_failed")
     return isinstance(problem, RuntimeError) and any(word in words for word in known)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from veriscope.cores import available
 from veriscope.errors import DeviceError, OutputError, VeriscopeError
 from veriscope.restoring.job import Job, Task
 from veriscope.version import __version__
@@ -198,12 +198,15 @@ def connected(cluster: Cluster, workers: int | None, image: Image, device: str |
         raise VeriscopeError(f"--workers {count} is not possible. Give a number of processes such as 4.")
     import dask
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     settings = {"distributed.scheduler.allowed-failures": 10, "distributed.admin.tick.limit": "1h"}
     with (
         dask.config.set(settings),
         LocalCluster(
-            count, threads_per_worker=max(1, cores // count), memory_limit=0, dashboard_address=None, silence_logs=50
+            count,
+            threads_per_worker=max(1, available() // count),
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=50,
         ) as here,
         Client(here) as client,
     ):

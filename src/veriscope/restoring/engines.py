@@ -1,26 +1,28 @@
-"""What runs the networks where float32 in torch is not asked for: the fastest that agrees with it on the first tile.
+"""What runs the networks: PyTorch, or OpenVINO where it is installed, faster and agrees with PyTorch.
 
-The model folder stays the only source. A network is converted in memory when it is used; what was fastest for which
-network on this machine is remembered, so that a model gives the same values each time.
+Which is faster is measured on a piece of the first tile, and remembered for networks of this kind on this machine.
+Whether it agrees is checked anew for every model. Little work is left to PyTorch: a trial would take longer than it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +30,26 @@ from torch import Tensor, nn
 from veriscope import saving
 from veriscope.errors import DataError, OutputError, warn
 from veriscope.networks.network import channels_last
+from veriscope.networks.projection import Projection
 from veriscope.networks.slices import BothWays, Slices
+from veriscope.networks.unet import UNet
+from veriscope.restoring.devices import is_out_of_memory
+from veriscope.restoring.openvino import OpenVino
+from veriscope.tiling import Span
 from veriscope.wording import listed
 
-Precision = Literal["float32", "bfloat16", "fast"]
+Precision = Literal["auto", "float32", "bfloat16", "fast"]
 Kind = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "fast")
-AGREES: dict[Kind, float] = {"float32": 1e-5, "bfloat16": 2e-3}  # of the range of what torch gives in float32, at most
-TRIAL = 2**16  # pixels of the first tile that are tried, at most
+Run = Callable[[Tensor, Span], Iterator[Tensor]]
+"""Gives for an image (1, channels_in, *space) what each network answers in a part of it, (channels, *part). An answer
+must be used before the next is asked for."""
+
+PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "fast", "bfloat16")
+AGREES: dict[Kind, float] = {"float32": 1e-5, "bfloat16": 2e-3}  # see `_agree`
+WORTH = 2**20  # pixels times networks: less takes PyTorch about two seconds, which leaves little to gain
+TRIAL = 2**14  # pixels of the first tile that are tried, at most
+RUNS = 3
 MOST_NOTES = 200
-RUNS = 2  # timed for each engine, after one that warms up
 
 
 def checked(word: str) -> Precision:
@@ -49,7 +61,7 @@ def checked(word: str) -> Precision:
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to run a network."""
+    """A way to run networks."""
 
     name: Literal["torch", "openvino"]
     precision: Kind
@@ -57,126 +69,240 @@ class Engine:
     def __str__(self) -> str:
         return f"{'PyTorch' if self.name == 'torch' else 'OpenVINO'}, {self.precision}"
 
-    def load(self, network: nn.Module, example: Tensor) -> nn.Module:
-        """`network`, which is not used otherwise any more, ready to run; `example` is an input."""
-        kind = OpenVino if self.name == "openvino" else Torch
-        if isinstance(network, Slices):
-            network.network = self.load(network.network, _slices(example))  # type: ignore[assignment]
-            return network
-        if isinstance(network, BothWays):
-            network.along_x.network = self.load(network.along_x.network, _slices(example))  # type: ignore[assignment]
-            network.along_y.network = network.along_x.network
-            return network
-        return kind(network, self.precision, example)
-
-
-def _slices(stack: Tensor) -> Tensor:
-    """A slice that holds Z and X of a stack (batch, channels, Z, Y, X)."""
-    return stack[:, :, :, 0].contiguous()
-
-
-class Torch(nn.Module):
-    """Torch itself, in the memory layout that is fastest on a processor, or in bfloat16."""
-
-    def __init__(self, network: nn.Module, precision: str, example: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        self.low = precision == "bfloat16"
-        if example.device.type == "cpu":  # 1.5 to 2 times faster in 2D, 1.2 in 3D; benchmarks/restoring.py
-            channels_last(network)
-
-    def forward(self, image: Tensor) -> Tensor:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.low):
-            answer: Tensor = self.network(image)
-        return answer.float()
-
-
-class OpenVino(nn.Module):
-    """OpenVINO on the processor, for any size of image."""
-
-    def __init__(self, network: nn.Module, precision: str, example: Tensor) -> None:
-        super().__init__()
-        import openvino
-
-        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-            warnings.simplefilter("ignore")  # tracing warns of every check of a size
-            model = openvino.convert_model(network.eval(), example_input=torch.zeros(example.shape))
-        model.reshape([1 if a == 0 else n if a == 1 else -1 for a, n in enumerate(example.shape)])
-        self.model: Any = openvino.Core().compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32" if precision == "float32" else "bf16",
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-            },
+    def load(self, networks: Sequence[nn.Module], device: torch.device) -> Run:
+        """Copies of `networks`, ready to run on `device`."""
+        return (
+            _by_openvino(networks, self.precision)
+            if self.name == "openvino"
+            else _by_torch(networks, self.precision, device)
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        answers = [torch.from_numpy(self.model(image[None].numpy())[0]) for image in images]
-        return torch.cat(answers) if len(answers) > 1 else answers[0]
+
+EXACT = Engine("torch", "float32")
 
 
-def installed(device: torch.device) -> list[Literal["torch", "openvino"]]:
-    """The engines that can be used on `device`."""
-    return ["torch"]  # not OpenVINO yet: within a whole restoration on one core it came to a standstill
+def _by_torch(networks: Sequence[nn.Module], precision: Kind, device: torch.device) -> Run:
+    members = [deepcopy(network).eval().to(device, torch.float32) for network in networks]
+    if device.type == "cpu":  # 1.5 to 2 times faster in 2D, 1.2 in 3D; benchmarks/restoring.py
+        for member in members:
+            channels_last(member)
+
+    def run(image: Tensor, inner: Span) -> Iterator[Tensor]:
+        for member in members:
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                answer = _part(member, image, inner)
+            yield answer
+            del answer
+
+    return run
 
 
-def choose(networks: Sequence[nn.Module], precision: Precision, block: Tensor) -> tuple[Engine, list[nn.Module]]:
-    """The fastest engine whose answers agree with torch in float32 on a piece of `block`, and the networks in it.
+def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
+    """Networks of pixels as one graph, which shares its memory; of others each has a graph for the U-Net in it."""
+    one_at_a_time = Lock()  # answers lie in memory that the next image overwrites
+    unets = [network for network in networks if isinstance(network, UNet)]
+    if len(unets) == len(networks):
+        together = OpenVino(unets, precision)
 
-    `block` is an input (1, channels, *space). Answers agree when they differ by at most `AGREES` of the range of what
-    torch gives. "fast" allows bfloat16 where it agrees, "bfloat16" asks for it in any case.
+        def run(image: Tensor, inner: Span) -> Iterator[Tensor]:
+            with one_at_a_time:
+                for answer in together.answers(image):
+                    yield answer[0][(slice(None), *inner)]
+                together.rest()
+
+        return run
+    members = [_with_graph(deepcopy(network).eval(), precision) for network in networks]
+
+    def one_by_one(image: Tensor, inner: Span) -> Iterator[Tensor]:
+        with one_at_a_time:
+            for member, graph in members:
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                    answer = _part(member, image, inner)
+                yield answer
+                graph.rest()
+
+    return one_by_one
+
+
+def _with_graph(network: nn.Module, precision: Kind) -> tuple[nn.Module, OpenVino]:
+    """`network` with its U-Net replaced by a graph, and the graph."""
+    graph = OpenVino([_unet(network)], precision)
+    if isinstance(network, Slices):
+        network.network = graph  # type: ignore[assignment]
+    elif isinstance(network, BothWays):
+        network.along_x.network = network.along_y.network = graph  # type: ignore[assignment]
+    else:
+        assert isinstance(network, Projection)
+        network.unet = graph  # type: ignore[assignment]
+    return network, graph
+
+
+def _unet(network: nn.Module) -> Any:
+    """The U-Net in `network`; None where there is none."""
+    if isinstance(network, BothWays):
+        return network.along_x.network
+    if isinstance(network, Slices):
+        return network.network
+    return network.unet if isinstance(network, Projection) else network if isinstance(network, UNet) else None
+
+
+def _part(member: nn.Module, image: Tensor, inner: Span) -> Tensor:
+    if isinstance(member, Slices | BothWays):
+        return member.part(image, inner)[0].float()
+    whole: Tensor = member(image)
+    return whole[0][(slice(None), *inner)].float()
+
+
+# Which
+
+
+def installed(device: torch.device) -> list[str]:
+    """The engines that there are for `device`."""
+    return ["torch", "openvino"] if device.type == "cpu" and _version("openvino") else ["torch"]
+
+
+@dataclass
+class Kept:
+    """What was chosen for networks with the weights of `state`, once their `work` was worth a trial."""
+
+    state: tuple[Any, ...]
+    work: int = 0
+    chosen: tuple[Engine, Run] | None = None
+
+
+_KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
+
+
+def ready(networks: Sequence[nn.Module], precision: Precision, image: Tensor, work: int) -> tuple[Engine, Run]:
+    """The engine that runs `networks` over so much `work`, in pixels times networks, of which `image` is a part.
+
+    `image` is an input (1, channels, *space). What was chosen serves as long as the networks stay as they are.
     """
-    exact = Engine("torch", "float32")
-    wanted: tuple[Kind, ...] = ("float32", "bfloat16") if precision == "fast" else (precision,)
-    engines = [Engine(name, kind) for name in installed(block.device) for kind in wanted]
-    piece = _piece(networks[0], block)
-    key = _key(networks[0], precision, piece, engines)
+    weights = [part for network in networks for part in network.parameters()]
+    versions = [0 if part.is_inference() else part._version for part in weights]
+    state = (
+        precision,
+        image.device,
+        len(networks),
+        type(networks[0]),
+        os.getpid(),
+        versions,
+        [part.data_ptr() for part in weights],
+    )
+    owner = _unet(networks[0]) or networks[0]
+    kept = _KEPT.get(owner)
+    if kept is None or kept.state != state:
+        kept = _KEPT[owner] = Kept(state)
+    kept.work += work
+    if kept.chosen is None:
+        engines = candidates(networks, precision, image.device, kept.work)
+        chosen = choose(networks, engines, image)
+        if len(engines) == 1:
+            return chosen
+        kept.chosen = chosen
+    return kept.chosen
+
+
+def candidates(networks: Sequence[nn.Module], precision: Precision, device: torch.device, work: int) -> list[Engine]:
+    """The engines that may run `networks` over so much `work`, in pixels times networks; the surest one first."""
+    kinds: list[Kind] = ["bfloat16" if precision == "bfloat16" else "float32"]
+    if precision == "fast" and work >= WORTH:
+        kinds.append("bfloat16")
+    found = [Engine("torch", kind) for kind in kinds]
+    possible = work >= WORTH and all(_unet(network) is not None for network in networks)
+    if possible and precision != "float32" and "openvino" in installed(device):
+        found += [Engine("openvino", kind) for kind in kinds]
+    return found
+
+
+@dataclass
+class Trial:
+    """An engine on a piece of an image: its answers (networks, channels, *space), and how long it took."""
+
+    engine: Engine
+    run: Run
+    answers: Tensor
+    seconds: float = 0.0
+
+    def agrees(self, truth: Trial) -> bool:
+        """In float32 the greatest difference counts, in bfloat16 its root mean square; of each network's channels."""
+        space = tuple(range(2, truth.answers.dim()))
+        span = (truth.answers.amax(space) - truth.answers.amin(space)).clamp_min(1e-12)
+        off = (self.answers - truth.answers).abs()
+        apart = off.amax(space) if self.engine.precision == "float32" else off.square().mean(space).sqrt()
+        return float((apart / span).max()) <= AGREES[self.engine.precision]
+
+
+def choose(networks: Sequence[nn.Module], engines: list[Engine], image: Tensor) -> tuple[Engine, Run]:
+    """The fastest of `engines` whose answers agree with torch in float32 on a piece of `image`, ready to run.
+
+    `image` is an input (1, channels, *space). The first of `engines`, which is torch, needs not agree.
+    """
+    first, device = engines[0], image.device
+    if len(engines) == 1:
+        return first, first.load(networks, device)
+    part, whole = piece(networks[0], image)
+    key = _key(networks, engines, part)
     known = _remembered().get(key)
-    best = next((one for one in engines if [one.name, one.precision] == known), None)
-    if best is None:
-        best = _fastest(networks[0], engines, exact, piece, precision)
-        _remember(key, best)
-    return best, [best.load(network, piece) for network in networks]
+    times: dict[str, float] = known if isinstance(known, dict) else {}
+    if set(times) != {str(engine) for engine in engines}:
+        times = {}
+        for engine in engines:
+            with _passed_over(engine):
+                times[str(engine)] = _seconds(engine.load(networks[:1], device), part, whole)
+        if len(times) == len(engines):
+            _remember(key, times)
+    truth = answers(EXACT.load(networks, device), part, whole)
+    for engine in sorted(engines, key=lambda one: times.get(str(one), math.inf)):
+        with _passed_over(engine):
+            run = engine.load(networks, device)
+            if engine == first or _agree(answers(run, part, whole), truth, engine.precision):
+                return engine, run
+    raise AssertionError  # the first one is used or raises
 
 
-def _fastest(network: nn.Module, engines: list[Engine], exact: Engine, piece: Tensor, precision: Precision) -> Engine:
-    timed: list[tuple[float, Engine]] = []
-    truth: Tensor | None = None
-    with torch.inference_mode():
-        for engine in [exact, *(one for one in engines if one != exact)]:
-            try:
-                ready = engine.load(deepcopy(network), piece)
-                answer = ready(piece)
-                if truth is None:
-                    truth = answer
-                if engine not in engines:
-                    continue
-                span = float(truth.max() - truth.min()) or 1.0
-                apart = float((answer - truth).abs().max()) / span
-                agrees = apart <= AGREES[engine.precision] or (engine.precision == precision and engine.name == "torch")
-                if agrees:
-                    timed.append((min(_seconds(ready, piece) for _ in range(RUNS)), engine))
-            except (RuntimeError, ImportError, OSError, TypeError, ValueError) as problem:
-                if engine.name == "torch":
-                    raise
-                warn(f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used.")
-    return min(timed, key=lambda pair: pair[0])[1] if timed else exact
+@contextmanager
+def _passed_over(engine: Engine) -> Iterator[None]:
+    """Errors of OpenVINO become a warning."""
+    try:
+        yield
+    except (RuntimeError, ImportError, OSError, TypeError, ValueError, AttributeError) as problem:
+        if engine.name == "torch" or is_out_of_memory(problem):
+            raise
+        warn(f"OpenVINO cannot run this network ({problem!r:.120}); PyTorch is used.")
 
 
-def _seconds(network: Callable[[Tensor], Tensor], piece: Tensor) -> float:
-    began = time.perf_counter()
-    network(piece)
-    if piece.device.type == "cuda":
-        torch.cuda.synchronize(piece.device)
-    return time.perf_counter() - began
+def answers(run: Run, piece: Tensor, whole: Span) -> Tensor:
+    """Of all networks to `piece`, (networks, channels, *space)."""
+    return torch.stack([answer.clone() for answer in run(piece, whole)])
 
 
-def _piece(network: nn.Module, block: Tensor) -> Tensor:
-    """A corner of `block` of at most `TRIAL` pixels, whose lengths the network can take."""
+def _agree(answers: Tensor, truth: Tensor, precision: Kind) -> bool:
+    """Whether answers (networks, channels, *space) are near the truth, as a fraction of a network's range.
+
+    In float32 the greatest difference counts, in bfloat16 the root mean square of the differences.
+    """
+    truth, off = truth.flatten(1), (answers - truth).abs().flatten(1)
+    apart = off.amax(1) if precision == "float32" else off.square().mean(1).sqrt()
+    return bool((apart <= AGREES[precision] * (truth.amax(1) - truth.amin(1))).all())
+
+
+def _seconds(run: Run, piece: Tensor, whole: Span) -> float:
+    """The fastest of `RUNS`, after one that warms up."""
+    taken = []
+    for _ in range(1 + RUNS):
+        began = time.perf_counter()
+        answers(run, piece, whole)
+        if piece.device.type == "cuda":
+            torch.cuda.synchronize(piece.device)
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
+
+
+def piece(network: nn.Module, image: Tensor) -> tuple[Tensor, Span]:
+    """A corner of `image` of at most `TRIAL` pixels, whose lengths the network can take; all of its answer."""
     step: Sequence[int] = network.step if isinstance(network, Slices | BothWays) else network.recipe.step  # type: ignore[assignment, union-attr]
-    lengths = list(block.shape[2:])
+    lengths = list(image.shape[2:])
     free = list(range(len(lengths)))[-len(step) :]  # stacks that are projected keep all planes
     while prod(lengths) > TRIAL:
         axis = max(free, key=lambda a: lengths[a])
@@ -185,21 +311,19 @@ def _piece(network: nn.Module, block: Tensor) -> Tensor:
             break
         lengths[axis] = max(least, lengths[axis] // 2 // least * least)
     corner: Any = (..., *(slice(0, length) for length in lengths))
-    return block[corner].contiguous()
+    return image[corner].contiguous(), tuple(slice(0, lengths[axis]) for axis in free)
 
 
 # What was fastest
 
 
-def _key(network: nn.Module, precision: Precision, piece: Tensor, engines: list[Engine]) -> str:
-    """This network on this machine: its weights, the versions of the engines, the processor, the number of threads."""
-    digest = hashlib.sha256()
-    for name, weights in sorted(network.state_dict().items()):
-        digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
-    facts = [precision, str(piece.device), torch.get_num_threads(), platform.processor(), platform.node()]
+def _key(networks: Sequence[nn.Module], engines: list[Engine], piece: Tensor) -> str:
+    """Networks of this kind on this machine: versions of the engines, the processor, the number of threads."""
+    kind: Any = networks[0]
+    facts = [type(kind).__name__, kind.recipe.to_json(), len(networks), list(piece.shape), str(piece.device)]
+    facts += [torch.get_num_threads(), platform.processor(), platform.node()]
     facts += [(str(one), _version(one.name)) for one in engines]
-    digest.update(json.dumps(facts).encode())
-    return digest.hexdigest()[:32]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _version(package: str) -> str:
@@ -228,9 +352,9 @@ def _remembered() -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _remember(key: str, engine: Engine) -> None:
+def _remember(key: str, times: dict[str, float]) -> None:
     """Notes of at most `MOST_NOTES` networks; without a place for them the trial is made again."""
     with suppress(OSError, OutputError, RuntimeError):
         notes = dict(list(_remembered().items())[-MOST_NOTES:])
         _notes().parent.mkdir(parents=True, exist_ok=True)
-        saving.write(_notes(), json.dumps({**notes, key: [engine.name, engine.precision]}))
+        saving.write(_notes(), json.dumps({**notes, key: times}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -16,7 +16,9 @@ from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, padded_shape
 from veriscope.restoring.memory import (
     BESIDE,
+    ENGINE,
     KEPT_SPEED,
+    ROOMY,
     Need,
     Whole,
     best_core,
@@ -89,6 +91,8 @@ def plan_frames(
         allowed = parse(memory) - before
     else:
         allowed = int(SHARE[device.type] * devices.free_memory(device))
+    if device.type == "cpu" and allowed >= ROOMY:
+        cost = replace(cost, fixed=cost.fixed + ENGINE)
     found = []
     for kept in ways:
         core = best_core(shape, halo, step, cost.voxels(allowed, kept), at_most)

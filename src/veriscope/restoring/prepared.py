@@ -56,7 +56,7 @@ class Prepared:
     watcher: Watcher | SliceWatcher | None
     measured: bool  # `forward` was taken from the image or the model, not given
     images: int = 1
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     planned: Plan | None = None  # by somebody else
 
     @property
@@ -91,7 +91,7 @@ class Prepared:
 
     @cached_property
     def networks(self) -> Networks:
-        return Networks(self.model, self.device, self.precision)
+        return Networks(self.model, self.device, self.precision, self.plan)
 
     def empty(self, size: Sequence[int]) -> Answers:
         """Room for predictions of `size`, (members, ...)."""

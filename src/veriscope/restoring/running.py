@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from veriscope.errors import DeviceError
-from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
-from veriscope.networks.network import channels_last
-from veriscope.networks.slices import BothWays, Slices
+from veriscope.networks.threads import in_restoring
 from veriscope.restoring import devices, engines
 from veriscope.restoring.frames import Frames, Number, padded_shape
+from veriscope.restoring.memory import ROOMY
 from veriscope.restoring.plan import Plan
 from veriscope.tiling import Grid, Span, Tile, padded, reading, tiles
 from veriscope.training.allocator import kept_memory
@@ -63,40 +63,37 @@ class Tasks(Sequence[Task]):
 
 
 class Networks:
-    """Copies of an ensemble's networks, ready on a device in the memory layout that is fastest there.
+    """An ensemble's networks on a device, run by the engine that `engines.ready` finds, on as many threads as are
+    fastest where the work is worth a trial."""
 
-    In float32 torch runs them; another `precision` is tried on the first tile, see `engines.choose`.
-    """
-
-    def __init__(self, ensemble: Ensemble, device: torch.device, precision: engines.Precision = "float32") -> None:
-        self.device = device
-        self.precision = precision
-        self.engine: engines.Engine | None = None
+    def __init__(self, ensemble: Ensemble, device: torch.device, precision: engines.Precision, plan: Plan) -> None:
+        self.members, self.device, self.precision = ensemble.members, device, precision
+        self.work = int(plan.voxels * (1 + plan.overhead)) * len(ensemble)  # pixels times networks
+        self.roomy = plan.allowed >= ROOMY
         self.channels = ensemble.recipe.channels_out
-        self.probabilistic = ensemble.recipe.probabilistic
-        self.members: list[Any] = [deepcopy(member).eval().to(device, torch.float32) for member in ensemble.members]
-        if any(isinstance(member, OnnxNetwork) for member in self.members):
-            self.precision = "float32"  # has a runtime of its own
-        if device.type == "cpu":  # 1.5 to 2 times faster in 2D, 1.2 in 3D; benchmarks/restoring.py
-            for member in self.members:
-                channels_last(member)
+        self.engine: engines.Engine | None = None
+        self.run: engines.Run | None = None
 
     def __call__(self, block: Block, inner: Span, into: Answers) -> None:
         """Restore a normalised `block`, as networks take it, and put the part `inner` of the answers into `into`."""
-        means, scales = into
         with torch.inference_mode(), self._exact():
             image = torch.from_numpy(block)[None].to(self.device)
-            if self.precision != "float32" and self.engine is None:
-                self.engine, self.members = engines.choose(self.members, self.precision, image)
-            for number, member in enumerate(self.members):
-                whole = (slice(None), *inner)
-                answer = (
-                    member.part(image, inner)[0] if isinstance(member, Slices | BothWays) else member(image)[0][whole]
-                )
-                torch.from_numpy(means[number]).copy_(answer[: self.channels])
-                if scales is not None:
-                    torch.from_numpy(scales[number]).copy_(answer[self.channels :])
-                del answer
+            if self.run is None:
+                work = self.work if self.roomy else 0
+                self.engine, self.run = engines.ready(self.members, self.precision, image, work)
+            run, trial = self.run, None
+            if self.device.type == "cpu" and self.work >= engines.WORTH:
+                trial = partial(engines.answers, run, *engines.piece(self.members[0], image))
+            with in_restoring(torch.get_num_threads()).held(trial):
+                self._answer(run(image, inner), into)
+
+    def _answer(self, found: Iterator[Tensor], into: Answers) -> None:
+        means, scales = into
+        for number, answer in enumerate(found):
+            torch.from_numpy(means[number]).copy_(answer[: self.channels])
+            if scales is not None:
+                torch.from_numpy(scales[number]).copy_(answer[self.channels :])
+            del answer
 
     def _exact(self) -> AbstractContextManager[Any]:
         """No 19-bit floats in the convolutions of a GPU: tiled and whole results would differ."""

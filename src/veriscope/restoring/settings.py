@@ -44,7 +44,7 @@ class Settings(Limits, Details, total=False):
 
 
 USUAL: Settings = {
-    "tile": None, "memory": None, "device": None, "precision": "float32", "channel": None, "planes": False,
+    "tile": None, "memory": None, "device": None, "precision": "auto", "channel": None, "planes": False,
     "calibrated": True, "combine": None, "normalize": "image", "undo": True,
 }  # fmt: skip
 
