@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
     bool(missing), reason=f"no {', '.join(missing)}: apt-get install default-jdk libij-java xvfb xauth openbox"
 )
 needs_display = pytest.mark.skipif(
-    shutil.which("xvfb-run") is None, reason="no xvfb-run: apt-get install xvfb xauth openbox"
+    not (shutil.which("xvfb-run") and shutil.which("xauth")), reason="no xvfb-run: apt-get install xvfb xauth openbox"
 )
 
 MODELS: dict[str, dict[str, Any]] = {

@@ -231,8 +231,8 @@ final class Run {
         String before = image.getInfoProperty();
         StringBuilder info = new StringBuilder(before == null || before.isEmpty() ? "" : before.trim() + "\n");
         info.append("Veriscope: ").append(words).append('\n');
-        if (!verdict.isEmpty()) info.append("Veriscope verdict: ").append(verdict).append('\n');
-        for (String warning : warnings) info.append("Veriscope warning: ").append(warning).append('\n');
+        if (!verdict.isEmpty()) info.append(wrapped("Veriscope verdict: " + verdict)).append('\n');
+        for (String warning : warnings) info.append(wrapped("Veriscope warning: " + warning)).append('\n');
         image.setProperty("Info", info.toString());
     }
 }
