@@ -215,9 +215,13 @@ final class Run {
 
     /** Lines of at most 90 characters, as ImageJ's dialogs do not wrap. */
     static String wrapped(String text) {
+        return wrapped(text, 90);
+    }
+
+    private static String wrapped(String text, int most) {
         StringBuilder found = new StringBuilder();
         for (String line : text.split("\n", -1)) {
-            for (int cut = line.lastIndexOf(' ', 90); line.length() > 90 && cut > 0; cut = line.lastIndexOf(' ', 90)) {
+            for (int cut = line.lastIndexOf(' ', most); line.length() > most && cut > 0; cut = line.lastIndexOf(' ', most)) {
                 found.append(line, 0, cut).append('\n');
                 line = line.substring(cut + 1);
             }
@@ -231,8 +235,8 @@ final class Run {
         String before = image.getInfoProperty();
         StringBuilder info = new StringBuilder(before == null || before.isEmpty() ? "" : before.trim() + "\n");
         info.append("Veriscope: ").append(words).append('\n');
-        if (!verdict.isEmpty()) info.append(wrapped("Veriscope verdict: " + verdict)).append('\n');
-        for (String warning : warnings) info.append(wrapped("Veriscope warning: " + warning)).append('\n');
+        if (!verdict.isEmpty()) info.append(wrapped("Veriscope verdict: " + verdict, 56)).append('\n');
+        for (String warning : warnings) info.append(wrapped("Veriscope warning: " + warning, 56)).append('\n');
         image.setProperty("Info", info.toString());
     }
 }
