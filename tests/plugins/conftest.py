@@ -157,9 +157,15 @@ def truth(seed: int, shape: tuple[int, ...] = (72, 72)) -> Image:
     return Image(scaled.astype(np.uint16), "ZYX"[-len(shape) :], (0.3,) * len(shape), name="cells")
 
 
-def pair(seed: int) -> Pair:
-    image = truth(seed)
+def pair(seed: int, shape: tuple[int, ...] = (72, 72)) -> Pair:
+    image = truth(seed, shape)
     return Pair(low_light(image, 20, seed), image, f"field {seed}")
+
+
+@pytest.fixture(scope="session")
+def make_pair() -> Callable[..., Pair]:
+    """``make_pair(seed, shape)``: a field in low light and its ground truth."""
+    return pair
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from qtpy.QtCore import QSettings, Signal
+from qtpy.compat import isalive
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from veriscope.errors import DataError
@@ -42,13 +44,44 @@ def folder_field(hint: str = "") -> PathField:
     return PathField(lambda parent: QFileDialog.getExistingDirectory(parent), hint)
 
 
+class LayerField(QComboBox):
+    """One of the image layers, the selected ones first when it opens."""
+
+    def __init__(self, viewer: Any, at: int = 0, none: str = "") -> None:
+        super().__init__()
+        self.viewer, self.none = viewer, none
+        self.setMinimumContentsLength(12)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        viewer.layers.events.inserted.connect(self.fill)
+        viewer.layers.events.removed.connect(self.fill)
+        self.fill()
+        self.setCurrentIndex(min(at, self.count() - 1))
+
+    def fill(self, event: Any = None) -> None:
+        from napari.layers import Image as ImageLayer
+
+        if not isalive(self):
+            return
+        before = self.layer()
+        self.clear()
+        self.layers = [None] * bool(self.none) + [one for one in self.viewer.layers if isinstance(one, ImageLayer)]
+        self.addItems([self.none if one is None else one.name for one in self.layers])
+        if before in self.layers:
+            self.setCurrentIndex(self.layers.index(before))
+
+    def layer(self) -> Any:
+        at = self.currentIndex()
+        return self.layers[at] if 0 <= at < self.count() else None
+
+
 class ModelField(QWidget):
     """A model: its folder or package, typed, chosen, or one of those used lately."""
 
-    changed = Signal()
+    every: ClassVar[weakref.WeakSet[ModelField]] = weakref.WeakSet()  # all know what was used in one of them
 
     def __init__(self) -> None:
         super().__init__()
+        self.every.add(self)
         self.box, folder, package = QComboBox(), QPushButton("Folder..."), QPushButton("Zip...")
         self.box.setEditable(True)
         self.box.setMinimumContentsLength(12)
@@ -57,7 +90,6 @@ class ModelField(QWidget):
         self.box.addItems(_list(self.settings.value("models")))
         folder.clicked.connect(self._folder)
         package.clicked.connect(self._package)
-        self.box.currentTextChanged.connect(self._changed)
         _row(self, self.box, folder, package)
         self.opened: tuple[Any, Ensemble] | None = None
 
@@ -86,13 +118,12 @@ class ModelField(QWidget):
     def remember(self, path: Path) -> None:
         known = [str(path), *[one for one in _list(self.settings.value("models")) if one != str(path)]][:KEPT]
         self.settings.setValue("models", known)
-        self.box.blockSignals(True)
-        self.box.clear()
-        self.box.addItems(known)
-        self.box.blockSignals(False)
-
-    def _changed(self, _: str) -> None:
-        self.changed.emit()
+        for field in self.every:
+            if isalive(field):
+                text = field.text()
+                field.box.clear()
+                field.box.addItems(known)
+                field.set(text or known[0])
 
     def _folder(self) -> None:
         if found := QFileDialog.getExistingDirectory(self, "The folder of a model"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QSlider
 
@@ -68,6 +69,8 @@ class Restore(Worker):
 
     def look(self, event: Any = None) -> None:
         """Show which layers are selected."""
+        if not isalive(self):
+            return
         chosen = to.selected(self.viewer)
         if chosen:
             self.axes.offer(to.axes_of(chosen[0]), chosen[0].ndim)
@@ -179,7 +182,8 @@ class Restore(Worker):
         self, image: Image, name: str, look: dict[str, Any], kind: str = "image", visible: bool = True
     ) -> list[Any]:
         made = to.layer_data(image, kind, **look)
-        for _, options, _ in made:
+        for number, (_, options, _) in enumerate(made):
+            options["metadata"] = {**options["metadata"], "veriscope channel": number}
             options["name"] = f"{options['name'] or 'image'}, {name}"
             if kind == "labels":
                 from napari.utils.colormaps import DirectLabelColormap

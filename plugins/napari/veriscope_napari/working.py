@@ -31,9 +31,9 @@ class Job(QObject):
     sent = Signal(object)  # what the work shows on the way
     ended = Signal(object, object)  # result, and what went wrong: None, Cancelled or another exception
 
-    def __init__(self, work: Callable[[Job], Any]) -> None:
+    def __init__(self, work: Callable[[Job], Any], between_layers: bool = True) -> None:
         super().__init__()
-        self.work, self.cancelled = work, False
+        self.work, self.between_layers, self.cancelled = work, between_layers, False
         self.began = self.told = 0.0
         self.thread = threading.Thread(target=self._run, name="veriscope-napari", daemon=True)
 
@@ -94,7 +94,7 @@ def _listen_between_layers() -> None:
 
         def check(*_: Any) -> None:
             job = getattr(_here, "job", None)
-            if job is not None:
+            if job is not None and job.between_layers:
                 job.check()
 
         _hooks.append(register_module_forward_pre_hook(check))
@@ -125,13 +125,13 @@ class Worker(QWidget):
         self.column.addStretch()
         self._working(False)
 
-    def run(self, work: Callable[[Job], Any], then: Callable[[Any], None]) -> None:
+    def run(self, work: Callable[[Job], Any], then: Callable[[Any], None], between_layers: bool = True) -> None:
         """Do `work(job)` beside the window, `then(result)` in it; what is wrong with it is shown as the message."""
         if self.job is not None:
             self.say("Wait until it is done, or cancel it.")
             return
         self.say("")
-        self.job, self._then = Job(work), then
+        self.job, self._then = Job(work, between_layers), then
         self.job.progressed.connect(self._progressed)
         self.job.said.connect(self.add)
         self.job.sent.connect(self.show_sent)
@@ -199,6 +199,31 @@ class Worker(QWidget):
     def closeEvent(self, event: Any) -> None:
         self.cancel()
         super().closeEvent(event)
+
+
+def canvas(width: float = 4.0, height: float = 2.6) -> Any:
+    """A figure of matplotlib in a widget, dark as the window."""
+    from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+    from matplotlib.figure import Figure
+
+    made = FigureCanvasQTAgg(Figure((width, height), layout="constrained", facecolor="#262930"))
+    made.setMinimumHeight(round(100 * height))
+    return made
+
+
+def panel(figure: Any, *place: int, title: str = "", x: str = "") -> Any:
+    """An empty panel of a figure of `canvas`."""
+    axes = figure.add_subplot(*place, facecolor="#1e2127")
+    axes.set_title(title, color="#d0d4da", fontsize=9)
+    axes.set_xlabel(x, color="#d0d4da", fontsize=8)
+    axes.tick_params(colors="#9aa0a8", labelsize=7)
+    for spine in axes.spines.values():
+        spine.set_color("#5a606b")
+    return axes
+
+
+def legend(axes: Any) -> None:
+    axes.legend(fontsize=7, facecolor="#262930", edgecolor="none", labelcolor="#d0d4da")
 
 
 def words(text: str = "") -> QLabel:

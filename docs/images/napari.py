@@ -1,0 +1,127 @@
+"""The screenshots of docs/napari.md: a real napari on a virtual display, the sample data, a model trained on it.
+
+    python docs/images/napari.py
+
+Trains for 2 minutes first; --model FOLDER takes a model that is there. Needs Xvfb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+MINUTES = 2
+
+
+def until(true: Callable[[], object], at_least: float = 1.0) -> None:
+    """Let the window work until something is true, and a little longer."""
+    from qtpy.QtWidgets import QApplication
+
+    began = time.monotonic()
+    while not true() or time.monotonic() < began + at_least:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def keep(viewer: Any, name: str) -> None:
+    """The whole window as a small PNG."""
+    from PIL import Image
+
+    until(lambda: True)
+    picture = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+    picture.resize([round(0.75 * side) for side in picture.size], Image.Resampling.LANCZOS).quantize(128).save(
+        HERE / f"napari-{name}.png", optimize=True
+    )
+
+
+def docked(viewer: Any, name: str) -> Any:
+    """The widget called `name`, alone on the right."""
+    viewer.window.remove_dock_widget("all")
+    dock, widget = viewer.window.add_plugin_dock_widget("veriscope", name)
+    dock.setMinimumWidth(430)
+    return widget
+
+
+def draw(model: Path | None, folder: Path) -> None:
+    import napari
+    import npe2
+
+    import veriscope_napari
+
+    plugins = npe2.PluginManager.instance()
+    plugins.discover()
+    if "veriscope" not in plugins:
+        plugins.register(npe2.PluginManifest.from_file(Path(veriscope_napari.__file__).with_name("napari.yaml")))
+    viewer = napari.Viewer()
+    viewer.window.resize(1380, 960)
+    low, high = viewer.open_sample("veriscope", "nuclei")
+    high.visible = False
+    if model is None:
+        widget = docked(viewer, "Train")
+        widget.minutes.setValue(MINUTES)
+        widget.members.setValue(2)
+        widget.folder.edit.setText(str(folder / "nuclei.veriscope"))
+        widget.train_button.click()
+        until(lambda: widget.bar.value() > 600)
+        keep(viewer, "train")
+        until(lambda: widget.job is None)
+        model = folder / "nuclei.veriscope"
+    viewer.layers.selection = {low}
+    restore = docked(viewer, "Restore")
+    restore.model.set(model)
+    restore.restore_button.click()
+    until(lambda: restore.job is None)
+    assert len(restore.shown) > 2, restore.message.text()
+    restore.interval.box.setChecked(True)
+    until(lambda: restore.interval.layers)
+    for layer in viewer.layers:
+        layer.visible = layer.name.endswith(("restored", "trust mask"))
+    viewer.layers.selection = {next(layer for layer in viewer.layers if layer.name.endswith("restored"))}
+    keep(viewer, "restore")
+    inspect = docked(viewer, "Inspect")
+    inspect.truth.setCurrentIndex(inspect.truth.layers.index(high))
+    restored = next(layer for layer in viewer.layers if layer.name.endswith(", restored"))
+    viewer.layers.selection = {restored}
+    middle = np.unravel_index(np.argmax(restored.data[100:300, 100:300]), (200, 200))
+    inspect.show_pixel(restored.data_to_world(np.add(middle, 100)))
+    inspect.line_button.click()
+    viewer.layers["line to inspect"].add_lines(np.array([[150, 60], [190, 320]]))
+    keep(viewer, "inspect")
+    viewer.layers.remove("line to inspect")
+    compare = docked(viewer, "Compare and judge")
+    compare.low.setCurrentIndex(compare.low.layers.index(low))
+    compare.high.setCurrentIndex(compare.high.layers.index(high))
+    compare.model.set(model)
+    compare.button.click()
+    until(lambda: compare.job is None)
+    keep(viewer, "compare")
+    viewer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    chosen = parser.parse_args()
+    said, to = os.pipe()
+    server = subprocess.Popen(["Xvfb", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to])
+    os.close(to)
+    with os.fdopen(said) as answer, tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"DISPLAY": f":{answer.readline().strip()}", "QT_QPA_PLATFORM": "xcb"}
+        os.environ |= {"NAPARI_CONFIG": f"{folder}/napari.yaml", "XDG_CONFIG_HOME": folder}
+        try:
+            draw(chosen.model, Path(folder))
+        finally:
+            server.terminate()
+
+
+if __name__ == "__main__":
+    main()
