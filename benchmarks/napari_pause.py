@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
     chosen = parser.parse_args()
     said, to = os.pipe()
-    server = subprocess.Popen(["Xvfb", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to])
+    server = subprocess.Popen(
+        ["Xvfb", "-nolisten", "tcp", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to]
+    )
     os.close(to)
     with os.fdopen(said) as answer:
         os.environ |= {"DISPLAY": f":{answer.readline().strip()}", "QT_QPA_PLATFORM": "xcb"}

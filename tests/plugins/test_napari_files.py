@@ -66,6 +66,14 @@ def test_sample_data_is_a_pair_to_train_on(app: Any, key: str) -> None:
     assert {str(unit) for unit in low.units} == {"micrometer"}
 
 
+def test_networks_that_come_along_are_offered(app: Any) -> None:
+    widget = app.open("Restore")
+    offered = [widget.model.box.itemText(number) for number in range(widget.model.box.count())]
+    assert "nuclei-3d" in offered
+    widget.model.set("nuclei-3d")
+    assert widget.model.ensemble(widget.model.path()).recipe.axes == "ZYX"
+
+
 def test_installing_the_package_installs_the_plugin() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)

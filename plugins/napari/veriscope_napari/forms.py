@@ -12,6 +12,7 @@ from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from veriscope.errors import DataError
+from veriscope.networks import shipped
 from veriscope.networks.model import Ensemble
 from veriscope.sharing.opening import load
 from veriscope.wording import lengths
@@ -75,7 +76,7 @@ class LayerField(QComboBox):
 
 
 class ModelField(QWidget):
-    """A model: its folder or package, typed, chosen, or one of those used lately."""
+    """A model: its folder or package, typed, chosen, one of those used lately, or one that comes with veriscope."""
 
     every: ClassVar[weakref.WeakSet[ModelField]] = weakref.WeakSet()  # all know what was used in one of them
 
@@ -87,7 +88,8 @@ class ModelField(QWidget):
         self.box.setMinimumContentsLength(12)
         self.box.lineEdit().setPlaceholderText("a folder, or a package of bioimage.io")
         self.settings = QSettings("veriscope", "napari")
-        self.box.addItems(_list(self.settings.value("models")))
+        self.box.addItems([*_list(self.settings.value("models")), *shipped.names()])
+        self.box.setCurrentIndex(0)
         folder.clicked.connect(self._folder)
         package.clicked.connect(self._package)
         _row(self, self.box, folder, package)
@@ -105,7 +107,7 @@ class ModelField(QWidget):
             raise DataError(
                 "No model is named. Choose the folder of a model, or train one (Plugins > Veriscope > Train)."
             )
-        return Path(self.text()).expanduser()
+        return shipped.place(Path(self.text()).expanduser())
 
     def ensemble(self, path: Path) -> Ensemble:
         """The model at `path`, read once until it changes. For threads. Raises ModelError."""
@@ -116,13 +118,15 @@ class ModelField(QWidget):
         return self.opened[1]
 
     def remember(self, path: Path) -> None:
+        if path.parent == shipped.FOLDER:  # is offered in any case
+            return
         known = [str(path), *[one for one in _list(self.settings.value("models")) if one != str(path)]][:KEPT]
         self.settings.setValue("models", known)
         for field in self.every:
             if isalive(field):
                 text = field.text()
                 field.box.clear()
-                field.box.addItems(known)
+                field.box.addItems([*known, *shipped.names()])
                 field.set(text or known[0])
 
     def _folder(self) -> None:

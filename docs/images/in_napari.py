@@ -1,6 +1,6 @@
 """The screenshots of docs/napari.md: a real napari on a virtual display, the sample data, a model trained on it.
 
-    python docs/images/napari.py
+    python docs/images/in_napari.py
 
 Trains for 2 minutes first; --model FOLDER takes a model that is there. Needs Xvfb.
 """
@@ -112,7 +112,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     chosen = parser.parse_args()
     said, to = os.pipe()
-    server = subprocess.Popen(["Xvfb", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to])
+    server = subprocess.Popen(
+        ["Xvfb", "-nolisten", "tcp", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to]
+    )
     os.close(to)
     with os.fdopen(said) as answer, tempfile.TemporaryDirectory() as folder:
         os.environ |= {"DISPLAY": f":{answer.readline().strip()}", "QT_QPA_PLATFORM": "xcb"}
