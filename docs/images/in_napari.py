@@ -1,8 +1,8 @@
-"""The screenshots of docs/napari.md: a real napari on a virtual display, the sample data, a model trained on it.
+"""The screenshots of docs/napari.md: a real napari on a virtual display, with the sample data.
 
     python docs/images/in_napari.py
 
-Trains for 2 minutes first; --model FOLDER takes a model that is there. Needs Xvfb.
+Takes about 3 minutes. Needs Xvfb.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-MINUTES = 2
+MINUTES = 1
 
 
 def until(true: Callable[[], object], at_least: float = 1.0) -> None:
@@ -36,11 +36,12 @@ def keep(viewer: Any, name: str) -> None:
     """The whole window as a small PNG."""
     from PIL import Image
 
+    viewer.reset_view()
     until(lambda: True)
     picture = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
-    picture.resize([round(0.75 * side) for side in picture.size], Image.Resampling.LANCZOS).quantize(128).save(
-        HERE / f"napari-{name}.png", optimize=True
-    )
+    picture.resize([round(0.7 * side) for side in picture.size], Image.Resampling.LANCZOS).quantize(
+        200, Image.Quantize.FASTOCTREE
+    ).save(HERE / f"napari-{name}.png", optimize=True)
 
 
 def docked(viewer: Any, name: str) -> Any:
@@ -51,7 +52,7 @@ def docked(viewer: Any, name: str) -> Any:
     return widget
 
 
-def draw(model: Path | None, folder: Path) -> None:
+def draw(folder: Path) -> None:
     import napari
     import npe2
 
@@ -63,21 +64,23 @@ def draw(model: Path | None, folder: Path) -> None:
         plugins.register(npe2.PluginManifest.from_file(Path(veriscope_napari.__file__).with_name("napari.yaml")))
     viewer = napari.Viewer()
     viewer.window.resize(1380, 960)
-    low, high = viewer.open_sample("veriscope", "nuclei")
+    viewer.open_sample("veriscope", "nuclei")
+    viewer.layers[1].visible = False
+    widget = docked(viewer, "Train")
+    widget.minutes.setValue(MINUTES)
+    widget.members.setValue(2)
+    widget.folder.edit.setText(str(folder / "nuclei.veriscope"))
+    widget.train_button.click()
+    until(lambda: widget.job is None or (widget.bar.value() > 600 and widget.patches.figure.axes))
+    keep(viewer, "train")
+    widget.stop_button.click()
+    until(lambda: widget.job is None)
+    viewer.layers.clear()
+    low, high = viewer.open_sample("veriscope", "stack")
     high.visible = False
-    if model is None:
-        widget = docked(viewer, "Train")
-        widget.minutes.setValue(MINUTES)
-        widget.members.setValue(2)
-        widget.folder.edit.setText(str(folder / "nuclei.veriscope"))
-        widget.train_button.click()
-        until(lambda: widget.bar.value() > 600)
-        keep(viewer, "train")
-        until(lambda: widget.job is None)
-        model = folder / "nuclei.veriscope"
     viewer.layers.selection = {low}
     restore = docked(viewer, "Restore")
-    restore.model.set(model)
+    restore.model.set("nuclei-3d")
     restore.restore_button.click()
     until(lambda: restore.job is None)
     assert len(restore.shown) > 2, restore.message.text()
@@ -91,16 +94,18 @@ def draw(model: Path | None, folder: Path) -> None:
     inspect.truth.setCurrentIndex(inspect.truth.layers.index(high))
     restored = next(layer for layer in viewer.layers if layer.name.endswith(", restored"))
     viewer.layers.selection = {restored}
-    middle = np.unravel_index(np.argmax(restored.data[100:300, 100:300]), (200, 200))
-    inspect.show_pixel(restored.data_to_world(np.add(middle, 100)))
+    plane = int(viewer.dims.current_step[0])
+    brightest = np.unravel_index(np.argmax(restored.data[plane]), restored.data.shape[1:])
+    inspect.show_pixel(restored.data_to_world((plane, *brightest)))
     inspect.line_button.click()
-    viewer.layers["line to inspect"].add_lines(np.array([[150, 60], [190, 320]]))
+    viewer.layers["line to inspect"].add_lines(np.array([[plane, 40, 6], [plane, 52, 90]]))
     keep(viewer, "inspect")
     viewer.layers.remove("line to inspect")
     compare = docked(viewer, "Compare and judge")
     compare.low.setCurrentIndex(compare.low.layers.index(low))
     compare.high.setCurrentIndex(compare.high.layers.index(high))
-    compare.model.set(model)
+    compare.model.set("nuclei-3d")
+    compare.methods.setText("median,lowpass")
     compare.button.click()
     until(lambda: compare.job is None)
     keep(viewer, "compare")
@@ -109,8 +114,7 @@ def draw(model: Path | None, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
-    chosen = parser.parse_args()
+    parser.parse_args()
     said, to = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-nolisten", "tcp", "-displayfd", str(to), "-screen", "0", "1400x1000x24"], pass_fds=[to]
@@ -120,7 +124,7 @@ def main() -> None:
         os.environ |= {"DISPLAY": f":{answer.readline().strip()}", "QT_QPA_PLATFORM": "xcb"}
         os.environ |= {"NAPARI_CONFIG": f"{folder}/napari.yaml", "XDG_CONFIG_HOME": folder}
         try:
-            draw(chosen.model, Path(folder))
+            draw(Path(folder))
         finally:
             server.terminate()
 

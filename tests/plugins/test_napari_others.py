@@ -46,7 +46,7 @@ def test_two_layers_become_a_model_that_restores(
     assert f"saved in {tmp_path / 'model'}" in widget.message.text()
     assert len(vs.load(tmp_path / "model")) == 1
     assert widget.rows[-1][3] is not None
-    assert len(widget.curve.figure.axes[0].lines) == 2  # of the training, and checked
+    assert [len(axes.lines) for axes in widget.curve.figure.axes] == [1, 1]  # of the training, and checked
     low, so_far, truth = (panel.images[0].get_array() for panel in widget.patches.figure.axes[:3])
     assert low.shape == so_far.shape == truth.shape == (32, 32)
     widget.save(tmp_path / "copy")
@@ -146,8 +146,9 @@ def test_a_click_and_a_line_show_what_the_networks_predict(app: Any, make_pair: 
     assert 0.9 < np.trapezoid(density, values) < 1.01
     lower, upper = (float(np.asarray(end)[10, 20]) for end in known.interval(0.9))
     assert f"from {lower:.4g} to {upper:.4g}" in widget.message.text()
-    truth = float(np.asarray(seen.high)[10, 20])
-    assert f"ground truth, {truth:.4g}" in [line.get_label() for line in chart.lines]
+    slope, offset = np.polyfit(np.asarray(seen.high).ravel(), np.asarray(seen.low).ravel(), 1)
+    truth = slope * np.asarray(seen.high) + offset  # in the grey values of the input
+    assert f"ground truth, {truth[10, 20]:.4g}" in [line.get_label() for line in chart.lines]
 
     widget.line_button.click()
     drawn = app.viewer.layers["line to inspect"]
@@ -159,5 +160,5 @@ def test_a_click_and_a_line_show_what_the_networks_predict(app: Any, make_pair: 
     ends = [np.asarray(end)[5, 8:61] for end in known.interval(0.9)]
     assert band.min() == ends[0].min()
     assert band.max() == ends[1].max()
-    inside = np.mean((ends[0] <= np.asarray(seen.high)[5, 8:61]) & (np.asarray(seen.high)[5, 8:61] <= ends[1]))
+    inside = np.mean((ends[0] <= truth[5, 8:61]) & (truth[5, 8:61] <= ends[1]))
     assert widget.message.text().startswith(f"{100 * inside:.0f} % of the ground truth")

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from veriscope import laplace
 from veriscope.images.carried import NOTHING
+from veriscope.judging.quality import affine_match
 from veriscope.restoring.restore import Restoration
 from veriscope_napari.forms import LayerField
 from veriscope_napari.working import canvas, legend, panel, words
@@ -96,7 +97,7 @@ class Inspect(QWidget):
         )
 
     def _known(self, position: Any, layer: Any, result: Any, place: Any) -> Iterator[tuple[str, float, str]]:
-        truth = self._at(self.truth.layer(), np.asarray(position)[None])
+        truth = self._at(self.truth.layer(), result, np.asarray(position)[None])
         if truth is not None:
             yield "ground truth", float(truth[0]), TRUTH
         if result.image.axes == result.restored.axes and result.image.shape == result.restored.means.shape[1:]:
@@ -145,7 +146,7 @@ class Inspect(QWidget):
             lower, upper = (np.asarray(end) for end in at.interval(P))
             chart.fill_between(along, lower, upper, color=MEMBER, alpha=0.35, lw=0, label=f"{100 * P:.0f} % band")
         chart.plot(along, np.asarray(at.mean), color=MEAN, lw=1.2, label="restored")
-        truth = self._at(self.truth.layer(), world[0] + part * (world[1] - world[0]))
+        truth = self._at(self.truth.layer(), result, world[0] + part * (world[1] - world[0]))
         if truth is not None:
             chart.plot(along, truth, color=TRUTH, lw=1, label="ground truth")
             if at.scales is not None:
@@ -171,15 +172,24 @@ class Inspect(QWidget):
         channel = np.full(len(places), layer.metadata.get("veriscope channel", 0))
         return tuple(own.get(letter, channel) for letter in restored.axes)
 
-    def _at(self, layer: Any, world: NDArray[Any]) -> NDArray[Any] | None:
-        """The values of a layer at places in the world; None where there is no layer or it does not reach there."""
+    def _at(self, layer: Any, result: Any, world: NDArray[Any]) -> NDArray[Any] | None:
+        """The ground truth at places in the world, None where there is no layer or it does not reach there.
+
+        Brought to the grey values of the input, by least squares, where that is as large; its noise does no harm.
+        """
         if layer is None:
             return None
         data = layer.data[0] if layer.multiscale else layer.data
         places = np.array([np.round(layer.world_to_data(one[-layer.ndim :])) for one in world]).astype(int)
         if (places < 0).any() or (places >= np.array(data.shape)).any():
             return None
-        return np.array([float(np.asarray(data[tuple(place)])) for place in places])
+        found = np.array([float(np.asarray(data[tuple(place)])) for place in places])
+        if data.shape != result.image.shape:
+            return found
+        some = tuple(slice(None, None, max(1, size // 128)) for size in data.shape)
+        true, low = (np.asarray(values, np.float64) for values in (data[some], result.image.read(*some)))
+        factor, offset = affine_match(low, true)
+        return factor * found + offset
 
     def _empty(self, chart: Any, title: str, x: str) -> Any:
         chart.figure.clear()

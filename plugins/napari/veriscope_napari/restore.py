@@ -54,7 +54,8 @@ class Restore(Worker):
         self.column.addWidget(self.verdict)
         self.interval = Slider("Interval of", "interval", 500, 999, 900)
         self.probability = Slider("Probability within", "probability", 1, 200, 50)
-        self.group = QGroupBox("How sure (computed from the predictions, without the networks)")
+        self.group = QGroupBox("How sure")
+        self.group.setToolTip("Computed from what the networks predicted; they do not run again")
         inside = QFormLayout(self.group)
         for slider in (self.interval, self.probability):
             inside.addRow(slider.box, slider.line)

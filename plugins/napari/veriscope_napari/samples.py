@@ -22,10 +22,10 @@ def simulated_nuclei() -> list[LayerData]:
 
 
 def real_nuclei() -> list[LayerData]:
-    """Part of a real stack of nuclei, and the same as in low light."""
-    from veriscope.apps.demo import nuclei
+    """The part of a real stack of nuclei that the network nuclei-3d did not see, and the same as in low light."""
+    from veriscope.apps.demo import BORDER, JUDGED, nuclei
 
-    return _both(nuclei().region(Z=slice(20, 44), Y=slice(0, 128), X=slice(0, 128)))
+    return _both(nuclei().region(Z=slice(20, 44), Y=JUDGED, X=slice(BORDER, None)))
 
 
 def _both(truth: Image) -> list[LayerData]:

@@ -208,18 +208,20 @@ class Train(Worker):
     # Charts
 
     def _draw_losses(self) -> None:
+        """Training and checked losses may be different functions: each has a scale of its own."""
         self.curve.figure.clear()
-        chart = panel(self.curve.figure, 1, 1, 1, title="Loss (lower is better)", x="% of the training")
-        for member in sorted({row[1] for row in self.rows}):
-            rows = [row for row in self.rows if row[1] == member and row[2] is not None]
-            chart.plot(
-                [r[0] for r in rows], [r[2] for r in rows], color="#5aa9e6", lw=1, label=None if member else "training"
-            )
-            rows = [row for row in self.rows if row[1] == member and row[3] is not None]
-            chart.plot(
-                [r[0] for r in rows], [r[3] for r in rows], color="#e0a458", lw=1.6, label=None if member else "checked"
-            )
-        legend(chart)
+        left = panel(self.curve.figure, 1, 1, 1, title="Loss (lower is better)", x="% of the training")
+        right = left.twinx()
+        right.tick_params(colors="#e0a458", labelsize=7)
+        for chart, at, colour, name in (
+            (left, 2, "#5aa9e6", "training (left)"),
+            (right, 3, "#e0a458", "checked (right)"),
+        ):
+            for member in sorted({row[1] for row in self.rows}):
+                rows = [row for row in self.rows if row[1] == member and row[at] is not None]
+                label = None if member else name
+                chart.plot([row[0] for row in rows], [row[at] for row in rows], color=colour, lw=1.4, label=label)
+        legend(left, right)
         self.curve.draw_idle()
 
     def _draw_patches(self, columns: Any) -> None:

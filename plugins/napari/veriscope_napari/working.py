@@ -222,8 +222,11 @@ def panel(figure: Any, *place: int, title: str = "", x: str = "") -> Any:
     return axes
 
 
-def legend(axes: Any) -> None:
-    axes.legend(fontsize=7, facecolor="#262930", edgecolor="none", labelcolor="#d0d4da")
+def legend(axes: Any, *more: Any) -> None:
+    """Of one panel, or of several that lie on one another, on the last."""
+    lines = [entry for one in (axes, *more) for entry in zip(*one.get_legend_handles_labels(), strict=True)]
+    look = {"fontsize": 7, "facecolor": "#262930", "edgecolor": "none", "labelcolor": "#d0d4da"}
+    (axes, *more)[-1].legend(*zip(*lines, strict=True), **look)
 
 
 def words(text: str = "") -> QLabel:
