@@ -17,10 +17,10 @@ export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint site release setup fiji clean
+.PHONY: help demo test lint site release setup fiji clean gpu-check
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY)  ## train, restore and judge on a real image; LOW=dir HIGH=dir AXES=ZYX for your own pairs
 	$(BIN)/veriscope demo $(if $(LOW),--low '$(LOW)') $(if $(HIGH),--high '$(HIGH)') $(if $(AXES),--axes '$(AXES)')
@@ -62,6 +62,9 @@ $(CHECKED): $(READY)
 	@{ command -v Xvfb && command -v javac && test -f $(IJ); } > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq $(SCREEN) > /dev/null; } \
 		|| echo 'There is no Xvfb, JDK or ImageJ: the tests of napari or Fiji will be skipped. As root: apt-get install $(SCREEN)'
 	@touch $@
+
+gpu-check: $(READY)  ## on a machine with a CUDA GPU: speed and agreement with the processor
+	$(BIN)/python benchmarks/gpu.py --record
 
 # What ImageJ loads needs an underscore in its name. Java 8, as older Fijis have.
 FIJI ?= build/fiji
