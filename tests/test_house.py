@@ -41,6 +41,7 @@ GROUND_MODULES = {
     "errors",
     "saving",
     "stores",
+    "clusters",
     "tables",
     "noise",
     "notebook",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 
 
+def addresses(text: str) -> str:
+    """`text` with addresses as they are typed: pathlib.Path writes ``s3:/bucket`` for ``s3://bucket``."""
+    return re.sub(r"\b(s3|gs|az|https?|memory):/(?=[^/\s])", r"\1://", text)
+
+
 class VeriscopeError(ValueError):
     """Something the user gave cannot be used; the message says what, and how to continue."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(addresses(str(message)))
 
 
 class AxesError(VeriscopeError):

@@ -10,15 +10,16 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import socket
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from veriscope import stores
 from veriscope.errors import OutputError, warn
+from veriscope.stores import exists as exists
+from veriscope.stores import remove as remove
 from veriscope.wording import listed
 
 LONGEST = 255  # bytes of a file's name, in nearly every file system
@@ -72,6 +73,10 @@ def write(final: Path, data: bytes | str, overwrite: bool = True, keep: bool = F
     Text is UTF-8; halves of characters, such as names in another encoding give, become "?".
     """
     whole = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if stores.url(final) is not None:
+        with explained(final):
+            stores.put(final.parent, final.name, whole)
+        return
     with beside(final, overwrite) as temporary, temporary.open("wb") as file:
         file.write(whole)
         file.flush()
@@ -133,18 +138,6 @@ def _put_new(temporary: Path, final: Path) -> None:
         raise
 
 
-def remove(path: Path) -> None:
-    """A file or folder, if it is there."""
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return
-    for _ in range(50):  # after an error zarr's threads may still be writing: until it is gone and stays away
-        shutil.rmtree(path, ignore_errors=True)
-        time.sleep(0.02)
-        if not path.exists():
-            return
-
-
 def _aside(temporary: Path) -> Path:
     """Where a folder is while `temporary` takes its place; both stay if the process is killed then."""
     return temporary.with_suffix(".replaced.partial")
@@ -181,16 +174,12 @@ def alive(process: int) -> bool:
     return True
 
 
-def exists(path: Path) -> bool:
-    """Whether there is anything of this name, even a dangling link."""
-    return os.path.lexists(path)
-
-
 @contextmanager
 def explained(final: Path) -> Iterator[None]:
     """Errors of the system while writing become an OutputError."""
     try:
-        yield
+        with stores.explained(final):
+            yield
     except OSError as error:
         raise refused(final, error) from error
 

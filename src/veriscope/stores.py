@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from veriscope import saving
+from veriscope.errors import OutputError, VeriscopeError, addresses
 
+ROOTS = ("zarr.json", ".zgroup", ".zarray")  # of what zarr keeps at an address
+ZIPPED = (".zarr.zip", ".ozx")
 _URL = re.compile(r"(s3|gs|az|https?|memory):/+(.*)", re.DOTALL)
+_RETRIES = 4
 
 PathLike = str | os.PathLike[str]
 
@@ -24,11 +31,43 @@ def url(place: PathLike) -> str | None:
     return f"{found[1]}://{found[2]}" if found else None
 
 
-def opened(place: PathLike, read_only: bool = False) -> Any:
-    """zarr's store for a folder or an address."""
-    from zarr.storage import LocalStore
+def absolute(place: PathLike) -> Path:
+    """A path that means the same in every folder; addresses do."""
+    return Path(place) if url(place) is not None else Path(place).absolute()
 
-    return LocalStore(str(place), read_only=read_only)
+
+def is_zip(place: PathLike) -> bool:
+    return str(place).lower().endswith(ZIPPED)
+
+
+def opened(place: PathLike, read_only: bool = False) -> Any:
+    """zarr's store for a folder, a zip file or an address. Raises VeriscopeError where a library is missing."""
+    address = url(place)
+    if address is None and is_zip(place):
+        from zarr.storage import ZipStore
+
+        return ZipStore(str(place), mode="r", read_only=True)
+    if address is None:
+        from zarr.storage import LocalStore
+
+        return LocalStore(str(place), read_only=read_only)
+    if address.startswith("memory:"):
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(address, read_only=read_only)
+    try:
+        from obstore.store import from_url
+        from zarr.storage import ObjectStore
+    except ImportError as problem:
+        raise VeriscopeError(
+            f"'{address}' lies in the network, for which obstore is needed. Install it: pip install "
+            f"'veriscope[remote]'."
+        ) from problem
+    from datetime import timedelta
+
+    patience = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=60)}
+    store = from_url(address, client_options={"allow_http": True}, retry_config=patience)
+    return ObjectStore(store, read_only=read_only)
 
 
 def get(folder: PathLike, name: str) -> bytes | None:
@@ -38,7 +77,7 @@ def get(folder: PathLike, name: str) -> bytes | None:
         return file.read_bytes() if file.exists() else None
     from zarr.core.buffer import default_buffer_prototype
 
-    found = _run(opened(folder).get, name, default_buffer_prototype())
+    found = _run(opened(folder, read_only=True).get, name, default_buffer_prototype())
     return None if found is None else bytes(found.to_bytes())
 
 
@@ -62,17 +101,87 @@ def names(folder: PathLike) -> list[str]:
         return sorted(entry.name for entry in Path(folder).iterdir()) if Path(folder).is_dir() else []
 
     async def listed() -> list[str]:
-        return [name async for name in opened(folder).list_dir("")]
+        return [name.rstrip("/") async for name in opened(folder, read_only=True).list_dir("")]
 
     return sorted(_run(listed))
 
 
-def remove(folder: PathLike) -> None:
-    """All that lies in a folder or at an address, and the folder itself."""
-    if url(folder) is None:
-        saving.remove(Path(folder))
-    else:
-        _run(opened(folder).delete_dir, "")
+def exists(place: PathLike) -> bool:
+    """Whether there is anything of this name, even a dangling link; at an address: an image or an object."""
+    if url(place) is None:
+        return os.path.lexists(place)
+    path = Path(place)
+    return any(get(place, name) is not None for name in ROOTS) or get(path.parent, path.name) is not None
+
+
+def is_finished(place: PathLike) -> bool:
+    """Whether what zarr keeps at an address is more than an image that was begun."""
+    import json
+
+    root, old = get(place, "zarr.json"), get(place, ".zgroup")
+    if root is not None:
+        return bool(json.loads(root).get("attributes")) or json.loads(root).get("node_type") == "array"
+    return get(place, ".zattrs") is not None if old is not None else exists(place)
+
+
+def remove(place: PathLike) -> None:
+    """A file or folder, or all that lies at an address, if it is there."""
+    if url(place) is not None:
+        _run(opened(place).delete_dir, "")
+        return
+    path = Path(place)
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    for _ in range(50):  # after an error zarr's threads may still be writing: until it is gone and stays away
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.02)
+        if not path.exists():
+            return
+
+
+def pack(folder: Path, file: Path) -> None:
+    """Put a folder of zarr into a zip file as it is, metadata first."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=False) as packed:
+        paths = (path for path in folder.rglob("*") if path.is_file())
+        for path in sorted(paths, key=lambda path: (path.name not in ROOTS, str(path))):
+            packed.write(path, path.relative_to(folder).as_posix())
+
+
+@contextmanager
+def explained(place: PathLike, kind: type[VeriscopeError] = OutputError) -> Iterator[None]:
+    """What a store in the network refuses, in plain words."""
+    try:
+        yield
+    except Exception as problem:
+        if (said := refusal(place, problem)) is None:
+            raise
+        raise kind(said) from problem
+
+
+def refusal(place: PathLike, problem: BaseException) -> str | None:
+    """Why a store in the network refused something at `place`, and what to do; None for other problems."""
+    address = url(place)
+    text = " ".join(str(problem).split())
+    if address is None or not ("obstore" in type(problem).__module__ or isinstance(problem, OSError)):
+        return None
+    bucket = address.split("/")[2]
+    endpoint = ", and AWS_ENDPOINT_URL, which names a store of your own" if address.startswith("s3:") else ""
+    if "NoSuchBucket" in text or "bucket does not exist" in text:
+        return f"There is no bucket '{bucket}' for '{address}'. Check its name, or create it."
+    if any(word in text for word in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "401")):
+        return (
+            f"'{address}' may not be used with these credentials. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            f"(or GOOGLE_APPLICATION_CREDENTIALS); for public data set AWS_SKIP_SIGNATURE=true."
+        )
+    if "credential" in text.lower() or "169.254.169.254" in text or "metadata" in text:
+        return (
+            f"There are no credentials for '{address}'. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or "
+            f"GOOGLE_APPLICATION_CREDENTIALS); for public data set AWS_SKIP_SIGNATURE=true."
+        )
+    if "error sending request" in text or "dns" in text.lower():
+        return f"'{address}' cannot be reached. Check the address and the network{endpoint}."
+    return f"'{address}' cannot be used ({addresses(text)[:200]}). Check the address and the credentials."
 
 
 def _run(function: Callable[..., Any], *values: Any) -> Any:

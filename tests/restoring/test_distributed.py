@@ -36,7 +36,7 @@ def client() -> Iterator[Any]:
     """Two workers that are threads of this process."""
     with (
         distributed.LocalCluster(
-            2, threads_per_worker=2, processes=False, dashboard_address=None, memory_limit=0
+            2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -48,7 +48,7 @@ def test_a_users_own_client_does_every_task(ensemble: Ensemble, noise: Make, tmp
     image = read_image(tmp_path / "in.ome.zarr", lazy=True)
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
-        how = {"cluster": client} if name == "many" else {}
+        how: Any = {"cluster": client} if name == "many" else {"precision": "float32"}
         out, scale = (tmp_path / name / f"{kind}.ome.zarr" for kind in ("mean", "scale"))
         report = restore_to_file(image, ensemble, out, scale=scale, tile=64, dtype="uint16", **how)
         assert report.tiles == 3 * 5 * 5
@@ -63,7 +63,7 @@ def test_a_users_own_client_does_every_task(ensemble: Ensemble, noise: Make, tmp
 def test_a_scheduler_that_is_not_there(
     ensemble: Ensemble, noise: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("veriscope.restoring.distributed.CONNECTING", 0.2)
+    monkeypatch.setattr("veriscope.clusters.CONNECTING", 0.2)
     with pytest.raises(DeviceError, match=r"scheduler tcp://127\.0\.0\.1:9 cannot be reached .*dask scheduler"):
         restore_to_file(Image(noise((16, 16)), "YX"), ensemble, tmp_path / "o.ome.zarr", cluster="tcp://127.0.0.1:9")
 
@@ -80,7 +80,9 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
     model, image = make_ensemble(base=8), Image(noise((400, 400), "uint16"), "YX", name="in")
     save(model, tmp_path / "model")
     save_image(tmp_path / "in.ome.zarr", image)
-    restore_to_file(image, model, tmp_path / "one.ome.zarr", scale=tmp_path / "one.scale.ome.zarr", tile=24)
+    restore_to_file(
+        image, model, tmp_path / "one.ome.zarr", scale=tmp_path / "one.scale.ome.zarr", tile=24, precision="float32"
+    )
     given = [tmp_path / "in.ome.zarr", "--model", tmp_path / "model", "--tile", "24", "--scale", "--workers", "2"]
     words = ["-c", "from veriscope.apps.start import main; main()", "restore", *map(str, given)]
     words += ["--out", str(tmp_path / "many.ome.zarr")]

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from veriscope.errors import OutputError
+from veriscope import stores
+from veriscope.errors import ImageFormatError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
+from veriscope.images.writing import save_image
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.job import Opened
 from veriscope.restoring.tofile import restore_to_file
@@ -39,7 +41,7 @@ def test_tasks_give_what_one_process_gives(
     ensemble: Ensemble, noise: Make, tmp_path: Path, axes: str, shape: tuple[int, ...], dtype: str
 ) -> None:
     image = Image((noise(shape, "uint16") % 250).astype(dtype), axes, voxel_size=(0.2, 0.2))
-    one = restore_to_file(image, ensemble, **outputs(tmp_path / "one"), tile=32, normalize="frame")
+    one = restore_to_file(image, ensemble, **outputs(tmp_path / "one"), tile=32, normalize="frame", precision="float32")
     many = restore_to_file(image, ensemble, **outputs(tmp_path / "many"), tile=32, normalize="frame", resume=True)
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
     assert one.trust == many.trust
@@ -66,7 +68,7 @@ def test_an_interrupted_restoration_continues_where_it_was(
     ensemble: Ensemble, noise: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     image = Image(noise((300, 310), "uint16"), "YX")
-    restore_to_file(image, ensemble, **outputs(tmp_path / "one"), tile=64)
+    restore_to_file(image, ensemble, **outputs(tmp_path / "one"), tile=64, precision="float32")
     where = outputs(tmp_path / "many")
     with monkeypatch.context() as patch:
         first = stop_after(count, patch)
@@ -112,7 +114,7 @@ def test_only_the_same_work_is_continued(
 
 def test_shards_and_chunks_are_whole(ensemble: Ensemble, noise: Make, tmp_path: Path) -> None:
     image, out = Image(noise((200, 180), "uint16"), "YX"), tmp_path / "out.ome.zarr"
-    restore_to_file(image, ensemble, tmp_path / "one.ome.zarr", tile=64)
+    restore_to_file(image, ensemble, tmp_path / "one.ome.zarr", tile=64, precision="float32")
     restore_to_file(image, ensemble, out, tile=64, resume=True, chunks=(16,), shards=(64,))
     np.testing.assert_array_equal(*(np.asarray(read_image(path)) for path in (out, tmp_path / "one.ome.zarr")))
     assert len(list((out / "0" / "c").rglob("*"))) == 4 + 4 * 3
@@ -126,3 +128,26 @@ def test_shards_and_chunks_are_whole(ensemble: Ensemble, noise: Make, tmp_path: 
         assert {path.name for path in tmp_path.iterdir()} == {"one.ome.zarr", "out.ome.zarr"}
     with pytest.raises(OutputError, match="only OME-Zarr"):
         restore_to_file(image, ensemble, tmp_path / "bad.ome.tif", resume=True)
+
+
+def test_results_in_a_store_without_renaming(
+    ensemble: Ensemble, noise: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an address results lie in place, and are an image only when they are complete."""
+    source, here = "memory://spread/in.ome.zarr", "memory://spread/out.ome.zarr"
+    save_image(source, Image(noise((200, 150), "uint16"), "YX"))
+    image = read_image(source, lazy=True)
+    restore_to_file(image, ensemble, tmp_path / "out.ome.zarr", tile=64, precision="float32")
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(KeyboardInterrupt):
+            restore_to_file(image, ensemble, here, tile=64, resume=True)
+    with pytest.raises(ImageFormatError, match="not an OME-Zarr image"):
+        read_image(here)
+    with pytest.raises(OutputError, match="was begun earlier and is not finished"):
+        restore_to_file(image, ensemble, here, tile=64, chunks=(64,))
+    restore_to_file(image, ensemble, here, tile=64, resume=True)
+    np.testing.assert_array_equal(np.asarray(read_image(here)), np.asarray(read_image(tmp_path / "out.ome.zarr")))
+    assert not stores.names("memory://spread/out.ome.zarr.journal")
+    with pytest.raises(OutputError, match="in the memory of one process"):
+        restore_to_file(image, ensemble, "memory://spread/more.ome.zarr", workers=2)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import veriscope as vs
 from veriscope.errors import DeviceError, TrainingError
+from veriscope.images.pairing import Pair, Pairs
 from veriscope.training.parallel import Team, choose_device
 
 SCRIPT = """
@@ -61,3 +65,24 @@ def test_devices_are_named_or_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="'cuda' is not present"):
             choose_device("cuda")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_members_side_by_side_have_the_weights_of_one_after_the_other(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    rng = np.random.default_rng(0)
+    highs = [rng.random((40, 40)).astype("float32") for _ in range(4)]
+    lows = [high + rng.normal(0, 0.1, (40, 40)).astype("float32") for high in highs]
+    named = zip(lows, highs, "abcd", strict=True)
+    pairs = Pairs([Pair(vs.Image(low, "YX"), vs.Image(high, "YX"), name) for low, high, name in named])
+    recipe = vs.Recipe(axes="YX", depth=1, base=2, patch=(16, 16), batch=4)
+    usual: Any = {"members": 2, "epochs": 1, "progress": False, "per_image": 4, "foreground": None}
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    one = vs.train(recipe, pairs, 0.25, **usual)
+    torch.set_num_threads(before)
+    two = vs.train(recipe, pairs, 0.25, **usual, workers=2, folder=tmp_path / "model")
+    for a, b in zip(one.members, two.members, strict=True):
+        assert all(torch.equal(a.state_dict()[name], value) for name, value in b.state_dict().items())
+    assert len(vs.load(tmp_path / "model")) == 2
+    assert [row["check_loss"] for row in one.facts.history] == [row["check_loss"] for row in two.facts.history]

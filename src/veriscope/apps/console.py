@@ -22,7 +22,7 @@ from rich.text import Text
 
 from veriscope import tables
 from veriscope.apps import events, options, ranges, signals
-from veriscope.errors import VeriscopeError, VeriscopeWarning
+from veriscope.errors import VeriscopeError, VeriscopeWarning, addresses
 from veriscope.wording import shortened
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def say(message: str, label: str = "", style: str = "", event: str = "message", 
     if events.on():
         events.emit(event, text=message, **more)
     else:
-        err.print(Text.assemble((label, style), message), soft_wrap=True)
+        err.print(Text.assemble((label, style), addresses(message)), soft_wrap=True)
 
 
 def fail(message: str, kind: str = "", source: object = None) -> None:

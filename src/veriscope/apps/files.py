@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from veriscope import stores
 from veriscope.apps import console, signals
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
-WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+WRITABLE = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr.zip", ".zarr.zip", ".ozx", ".ome.zarr", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Job:
 @contextmanager
 def existing(folder: Path) -> Iterator[None]:
     """Create `folder` and its parents; those created are removed if they are still empty at the end."""
+    if stores.url(folder) is not None:
+        yield
+        return
     with no_empty_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -130,7 +134,7 @@ def plan_outputs(
     from veriscope.images.reading import SUFFIXES
 
     stem, suffix = split_name(out)
-    is_zarr = suffix.lower().endswith("zarr")
+    is_zarr = "zarr" in suffix.lower() or suffix.lower() == ".ozx"
     is_file = bool(suffix) and (is_zarr or not out.is_dir())
     if is_file and len(sources) > 1:
         raise OutputError(f"--out {out} is one file, but there are {len(sources)} images. Give a folder instead.")
@@ -178,15 +182,24 @@ def _check_clashes(jobs: list[Job]) -> None:
 
 
 def _check_free(jobs: list[Job], overwrite: bool) -> None:
-    present = [path for job in jobs for path in job.outputs.values() if os.path.lexists(path)]
-    if present and not overwrite:
+    if overwrite:
+        return
+    present = [path for job in jobs for path in job.outputs.values() if _is_there(path)]
+    if present:
         more = f" and {len(present) - 1} more" if len(present) > 1 else ""
         verb = "exist" if more else "exists"
         raise OutputError(f"{present[0]}{more} {verb} already. Choose another --out, or replace it with --overwrite.")
 
 
+def _is_there(path: Path) -> bool:
+    with stores.explained(path):
+        return stores.exists(path) and (stores.url(path) is None or stores.is_finished(path))
+
+
 def _check_writable(folder: Path) -> None:
     """Whether `folder`, or the nearest one above it that exists, takes new files."""
+    if stores.url(folder) is not None:
+        return
     nearest = folder.absolute()
     while not nearest.exists():
         nearest = nearest.parent

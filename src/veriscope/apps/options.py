@@ -114,14 +114,20 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Sharing:
-    """Who does the work, and how what is written is cut into files."""
+class Workers:
+    """Who does the work."""
 
     PANEL: ClassVar[str] = "Many machines"
     cluster: str | None = option(
         None, "Share the work among the workers of a Dask scheduler, such as tcp://host:8786.", "ADDRESS"
     )
     workers: int | None = option(None, "Share the work among so many processes on this machine.", "N")
+
+
+@dataclass(frozen=True)
+class Sharing(Workers):
+    """Who does the work, and how what is written is cut into files."""
+
     resume: bool = option(
         False,
         "Continue a restoration that was interrupted, and omit images that are done. A journal beside each result says "

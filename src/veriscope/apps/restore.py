@@ -204,9 +204,10 @@ def _stopped_with_journal(job: files.Job) -> Iterator[None]:
 
 
 def _read(job: files.Job, axes: str | None, shared: bool = False) -> Image:
+    from veriscope import stores
     from veriscope.images.reading import read_image
 
-    return read_image(job.source.absolute() if shared else job.source, axes=axes, lazy=shared or None)
+    return read_image(stores.absolute(job.source) if shared else job.source, axes=axes, lazy=shared or None)
 
 
 def _show_plans(

@@ -69,6 +69,7 @@ def train(
     training: Training,
     cut: Patches,
     axial: Axial,
+    who: options.Workers,
 ) -> None:
     """Train an ensemble of networks on pairs of images, and write it to a folder.
 
@@ -134,6 +135,8 @@ def train(
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
+                cluster=who.cluster,
+                workers=who.workers,
                 progress=several(bar, *pages),
             )
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from veriscope import stores
 from veriscope.errors import ImageFormatError, VeriscopeError
 from veriscope.images.carried import NOTHING, Carried
 from veriscope.images.lazy import LazyArray, chunks_of, plain_index
@@ -64,6 +65,9 @@ class Source(Hashable, Protocol):
 
 def stamp(path: str | Path) -> tuple[int, int]:
     """Changes when a file or folder is replaced."""
+    if stores.url(path) is not None:
+        found = [stores.get(path, name) or b"" for name in (*stores.ROOTS, ".zattrs")]
+        return len(b"".join(found)), zlib.crc32(b"".join(found))
     facts = os.stat(path)
     return facts.st_ino, facts.st_mtime_ns
 
@@ -118,17 +122,23 @@ def foreseen(path: str | Path) -> Iterator[None]:
             yield
     except VeriscopeError:
         raise
-    except FileNotFoundError as error:
-        raise ImageFormatError(f"'{path}' does not exist, or parts of it are gone. Check the name.") from error
-    except PermissionError as error:
-        raise ImageFormatError(f"'{path}' may not be read. Check its permissions and those of its folder.") from error
     except Exception as error:
-        if not isinstance(error, _EXPECTED) and type(error).__module__.split(".")[0] not in _READERS:
+        said = None if isinstance(error, FileNotFoundError) else stores.refusal(path, error)
+        if (said := said or _said(path, error)) is None:
             raise
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ImageFormatError(
-            f"'{path}' cannot be read; it seems to be damaged or cut short ({reason}). Copy or export it again."
-        ) from error
+        raise ImageFormatError(said) from error
+
+
+def _said(path: str | Path, error: Exception) -> str | None:
+    """What is wrong with a file, by the error of a library; None for a fault of the program."""
+    if isinstance(error, FileNotFoundError):
+        return f"'{path}' does not exist, or parts of it are gone. Check the name."
+    if isinstance(error, PermissionError):
+        return f"'{path}' may not be read. Check its permissions and those of its folder."
+    if not isinstance(error, _EXPECTED) and type(error).__module__.split(".")[0] not in _READERS:
+        return None
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return f"'{path}' cannot be read; it seems to be damaged or cut short ({reason}). Copy or export it again."
 
 
 class _Silence:

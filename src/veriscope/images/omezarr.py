@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope import stores
 from veriscope.axes import ORDER, SPACE
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
@@ -28,7 +29,10 @@ MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether the folder `path` is a Zarr group or array."""
+    """Whether the folder, or what lies at the address, `path` is a Zarr group or array."""
+    if stores.url(path) is not None:
+        with stores.explained(path, ImageFormatError):
+            return any(stores.get(path, marker) is not None for marker in MARKERS)
     return path.is_dir() and any((path / marker).is_file() for marker in MARKERS)
 
 
@@ -43,9 +47,7 @@ class ZarrSource:
     def open(self) -> Any:
         import zarr
 
-        from veriscope.images.zarr_store import RegularFiles
-
-        return zarr.open_array(RegularFiles(self.path), path=self.inside, mode="r")
+        return zarr.open_array(_store(self.path), path=self.inside, mode="r")
 
     def load(self) -> NDArray[Any]:
         return np.asarray(self.open()[...])
@@ -55,10 +57,8 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     """Contents of the full-size level of an OME-Zarr image, or of a plain Zarr array."""
     import zarr
 
-    from veriscope.images.zarr_store import RegularFiles
-
     with foreseen(path):
-        node = zarr.open(RegularFiles(path), mode="r")
+        node = zarr.open(_store(path), mode="r")
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
@@ -82,6 +82,14 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
 
 
+def _store(path: str | Path) -> Any:
+    if stores.url(path) is not None or stores.is_zip(path):
+        return stores.opened(path, read_only=True)
+    from veriscope.images.zarr_store import RegularFiles
+
+    return RegularFiles(path)
+
+
 def _check_declared(path: Path, folder: Path, level: Any) -> None:
     """Raise ImageFormatError for an array that declares much more than is there, before memory is used for it."""
     piece = level.shards if getattr(level, "shards", None) else level.chunks
@@ -93,7 +101,7 @@ def _check_declared(path: Path, folder: Path, level: Any) -> None:
             f"'{path}' declares {size} in chunks of {lengths(level.chunks)}, too large to be read. Write it again in "
             f"smaller chunks, or with its real size."
         )
-    if nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES:
+    if folder.is_dir() and (nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES):
         wanted = pieces // 1000 + 1
         files = (name for *_, names in os.walk(folder) for name in names if name not in (*MARKERS, ".zmetadata"))
         stored = sum(1 for _ in itertools.islice(files, wanted))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from veriscope import axes as ax
+from veriscope import stores
 from veriscope.errors import AxesError, ImageFormatError, VeriscopeError, warn
 from veriscope.images import omezarr, tiff, vendor
 from veriscope.images.contents import Contents, foreseen
@@ -25,7 +26,7 @@ from veriscope.wording import lengths, shortened
 LAZY_OVER = 256 * 2**20  # bytes: larger images stay on disk unless asked otherwise
 SUFFIXES = (
     ".ome.tif", ".ome.tiff", ".ome.zarr", ".tif", ".tiff", ".tf8", ".btf", ".lsm", ".stk", ".zarr", ".npy",
-    ".nd2", ".czi", ".lif",
+    ".nd2", ".czi", ".lif", ".ome.zarr.zip", ".zarr.zip", ".ozx",
 )  # fmt: skip
 _NOT_OURS = {
     b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
@@ -100,6 +101,11 @@ def _letters(file: Path, contents: Contents, axes: str | None) -> str:
 
 def _contents(file: Path, choice: int | None) -> Contents:
     with foreseen(file):
+        if stores.url(file) is not None:
+            if not omezarr.is_zarr(file):
+                names_there(file)  # raises what is wrong with the store
+                raise ImageFormatError(f"There is no OME-Zarr at '{file}'. Check the address.")
+            return omezarr.read_zarr(file, choice)
         if not file.exists():
             raise ImageFormatError(f"'{file}' does not exist. Check the name and the folder.")
         if not (file.is_file() or file.is_dir()):
@@ -112,6 +118,8 @@ def _contents(file: Path, choice: int | None) -> Contents:
             raise ImageFormatError(f"'{file}' is a folder, not an image. Give one of the images in it.")
         with file.open("rb") as stream:
             head = stream.read(16)
+    if head.startswith(b"PK\x03\x04") and stores.is_zip(file):
+        return omezarr.read_zarr(file, choice)
     if not head:
         raise ImageFormatError(f"'{file}' is empty (0 bytes). Copy or export it again.")
     kind = vendor.kind(head, file)
@@ -188,6 +196,13 @@ def identity(path: str | Path) -> Hashable:
 def list_names(path: str | Path) -> list[Path]:
     """As `list_images`, but every name, also where several mean one image."""
     place, choice = split_choice(path)
+    if stores.url(place) is not None:
+        if choice is not None or place.name.lower().endswith(".zarr") or omezarr.is_zarr(place):
+            return [Path(path)]
+        found = [place / name for name in names_there(place) if name.lower().endswith(".zarr")]
+        if not found:
+            raise ImageFormatError(f"There are no images (.zarr) at '{place}'. Check the address.")
+        return found
     if choice is not None and place.exists():
         return [Path(path)]
     if place.is_dir() and not is_zarr(place) and place.suffix.lower() != ".zarr":
@@ -203,6 +218,14 @@ def list_names(path: str | Path) -> list[Path]:
             raise ImageFormatError(f"No image matches '{path}'. Check the pattern.")
         return images
     raise ImageFormatError(f"'{place}' does not exist. Check the name and the folder.")
+
+
+def names_there(place: Path) -> list[str]:
+    """What lies at an address. Raises ImageFormatError where it cannot be listed."""
+    if str(stores.url(place)).startswith("http"):
+        raise ImageFormatError(f"What lies at '{place}' cannot be listed. Give the address of an OME-Zarr image in it.")
+    with stores.explained(place, ImageFormatError):
+        return stores.names(place)
 
 
 def holds_images(folder: Path) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import axes as ax
-from veriscope import saving
+from veriscope import saving, stores
 from veriscope.errors import DataError, OutputError, warn
 from veriscope.images.image import Image, pieces
 from veriscope.images.lazy import Blank, plain_index
@@ -67,7 +67,7 @@ def open_writer(
     facts = replace(image, array=Blank(image.shape, image.dtype), name=image.name or stem(final))
     axes = ax.image_axes(facts.axes, f"'{final}'")
     suffix = final.name.lower()
-    zarr = suffix.endswith(".zarr")
+    zarr = suffix.endswith((".zarr", *stores.ZIPPED))
     if not zarr and not suffix.endswith((".tif", ".tiff")):
         raise OutputError(
             f"'{final}' names no format that can be written. "
@@ -75,7 +75,7 @@ def open_writer(
         )
     check_place(final, overwrite, folder=zarr)
     with saving.explained(final):
-        temporary = saving.fresh(final, zarr)
+        temporary = final if stores.url(final) is not None else saving.fresh(final, zarr)
         target: _Target
         try:
             if zarr:
@@ -86,7 +86,7 @@ def open_writer(
                 order = "".join(letter for letter in ("TCZYX" if ome else "TZCYX") if letter in axes)
                 target = TiffTarget(temporary, final, facts.moved(order) if "S" not in axes else facts, ome, uuid)
         except BaseException:
-            saving.remove(temporary)
+            stores.remove(temporary)
             raise
     _tell_dropped(final, facts, target.without)
     return Writer(final, temporary, target, facts, order, overwrite)
@@ -153,6 +153,10 @@ class Writer:
             with saving.explained(self.path):
                 self._target.finish()
                 self._target.close()
+                if stores.is_zip(self.path):
+                    folder, self._temporary = self._temporary, saving.fresh(self.path)
+                    stores.pack(folder, self._temporary)
+                    stores.remove(folder)
             self._complete = True
 
     def __enter__(self) -> Writer:
@@ -165,10 +169,12 @@ class Writer:
             with saving.explained(self.path):
                 if kind is None:
                     self.complete()
-                    saving.put(self._temporary, self.path, self._overwrite)
+                    if self._temporary != self.path:
+                        saving.put(self._temporary, self.path, self._overwrite)
         finally:
             self._target.close()
-            saving.remove(self._temporary)
+            if self._temporary != self.path or not self._complete:
+                stores.remove(self._temporary)
 
 
 class _Target(Protocol):
@@ -186,6 +192,10 @@ class _Target(Protocol):
 
 
 def check_place(final: Path, overwrite: bool, folder: bool) -> None:
+    if (address := stores.url(final)) is not None:
+        _check_address(address, final, overwrite, folder)
+        return
+    folder = folder and not stores.is_zip(final)
     with saving.explained(final):
         if not final.parent.is_dir():
             raise OutputError(
@@ -200,6 +210,19 @@ def check_place(final: Path, overwrite: bool, folder: bool) -> None:
         if not os.access(final.parent, os.W_OK):
             raise OutputError(
                 f"The folder '{final.parent}' is not writable. Choose another one or change its permissions."
+            )
+
+
+def _check_address(address: str, final: Path, overwrite: bool, zarr: bool) -> None:
+    if address.startswith("http") or not zarr or stores.is_zip(final):
+        what = "can be read, not written" if address.startswith("http") else "can only hold OME-Zarr"
+        raise OutputError(f"'{address}' {what}. Write an OME-Zarr to s3://, gs://, memory:// or a folder.")
+    with saving.explained(final):
+        if not address.startswith("memory:"):
+            stores.names(final)  # raises what is wrong with the bucket
+        if not overwrite and stores.exists(final) and stores.is_finished(final):
+            raise OutputError(
+                f"'{address}' exists already. Choose another name, or replace it with overwrite (--overwrite)."
             )
 
 

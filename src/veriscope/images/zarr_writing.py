@@ -122,6 +122,7 @@ class ZarrTarget:
                 zarr.open_array(self._store, path=str(n), mode="r+") for n in range(1 + len(layout.factors))
             ]
             return
+        stores.remove(layout.place) if stores.url(layout.place) else None
         zarr.open_group(self._store, mode="w", zarr_format=3 if layout.version == "0.5" else 2)
         self._levels = [self._create(number, shape) for number, shape in enumerate(layout.shapes)]
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from veriscope.cores import available
+from veriscope.clusters import client_of
 from veriscope.errors import DeviceError, OutputError, VeriscopeError
 from veriscope.restoring.job import Job, Task
 from veriscope.version import __version__
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from veriscope.restoring.worker import Worker
 
 AHEAD = 3  # tasks of each thread that the scheduler holds
-CONNECTING = 10.0  # seconds to wait for a scheduler
+SHARES, MOST = 200, 16  # of what a thread does in all; tiles given out together, at most
 PATIENCE = 60  # seconds to wait for a first worker
 TRIES = 5  # times that a task is given out anew after the workers that did it died
 
 AnyTask = TypeVar("AnyTask", bound=Task)
-Cluster = Any  # the address of a scheduler, or a dask.distributed.Client
 
 
 class Dask:
@@ -102,50 +102,54 @@ class Dask:
             with suppress(Exception):  # the scheduler may be gone
                 self.client.unregister_worker_plugin(plugin.name)
 
-    def run(self, function: Callable[[Any], Any], tasks: Iterable[AnyTask]) -> Iterator[tuple[AnyTask, Any]]:
+    def run(
+        self, function: Callable[[Any], Any], tasks: Iterable[AnyTask], total: int = 1
+    ) -> Iterator[tuple[AnyTask, Any]]:
         """Tasks with their results as they finish; those of workers that die are done again elsewhere.
 
-        Raises what a task raises, OutputError when the scheduler is gone.
+        Of very many, about `total`, several are given out together. Raises what a task raises, OutputError when the
+        scheduler is gone.
         """
         from distributed import CancelledError, KilledWorker, as_completed
 
-        name, number = getattr(function, "args", ("count",))[0], 0
-        waiting: dict[Any, AnyTask] = {}
+        waiting: dict[Any, list[AnyTask]] = {}
         tried: dict[str, int] = {}
-        left = iter(tasks)
+        left, number = iter(tasks), 0
+        many = min(MOST, max(1, total // (SHARES * max(1, self._threads()))))
         finished = as_completed(with_results=True, raise_errors=False)
 
-        def give(task: AnyTask) -> None:
+        def give(batch: list[AnyTask]) -> None:
             nonlocal number
             number += 1
-            future = self.client.submit(function, task, key=f"{name}-{task.key}-{number}", pure=False)
-            waiting[future] = task
+            key = f"veriscope-{batch[0].key}-{number}-{id(waiting)}"
+            future = self.client.submit(_each, function, batch, key=key, pure=False)
+            waiting[future] = batch
             finished.add(future)
 
         def more() -> None:
             most = AHEAD * max(1, self._threads())
-            while len(waiting) < most and (task := next(left, None)) is not None:
-                give(task)
+            while len(waiting) < most and (batch := list(islice(left, many))):
+                give(batch)
 
         try:
             more()
             for future, result in finished:
-                task = waiting.pop(future)
+                batch = waiting.pop(future)
                 if future.status == "error":
                     problem = result[1] if isinstance(result, tuple) else result
                     if not isinstance(problem, KilledWorker):
                         raise problem
-                    tried[task.key] = tried.get(task.key, 0) + 1
-                    if tried[task.key] >= TRIES:
+                    tried[batch[0].key] = tried.get(batch[0].key, 0) + 1
+                    if tried[batch[0].key] >= TRIES:
                         raise DeviceError(
-                            f"{TRIES} groups of workers died at the same task ({task.key}). They may have been short "
-                            f"of memory: allow less with memory (--memory), and continue with resume (--resume)."
+                            f"{TRIES} groups of workers died at the same task ({batch[0].key}). They may have been "
+                            f"short of memory: allow less with memory (--memory), and continue with resume (--resume)."
                         ) from problem
-                    give(task)
+                    give(batch)
                 elif future.status != "finished":
                     raise CancelledError(future.status)
                 else:
-                    yield task, result
+                    yield from zip(batch, result, strict=True)
                 future.release()
                 more()
         except (CancelledError, OSError) as problem:
@@ -166,48 +170,12 @@ class Dask:
         return self._known
 
 
-@contextmanager
-def connected(cluster: Cluster, workers: int | None, image: Image, device: str | None) -> Iterator[Dask]:
-    """A cluster to work with: that of a user's client, that at an address, or processes of this machine."""
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as problem:
-        raise VeriscopeError(
-            "Restoring with several workers needs dask and distributed. Install them: pip install "
-            "'veriscope[distributed]'."
-        ) from problem
-    if cluster is not None and workers is not None:
-        raise VeriscopeError("--cluster and --workers exclude each other: workers of a cluster are started there.")
-    if cluster is not None and not isinstance(cluster, str):
-        yield Dask(cluster, image, device)
-        return
-    if cluster is not None:
-        try:
-            client = Client(cluster, timeout=CONNECTING, name="veriscope")
-        except (OSError, ValueError, TimeoutError, TypeError) as problem:
-            reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-            raise DeviceError(
-                f"The scheduler {cluster} cannot be reached ({reason}). Start it with 'dask scheduler', and give the "
-                f"address that it prints, such as --cluster tcp://host:8786."
-            ) from problem
-        with client:
-            yield Dask(client, image, device)
-        return
-    count = workers or 1
-    if not 1 <= count <= 1024:
-        raise VeriscopeError(f"--workers {count} is not possible. Give a number of processes such as 4.")
-    import dask
+def _each(function: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
+    return [function(task) for task in tasks]
 
-    settings = {"distributed.scheduler.allowed-failures": 10, "distributed.admin.tick.limit": "1h"}
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            count,
-            threads_per_worker=max(1, available() // count),
-            memory_limit=0,
-            dashboard_address=None,
-            silence_logs=50,
-        ) as here,
-        Client(here) as client,
-    ):
+
+@contextmanager
+def connected(cluster: Any, workers: int | None, image: Image, device: str | None) -> Iterator[Dask]:
+    """A cluster whose workers can restore `image`; see `clusters.client_of`."""
+    with client_of(cluster, workers) as client:
         yield Dask(client, image, device)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, cast
 import numpy as np
 
 from veriscope import saving, stores
-from veriscope.errors import OutputError, VeriscopeError
+from veriscope.errors import DataError, OutputError, VeriscopeError
 from veriscope.images.contents import FileArray
 from veriscope.images.image import Image, pieces
 from veriscope.images.reading import stem
@@ -55,10 +55,16 @@ def in_tasks(how: Spread) -> bool:
     return any(how.get(name) not in (None, False) for name in ("cluster", "workers", "resume", "chunks", "shards"))
 
 
+def _shared(how: Spread) -> bool:
+    return how.get("cluster") is not None or how.get("workers") is not None
+
+
 class Here:
     """Does tasks in this process, one after the other."""
 
-    def run(self, function: Callable[[Any], Any], tasks: Iterable[AnyTask]) -> Iterator[tuple[AnyTask, Any]]:
+    def run(
+        self, function: Callable[[Any], Any], tasks: Iterable[AnyTask], total: int = 1
+    ) -> Iterator[tuple[AnyTask, Any]]:
         for task in tasks:
             yield task, function(task)
 
@@ -127,11 +133,19 @@ def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restore
     Raises what `restore_to_file` raises; what was finished is kept, for `resume`.
     """
     for final in work.finals:
+        if (stores.url(final) or "").startswith("memory:") and _shared(work.how):
+            raise OutputError(f"'{final}' is in the memory of one process. Write to a folder or to s3:// instead.")
         if not final.name.lower().endswith(".zarr"):
             raise OutputError(
                 f"'{final}' would be written by several processes or continued later, which only OME-Zarr allows. Give "
                 f"a name that ends with .ome.zarr (--format zarr)."
             )
+    if work.settings.get("precision") == "fast":
+        raise DataError(
+            "Precision fast is chosen by each process for itself. Choose float32 or bfloat16 (--precision)."
+        )
+    if work.settings.get("precision", "auto") == "auto":  # of engines that differ in rounding, the same for all
+        work = replace(work, settings=cast(Settings, {**work.settings, "precision": "float32"}))
     prepared = prepare(work.image, work.model, [one.output for one in work.asked], **work.settings)
     journal = Journal(journal_of(work.finals[0]), work.finals)
     before = journal.begun()
@@ -369,7 +383,7 @@ class _Run:
             if task.key in self.finished:
                 take(task, self.finished[task.key])
         left = (task for task in every if task.key not in self.finished)
-        for task, answer in self.engine.run(do, left):
+        for task, answer in self.engine.run(do, left, len(every)):
             assert isinstance(task, TileTask)
             self.journal.note(task.key, answer)
             take(task, answer)

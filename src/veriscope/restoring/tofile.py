@@ -14,6 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from veriscope import stores
 from veriscope.errors import DataError
 from veriscope.familiarity import Verdict
 from veriscope.images.image import Image
@@ -101,7 +102,7 @@ def restore_to_file(
     how: Any = {name: settings.pop(name) for name in Spread.__annotations__ if name in settings}
     asked, kind, ending = wanted(out, files), _checked_type(dtype), how.pop("ending", None) or (lambda report: None)
     if in_tasks(how):
-        asked = [replace(one, paths=tuple(path.absolute() for path in one.paths)) for one in asked]
+        asked = [replace(one, paths=tuple(map(stores.absolute, one.paths))) for one in asked]
         work = Work(image, ensemble, asked, kind, settings, how, overwrite)
         with restored_in_tasks(work, progress) as (passes, clipped, prepared):
             written = [

@@ -46,6 +46,8 @@ class Options(TypedDict, total=False):
     device: str | None
     progress: Listener | Literal[False] | None
     start: Ensemble | None
+    cluster: Any
+    workers: int | None
     per_image: int
     foreground: float | None
     normalize: Normalize | None
@@ -78,6 +80,10 @@ def train(
     in checking, or to the mean absolute error when the recipe is not probabilistic; `progress` to a bar in a terminal,
     False to none; `device` to the fastest. In a budget of `minutes` the number of threads is chosen by measuring, and
     again when the machine becomes busy; `epochs` use all cores, so that the same seed gives the same.
+
+    `workers` processes of this machine, or those of a Dask `cluster` (the address of its scheduler, or a client), train
+    the members side by side, each with the threads it owns: the weights are those that one after the other would have
+    with as many threads. A member that is interrupted there starts over.
 
     `start` is a model whose weights are learned further, with its layers, as many members as it has unless you say
     otherwise, and a third of the recipe's learning rate. Its axes, channels and task must be those of the recipe. Where
@@ -117,9 +123,12 @@ def train(
         losses = _losses(recipe, loss)
         if getattr(patches, "hides", False):
             losses = of_hidden(losses[0]), of_hidden(losses[1])
+        shared = options.get("cluster"), options.get("workers")
+        if shared != (None, None) and group.size > 1:
+            raise TrainingError("Under torchrun all processes train each member together. Remove --cluster, --workers.")
         fits = loss is None and recipe.probabilistic and recipe.scale_weight > 0
         setup = Setup(
-            recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits, start
+            recipe, patches, check, members, epochs, minutes, seed, *losses, target, group, number, fits, start, shared
         )
         with _nothing_empty(setup):
             return _run(setup, options.get("resume", False), options.get("overwrite", False), listener)
@@ -214,6 +223,8 @@ def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
 def _run(setup: Setup, resume: bool, overwrite: bool, listener: Listener) -> Ensemble:
     finished, history = _open(setup, resume, overwrite)
     first = len(finished)
+    if setup.shared != (None, None) and first < setup.members:
+        return _run_side_by_side(setup, finished, history)
     for number in range(first, setup.members):
         spent = sum(max(row["seconds"] for row in history if row["member"] == n) for n in range(number))
         budget = (
@@ -224,6 +235,19 @@ def _run(setup: Setup, resume: bool, overwrite: bool, listener: Listener) -> Ens
         setup.write(len(finished), setup.facts(len(finished), history))
         if setup.folder and setup.team.leads:
             (setup.folder / files.UNFINISHED).unlink(missing_ok=True)
+    facts = setup.facts(len(finished), history, _measured(setup, finished))
+    setup.write(len(finished), facts)
+    return Ensemble(setup.recipe, tuple(finished), facts)
+
+
+def _run_side_by_side(setup: Setup, finished: list[Network], history: list[dict[str, Any]]) -> Ensemble:
+    from veriscope.training.side import side_by_side
+
+    budget = None if setup.minutes is None else 60 * (1 - MEASURING) * setup.minutes
+    for network, rows in side_by_side(setup, range(len(finished), setup.members), budget):
+        if setup.folder:
+            files.write_member(setup.folder, len(finished), network.state_dict())
+        finished, history = [*finished, network], history + rows
     facts = setup.facts(len(finished), history, _measured(setup, finished))
     setup.write(len(finished), facts)
     return Ensemble(setup.recipe, tuple(finished), facts)

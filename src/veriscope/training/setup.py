@@ -63,6 +63,7 @@ class Setup:
     threads: Threads
     fits_scales: bool = False  # the last layer of the scales outright, after every round
     start: Ensemble | None = None  # members begin with the weights of its members, in turn
+    shared: tuple[Any, int | None] = (None, None)  # a cluster, or so many processes, that train members side by side
 
     @cached_property
     def seen(self) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""Images at s3://, memory:// and in zip files: read and written as those in folders, and refused in plain words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import veriscope as vs
+from veriscope import stores
+from veriscope.errors import DataError, ImageFormatError, OutputError
+from veriscope.images.writing import open_writer
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+WHERE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[str]:
+    """A bucket of a server of this machine."""
+    pytest.importorskip("obstore")
+    server_of = pytest.importorskip("moto.server")
+    server = server_of.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in zip(WHERE, ("key", "secret", "us-east-1", f"http://{host}:{port}"), strict=True):
+            patch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket="lab")
+        yield "s3://lab"
+    server.stop()
+
+
+def image(seed: int = 0) -> vs.Image:
+    pixels = np.random.default_rng(seed).integers(0, 1000, (3, 80, 70)).astype("uint16")
+    return vs.Image(pixels, "ZYX", (0.3, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("place", ["s3", "memory", "zip", "ozx"])
+def test_images_are_written_and_read_lazily_anywhere(
+    place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address = {"memory": "memory://some/a.ome.zarr", "zip": tmp_path / "a.ome.zarr.zip", "ozx": tmp_path / "a.ozx"}
+    where = address[place] if place != "s3" else f"{request.getfixturevalue('lab')}/folder/a.ome.zarr"
+    vs.save_image(where, image())
+    found = vs.read_image(where, lazy=True)
+    assert found.is_lazy
+    assert (found.name, found.axes, found.voxel_size) == ("a", "ZYX", (0.3, 0.1, 0.1))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(image()))
+    np.testing.assert_array_equal(found.read(1, slice(2, 9)), np.asarray(image())[1, 2:9])
+    with pytest.raises(OutputError, match=r"exists already"):
+        vs.save_image(where, image(1))
+    vs.save_image(where, image(1), overwrite=True)
+    np.testing.assert_array_equal(np.asarray(vs.read_image(where)), np.asarray(image(1)))
+    if place in ("zip", "ozx"):
+        assert zipfile.ZipFile(where).namelist()[0].endswith("zarr.json")
+        assert [path.name for path in tmp_path.iterdir()] == [Path(where).name]
+
+
+def test_what_fails_or_is_cut_short_is_no_image(lab: str) -> None:
+    with pytest.raises(DataError), open_writer(f"{lab}/b.ome.zarr", image()) as writer:
+        writer.write([slice(None)] * 3, np.zeros((1, 1, 1), "uint16"))
+    assert "b.ome.zarr" not in stores.names(lab)
+    words = (
+        f"import os, veriscope as vs, numpy as np; from veriscope.images.writing import open_writer\n"
+        f"w = open_writer('{lab}/b.ome.zarr', vs.Image(np.zeros((80, 70), 'uint16'), 'YX'))\n"
+        f"w.write([slice(0, 80), slice(0, 70)], np.ones((80, 70), 'uint16')); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", words], env=os.environ, check=False).returncode == -9
+    with pytest.raises(ImageFormatError, match=r"s3://lab/b\.ome\.zarr' is .* not an OME-Zarr image"):
+        vs.read_image(f"{lab}/b.ome.zarr")
+    vs.save_image(f"{lab}/b.ome.zarr", image())  # nothing that must be kept lies there
+    np.testing.assert_array_equal(np.asarray(vs.read_image(f"{lab}/b.ome.zarr")), np.asarray(image()))
+
+
+def test_pairs_are_read_from_folders_of_a_bucket(lab: str) -> None:
+    for number, name in enumerate(("one", "two")):
+        for folder in ("low", "high"):
+            vs.save_image(f"{lab}/pairs/{folder}/{name}.ome.zarr", image(number))
+    pairs = vs.read_pairs(f"{lab}/pairs/low", f"{lab}/pairs/high", lazy=True)
+    assert pairs.names == ["one", "two"]
+    assert all(pair.low.is_lazy for pair in pairs)
+
+
+def test_what_a_store_refuses_is_said_in_plain_words(lab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageFormatError, match="There is no OME-Zarr at 's3://lab/nothing"):
+        vs.read_image(f"{lab}/nothing.ome.zarr")
+    with pytest.raises(ImageFormatError, match="There is no bucket 'nowhere'"):
+        vs.read_image("s3://nowhere/a.ome.zarr")
+    with pytest.raises(OutputError, match="There is no bucket 'nowhere'"):
+        vs.save_image("s3://nowhere/a.ome.zarr", image())
+    with pytest.raises(OutputError, match="can be read, not written"):
+        vs.save_image("https://example.org/a.ome.zarr", image())
+    with pytest.raises(OutputError, match="can only hold OME-Zarr"):
+        vs.save_image(f"{lab}/a.ome.tif", image())
+    with pytest.raises(ImageFormatError, match=r"cannot be (listed|reached)"):
+        vs.read_pairs("https://127.0.0.1:9/low", "https://127.0.0.1:9/high")
+    monkeypatch.setattr(stores, "_RETRIES", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ImageFormatError, match=r"'s3://lab/a\.ome\.zarr' cannot be reached"):
+        vs.read_image(f"{lab}/a.ome.zarr")
+
+
+def test_credentials_that_are_wrong_are_named(lab: str) -> None:
+    for said in ("403 Forbidden: <Code>InvalidAccessKeyId</Code>", "AccessDenied"):
+        assert "may not be used with these credentials" in str(stores.refusal("s3:/lab/a", PermissionError(said)))
+    assert "There are no credentials" in str(stores.refusal("s3://lab/a", OSError("no credentials in the environment")))
+    assert stores.refusal("folder/a", PermissionError("AccessDenied")) is None
