@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 import veriscope as vs
 from veriscope.apps.cli import main
 from veriscope.comparing.blind import noise2void
+from veriscope.comparing.plan import prepare
 from veriscope.errors import DataError, TrainingError
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.training.losses import laplace_nll, mse, of_hidden
@@ -155,3 +156,11 @@ def test_noise2void_is_a_method_like_others() -> None:
     made = noise2void(np.asarray(under_noise(new, 5)), minutes=0.05)
     assert (made.shape, made.dtype) == (new.shape, np.float32)
     assert np.square(made - new).mean() < 25**2 / 2
+
+
+def test_compare_knows_it_by_name_beside_filters_and_not_unasked() -> None:
+    pairs = [Pair(under_noise(truth((64, 64)), 0), vs.Image(truth((64, 64)), "YX"), "a")]
+    planned = prepare(pairs, methods="median, noise2void").planned
+    assert sorted(one.method.name for one in planned) == ["median", "noise2void"]
+    assert [one.method.name for one in prepare(pairs, methods="noise2void").planned] == ["noise2void"]
+    assert "noise2void" not in [one.method.name for one in prepare(pairs).planned]
