@@ -3,8 +3,9 @@
     python benchmarks/peers/careamics_noisy.py [--minutes 2] [--python PYTHON] [--record]
 
 Both learn from the same noisy images for as many minutes, at the same time on the same processors, so that whatever
-else the machine does slows down both; both train one network with their defaults. CAREamics 0.3.5 is installed in an
-environment of its own, or found in that of `--python`. Error: NRMSE of images that neither was given, mean.
+else the machine does slows down both; those of CAREamics count from its first step, once its libraries are loaded.
+Both train one network with their defaults. CAREamics 0.3.5 is installed in an environment of its own, or found in that
+of `--python`. Error: NRMSE of images that neither was given, mean.
 """
 
 from __future__ import annotations

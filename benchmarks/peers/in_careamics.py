@@ -45,14 +45,12 @@ def main() -> None:
     source, target, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     given = np.load(source)
     flat = given["train"].ndim == 3
-    patch = [64, 64] if flat else [16, 32, 32]
+    patch = [64, 64] if flat else [8, 32, 32]
     config = create_n2v_config("peer", "array", "SYX" if flat else "SZYX", patch, 16, num_epochs=10**4)
     until = Until(seconds)
     peer = CAREamist(config, work_dir=target + ".work", callbacks=[until], enable_progress_bar=False)
     peer.train(train_data=given["train"])
     tiles = {"tile_size": tuple(4 * n for n in patch[-2:]), "tile_overlap": (48, 48)} if flat else {}
-    if not flat:
-        tiles = {"tile_size": (16, 64, 64), "tile_overlap": (8, 16, 16)}
     restored, _ = peer.predict(given["test"], **tiles)
     np.savez(target, restored=np.asarray(restored).reshape(given["test"].shape), steps=until.steps)
 
