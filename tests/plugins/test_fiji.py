@@ -129,7 +129,7 @@ def java(
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **({"VERISCOPE": str(desk / "veriscope")} if found else {})}
     if not found:
         environment["PATH"] = "/usr/bin:/bin"
-    done = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
