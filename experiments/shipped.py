@@ -165,11 +165,11 @@ TRAININGS = {
         cutting={"foreground": None},
         refined=Training(lambda: nuclei_3d(4, SMALL_AND_LARGE[1:4], 2), 1200, NUCLEI, cutting={"foreground": None}),
     ),
-    "filaments-2d": Training(filaments_2d, 3000, {"axes": "YX", "base": 16, "depth": 2}, 16, {"foreground": 0.2}),
+    "filaments-2d": Training(filaments_2d, 2000, {"axes": "YX", "base": 16, "depth": 2}, 16, {"foreground": 0.2}),
     "wing-projection": Training(
-        wing_projection, 700, {"axes": "ZYX", "task": "project", "base": 16, "depth": 2}, 32, {"foreground": 0.2}
+        wing_projection, 350, {"axes": "ZYX", "task": "project", "base": 16, "depth": 2}, 32, {"foreground": 0.2}
     ),
-    "isotropic-nuclei": Training(lambda: (Pairs([]), Pairs([])), 3000, {"axes": "YX", "base": 16, "depth": 2}),
+    "isotropic-nuclei": Training(lambda: (Pairs([]), Pairs([])), 2000, {"axes": "YX", "base": 16, "depth": 2}),
     "tubules": Training(tubules, 3000, {"axes": "YX", "base": 16, "depth": 2}, 16),
 }
 
