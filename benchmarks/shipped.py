@@ -176,24 +176,24 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write the cards, and {RESULTS.name}")
     given = parser.parse_args()
     warnings.simplefilter("ignore", VeriscopeWarning)
-    lines: list[str] = []
-
-    def say(text: str) -> None:
-        lines.append(text)
-        print(text, flush=True)
-
-    say(machine.header("Networks that come with veriscope, on images that none of them has seen"))
+    head = machine.header("Networks that come with veriscope, on images that none of them has seen")
+    print(head)
     for name in given.names or shipped.names():
-        say(f"\n{name}")
         rows = scored(name, given.quick)
-        for row in rows:
-            say(f"{row['images']:44} {row['method']:28} {row['NRMSE']:.4f} {row['SSIM']:.3f}")
+        print(table(name, rows), flush=True)
         if given.record:
             place = shipped.FOLDER / name / shipped.ABOUT
             place.write_text(json.dumps({**shipped.about(name), "scores": rows}, indent=1) + "\n", encoding="utf-8")
     if given.record:
-        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        found = [table(name, shipped.about(name)["scores"]) for name in shipped.names()]
+        RESULTS.write_text("\n".join([head, *found]) + "\n", encoding="utf-8")
         PAGE.write_text(page(), encoding="utf-8")
+
+
+def table(name: str, rows: list[dict[str, Any]]) -> str:
+    """The scores of one network as text."""
+    lines = [f"{row['images']:44} {row['method']:28} {row['NRMSE']:.4f} {row['SSIM']:.3f}" for row in rows]
+    return "\n".join(["", f"{name:72}   NRMSE  SSIM", *lines])
 
 
 def page() -> str:

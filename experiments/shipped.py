@@ -165,7 +165,7 @@ TRAININGS = {
         cutting={"foreground": None},
         refined=Training(lambda: nuclei_3d(4, SMALL_AND_LARGE[1:4], 2), 1200, NUCLEI, cutting={"foreground": None}),
     ),
-    "filaments-2d": Training(filaments_2d, 2000, {"axes": "YX", "base": 16, "depth": 2}, 16, {"foreground": 0.2}),
+    "filaments-2d": Training(filaments_2d, 1500, {"axes": "YX", "base": 16, "depth": 2}, 16, {"foreground": 0.2}),
     "wing-projection": Training(
         wing_projection, 350, {"axes": "ZYX", "task": "project", "base": 16, "depth": 2}, 32, {"foreground": 0.2}
     ),
