@@ -144,7 +144,7 @@ def isotropic(model: Any) -> list[dict[str, Any]]:
 
     original = nuclei()
     stack, rows = real.degraded(original), []
-    for photons in (None, 100.0):
+    for photons in (None,):
         low = stack if photons is None else low_light(stack, photons, SEED)
         count = (stack.size("Z") - 1) * real.THINNED + 1
         truth = np.asarray(original.region(Z=slice(0, count)), np.float32)

@@ -26,7 +26,7 @@ PANELS = {
     "low": "Low light",
     "non-local-means": "Non-local means, tuned",
     "restored": "veriscope",
-    "high": "Truth",
+    "high": "Ground truth",
 }
 PLANE = 32
 ROWS = slice(10, 106)
