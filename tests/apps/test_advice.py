@@ -24,7 +24,7 @@ def options(command: Any) -> set[str]:
     """All options of a command and those below it."""
     inner = getattr(command, "commands", {}).values()
     own = {word for one in command.params for word in (*one.opts, *one.secondary_opts)}
-    return own.union(*(options(one) for one in inner), {"--help", "--pre"})
+    return own.union(*(options(one) for one in inner), {"--help", "--pre", "--logdir"})  # of pip and TensorBoard
 
 
 def messages() -> set[tuple[str, str]]:

@@ -94,11 +94,13 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
             time.sleep(0.02)
         assert first.poll() is None, first.communicate()
 
-    wait_for(2)
-    os.kill(workers_of(first.pid)[0], signal.SIGKILL)
-    wait_for(3)
-    first.kill()
-    first.communicate()
+    try:
+        wait_for(2)
+        os.kill(workers_of(first.pid)[0], signal.SIGKILL)
+        wait_for(3)
+    finally:
+        first.kill()
+        first.communicate()
     assert not (tmp_path / "many.ome.zarr").exists()
     with pytest.raises(OutputError, match="Continue with resume"):
         restore_to_file(image, model, tmp_path / "many.ome.zarr", workers=2)
@@ -111,11 +113,9 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
 
 
 def workers_of(process: int) -> list[int]:
-    """The processes of Dask's workers below one of the command: children of its children."""
+    """The processes of Dask's workers, which the command spawned."""
     import psutil
 
     return [
-        one.pid
-        for one in psutil.Process(process).children(recursive=True)
-        if len(one.parents()) > 3 and not one.children()
+        one.pid for one in psutil.Process(process).children(recursive=True) if "spawn_main" in " ".join(one.cmdline())
     ]

@@ -19,6 +19,7 @@ from veriscope.restoring.outputs import BY_NAME, OUTPUTS, Files, Output, check
 from veriscope.restoring.prepared import plan, prepare
 from veriscope.restoring.restore import restore
 from veriscope.restoring.settings import USUAL, Settings
+from veriscope.restoring.spread import Spread
 from veriscope.restoring.tofile import More, restore_to_file
 
 Make = Callable[..., Any]
@@ -28,7 +29,7 @@ def test_every_output_is_a_keyword_and_an_option() -> None:
     names = [output.name for output in OUTPUTS]
     assert list(Files.__annotations__) == names
     assert list(Outputs.__dataclass_fields__) == names
-    assert set(More.__annotations__) == {*USUAL, *names}
+    assert set(More.__annotations__) == {*USUAL, *names, *Spread.__annotations__}
     assert set(USUAL) == set(Settings.__annotations__)
     suffixes = [file for output in BY_NAME.values() for file in output.files]
     assert len(set(suffixes)) == len(suffixes)
