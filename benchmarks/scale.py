@@ -58,7 +58,7 @@ def speed(options: argparse.Namespace) -> list[str]:
     from veriscope.restoring.tofile import restore_to_file
 
     torch.set_num_threads(1)
-    used, shape, tile = model(axes="ZYX", members=2), (32, 512, 512), (32, 128, 128)
+    used, shape, tile = model(axes="ZYX", members=2), (32, 256, 512), (32, 128, 128)
     lines, times = [], {0: [], 1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
@@ -68,12 +68,12 @@ def speed(options: argparse.Namespace) -> list[str]:
         with contextlib.ExitStack() as stack_of:
             clients = {}
             for count in (1, 2):
-                cluster = LocalCluster(count, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
+                cluster = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
                 clients[count] = stack_of.enter_context(Client(stack_of.enter_context(cluster)))
             for round_ in range(options.rounds + 1):
                 for count in times:
                     how = {"cluster": clients[count]} if count else {}
-                    part = image.region(Z=slice(0, 32), Y=slice(0, 256), X=slice(0, 256)) if round_ == 0 else image
+                    part = image.region(Z=slice(0, 32), Y=slice(0, 128), X=slice(0, 256)) if round_ == 0 else image
                     out = here / f"{count}.ome.zarr"
                     report = restore_to_file(part, used, out, tile=tile, overwrite=True, precision="float32", **how)
                     if round_:  # the first one warms up
