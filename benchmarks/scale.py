@@ -68,7 +68,8 @@ def speed(options: argparse.Namespace) -> list[str]:
         with contextlib.ExitStack() as stack_of:
             clients = {}
             for count in (1, 2):
-                cluster = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
+                quiet = {"dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+                cluster = LocalCluster(n_workers=count, threads_per_worker=1, **quiet)
                 clients[count] = stack_of.enter_context(Client(stack_of.enter_context(cluster)))
             for round_ in range(options.rounds + 1):
                 for count in times:

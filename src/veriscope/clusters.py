@@ -53,7 +53,7 @@ def client_of(cluster: Any, workers: int | None) -> Iterator[Client]:
     quiet = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 10, "distributed.admin.tick.limit": "1h"}),
-        LocalCluster(count, threads_per_worker=threads, **quiet) as here,
+        LocalCluster(n_workers=count, threads_per_worker=threads, **quiet) as here,
         Client(here) as client,
     ):
         yield client

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from veriscope.clusters import client_of
 from veriscope.errors import DeviceError, OutputError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
@@ -36,7 +37,7 @@ def client() -> Iterator[Any]:
     """Two workers that are threads of this process."""
     with (
         distributed.LocalCluster(
-            2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
+            n_workers=2, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -77,7 +78,7 @@ def started(words: list[str], **more: Any) -> subprocess.Popen[str]:
 
 def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make, tmp_path: Path) -> None:
     """Two workers: one is killed, then the command itself, and the same command with --resume finishes."""
-    model, image = make_ensemble(base=8), Image(noise((400, 400), "uint16"), "YX", name="in")
+    model, image = make_ensemble(base=8), Image(noise((640, 640), "uint16"), "YX", name="in")
     save(model, tmp_path / "model")
     save_image(tmp_path / "in.ome.zarr", image)
     restore_to_file(
@@ -110,6 +111,12 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
     for name in ("", ".scale"):
         assert contents(tmp_path / f"one{name}.ome.zarr") == contents(tmp_path / f"many{name}.ome.zarr")
     assert not list(tmp_path.glob("*.journal")) + list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_as_many_processes_work_as_were_asked_for(wanted: int) -> None:
+    with client_of(None, wanted) as client:
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == wanted
 
 
 def workers_of(process: int) -> list[int]:
