@@ -98,7 +98,7 @@ class Limits:
         typer.Option(
             metavar="auto|float32|fast|bfloat16",
             help="auto: float32, by OpenVINO where that is faster. float32: by PyTorch. fast: bfloat16 where that is "
-            "faster and stays within 0.2 % of the range of float32 on the first tile. bfloat16: always.",
+            "faster and differs by 0.2 % of the range at most (root mean square, first tile). bfloat16: always.",
             rich_help_panel=LIMITS,
         ),
     ] = "auto"
