@@ -313,9 +313,8 @@ def test_a_large_zarr_is_read_in_little_memory(tmp_path):
     levels = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [levels]}
     script = f"""
-import resource
+import re, resource, sys
 from veriscope.images.reading import read_image
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 image = read_image({str(path)!r})
 assert image.is_lazy and image.nbytes == 2**32, image
 assert image.read(1000, slice(2000, 2010), slice(1000, 1010)).min() == 7
@@ -325,11 +324,14 @@ for block in image.moved("CZYX").region(Z=slice(896, None)).blocks("CZYX"):
     count += 1
     total += int(block.sum())
 assert total == 700 and count == 8, (total, count)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.platform == "linux":  # where ru_maxrss of a child also counts what its parent held when it was started
+    peak = int(re.search("VmHWM:\\\\s*(\\\\d+)", open("/proc/self/status").read())[1])
+print(peak // 1024)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout) < 1000  # MB of 4,300, with Python and its libraries; 400 on an idle machine
+    assert int(run.stdout) < 1000  # MB of 4,300, with Python and its libraries
 
 
 # OME-Zarr of others
