@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from veriscope.apps import console, words
+from veriscope.apps.options import argument, option
 from veriscope.errors import DataError, OutputError
 
 VOXELS = 2**24  # of the images that are used, at most
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of the model; the result is stored in it.")],
-    low: Annotated[Path, typer.Argument(metavar="LOW", help="Folder of low-light images, or one file.")],
-    high: Annotated[
-        Path, typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, with the same names.")
-    ],
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX or ZYX,YX.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be measured; change nothing.")] = False,
+    model: Path = argument("Folder of the model; the result is stored in it.", "MODEL"),
+    low: Path = argument("Folder of low-light images, or one file.", "LOW"),
+    high: Path = argument("Folder of the same fields in good quality, with the same names.", "HIGH"),
+    axes: str | None = option(None, "Axes of the files, such as YX, ZYX or ZYX,YX.", "AXES"),
+    dry_run: bool = option(False, "Show what would be measured; change nothing."),
 ) -> None:
     """Measure on pairs how often a model's predictions are right, and what its images look like.
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from veriscope import saving, tables
 from veriscope.apps import console, files, options, words
@@ -53,31 +51,20 @@ class MethodOptions:
 
 
 def compare(
-    low: options.Low,
+    low: Path = options.LOW,
     *,
-    high: options.High = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Folder that veriscope train wrote; none: methods alone."),
-    ] = None,
+    high: Path | None = options.HIGH,
+    model: Path | None = option(
+        None, "Folder that veriscope train wrote; none: methods alone.", "MODEL", "--model", "-m"
+    ),
     chosen: MethodOptions,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with all of it, such as compare.html.")
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Means as .md or .tex, or every image as .csv or .tsv.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep every method's images; the same command goes on there.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes.")
-    ] = False,
-    axes: options.PairAxes = None,
-    normalize: options.Normalize = "image",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the report and the table if they exist.")
-    ] = False,
+    report: Path | None = option(None, "Write a page with all of it, such as compare.html.", "FILE"),
+    table: Path | None = option(None, "Means as .md or .tex, or every image as .csv or .tsv.", "FILE"),
+    out: Path | None = option(None, "Keep every method's images; the same command goes on there.", "FOLDER"),
+    dry_run: bool = option(False, "Say what would be done and about how long it takes."),
+    axes: str | None = options.PAIR_AXES,
+    normalize: str = options.NORMALIZE,
+    overwrite: bool = option(False, "Replace the report and the table if they exist."),
     limits: options.Limits,
 ) -> None:
     """Compare a model with the methods people used before: how close to the ground truth, and how fast.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from veriscope import saving
 from veriscope.apps import console, options, words
+from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 
 LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
@@ -17,19 +15,17 @@ TABLES = (".csv", ".json")
 
 
 def cross(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Folders that veriscope train wrote.")],
-    on: Annotated[
-        list[str],
-        typer.Option(
-            metavar="DATA",
-            help="Pairs to try them on: LOW,HIGH (two folders or files), or a folder with low and high in it. Once "
-            "for every data set.",
-        ),
-    ],
-    axes: options.PairAxes = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table, as .csv or .json, too.")] = None,
-    normalize: options.Normalize = "image",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table if it exists.")] = False,
+    models: list[Path] = argument("Folders that veriscope train wrote.", "MODEL..."),
+    on: list[str] = option(
+        REQUIRED,
+        "Pairs to try them on: LOW,HIGH (two folders or files), or a folder with low and high in it. Once "
+        "for every data set.",
+        "DATA",
+    ),
+    axes: str | None = options.PAIR_AXES,
+    out: Path | None = option(None, "Write the table, as .csv or .json, too.", "FILE"),
+    normalize: str = options.NORMALIZE,
+    overwrite: bool = option(False, "Replace the table if it exists."),
     *,
     limits: options.Limits,
 ) -> None:

@@ -6,11 +6,10 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from veriscope.apps import console, files, words
+from veriscope.apps.options import option
 from veriscope.apps.train import training_progress
 from veriscope.errors import AxesError, VeriscopeError
 
@@ -49,17 +48,13 @@ class DemoData:
 
 
 def demo(
-    low: Annotated[
-        Path | None, typer.Option(metavar="LOW", help="Your own low-light images instead; needs --high.")
-    ] = None,
-    high: Annotated[Path | None, typer.Option(metavar="HIGH", help="The same fields in good quality.")] = None,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of your own images, such as ZYX.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")] = Path(
-        "demo-results"
-    ),
-    minutes: Annotated[float, typer.Option(help="Time to train the ensemble.")] = 4.8,
-    members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of the simulated noise and of the training.")] = 0,
+    low: Path | None = option(None, "Your own low-light images instead; needs --high.", "LOW"),
+    high: Path | None = option(None, "The same fields in good quality.", "HIGH"),
+    axes: str | None = option(None, "Axes of your own images, such as ZYX.", "AXES"),
+    out: Path = option(Path("demo-results"), "Folder for the results.", "DIR", "--out", "-o"),
+    minutes: float = option(4.8, "Time to train the ensemble."),
+    members: int = option(2, "Networks in the ensemble."),
+    seed: int = option(0, "Of the simulated noise and of the training."),
 ) -> None:
     """Train, restore and judge on a real image, in about six minutes on two cores.
 

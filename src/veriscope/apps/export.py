@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-import typer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from veriscope.apps import console, files
-from veriscope.apps.options import option
+from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.wording import listed
 
@@ -34,21 +32,17 @@ class Package:
 
 
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that veriscope train or import wrote.")],
-    to: Annotated[str, typer.Option("--to", metavar="|".join(FORMATS), help="For which program.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE|FOLDER", help="What to write.")],
-    member: Annotated[int | None, typer.Option(help="Only this network of the ensemble, counted from 0.")] = None,
-    members: Annotated[
-        bool, typer.Option("--members", help="onnx, openvino, torchscript: also the answers of every member.")
-    ] = False,
-    normalize: Annotated[
-        str,
-        typer.Option(
-            metavar="image|model",
-            help="Expect images normalised by their own percentiles, or take grey values and normalise by those of "
-            "the training images.",
-        ),
-    ] = "image",
+    model: Path = argument("Folder that veriscope train or import wrote.", "MODEL"),
+    to: str = option(REQUIRED, "For which program.", "|".join(FORMATS)),
+    out: Path = option(REQUIRED, "What to write.", "FILE|FOLDER", "--out", "-o"),
+    member: int | None = option(None, "Only this network of the ensemble, counted from 0."),
+    members: bool = option(False, "onnx, openvino, torchscript: also the answers of every member."),
+    normalize: str = option(
+        "image",
+        "Expect images normalised by their own percentiles, or take grey values and normalise by those of "
+        "the training images.",
+        "image|model",
+    ),
     *,
     package: Package,
 ) -> None:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from veriscope.apps import console, words
+from veriscope.apps.options import REQUIRED, argument, option
 
 
 def import_model(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FOLDER|PACKAGE...",
-            help="Folders of csbdeep, of which several become one ensemble; or a package (.zip) of bioimage.io.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder for the imported model.")],
-    weights: Annotated[
-        str, typer.Option(metavar="best|last|FILE", help="Which weights of csbdeep: a file in the folder.")
-    ] = "best",
-    task: Annotated[
-        str | None,
-        typer.Option(metavar="isotropic|upsample", help="Of IsotropicCARE and UpsamplingCARE; no folder says so."),
-    ] = None,
-    factor: Annotated[
-        float | None, typer.Option(help="By which Z is made finer, for --task: the factor given to predict.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there already.")] = False,
+    sources: list[Path] = argument(
+        "Folders of csbdeep, of which several become one ensemble; or a package (.zip) of bioimage.io.",
+        "FOLDER|PACKAGE...",
+    ),
+    out: Path = option(REQUIRED, "Folder for the imported model.", "MODEL", "--out", "-o"),
+    weights: str = option("best", "Which weights of csbdeep: a file in the folder.", "best|last|FILE"),
+    task: str | None = option(None, "Of IsotropicCARE and UpsamplingCARE; no folder says so.", "isotropic|upsample"),
+    factor: float | None = option(None, "By which Z is made finer, for --task: the factor given to predict."),
+    overwrite: bool = option(False, "Replace a model that is there already."),
 ) -> None:
     """Take over a model that was trained elsewhere: a CARE model of csbdeep, or a package of bioimage.io.
 

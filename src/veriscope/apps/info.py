@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from veriscope.apps import console, events, words
+from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError
 
 if TYPE_CHECKING:
@@ -19,14 +18,10 @@ WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
 
 
 def info(
-    path: Annotated[Path, typer.Argument(metavar="FILE|MODEL", help="An image, or a folder that training wrote.")],
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the image, where the file does not state them.")
-    ] = None,
-    card: Annotated[
-        bool, typer.Option("--card", help="Of a model: its card in Markdown, to be published with it.")
-    ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Do not read the pixels: no percentiles.")] = False,
+    path: Path = argument("An image, or a folder that training wrote.", "FILE|MODEL"),
+    axes: str | None = option(None, "Axes of the image, where the file does not state them.", "AXES"),
+    card: bool = option(False, "Of a model: its card in Markdown, to be published with it."),
+    quick: bool = option(False, "Do not read the pixels: no percentiles."),
 ) -> None:
     """Show what an image or a model is.
 

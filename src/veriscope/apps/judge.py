@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
+from veriscope.apps.options import option
 from veriscope.errors import ModelError, OutputError
 from veriscope.tables import Column, Table
 
@@ -18,27 +17,21 @@ if TYPE_CHECKING:
 
 
 def judge(
-    low: options.Low,
-    model: options.Model,
-    high: options.High = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as report.html.")
-    ] = None,
-    movie: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write a movie of samples of the prediction, samples.tif, .gif or .mp4: the first image, the whole "
-            "plane that the report's picture is taken from.",
-        ),
-    ] = None,
-    frames: Annotated[int, typer.Option(metavar="N", help="Samples in the movie.")] = 20,
-    axes: options.PairAxes = None,
-    normalize: options.Normalize = "image",
-    calibrated: options.Calibrated = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the report and the movie if they exist.")
-    ] = False,
+    low: Path = options.LOW,
+    model: Path = options.MODEL,
+    high: Path | None = options.HIGH,
+    report: Path | None = option(None, "Write a page with pictures, such as report.html.", "FILE"),
+    movie: Path | None = option(
+        None,
+        "Write a movie of samples of the prediction, samples.tif, .gif or .mp4: the first image, the whole "
+        "plane that the report's picture is taken from.",
+        "FILE",
+    ),
+    frames: int = option(20, "Samples in the movie.", "N"),
+    axes: str | None = options.PAIR_AXES,
+    normalize: str = options.NORMALIZE,
+    calibrated: bool = options.CALIBRATED,
+    overwrite: bool = option(False, "Replace the report and the movie if they exist."),
     *,
     limits: options.Limits,
 ) -> None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from veriscope.apps import console
+from veriscope.apps.options import argument, option
 from veriscope.errors import ModelError
 from veriscope.networks import shipped
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them: show its card.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Copy it to a new folder, to change or to send.")
-    ] = None,
+    name: str | None = argument("One of them: show its card.", "[NAME]", None),
+    out: Path | None = option(None, "Copy it to a new folder, to change or to send.", "DIR", "--out", "-o"),
 ) -> None:
     """List the networks that come with veriscope, or show the card of one.
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields, is_dataclass
-from pathlib import Path
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_type_hints
 
 import typer
@@ -21,87 +20,66 @@ from veriscope.errors import VeriscopeError
 if TYPE_CHECKING:
     from veriscope.restoring import settings
 
-LIMITS = "Time and memory"
-
-Model = Annotated[
-    Path,
-    typer.Option(
-        "--model", "-m", metavar="MODEL", help="Folder written by veriscope train, or a name in veriscope models."
-    ),
-]
-Low = Annotated[
-    Path,
-    typer.Argument(
-        metavar="LOW",
-        help="Folder of low-light images, or one file; or, without HIGH, a folder with GT and a folder for each "
-        "condition in it.",
-    ),
-]
-High = Annotated[
-    Path | None,
-    typer.Argument(metavar="HIGH", help="Folder of the same fields in good quality, with the same names, or one file."),
-]
-PairAxes = Annotated[
-    str | None,
-    typer.Option(
-        "--axes",
-        metavar="AXES",
-        help="Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where LOW and HIGH differ; needed only where the "
-        "files do not state them.",
-    ),
-]
-Normalize = Annotated[
-    str,
-    typer.Option(
-        "--normalize",
-        metavar="image|frame|model",
-        help="Take percentiles from the whole image or series, from each time point, or from the training images.",
-    ),
-]
-Calibrated = Annotated[
-    bool,
-    typer.Option(
-        "--calibrated/--raw",
-        help="Correct the predicted distributions by what was measured after training (default), or leave them as the "
-        "networks predict them.",
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option("--device", help="cpu, cuda, cuda:1, mps; by default the fastest.", rich_help_panel=LIMITS),
-]
+REQUIRED: Any = MISSING
 
 
-def option(default: Any, help: str, metavar: str | None = None, *flags: str) -> Any:
-    """A field of a group: its default, its help, and its flags where they do not follow from its name.
+def option(default: Any, help: str, metavar: str | None = None, *flags: str, **more: Any) -> Any:
+    """An option of a command or a group: its default, its help, and its flags where they do not follow from its name.
 
-    It stands in the panel of the help that is the `PANEL` of its group.
+    `more` is as of `typer.Option`. In a group it stands in the panel of the help that is the `PANEL` of its group.
     """
-    return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar})
+    return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar, **more})
+
+
+def argument(help: str, metavar: str, default: Any = REQUIRED, **more: Any) -> Any:
+    """A word of a command that is told by its place."""
+    return field(default=default, metadata={"flags": None, "help": help, "metavar": metavar, **more})
+
+
+LIMITS = "Time and memory"
+MODEL = option(REQUIRED, "Folder written by veriscope train, or a name in veriscope models.", "MODEL", "--model", "-m")
+LOW = argument(
+    "Folder of low-light images, or one file; or, without HIGH, a folder with GT and a folder for each condition in "
+    "it.",
+    "LOW",
+)
+HIGH = argument("Folder of the same fields in good quality, with the same names, or one file.", "HIGH", None)
+PAIR_AXES = option(
+    None,
+    "Axes of the files, such as YX, ZYX, SCYX, or ZYX,YX where LOW and HIGH differ; needed only where the files do not "
+    "state them.",
+    "AXES",
+)
+NORMALIZE = option(
+    "image",
+    "Take percentiles from the whole image or series, from each time point, or from the training images.",
+    "image|frame|model",
+)
+CALIBRATED = option(
+    True,
+    "Correct the predicted distributions by what was measured after training (default), or leave them as the networks "
+    "predict them.",
+    None,
+    "--calibrated/--raw",
+)
+DEVICE = option(None, "cpu, cuda, cuda:1, mps; by default the fastest.", rich_help_panel=LIMITS)
+FORM = option(None, "Write OME-TIFF (default) or OME-Zarr.", "tif|zarr", "--format")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What restoring may use of the machine."""
 
-    tile: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Tile in pixels, such as 256 or 32,256,256.", rich_help_panel=LIMITS),
-    ] = None
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Memory to use at most, such as 4GB.", rich_help_panel=LIMITS),
-    ] = None
-    device: Device = None
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|float32|fast|bfloat16",
-            help="auto: float32, by OpenVINO where that is faster. float32: by PyTorch. fast: bfloat16 where that is "
-            "faster and differs by 0.2 % of the range at most (root mean square, first tile). bfloat16: always.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = "auto"
+    PANEL: ClassVar[str] = LIMITS
+    tile: str | None = option(None, "Tile in pixels, such as 256 or 32,256,256.", "SIZE")
+    memory: str | None = option(None, "Memory to use at most, such as 4GB.", "SIZE")
+    device: str | None = DEVICE
+    precision: str = option(
+        "auto",
+        "auto: float32, by OpenVINO where that is faster. float32: by PyTorch. fast: bfloat16 where that is faster and "
+        "differs by 0.2 % of the range at most (root mean square, first tile). bfloat16: always.",
+        "auto|float32|fast|bfloat16",
+    )
 
     def settings(self) -> settings.Machine:
         """The same as keywords of `restore`. Raises VeriscopeError for a tile that is not a size."""
@@ -148,24 +126,17 @@ class Sharing(Workers):
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` as typer wants it: every parameter that is a group is replaced by the options in it."""
+    """`function` as typer wants it: options as annotations, those of a group in place of the parameter that it is."""
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    if not groups:
-        return function
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(function).parameters.values():
-        group = groups.get(parameter.name)
-        if group is None:
-            options = [(parameter.name, hints[parameter.name], parameter.default)]
-        else:
-            inside = get_type_hints(group, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in groups:
+            group, inside = groups[name], get_type_hints(groups[name], include_extras=True)
             panel = getattr(group, "PANEL", None)
-            options = [(one.name, _annotated(inside[one.name], one, panel), one.default) for one in fields(group)]
-        parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
-            for name, hint, default in options
-        ]
+            parameters += [_parameter(one.name, inside[one.name], one, panel) for one in fields(group)]
+        else:
+            parameters.append(_parameter(name, hints[name], parameter.default))
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
@@ -179,10 +150,12 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _annotated(hint: Any, one: Field[Any], panel: str | None) -> Any:
-    """The type of a field with the option that `option` described, if it did."""
-    if not one.metadata:
-        return hint
-    said = dict(one.metadata)
-    flags = said.pop("flags") or ((f"--{one.name.replace('_', '-')}",) if one.default is False else ())
-    return Annotated[hint, typer.Option(*flags, **said, rich_help_panel=panel)]
+def _parameter(name: str, hint: Any, declared: Field[Any], panel: str | None = None) -> inspect.Parameter:
+    """What `option` or `argument` declared, for typer."""
+    said, default = dict(declared.metadata), declared.default
+    flags, said = said.pop("flags"), {"rich_help_panel": panel, **said}
+    if flags == () and default is False:
+        flags = (f"--{name.replace('_', '-')}",)
+    typed = typer.Argument(**said) if flags is None else typer.Option(*flags, **said)
+    default = inspect.Parameter.empty if default is MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, typed], default=default)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from veriscope.apps import console, files, words
+from veriscope.apps import console, files, options, words
+from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
@@ -23,47 +22,27 @@ OF_METHOD = {"block": "premosa", "blur": "mincost"}  # by option
 
 
 def project(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="STACK...", help="Stacks: files, folders, or patterns such as 'day1/*.tif'.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one stack.")
-    ],
-    method: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(METHODS),
-            help="PreMosa, minimum-cost surface, SME (smooth manifold extraction), or the maximum along Z.",
-        ),
-    ] = METHODS[0],
-    height: Annotated[
-        bool,
-        typer.Option("--height", help="Also write the plane of the surface, counted from 0: NAME.height.ome.tif."),
-    ] = False,
-    channel: Annotated[
-        int | None,
-        typer.Option(help="Find the surface in this channel, counted from 0, for all channels; the first if left out."),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TZYX, where they do not say so.")
-    ] = None,
-    block: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS", help="Of premosa: width of its blocks, 20 if left out.", rich_help_panel=SETTINGS
-        ),
-    ] = None,
-    blur: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PIXELS", help="Of mincost: Gaussian before it looks, 2 if left out.", rich_help_panel=SETTINGS
-        ),
-    ] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
+    inputs: list[str] = argument("Stacks: files, folders, or patterns such as 'day1/*.tif'.", "STACK..."),
+    out: Path = option(REQUIRED, "Folder for the results, or one file for one stack.", "DIR|FILE", "--out", "-o"),
+    method: str = option(
+        METHODS[0],
+        "PreMosa, minimum-cost surface, SME (smooth manifold extraction), or the maximum along Z.",
+        "|".join(METHODS),
+    ),
+    height: bool = option(False, "Also write the plane of the surface, counted from 0: NAME.height.ome.tif."),
+    channel: int | None = option(
+        None, "Find the surface in this channel, counted from 0, for all channels; the first if left out."
+    ),
+    axes: str | None = option(None, "Axes of the files, such as TZYX, where they do not say so.", "AXES"),
+    block: int | None = option(
+        None, "Of premosa: width of its blocks, 20 if left out.", "PIXELS", rich_help_panel=SETTINGS
+    ),
+    blur: float | None = option(
+        None, "Of mincost: Gaussian before it looks, 2 if left out.", "PIXELS", rich_help_panel=SETTINGS
+    ),
+    form: str | None = options.FORM,
+    overwrite: bool = option(False, "Replace results that exist already."),
+    dry_run: bool = option(False, "Show the plan, and write nothing."),
 ) -> None:
     """Flatten stacks to the surface in them, without a network.
 
@@ -99,12 +78,10 @@ def _settings(method: str, form: str | None, given: dict[str, float | None]) -> 
         raise VeriscopeError(f"--method {method} is not known. Choose one of {', '.join(METHODS)}.")
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
-    settings = {option: value for option, value in given.items() if value is not None}
-    for option in settings:
-        if OF_METHOD.get(option, method) != method:
-            raise VeriscopeError(
-                f"--{option} is a setting of --method {OF_METHOD[option]}, not of {method}. Leave it out."
-            )
+    settings = {name: value for name, value in given.items() if value is not None}
+    for name in settings:
+        if OF_METHOD.get(name, method) != method:
+            raise VeriscopeError(f"--{name} is a setting of --method {OF_METHOD[name]}, not of {method}. Leave it out.")
     return settings
 
 

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
-from veriscope.apps.options import option
+from veriscope.apps.options import argument, option
 from veriscope.apps.train import training_progress
 from veriscope.errors import VeriscopeError
 
@@ -65,19 +63,13 @@ class Asked:
 
 
 def reproduce(
-    experiment: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="planaria, tribolium, flywing, drosophila, retina, liver, ins1-tubules, ins1-granules or hela.",
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything; by default its name.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over, without what is there already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
-    device: options.Device = None,
+    experiment: str = argument(
+        "planaria, tribolium, flywing, drosophila, retina, liver, ins1-tubules, ins1-granules or hela.", "EXPERIMENT"
+    ),
+    out: Path | None = option(None, "Folder for everything; by default its name.", "DIR", "--out", "-o"),
+    overwrite: bool = option(False, "Start over, without what is there already."),
+    dry_run: bool = option(False, "Show what would be done, and do nothing."),
+    device: str | None = options.DEVICE,
     *,
     asked: Asked,
 ) -> None:

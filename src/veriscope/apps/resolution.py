@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
-
-import typer
+from typing import TYPE_CHECKING, Any, cast
 
 from veriscope import saving
 from veriscope.apps import console, words
+from veriscope.apps.options import argument, option
 from veriscope.errors import AxesError, VeriscopeError
 
 if TYPE_CHECKING:
@@ -29,39 +28,25 @@ CRITERIA = ("1/7", "1/2", "half-bit", "3-sigma")
 
 
 def resolution(
-    first: Annotated[Path, typer.Argument(metavar="IMAGE", help="A plane or a stack.")],
-    second: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="SECOND", help="The same field taken once more, with noise of its own; or its ground truth."
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as YX, ZYX, where they do not say so.")
-    ] = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(metavar="UM", help="Size of the voxels, Z,Y,X or Y,X, in place of that of the files."),
-    ] = None,
-    channel: Annotated[int, typer.Option(metavar="N", help="Which channel, counted from 0.")] = 0,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(CRITERIA),
-            help="How much both must agree: 1/7 for two noisy images, 1/2 for one against its ground truth, or more "
-            "than noise alone would.",
-        ),
-    ] = "1/7",
-    split: Annotated[
-        bool, typer.Option("--split", help="Divide the photons of IMAGE between two, instead of a SECOND.")
-    ] = False,
-    gain: Annotated[float, typer.Option(metavar="G", help="With --split: grey values per photon.")] = 1.0,
-    offset: Annotated[float, typer.Option(metavar="O", help="With --split: grey value without light.")] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="With --split: of the coin that divides the photons.")] = 0,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it: curves, or spectra along kz, as .svg or .png.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the chart if it exists.")] = False,
+    first: Path = argument("A plane or a stack.", "IMAGE"),
+    second: Path | None = argument(
+        "The same field taken once more, with noise of its own; or its ground truth.", "SECOND", None
+    ),
+    axes: str | None = option(None, "Axes of the files, such as YX, ZYX, where they do not say so.", "AXES"),
+    voxel_size: str | None = option(None, "Size of the voxels, Z,Y,X or Y,X, in place of that of the files.", "UM"),
+    channel: int = option(0, "Which channel, counted from 0.", "N"),
+    criterion: str = option(
+        "1/7",
+        "How much both must agree: 1/7 for two noisy images, 1/2 for one against its ground truth, or more "
+        "than noise alone would.",
+        "|".join(CRITERIA),
+    ),
+    split: bool = option(False, "Divide the photons of IMAGE between two, instead of a SECOND."),
+    gain: float = option(1.0, "With --split: grey values per photon.", "G"),
+    offset: float = option(0.0, "With --split: grey value without light.", "O"),
+    seed: int = option(0, "With --split: of the coin that divides the photons.", "N"),
+    plot: Path | None = option(None, "Draw it: curves, or spectra along kz, as .svg or .png.", "FILE"),
+    overwrite: bool = option(False, "Replace the chart if it exists."),
 ) -> None:
     """Measure how fine the details are that an image shows.
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from veriscope.apps import console, events, files, options, words
+from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.restoring.outputs import OUTPUTS, Output, check
 from veriscope.wording import listed
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 TRUST = "trust.json"  # beside each restored image: the error to expect, and the verdict
 VALUES = "Intensities"
-MORE = "Also written"
 DTYPES = ("float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32")
 
 
@@ -36,66 +34,48 @@ def _option(output: Output) -> tuple[str, Any, Any]:
     """The field of an output in the group of options."""
     said = f"{output.says}: {listed(f'NAME.{name}.ome.tif' for name in output.files)}."
     if output.takes is None:
-        return output.name, Annotated[bool, typer.Option(_typed(output.name), help=said, rich_help_panel=MORE)], False
-    metavar = output.takes.name
-    return output.name, Annotated[float | None, typer.Option(metavar=metavar, help=said, rich_help_panel=MORE)], None
+        return output.name, bool, option(False, said)
+    return output.name, float | None, option(None, said, output.takes.name)
 
 
 if TYPE_CHECKING:
     Outputs = Any
 else:
-    Outputs = make_dataclass("Outputs", map(_option, OUTPUTS), frozen=True)
+    Outputs = make_dataclass("Outputs", map(_option, OUTPUTS), frozen=True, namespace={"PANEL": "Also written"})
 
 
 def restore(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Images: files, folders, or patterns such as 'day1/*.tif'.")
-    ],
-    model: options.Model,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
-    ],
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TZYX, where they do not say so.")
-    ] = None,
-    channel: Annotated[
-        int | None, typer.Option(help="Restore only this channel of the images, counted from 0.")
-    ] = None,
-    planes: Annotated[
-        bool, typer.Option("--planes", help="Restore stacks plane by plane, with a model for planes.")
-    ] = False,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
-    ] = None,
-    normalize: options.Normalize = "image",
-    calibrated: options.Calibrated = True,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="TYPE",
-            help="Type of the pixels: float32, uint16, uint8, ... Integers are rounded and clipped.",
-            rich_help_panel=VALUES,
-        ),
-    ] = "float32",
-    undo: Annotated[
-        bool,
-        typer.Option(
-            "--undo/--keep-normalized",
-            help="Return to the intensities of the input, or stay near 0 to 1.",
-            rich_help_panel=VALUES,
-        ),
-    ] = True,
-    combine: Annotated[
-        str | None,
-        typer.Option(
-            metavar="mixture|csbdeep",
-            help="Treat borders, interpolate, and join the directions of isotropic models as veriscope or as csbdeep "
-            "does; by default as the model says: csbdeep for models imported from there.",
-            rich_help_panel=VALUES,
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and write nothing.")] = False,
+    inputs: list[str] = argument("Images: files, folders, or patterns such as 'day1/*.tif'.", "INPUT..."),
+    model: Path = options.MODEL,
+    out: Path = option(REQUIRED, "Folder for the results, or one file for one image.", "DIR|FILE", "--out", "-o"),
+    axes: str | None = option(None, "Axes of the files, such as TZYX, where they do not say so.", "AXES"),
+    channel: int | None = option(None, "Restore only this channel of the images, counted from 0."),
+    planes: bool = option(False, "Restore stacks plane by plane, with a model for planes."),
+    form: str | None = options.FORM,
+    normalize: str = options.NORMALIZE,
+    calibrated: bool = options.CALIBRATED,
+    dtype: str = option(
+        "float32",
+        "Type of the pixels: float32, uint16, uint8, ... Integers are rounded and clipped.",
+        "TYPE",
+        rich_help_panel=VALUES,
+    ),
+    undo: bool = option(
+        True,
+        "Return to the intensities of the input, or stay near 0 to 1.",
+        None,
+        "--undo/--keep-normalized",
+        rich_help_panel=VALUES,
+    ),
+    combine: str | None = option(
+        None,
+        "Treat borders, interpolate, and join the directions of isotropic models as veriscope or as csbdeep "
+        "does; by default as the model says: csbdeep for models imported from there.",
+        "mixture|csbdeep",
+        rich_help_panel=VALUES,
+    ),
+    overwrite: bool = option(False, "Replace results that exist already."),
+    dry_run: bool = option(False, "Show the plan, and write nothing."),
     *,
     beside: Outputs,
     limits: options.Limits,

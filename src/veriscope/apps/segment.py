@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from veriscope import saving
-from veriscope.apps import console, files, words
+from veriscope.apps import console, files, options, words
 from veriscope.apps import segment_files as work
+from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 
 if TYPE_CHECKING:
@@ -19,27 +18,16 @@ if TYPE_CHECKING:
 
 
 def segment(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Images: files, folders, or patterns such as 'day1/*.tif'.")
-    ],
+    inputs: list[str] = argument("Images: files, folders, or patterns such as 'day1/*.tif'.", "IMAGE..."),
     *,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the labels, or one file for one image."),
-    ] = None,
+    out: Path | None = option(None, "Folder for the labels, or one file for one image.", "DIR|FILE", "--out", "-o"),
     objects: work.Objects,
     learning: work.Learning,
     scoring: work.Scoring,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as TYX, where they do not say so.")
-    ] = None,
-    channel: Annotated[
-        int | None, typer.Option(help="Segment only this channel of the images, counted from 0.")
-    ] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="tif|zarr", help="Write OME-TIFF (default) or OME-Zarr.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    axes: str | None = option(None, "Axes of the files, such as TYX, where they do not say so.", "AXES"),
+    channel: int | None = option(None, "Segment only this channel of the images, counted from 0."),
+    form: str | None = options.FORM,
+    overwrite: bool = option(False, "Replace results that exist already."),
 ) -> None:
     """Find the objects in images, and compare them with the true ones.
 
@@ -137,9 +125,9 @@ def _check_together(out: Path | None, objects: work.Objects, learning: work.Lear
         "--sweep": "--truth", "--plot": "--sweep", "--table": "--truth", "--jaccard": "--out", "--train": "--labels",
         "--labels": "--train", "--strokes": "--train", "--keep": "--train",
     }  # fmt: skip
-    for option, other in needs.items():
-        if has(option) and not has(other):
-            raise VeriscopeError(f"{option} needs {other} as well. See: veriscope segment --help")
+    for one, other in needs.items():
+        if has(one) and not has(other):
+            raise VeriscopeError(f"{one} needs {other} as well. See: veriscope segment --help")
     if has("--track") and has("--sweep") and not has("--out"):
         raise VeriscopeError("--track with --sweep needs --out as well: the labels of the best threshold are tracked.")
     if has("--jaccard") and not has("--truth"):
@@ -153,9 +141,9 @@ def _check_together(out: Path | None, objects: work.Objects, learning: work.Lear
         for learnt in ("--train", "--classifier")
         for other in ("--cells", "--split", "--fill", "--smooth")
     ]
-    for option, other in excluded:
-        if has(option) and has(other):
-            raise VeriscopeError(f"{option} and {other} contradict each other. Leave one of them out.")
+    for one, other in excluded:
+        if has(one) and has(other):
+            raise VeriscopeError(f"{one} and {other} contradict each other. Leave one of them out.")
 
 
 def _check_targets(scoring: work.Scoring, keep: Path | None, overwrite: bool) -> None:
@@ -163,9 +151,9 @@ def _check_targets(scoring: work.Scoring, keep: Path | None, overwrite: bool) ->
         from veriscope.reporting.charts import KINDS
 
         saving.check_target(scoring.plot, KINDS, overwrite, "--plot")
-    for option, path, suffix in (("--table", scoring.table, ".csv"), ("--keep", keep, ".safetensors")):
+    for word, path, suffix in (("--table", scoring.table, ".csv"), ("--keep", keep, ".safetensors")):
         if path is not None:
-            saving.check_target(path, (suffix,), overwrite, option)
+            saving.check_target(path, (suffix,), overwrite, word)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

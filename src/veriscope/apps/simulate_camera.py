@@ -9,12 +9,10 @@ import uuid
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-import typer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from veriscope.apps import console, files
-from veriscope.apps.options import option
+from veriscope.apps.options import REQUIRED, option
 
 if TYPE_CHECKING:
     from veriscope.images.image import Image
@@ -62,24 +60,13 @@ class Microscope:
 
 
 def camera(
-    on: Annotated[
-        str,
-        typer.Option("--on", metavar="IMAGE|DIR", help="Good images: a file, a folder, or a pattern like 'a/*.tif'."),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR|FILE", help="Folder for the results, or one file for one image.")
-    ],
-    photons: Annotated[
-        float, typer.Option(help="Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA)
-    ],
-    background: Annotated[
-        float, typer.Option(help="Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA)
-    ] = 0.0,
-    axes: Annotated[
-        str | None, typer.Option(metavar="AXES", help="Axes of the files, such as ZYX, where they do not state them.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise; the same seed gives the same files.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")] = False,
+    on: str = option(REQUIRED, "Good images: a file, a folder, or a pattern like 'a/*.tif'.", "IMAGE|DIR"),
+    out: Path = option(REQUIRED, "Folder for the results, or one file for one image.", "DIR|FILE", "--out", "-o"),
+    photons: float = option(REQUIRED, "Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA),
+    background: float = option(0.0, "Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA),
+    axes: str | None = option(None, "Axes of the files, such as ZYX, where they do not state them.", "AXES"),
+    seed: int = option(0, "Of the noise; the same seed gives the same files."),
+    overwrite: bool = option(False, "Replace results that exist already."),
     *,
     sensor: Sensor,
     microscope: Microscope,

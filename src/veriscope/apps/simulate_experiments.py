@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from veriscope.apps import console, files, words
+from veriscope.apps.options import REQUIRED, option
 from veriscope.images.conditions import TRAINING
 from veriscope.simulate.standins import INPUT, SCALES, STANDINS, StandIn
 
@@ -21,19 +19,13 @@ def commands() -> Iterator[tuple[str, Callable[..., None]]]:
 
 def _command(name: str, stand: StandIn) -> Callable[..., None]:
     def run(
-        out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for the images.")],
-        seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0,
-        scale: Annotated[
-            str,
-            typer.Option(
-                metavar="|".join(SCALES),
-                help="tiny: to try. small: for two cores. paper: as large as the images of the paper.",
-            ),
-        ] = "small",
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")
-        ] = False,
+        out: Path = option(REQUIRED, "New folder for the images.", "DIR", "--out", "-o"),
+        seed: int = option(0, "Same seed, same files, bit by bit."),
+        scale: str = option(
+            "small", "tiny: to try. small: for two cores. paper: as large as the images of the paper.", "|".join(SCALES)
+        ),
+        overwrite: bool = option(False, "Replace an earlier simulation."),
+        dry_run: bool = option(False, "Show what would be written, and write nothing."),
     ) -> None:
         _simulate(name, out, seed, scale, overwrite, dry_run)
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from veriscope.apps import console, files, words
+from veriscope.apps.options import REQUIRED, option
 from veriscope.errors import VeriscopeError
 
 
 def movie(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for the movie.")],
-    frames: Annotated[int, typer.Option(metavar="N", help="Time points.")] = 20,
-    size: Annotated[str, typer.Option(metavar="SIZE", help="Voxels of a stack, Z,Y,X.")] = "50,192,192",
-    photons: Annotated[float, typer.Option(help="Where a membrane is bright, in the first frame.")] = 30.0,
-    bleach: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", help="Frames until 37 % of the light are left; without it the light stays.", show_default=False
-        ),
-    ] = None,
-    drift: Annotated[float | None, typer.Option(metavar="UM", help="Drift of all cells from frame to frame.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same files, bit by bit.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
+    out: Path = option(REQUIRED, "New folder for the movie.", "DIR", "--out", "-o"),
+    frames: int = option(20, "Time points.", "N"),
+    size: str = option("50,192,192", "Voxels of a stack, Z,Y,X.", "SIZE"),
+    photons: float = option(30.0, "Where a membrane is bright, in the first frame."),
+    bleach: float | None = option(
+        None, "Frames until 37 % of the light are left; without it the light stays.", "N", show_default=False
+    ),
+    drift: float | None = option(None, "Drift of all cells from frame to frame.", "UM"),
+    seed: int = option(0, "Same seed, same files, bit by bit."),
+    overwrite: bool = option(False, "Replace an earlier simulation."),
 ) -> None:
     """A wing epithelium over time: cells flow through the field while the light bleaches.
 

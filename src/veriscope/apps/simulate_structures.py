@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
-
-import typer
+from typing import Any, ClassVar
 
 from veriscope.apps import console, files, words
-from veriscope.apps.options import option
+from veriscope.apps.options import REQUIRED, option
 from veriscope.apps.simulate_camera import Sensor
 from veriscope.errors import VeriscopeError
 
@@ -40,12 +38,12 @@ class Microscope:
     photons: str = option("20,500", "Where a structure is bright; each field draws its own.", "N|LEAST,MOST")
 
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="New folder for low and high.")]
+OUT = option(REQUIRED, "New folder for low and high.", "DIR", "--out", "-o")
 
 
 def tubules(
-    out: Out,
-    radius: Annotated[float, typer.Option(help="Tightest bend of a filament in um.")] = 1.6,
+    out: Path = OUT,
+    radius: float = option(1.6, "Tightest bend of a filament in um."),
     *,
     wanted: Fields,
     microscope: Microscope,
@@ -68,8 +66,8 @@ def tubules(
 
 
 def granules(
-    out: Out,
-    width: Annotated[float, typer.Option(help="Width of a typical granule in um.")] = 0.3,
+    out: Path = OUT,
+    width: float = option(0.3, "Width of a typical granule in um."),
     *,
     wanted: Fields,
     microscope: Microscope,

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from veriscope.apps import console, events, files, options, words
+from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.apps.train_options import Axial, Length, Network, Patches, Training
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
@@ -29,40 +30,52 @@ LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
+def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
+    """HIGH, once it is known that it is not needed, or there."""
+    known = context.params  # options that were typed come before arguments that were not
+    if (
+        high is None
+        and not context.resilient_parsing
+        and _task(known.get("task"), known.get("preset")) not in ("isotropic", "noisy")
+    ):
+        from veriscope.training.material import needs_high
+
+        if known.get("low") is None or needs_high(Path(known["low"])):
+            raise TrainingError(
+                "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from "
+                "a folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
+                "isotropic, to learn from noisy images alone --task noisy. See: veriscope train --help"
+            )
+    return high
+
+
 def train(
-    low: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LOW",
-            help="Folder of low-light images, or one file. Without HIGH: images for --task isotropic or noisy, a file "
-            "of patches (.npz), or a folder with GT and a folder for each condition in it.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="MODEL", help="Folder to write the model to.")],
-    high: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="HIGH",
-            help="Folder of the same fields in good quality, with the same names, or one file.",
-            callback=_high_where_needed,
-        ),
-    ] = None,
-    axes: options.PairAxes = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="restore|project|isotropic|upsample|noisy",
-            help="restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
-            "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
-            "X and Y. upsample: HIGH has more pixels than LOW. noisy: from noisy images alone; HIGH is a second noisy "
-            "image of each field, or missing.",
-        ),
-    ] = None,
-    check: Annotated[float, typer.Option(help="Fraction of the images kept aside to check the training.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Same seed, same result (on a CPU).")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --out.")] = False,
-    device: options.Device = None,
+    low: Path = argument(
+        "Folder of low-light images, or one file. Without HIGH: images for --task isotropic or noisy, a file "
+        "of patches (.npz), or a folder with GT and a folder for each condition in it.",
+        "LOW",
+    ),
+    out: Path = option(REQUIRED, "Folder to write the model to.", "MODEL", "--out", "-o"),
+    high: Path | None = argument(
+        "Folder of the same fields in good quality, with the same names, or one file.",
+        "HIGH",
+        None,
+        callback=_high_where_needed,
+    ),
+    axes: str | None = options.PAIR_AXES,
+    task: str | None = option(
+        None,
+        "restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
+        "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
+        "X and Y. upsample: HIGH has more pixels than LOW. noisy: from noisy images alone; HIGH is a second noisy "
+        "image of each field, or missing.",
+        "restore|project|isotropic|upsample|noisy",
+    ),
+    check: float = option(0.1, "Fraction of the images kept aside to check the training."),
+    seed: int = option(0, "Same seed, same result (on a CPU)."),
+    resume: bool = option(False, "Continue an interrupted training."),
+    overwrite: bool = option(False, "Replace the model at --out."),
+    device: str | None = options.DEVICE,
     *,
     length: Length,
     network: Network,
@@ -166,25 +179,6 @@ def _changes(network: Network, training: Training) -> dict[str, Any]:
     chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
     chosen = {name: value for name, value in chosen.items() if name not in UNCHANGING}
     return chosen | {"probabilistic": training.loss == "laplace"}
-
-
-def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
-    """HIGH, once it is known that it is not needed, or there."""
-    known = context.params  # options that were typed come before arguments that were not
-    if (
-        high is None
-        and not context.resilient_parsing
-        and _task(known.get("task"), known.get("preset")) not in ("isotropic", "noisy")
-    ):
-        from veriscope.training.material import needs_high
-
-        if known.get("low") is None or needs_high(Path(known["low"])):
-            raise TrainingError(
-                "HIGH is missing: training learns from pairs, LOW and HIGH, or from a file of patches (.npz), or from "
-                "a folder with GT and conditions in it. To make stacks isotropic without a second image add --task "
-                "isotropic, to learn from noisy images alone --task noisy. See: veriscope train --help"
-            )
-    return high
 
 
 def _task(task: str | None, preset: str | None) -> str:
