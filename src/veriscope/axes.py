@@ -6,13 +6,13 @@ S sample, T time, C channel, Z Y X space. Images carry their axes as a word such
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import AxesError
 from veriscope.wording import lengths
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ORDER = "STCZYX"
 SPACE = "ZYX"
@@ -70,8 +70,6 @@ def moves(source: str, target: str, shape: Sequence[int]) -> list[int | None]:
 
 def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     """`array` with its axes rearranged from `source` to `target`, as a view; axes of size 1 come and go as needed."""
-    import numpy as np
-
     source, target = check(source, array.shape), check(target)
     order = moves(source, target, array.shape)
     kept = [position for position in order if position is not None]

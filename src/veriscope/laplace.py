@@ -19,13 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.chance import uniform
 from veriscope.cores import available
 from veriscope.errors import DataError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     Value: TypeAlias = float | NDArray[Any] | Tensor

@@ -6,14 +6,12 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.tables import Table
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 WIDE = 320  # pixels of a picture, at most
 MANY = 2**26  # values that are read for a picture, at most

@@ -8,6 +8,8 @@ from typing import Any
 from veriscope.apps import console, words
 from veriscope.apps.options import argument, option
 from veriscope.errors import DataError, OutputError
+from veriscope.images.pairing import read_pairs
+from veriscope.networks import shipped
 
 VOXELS = 2**24  # of the images that are used, at most
 
@@ -28,9 +30,7 @@ def calibrate(
     Examples:
     veriscope calibrate model low high --axes YX
     """
-    from veriscope.images.pairing import read_pairs
     from veriscope.networks import folder as files
-    from veriscope.networks import shipped
     from veriscope.patches.cutting import cut_patches
     from veriscope.training.aside import measured
 

@@ -13,10 +13,13 @@ from veriscope import saving, tables
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
+from veriscope.images.conditions import pooled
+from veriscope.images.pairing import Pair
+from veriscope.simulate.psf import from_words
+from veriscope.wording import duration
 
 if TYPE_CHECKING:
     from veriscope.comparing.plan import Design
-    from veriscope.images.pairing import Pair
 
 REPORTS = (".html", ".htm")
 
@@ -88,7 +91,6 @@ def compare(
 
     from veriscope.comparing.compare import compare as compare_all
     from veriscope.comparing.plan import prepare
-    from veriscope.images.conditions import pooled
     from veriscope.sharing.opening import load
 
     ensemble = None if model is None else load(model)
@@ -142,8 +144,6 @@ def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str,
 
 def _psf(text: str, pair: Pair) -> Any:
     """The PSF on the voxels of the images."""
-    from veriscope.simulate.psf import from_words
-
     if pair.high.full_voxel_size is None:
         raise VeriscopeError(f"--psf {text} needs the voxel size of the images, which is unknown. Write it into them.")
     return from_words(text, pair.high.full_voxel_size)
@@ -151,7 +151,6 @@ def _psf(text: str, pair: Pair) -> Any:
 
 def _show_plan(design: Design) -> None:
     from veriscope.comparing.plan import region_name
-    from veriscope.wording import duration
 
     shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in design.pairs)
     console.facts(

@@ -9,6 +9,7 @@ from veriscope import saving
 from veriscope.apps import console, options, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
+from veriscope.images.pairing import read_pairs
 
 LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
 TABLES = (".csv", ".json")
@@ -43,7 +44,6 @@ def cross(
         saving.check_target(out, TABLES, overwrite, "--out")
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
 
-    from veriscope.images.pairing import read_pairs
     from veriscope.sharing.opening import load
 
     names = words.short_names([str(model) for model in models])

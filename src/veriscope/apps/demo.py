@@ -12,12 +12,13 @@ from veriscope.apps import console, files, words
 from veriscope.apps.options import option
 from veriscope.apps.train import training_progress
 from veriscope.errors import AxesError, VeriscopeError
+from veriscope.images.image import Image
+from veriscope.images.pairing import Pair, Pairs, read_pairs
+from veriscope.images.reading import read_image
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
     from veriscope.comparing.judge import Judgement
-    from veriscope.images.image import Image
-    from veriscope.images.pairing import Pairs
     from veriscope.networks.model import Ensemble
 
 PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
@@ -89,13 +90,10 @@ def nuclei() -> Image:
     Channel 1 of scikit-image's cells3d (Allen Institute for Cell Science, CC0), its range brought to 8 bit by
     experiments/shipped.py.
     """
-    from veriscope.images.reading import read_image
-
     return read_image(Path(__file__).parents[1] / "models" / "nuclei.ome.tif")
 
 
 def _nuclei(seed: int) -> DemoData:
-    from veriscope.images.pairing import Pair, Pairs
     from veriscope.simulate.photograph import low_light
 
     truth = nuclei()
@@ -123,8 +121,6 @@ def _nuclei(seed: int) -> DemoData:
 
 
 def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
-    from veriscope.images.pairing import read_pairs
-
     pairs = read_pairs(low, high, axes=axes)
     training, checking, tests = pairs.split(check=0.1, test=0.1, seed=seed)
     described = {

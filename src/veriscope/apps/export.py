@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from veriscope.apps import console, files
+from veriscope.apps import console, files, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
+from veriscope.images.reading import read_image
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
@@ -89,8 +91,6 @@ def _check_options(to: str, members: bool, normalize: str, package: Package) -> 
 
 
 def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, Any]) -> None:
-    from importlib import import_module
-
     from veriscope.sharing import trying
 
     form = import_module(f"veriscope.sharing.{to}")
@@ -130,7 +130,6 @@ def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> Non
 
 
 def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], package: Package) -> None:
-    from veriscope.images.reading import read_image
     from veriscope.sharing import bioimageio, trying
 
     authors, licence = package.author, package.licence
@@ -158,8 +157,6 @@ def _tell(tried: Any) -> None:
 
 def _use(written: Shared) -> None:
     """How to use a graph rightly."""
-    from veriscope.apps import words
-
     recipe, facts = written.graph.recipe, written.description
     console.facts(
         "",

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from veriscope import stores
 from veriscope.apps import console, signals
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
-
-if TYPE_CHECKING:
-    from veriscope.images.pairing import Pairs
+from veriscope.images import conditions, pairing
+from veriscope.images.pairing import Pairs
+from veriscope.images.reading import SUFFIXES, split_choice, stem
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
@@ -131,8 +130,6 @@ def plan_outputs(
     Raises OutputError when two results share a name, when a result would replace an input, when it exists already
     and `overwrite` is False, or when `out` cannot hold it.
     """
-    from veriscope.images.reading import SUFFIXES
-
     stem, suffix = split_name(out)
     is_zarr = "zarr" in suffix.lower() or suffix.lower() == ".ozx"
     is_file = bool(suffix) and (is_zarr or not out.is_dir())
@@ -160,8 +157,6 @@ def plan_outputs(
 
 def _name(source: Path) -> str:
     """The name of an image without its suffix; image 1 of a.czi is "a-1"."""
-    from veriscope.images.reading import split_choice, stem
-
     file, choice = split_choice(source)
     return stem(file) if choice is None else f"{stem(file)}-{choice}"
 
@@ -215,8 +210,6 @@ def read_pairs(
     """Pairs by condition; one condition where two folders or files are given. LOW may have fewer pixels than
     HIGH by the factors `finer` of the model.
     """
-    from veriscope.images import conditions, pairing
-
     if high is not None:
         return {"": pairing.read_pairs(low, high, axes=axes, finer=finer)}
     return conditions.read_conditions(conditions.part(low, conditions.TESTING), axes=axes, finer=finer)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from veriscope.apps import console, events, words
 from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError
+from veriscope.images.reading import read_image
+from veriscope.networks import shipped
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
@@ -33,8 +35,6 @@ def info(
     veriscope info model
     veriscope info model --card > model.md
     """
-    from veriscope.networks import shipped
-
     path = shipped.place(path)
     packed = path.is_file() and path.suffix.lower() == ".zip"
     if packed or (path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json"))):
@@ -62,8 +62,6 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _image(path: Path, axes: str | None, quick: bool) -> None:
-    from veriscope.images.reading import read_image
-
     image = read_image(path, axes=axes)
     console.facts(str(path), image.describe())
     if events.on():

@@ -9,11 +9,13 @@ from veriscope import saving
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import ModelError, OutputError
+from veriscope.images.conditions import pooled
+from veriscope.images.pairing import Pairs
+from veriscope.images.reading import holds_images, list_images
 from veriscope.tables import Column, Table
 
 if TYPE_CHECKING:
     from veriscope.comparing.judge import Judgement
-    from veriscope.images.pairing import Pairs
 
 
 def judge(
@@ -54,7 +56,6 @@ def judge(
     if movie is not None:
         _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
 
-    from veriscope.images.conditions import pooled
     from veriscope.sharing.opening import load
 
     ensemble = load(model)
@@ -106,7 +107,6 @@ def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
 
 
 def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
-    from veriscope.images.reading import holds_images, list_images
     from veriscope.reporting.movie import check_target
 
     check_target(movie, overwrite, "--movie")

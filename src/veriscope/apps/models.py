@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from veriscope import saving
 from veriscope.apps import console
 from veriscope.apps.options import argument, option
 from veriscope.errors import ModelError
@@ -45,7 +46,6 @@ def models(
 
         console.show(card(load(shipped.FOLDER / name), name).rstrip())
         return
-    from veriscope import saving
     from veriscope.networks.folder import refuse_existing
 
     refuse_existing(out, False)

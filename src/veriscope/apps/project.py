@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
+from veriscope.images.image import Image
+from veriscope.images.lazy import Blank
+from veriscope.images.reading import list_images, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from veriscope.classical.surface import Projected
-    from veriscope.images.image import Image
 
 METHODS = ("premosa", "mincost", "sme", "max")
 SETTINGS = "Settings of methods"
@@ -57,8 +58,6 @@ def project(
     """
     settings = _settings(method, form, {"block": block, "blur": blur, "channel": channel})
 
-    from veriscope.images.reading import list_images, read_image
-
     sources = list_images(*inputs)
     jobs = files.plan_outputs(sources, out, form, ["height"] if height else [], overwrite)
     if dry_run:
@@ -90,7 +89,6 @@ def _project_all(
 ) -> None:
     """Project one after the other. A stack that cannot be used is reported and the others go on."""
     from veriscope.classical.project import PROJECTIONS
-    from veriscope.images.reading import read_image
 
     batch = files.Batch("projected", len(jobs))
     for number, job in enumerate(jobs, start=1):
@@ -111,7 +109,6 @@ def _write(
     progress: Callable[[int, int], None],
 ) -> None:
     """Time point by time point, so that a movie does not have to fit in memory."""
-    from veriscope.images.lazy import Blank
     from veriscope.images.writing import Writer, open_writer
 
     times = image.size("T")

@@ -10,9 +10,10 @@ from veriscope import saving
 from veriscope.apps import console, words
 from veriscope.apps.options import argument, option
 from veriscope.errors import AxesError, VeriscopeError
+from veriscope.images.image import Image
+from veriscope.images.reading import read_image
 
 if TYPE_CHECKING:
-    from veriscope.images.image import Image
     from veriscope.judging.fourier import Correlation, Criterion
 
 # Lenses end before pixels do, mostly: what agrees in every detail agrees in more than what was seen.
@@ -86,8 +87,6 @@ def resolution(
 
 
 def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Image:
-    from veriscope.images.reading import read_image
-
     image = read_image(path, axes=axes)
     image = image if axes else image.flat
     if sizes is None:

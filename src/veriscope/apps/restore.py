@@ -9,14 +9,17 @@ from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from veriscope import saving, stores
 from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
+from veriscope.images.image import Image
+from veriscope.images.reading import list_images, read_image
 from veriscope.restoring.outputs import OUTPUTS, Output, check
+from veriscope.version import __version__
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
-    from veriscope.images.image import Image
     from veriscope.networks.model import Ensemble
     from veriscope.restoring.settings import Settings
     from veriscope.restoring.tofile import Report
@@ -108,8 +111,6 @@ def restore(
         raise VeriscopeError("Several processes write OME-Zarr, not TIFF. Remove --format tif.")
     form = "zarr" if sharing.wanted and form is None and files.split_name(out)[1] == "" else form
 
-    from veriscope.images.reading import list_images
-
     sources = list_images(*inputs)
     asked = {one: value for one in OUTPUTS if (value := getattr(beside, one.name)) not in (None, False)}
     names, replaces = [name for one in asked for name in one.files], overwrite or sharing.resume
@@ -129,7 +130,6 @@ def restore(
         _show_plans(jobs, ensemble, axes, asked, settings)
         return
 
-    from veriscope import saving
     from veriscope.restoring.tofile import restore_to_file
 
     batch = files.Batch("restored", len(jobs))
@@ -161,7 +161,6 @@ def restore(
 
 
 def _is_done(job: files.Job) -> bool:
-    from veriscope import saving
     from veriscope.restoring.journal import journal_of
 
     return all(map(saving.exists, job.outputs.values())) and not saving.exists(journal_of(job.mean))
@@ -170,7 +169,6 @@ def _is_done(job: files.Job) -> bool:
 @contextmanager
 def _stopped_with_journal(job: files.Job) -> Iterator[None]:
     """An interrupt says how to continue, where there is something to continue."""
-    from veriscope import saving
     from veriscope.restoring.journal import journal_of
 
     try:
@@ -184,9 +182,6 @@ def _stopped_with_journal(job: files.Job) -> Iterator[None]:
 
 
 def _read(job: files.Job, axes: str | None, shared: bool = False) -> Image:
-    from veriscope import stores
-    from veriscope.images.reading import read_image
-
     return read_image(stores.absolute(job.source) if shared else job.source, axes=axes, lazy=shared or None)
 
 
@@ -228,8 +223,6 @@ def _emit_plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable
 
 def _trust_of(job: files.Job, report: Report, model: Path, noisy: str | None) -> str:
     """What is known of a restored image without ground truth, for the file beside it."""
-    from veriscope.version import __version__
-
     known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
     known |= {"unknown": noisy} if noisy else {}
     return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"

@@ -12,6 +12,7 @@ from veriscope.apps import console, files, options, words
 from veriscope.apps import segment_files as work
 from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
+from veriscope.images.reading import holds_images, list_images, stem
 
 if TYPE_CHECKING:
     from veriscope.objects.pixels import PixelClassifier
@@ -49,8 +50,6 @@ def segment(
         raise VeriscopeError(f"--format {form} is not known. Choose tif or zarr.")
     _check_together(out, objects, learning, scoring)
     _check_targets(scoring, learning.keep, overwrite)
-
-    from veriscope.images.reading import list_images
 
     sources = list_images(*inputs)
     targets = {}
@@ -93,8 +92,6 @@ def segment(
 
 def _classifier(learning: work.Learning, reading: work.Reading, overwrite: bool) -> PixelClassifier | None:
     """From a file, or learnt now, if there is one."""
-    from veriscope.images.reading import list_images
-
     if learning.classifier is not None:
         from veriscope.objects import pixels
 
@@ -160,8 +157,6 @@ def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:
     """The true labels of every image: one file for all, or those of the same name."""
     if truth is None:
         return {}
-    from veriscope.images.reading import holds_images, list_images
-
     labels = list_images(truth)
     if not holds_images(Path(truth)) and len(labels) == 1:
         return dict.fromkeys(sources, labels[0])
@@ -169,8 +164,6 @@ def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:
 
 
 def _named_alike(sources: Sequence[Path], labels: Sequence[Path], option: str, place: str) -> dict[Path, Path]:
-    from veriscope.images.reading import stem
-
     by_name: dict[str, Path] = {}
     wanted = set(map(stem, sources))
     for path in labels:

@@ -12,11 +12,12 @@ from veriscope import saving
 from veriscope.apps import console, files, words
 from veriscope.apps.options import option
 from veriscope.errors import AxesError, DataError, VeriscopeError, warn
+from veriscope.images.image import Image
+from veriscope.images.reading import read_image
 from veriscope.tables import Column, Table
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
-    from veriscope.images.image import Image
     from veriscope.objects.curves import Curves
     from veriscope.objects.overlaps import Scores
     from veriscope.objects.pixels import PixelClassifier
@@ -34,8 +35,6 @@ class Reading:
     masks: set[Path] = field(default_factory=set)  # label images that were said to look like masks
 
     def image(self, source: Path) -> Image:
-        from veriscope.images.reading import read_image
-
         image = read_image(source, self.axes, lazy=False)
         image = image if self.axes else image.flat
         if self.channel is None:
@@ -66,7 +65,6 @@ class Reading:
     def numbers(self, path: Path) -> Image:
         """An image of whole numbers: labels or strokes. It may lack an axis of its image, such as the channels."""
         from veriscope.images.labels import check
-        from veriscope.images.reading import read_image
 
         try:
             image = read_image(path, self.axes, lazy=False)

@@ -9,14 +9,16 @@ import uuid
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from veriscope import saving
 from veriscope.apps import console, files
 from veriscope.apps.options import REQUIRED, option
-
-if TYPE_CHECKING:
-    from veriscope.images.image import Image
-    from veriscope.simulate.camera import Camera
+from veriscope.images.image import Image
+from veriscope.images.reading import list_images, read_image, stem
+from veriscope.simulate.camera import Camera
+from veriscope.simulate.psf import from_words
+from veriscope.version import __version__
 
 CAMERA = "The camera"
 PARAMETERS = "parameters.json"
@@ -34,8 +36,6 @@ class Sensor:
 
     def camera(self, photons: float, background: float = 0.0) -> Camera:
         """The camera where the brightest voxels send so many `photons`. Raises DataError for impossible numbers."""
-        from veriscope.simulate.camera import Camera
-
         return Camera(photons, self.read_noise, self.offset, self.gain, background)
 
 
@@ -83,9 +83,6 @@ def camera(
     veriscope simulate camera --on stack.tif --photons 50 --psf widefield:na=0.8 --subsample 5 --out thin.ome.tif
     veriscope train low high --out model
     """
-    from veriscope.images.reading import list_images
-    from veriscope.simulate.psf import from_words
-
     taken_by = sensor.camera(photons, background)
     jobs = files.plan_outputs(list_images(on), out, None, [], overwrite, [PARAMETERS])
     psf, factor = microscope.psf, microscope.factor
@@ -115,10 +112,7 @@ def _simulate(
     """One image and its parameters."""
     import numpy as np
 
-    from veriscope.images.reading import read_image, stem
     from veriscope.simulate.photograph import as_light, photograph
-    from veriscope.simulate.psf import from_words
-    from veriscope.version import __version__
 
     image = read_image(job.source, axes=axes, lazy=False)
     # By its name, so that an image gets the same noise whatever else is in the folder.
@@ -158,7 +152,6 @@ def _voxel_size(image: Image) -> tuple[float, float, float] | None:
 
 def _write(image: Image, described: dict[str, Any], job: files.Job, overwrite: bool) -> None:
     """Image and parameters, both or neither, and the same bytes whenever they are the same."""
-    from veriscope import saving
     from veriscope.images.writing import open_writer
 
     text = json.dumps(described, indent=2) + "\n"

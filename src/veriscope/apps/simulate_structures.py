@@ -11,6 +11,10 @@ from veriscope.apps import console, files, words
 from veriscope.apps.options import REQUIRED, option
 from veriscope.apps.simulate_camera import Sensor
 from veriscope.errors import VeriscopeError
+from veriscope.simulate.granules import Granules
+from veriscope.simulate.perlin import Background
+from veriscope.simulate.standins import Optics, StandIn, enhanced
+from veriscope.simulate.tubules import Tubules
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,6 @@ def tubules(
     veriscope train tubules/low tubules/high --out model
     veriscope restore cells.tif --model model --out enhanced
     """
-    from veriscope.simulate.tubules import Tubules
-
     step = microscope.pixel / 2
     _simulate(Tubules(step_um=step, kmax=min(step / (2 * pi * radius), 0.25)), out, wanted, microscope, sensor)
 
@@ -81,15 +83,11 @@ def granules(
     veriscope simulate granules --out granules --psf gaussian:na=1.42,index=1.515 --pixel 0.08
     veriscope train granules/low granules/high --out model
     """
-    from veriscope.simulate.granules import Granules
-
     _simulate(Granules(size_um=width), out, wanted, microscope, sensor)
 
 
 def _simulate(structure: Any, out: Path, wanted: Fields, microscope: Microscope, sensor: Sensor) -> None:
     from veriscope.simulate import experiments
-    from veriscope.simulate.perlin import Background
-    from veriscope.simulate.standins import Optics, StandIn, enhanced
 
     shape, pixel, light = words.sizes("--size", wanted.size), microscope.pixel, microscope.background
     if shape is None or len(shape) != 2:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.apps.train_options import Axial, Length, Network, Patches, Training
@@ -240,7 +241,6 @@ def _watching(out: Path, training: Training, replace: bool) -> AbstractContextMa
         raise TrainingError(f"--log {training.log} is not known. Write --log tensorboard, or remove it.")
     if not (training.watch or training.log):
         return _listeners()
-    from veriscope import saving
     from veriscope.reporting.watch import Page, TensorBoard
 
     listeners: list[Any] = []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from veriscope.errors import VeriscopeError
+from veriscope.noise import Noise
 from veriscope.wording import lengths as times
 from veriscope.wording import number, short_names, size
 
@@ -17,7 +18,6 @@ __all__ = [
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
     from veriscope.networks.recipe import Recipe
-    from veriscope.noise import Noise
 
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -67,8 +67,6 @@ def noise(text: str | None) -> Noise | None:
     """``gain=2,read=5,offset=100``, all in grey values."""
     if text is None:
         return None
-    from veriscope.noise import Noise
-
     found = _named("--noise", text, ("gain", "read", "offset"), "--noise gain=2,read=5,offset=100")
     return Noise(found.get("gain", 0.0), found.get("offset", 0.0), found.get("read", 0.0))
 

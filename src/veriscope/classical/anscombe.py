@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from veriscope.classical.method import Method
 from veriscope.errors import DataError
 from veriscope.images.volumes import each, finite
 from veriscope.noise import Noise
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.classical.method import Method
 
 __all__ = ["Noise", "estimate", "with_anscombe"]
 

@@ -9,22 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import axes as axes_of
 from veriscope.classical.method import Method
 from veriscope.errors import AxesError, DataError
+from veriscope.images.image import Image
+from veriscope.images.volumes import Picture
 from veriscope.simulate.spread import PSF
 from veriscope.wording import lengths
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 Watch = Callable[[int, "NDArray[np.float32]"], object]
 
 ITERATIONS = 70
@@ -292,7 +289,6 @@ def interpolated(image: Picture) -> Picture:
 
 def on_raw_planes(image: Picture, psf: PSF, factor: float, **options: Any) -> Picture:
     """Richardson-Lucy on every `factor`-th plane of a stack that was interpolated along Z, and interpolated again."""
-    from veriscope.images.image import Image
     from veriscope.images.resampling import resampled
     from veriscope.simulate.optics import subsample
 

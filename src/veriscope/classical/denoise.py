@@ -10,22 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.classical.method import Method
 from veriscope.classical.tiles import at_once, by_slabs
 from veriscope.cores import available
 from veriscope.errors import DataError
-from veriscope.images.volumes import each
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", "NDArray[Any]")
+from veriscope.images.volumes import Picture, each
 
 SMALLEST = {2: 16, 3: 8}  # pixels along every axis; bm3d 4.0.3 ends the program on planes of 8 x 8
 LOOKED_UP = 400  # places in SimpleITK's table of the Gaussian over brightness, up to four standard deviations

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.classical.method import Method
-from veriscope.classical.surface import Flat, Picture, Projected, along, at_height, by_stack
+from veriscope.classical.surface import Flat, Projected, along, at_height, by_stack
 from veriscope.errors import DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from veriscope.images.volumes import Picture
 
 __all__ = ["METHODS", "PROJECTIONS", "Projected", "at_height", "maximum", "minimum_cost", "premosa", "smooth_manifold"]
 

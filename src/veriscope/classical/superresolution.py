@@ -14,17 +14,15 @@ import tempfile
 from importlib import util
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.images.volumes import finite
 from veriscope.wording import lengths, listed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Combined = Literal["mean", "maximum", "correlation"]
 ECombined = Literal["mean", "variance", "correlation"]

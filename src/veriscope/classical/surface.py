@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
-from veriscope.images.volumes import finite
+from veriscope.images.image import Image
+from veriscope.images.volumes import Picture, finite
 
-if TYPE_CHECKING:
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", NDArray[Any])
 Flat = NDArray[np.float32]
 Finder = Callable[[Flat], NDArray[Any]]  # a stack (Z Y X) scaled to 0 .. 1 -> the plane of the surface (Y X)
 
@@ -89,8 +86,6 @@ def by_stack(
 
 
 def _as_image(stack: Any) -> Image:
-    from veriscope.images.image import Image
-
     if not isinstance(stack, Image):
         pixels = np.asarray(stack)
         if pixels.ndim != 3:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import tiling
 from veriscope.cores import available
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Filter = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Filter = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 WORTH = 1 << 19  # pixels from which on slabs are worth their threads
 

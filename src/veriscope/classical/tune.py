@@ -10,22 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.classical.denoise import noise_sigma
+from veriscope.classical.method import Method
 from veriscope.classical.tiles import at_once
 from veriscope.errors import DataError
-from veriscope.images.volumes import Frames, finite, join, run_on, split
+from veriscope.images.volumes import Frames, Picture, finite, join, run_on, split
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.classical.method import Method
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 Window = tuple[float, ...]  # one value for every parameter that does not climb
 
 STEP = 1.35  # from one value of the climbing parameter to the next beyond the ends of its grid

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from veriscope.classical.method import Method
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.images.volumes import Picture
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Picture = TypeVar("Picture", Image, "NDArray[Any]")
 MINUTES = 1.0  # for each image
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -23,11 +23,9 @@ from veriscope.comparing.plan import Design, MethodPlan, check_pixels, prepare, 
 from veriscope.comparing.run import Measurement, Progress
 from veriscope.errors import DataError
 from veriscope.images.pairing import Pair
+from veriscope.networks.model import Ensemble
 from veriscope.restoring.scaling import Choice
 from veriscope.restoring.settings import Machine
-
-if TYPE_CHECKING:
-    from veriscope.networks.model import Ensemble
 
 FAILURES = 3  # places of the largest relative error that are shown
 

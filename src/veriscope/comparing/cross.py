@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from veriscope.comparing.judge import FIGURES, RESTORATION, Judgement, Settings, check_keywords, judge
 from veriscope.errors import AxesError, DataError, ModelError
 from veriscope.familiarity import LEVELS
+from veriscope.images.pairing import Pair
 from veriscope.judging.trust import BINS
+from veriscope.networks.model import Ensemble
 from veriscope.tables import Column, Table, plain
-
-if TYPE_CHECKING:
-    from veriscope.images.pairing import Pair
-    from veriscope.networks.model import Ensemble
 
 EXPLAINED = (
     "disagree: mean disagreement of the networks, 0 to 1. unlike: fraction of the image that lies beyond 99 % of the "

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.comparing.picture import as_shown
+from veriscope.images.image import Image
 from veriscope.judging import quality
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.images.image import Image
 
 WINDOW = 7  # pixels along Y and X over which the error is averaged
 FLOOR = 0.25  # of the truth's range: where the truth is darker the error is taken relative to this

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 
@@ -20,19 +20,18 @@ from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.expected import Expected, mean_of
 from veriscope.familiarity import LEVELS, Verdict
 from veriscope.images.image import Image
+from veriscope.images.pairing import Pair
 from veriscope.judging import quality
 from veriscope.judging.trust import EXPLAINED, Trust, measure, pool
+from veriscope.networks.model import Ensemble
+from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.scaling import Choice
 from veriscope.restoring.settings import Machine
 from veriscope.tables import Column, Table, plain
+from veriscope.version import __version__
 from veriscope.wording import lengths
 
-if TYPE_CHECKING:
-    from veriscope.images.pairing import Pair
-    from veriscope.networks.model import Ensemble
-    from veriscope.restoring.restoration import Restoration
-
-    Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
+Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
 
 RESTORATION = "restoration"
 BAND = 0.9
@@ -426,8 +425,6 @@ def facts_of_pairs(pairs: Sequence[Pair], model: Ensemble | None, normalize: Any
 
 def versions() -> dict[str, str]:
     """Of veriscope, Python and the libraries that decide the figures."""
-    from veriscope.version import __version__
-
     known = {"veriscope": __version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "scipy", "scikit-image"):
         try:

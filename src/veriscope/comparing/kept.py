@@ -6,17 +6,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from veriscope import saving
 from veriscope.errors import OutputError
+from veriscope.images.image import Image
 from veriscope.images.reading import read_image
 from veriscope.images.writing import save_image
-
-if TYPE_CHECKING:
-    from veriscope.images.image import Image
 
 FIGURES = "comparison.json"  # marks the folder as one of ours
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import axes as axes_of
 from veriscope import laplace
@@ -14,10 +15,7 @@ from veriscope.errors import AxesError, DataError
 from veriscope.judging import quality
 from veriscope.restoring.restoration import Restoration
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Plane = NDArray[np.float32]
+Plane = NDArray[np.float32]
 
 INPUT, MAXIMUM = "input", "input (maximum)"  # of stacks that are projected the maximum along Z is compared
 INTERPOLATED = "input, interpolated"  # to the grid of the ground truth, for models that make images finer

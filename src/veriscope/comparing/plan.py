@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +17,13 @@ from veriscope.comparing.comparison import WHOLE
 from veriscope.comparing.judge import RESTORATION, check_pair
 from veriscope.comparing.picture import INPUTS, INTERPOLATED, MAXIMUM
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.judging import quality
+from veriscope.networks.model import Ensemble
+from veriscope.restoring.frames import frames
+from veriscope.restoring.isotropic import in_space
 from veriscope.wording import duration, listed
-
-if TYPE_CHECKING:
-    from veriscope.images.image import Image
-    from veriscope.networks.model import Ensemble
 
 MINUTES = 10.0  # a method may take for all images before it is limited to a crop
 SLOW = 60.0  # seconds: what is expected to take longer is said before it starts
@@ -168,9 +168,6 @@ def _check_channels(pair: Pair, first: Pair, model: Ensemble | None) -> None:
 def _check_axes(pair: Pair, model: Ensemble | None) -> None:
     """Raise what `restore` would raise in the middle of the work."""
     if model is not None:
-        from veriscope.restoring.frames import frames
-        from veriscope.restoring.isotropic import in_space
-
         frames(pair.low, in_space(on_grid(model)).recipe)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,9 +25,7 @@ from veriscope.comparing.plan import Design, MethodPlan, cropped, on_grid, regio
 from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
-
-if TYPE_CHECKING:
-    from veriscope.restoring.restoration import Restoration
+from veriscope.restoring.restoration import Restoration
 
 MARGIN = 8  # pixels around a crop that a method limited to it is given too
 WARM = 64  # pixels: side of the piece on which everything runs once before it is timed

@@ -9,6 +9,7 @@ import itertools
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,8 +40,6 @@ def kind(head: bytes, path: Path) -> str | None:
 
 def read_vendor(path: Path, what: str, choice: int | None) -> Contents:
     """Contents of an ND2, CZI or LIF file. Raises ImageFormatError when its reader is not installed."""
-    from importlib import import_module
-
     try:
         reader = import_module(_NEEDS[what])
     except ImportError as error:

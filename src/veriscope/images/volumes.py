@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+Picture = TypeVar("Picture", Image, NDArray[Any])  # the answer is of the kind of what was given
 Frames = list[list[Any]]  # time points, each a list of its channels: planes or volumes, Images or arrays
 
 

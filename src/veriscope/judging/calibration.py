@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
 from veriscope import laplace
 from veriscope.errors import DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 
 EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths of Supp. Figs. 22 and 23, in parts of the normalised intensity range
 FACTORS = (0.01, 100.0)  # between which scales are corrected

@@ -10,21 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.wording import lengths
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from veriscope.images.image import Image
-
-    Picture: TypeAlias = Image | ArrayLike
-    Floats: TypeAlias = NDArray[np.float64]
+Picture: TypeAlias = Image | ArrayLike
+Floats: TypeAlias = NDArray[np.float64]
 
 PERCENTILES = (0.1, 99.9)
 WINDOW = 7

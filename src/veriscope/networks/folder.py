@@ -32,6 +32,7 @@ from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import Network, build, outline
 from veriscope.networks.recipe import Recipe
+from veriscope.version import __version__
 
 FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read the folder
 DESCRIPTION = "recipe.json"
@@ -181,8 +182,6 @@ def trusted(folder: object = "") -> Iterator[None]:
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, known: Facts) -> None:
-    from veriscope.version import __version__
-
     described = {
         "format": FORMAT,
         "veriscope": __version__,

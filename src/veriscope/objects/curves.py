@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.objects import overlaps
 from veriscope.objects import segment as segmenting
 from veriscope.tables import Column, Table
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from veriscope.images.image import Image
 
 TITLES = {
     "seg": "SEG",

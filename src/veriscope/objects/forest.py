@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BLOCK = 1 << 13  # samples asked at a time: their features stay in the processor's cache while the trees go by
 KINDS = {"starts": "i", "feature": "i", "threshold": "f", "left": "i", "right": "i", "value": "f"}

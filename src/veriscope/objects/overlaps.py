@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.images.labels import check as check_labels
 from veriscope.wording import lengths
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from veriscope.images.image import Image
-
-    Labels: TypeAlias = Image | ArrayLike
-    Ints: TypeAlias = NDArray[np.int64]
-    Floats: TypeAlias = NDArray[np.float64]
+Labels: TypeAlias = Image | ArrayLike
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
 
 IOU = 0.5
 

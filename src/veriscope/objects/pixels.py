@@ -11,24 +11,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from veriscope import axes as axes_of
 from veriscope import saving
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.images.image import Image
 from veriscope.images.labels import check as check_labels
-from veriscope.images.volumes import each
+from veriscope.images.volumes import Picture, each
 from veriscope.objects.forest import Forest, from_arrays, grow
 from veriscope.objects.segment import without_small
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", "NDArray[Any]")
 
 UNKNOWN, BACKGROUND, OBJECT, BORDER = 0, 1, 2, 3  # the colours of the brush
 PERCENTILES = (2.0, 99.8)  # of each plane or volume: brought to 0 and 1, so that gain and offset do not matter

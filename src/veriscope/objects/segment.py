@@ -7,19 +7,14 @@ segmented one by one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import DataError
-from veriscope.images.volumes import each, finite
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.images.image import Image
-
-Picture = TypeVar("Picture", "Image", "NDArray[Any]")
+from veriscope.images.image import Image
+from veriscope.images.volumes import Picture, each, finite
 
 PERCENTILES = (0.1, 99.9)  # of an image: its range, from 0 to 1 where thresholds are parts of it
 AUTOMATIC = ("otsu", "li", "triangle", "yen", "isodata")

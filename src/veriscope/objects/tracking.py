@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import axes as axes_of
 from veriscope.errors import DataError
+from veriscope.images.image import Image
 from veriscope.images.labels import check as check_labels
 from veriscope.objects.overlaps import Overlaps, fraction, overlaps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from veriscope.images.image import Image
 
 Labels = TypeVar("Labels", "Image", "NDArray[Any]")
 

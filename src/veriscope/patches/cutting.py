@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from veriscope.errors import AxesError, DataError, warn
 from veriscope.images.cache import LIMIT_BYTES, ChunkCache
 from veriscope.images.image import Image
+from veriscope.images.pairing import Pair
 from veriscope.patches import augment, sampling
 from veriscope.patches.patches import Choices, Patches, Prepared
 from veriscope.patches.scaling import FOREGROUND_PERCENTILE, Normalize, Table, percentile, scaling, table_of
 from veriscope.wording import lengths
-
-if TYPE_CHECKING:
-    from veriscope.images.pairing import Pair
 
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope import saving
 from veriscope.comparing.picture import one_plane
@@ -23,10 +24,7 @@ from veriscope.judging.quality import PERCENTILES
 from veriscope.restoring.restoration import Restoration
 from veriscope.wording import lengths, listed
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Frames = NDArray[np.uint8]
+Frames = NDArray[np.uint8]
 
 FRAMES = 20
 RATE = 8  # frames a second

@@ -14,20 +14,18 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from veriscope import saving
 from veriscope.comparing.judge import RESTORATION, versions
 from veriscope.comparing.picture import INPUT, INPUTS, Picture
 from veriscope.reporting.charts import INK
 from veriscope.reporting.movie import grey
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Okabe and Ito's colours, which colour-blind eyes can tell apart; names are those of the page's style.
 COLOURS = {"input": "#7f7f7f", "classical": "#e69f00", "restoration": "#0072b2", "truth": INK}

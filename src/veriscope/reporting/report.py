@@ -6,10 +6,11 @@ import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.comparing.judge import BAND, RESTORATION, Judgement
@@ -23,9 +24,6 @@ from veriscope.reporting.charts import INK, MEMBERS, chart, svg
 from veriscope.reporting.movie import grey, webp
 from veriscope.reporting.page import MARK, html, label_of, percent, png
 from veriscope.tables import Column, Table
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SAMPLES = 12  # drawn from the prediction, in a loop
 NAN = float("nan")

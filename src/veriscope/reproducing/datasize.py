@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
+from veriscope.images.pairing import Pairs
+from veriscope.networks.recipe import Recipe
 from veriscope.patches.npz import ArrayPatches, array_patches
+from veriscope.patches.patches import Patches
 from veriscope.reporting.charts import INK, MEMBERS, chart, svg_file
 from veriscope.tables import Column, Table
 from veriscope.training.loop import train
-
-if TYPE_CHECKING:
-    from veriscope.images.pairing import Pairs
-    from veriscope.networks.recipe import Recipe
-    from veriscope.patches.patches import Patches
 
 FIGURES = ("nrmse", "ssim")
 

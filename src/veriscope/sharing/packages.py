@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import ModelError
+from veriscope.images.image import Image
 from veriscope.networks import folder as own
 from veriscope.networks.facts import Facts
 from veriscope.networks.foreign import Foreign
@@ -273,7 +274,6 @@ def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwor
     """How far the network is from the package's own result for its test image, as a fraction of the range; None if
     that is unclear. Raises ModelError where they have nothing in common.
     """
-    from veriscope.images.image import Image
     from veriscope.restoring.restore import restore
 
     entries = description["inputs"][0], description["outputs"][0]

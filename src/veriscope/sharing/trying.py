@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriscope.networks.model import Ensemble
+from veriscope.sharing import onnx, torchscript
 from veriscope.sharing.bioimageio import Package
 from veriscope.sharing.graph import Shared
 
@@ -59,8 +60,6 @@ def _trial(name: str, library: str, answers: Sequence[tuple[Answers, Callable[[]
 
 def package(written: Package, path: Path) -> list[Trial]:
     """Run the weights in a package on its test image, each in its runtime."""
-    from veriscope.sharing import onnx, torchscript
-
     expected, trials = written.graph.answer(written.normalized), []
     with TemporaryDirectory() as place, ZipFile(path) as packed:
         for file, name, library, run in (
