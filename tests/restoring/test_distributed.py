@@ -23,9 +23,11 @@ from veriscope.networks.folder import save
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.tofile import restore_to_file
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 Make = Callable[..., Any]
+PROFILE = "distributed.worker.profile.enabled"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -117,6 +119,8 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
 def test_as_many_processes_work_as_were_asked_for(wanted: int) -> None:
     with client_of(None, wanted) as client:
         assert len(client.scheduler_info(n_workers=-1)["workers"]) == wanted
+        ways = set(client.run(lambda: (os.environ["MALLOC_ARENA_MAX"], dask.config.get(PROFILE))).values())
+        assert ways == {("1", False)}
 
 
 def workers_of(process: int) -> list[int]:
