@@ -95,8 +95,14 @@ def load(folder: str | os.PathLike[str]) -> Ensemble:
     if count < 1:
         raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
     if recipe.foreign is not None:
-        graphs = tuple(OnnxNetwork(recipe, _read_graph(source / graph_file(number))) for number in range(count))
-        return Ensemble(recipe, graphs, described.facts)
+        try:
+            files = [(source / graph_file(number)).read_bytes() for number in range(count)]
+        except OSError as problem:
+            path = problem.filename
+            raise ModelError(
+                f"The model is incomplete: '{path}' cannot be read. Copy the whole folder again."
+            ) from problem
+        return Ensemble(recipe, tuple(OnnxNetwork(recipe, file) for file in files), described.facts)
     return Ensemble(recipe, tuple(read_members(source, recipe, count)), described.facts)
 
 
@@ -250,13 +256,6 @@ def _member(path: Path, recipe: Recipe) -> Network:
     network = build(recipe)
     network.load_state_dict(weights)
     return network.requires_grad_(False).eval()
-
-
-def _read_graph(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as problem:
-        raise ModelError(f"The model is incomplete: '{path}' cannot be read. Copy the whole folder again.") from problem
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

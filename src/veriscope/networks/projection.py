@@ -13,7 +13,7 @@ from torch import Tensor, arange, cat, nn
 
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.surface import Kernel
-from veriscope.networks.unet import UNet, halo_of, reach_of
+from veriscope.networks.unet import Traced, UNet
 
 
 class Surface(nn.Module):
@@ -78,7 +78,7 @@ class Surface(nn.Module):
         return first, last
 
 
-class Projection(nn.Module):
+class Projection(Traced):
     """Means, and Laplace scales when probabilistic, of the surface in a stack.
 
     (batch, channels_in, Z, Y, X) -> (batch, 2 channels_out, Y, X), means before scales; without scales when not
@@ -100,23 +100,13 @@ class Projection(nn.Module):
         probable: Tensor = self.surface(stack)
         return (probable * stack).sum(2)
 
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """How far, in pixels along Y and X, an input pixel can lie from an output pixel that it influences."""
-        return reach_of(self.recipe.step, self._reads)
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """How far, in pixels along Y and X, a tile on multiples of the step must be read beyond its borders."""
-        return halo_of(self.recipe.step, self._reads)
-
-    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+    def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         projected = self.unet.reads(first, last, axis)
         found = self.surface.reads(*projected, axis)
         return min(projected[0], found[0]), max(projected[1], found[1])
 
 
-class Heights(nn.Module):
+class Heights(Traced):
     """The height of the surface that a `Projection` finds, as if it were an image with its scale.
 
     (batch, channels_in, Z, Y, X) -> (batch, 2, Y, X): the expected plane, counted from 0, and its standard deviation
@@ -132,15 +122,7 @@ class Heights(nn.Module):
         height, spread = self.surface.height(stack)
         return cat([height, spread], dim=1)
 
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return reach_of(self.recipe.step, self._reads)
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        return halo_of(self.recipe.step, self._reads)
-
-    def _reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+    def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         return self.surface.reads(first, last, axis)
 
 

@@ -165,7 +165,8 @@ class Recipe:
         ]
         broken = [rule for holds, rule in rules if not holds]
         if broken:
-            raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {self._given()}.")
+            given = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+            raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {given}.")
         if len(self.patch) != len(self.axes_out) or any(
             n < 1 or n % s for n, s in zip(self.patch, self.step, strict=False)
         ):
@@ -174,9 +175,6 @@ class Recipe:
                 f"of {self.axes_out}, each a multiple of {lengths(self.step)}, or less at a lower depth."
                 + (" Stacks that are projected are taken whole along Z." if self.projects else "")
             )
-
-    def _given(self) -> str:
-        return ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
 
     @property
     def as_the_paper(self) -> bool:

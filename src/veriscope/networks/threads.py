@@ -69,9 +69,7 @@ class Threads:
         self.recent.append(seconds)
         changed = len(self.recent) == RECENT and median(self.recent) > SLOWER * self.usual
         if changed or time.monotonic() > self.next_trial:
-            self.wait *= 2
-            self.trial = self._trial()
-            self._set(next(self.trial))
+            self._try_again()
 
     @contextmanager
     def held(self, work: Callable[[], object] | None = None) -> Iterator[None]:
@@ -85,9 +83,7 @@ class Threads:
         self._set(self.chosen)
         try:
             if work is not None and self.trial is None and time.monotonic() > self.next_trial:
-                self.wait *= 2
-                self.trial = self._trial()
-                self._set(next(self.trial))
+                self._try_again()
             while work is not None and self.trial is not None:
                 began = time.perf_counter()
                 work()
@@ -95,6 +91,11 @@ class Threads:
             yield
         finally:
             self._set(before)
+
+    def _try_again(self) -> None:
+        self.wait *= 2
+        self.trial = self._trial()
+        self._set(next(self.trial))
 
     def _trial(self) -> Generator[int, float]:
         """Gives the number of threads of the next step, and is sent the seconds that it took."""
@@ -122,7 +123,12 @@ class Threads:
         if best != self.chosen:
             self.wait = AGAIN
             if self.say is not None:
-                self.say(_reported(best, self.most))
+                are = "is" if best == 1 else "are"
+                self.say(
+                    f"The processor is less busy: using {best} threads again."
+                    if best == self.most
+                    else f"Other programs use this processor too: {best} of {self.most} threads {are} fastest."
+                )
         self.chosen, self.usual = best, found[best]
         self.recent.clear()
         self.next_trial = time.monotonic() + self.wait
@@ -139,12 +145,6 @@ class Threads:
 
         if torch.get_num_threads() != number:
             torch.set_num_threads(number)
-
-
-def _reported(best: int, most: int) -> str:
-    if best == most:
-        return f"The processor is less busy: using {most} threads again."
-    return f"Other programs use this processor too: {best} of {most} threads {'is' if best == 1 else 'are'} fastest."
 
 
 @contextmanager

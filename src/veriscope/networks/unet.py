@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import cast
 
@@ -16,12 +16,37 @@ from veriscope.networks.recipe import Recipe
 FIRST_SCALE = 0.1  # of the normalised intensity range, before training; the paper's zero bias means 0.69
 SMALLEST_SCALE = 1e-3  # of the normalised intensity range; keeps the log likelihood bounded
 
-Reads = Callable[[int, int, int], tuple[int, int]]
-"""Of a network: the first and last input pixel that outputs from the first to the second are computed from, along an
-axis, the third."""
+
+class Traced(nn.Module):
+    """A network whose answers can be followed back to the pixels that they are computed from."""
+
+    recipe: Recipe
+
+    def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
+        """The first and last input pixel that the outputs `first` to `last` are computed from, along `axis`."""
+        raise NotImplementedError
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How far, in pixels per axis of the result, an input pixel can lie from an output pixel that it influences."""
+        result = []
+        for axis, length in enumerate(self.recipe.step):
+            spans = [(position, *self.reads(position, position, axis)) for position in range(length)]
+            result.append(max(max(position - first, last - position) for position, first, last in spans))
+        return tuple(result)
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """How far, in pixels per axis of the result, a tile on multiples of the step must be read beyond its borders.
+
+        Less than `reach` where the pixels that see farthest never lie at the border of such a tile.
+        """
+        steps = self.recipe.step
+        spans = [(length, *self.reads(0, length - 1, axis)) for axis, length in enumerate(steps)]
+        return tuple(max(-first, last - (length - 1)) for length, first, last in spans)
 
 
-class UNet(nn.Module):
+class UNet(Traced):
     """Means, and Laplace scales when probabilistic, for every pixel.
 
     (batch, channels_in, *space) -> (batch, 2 channels_out, *space), means before scales; without scales when not
@@ -33,9 +58,7 @@ class UNet(nn.Module):
         self.recipe = recipe
         self.dimensions = len(recipe.axes)
         self.step = recipe.step
-        folded = 1
-        for n in recipe.folding:
-            folded *= n
+        folded = math.prod(recipe.folding)
         width = [recipe.base * 2**level for level in range(recipe.depth + 1)]
 
         self.down = nn.ModuleList()
@@ -104,21 +127,7 @@ class UNet(nn.Module):
         """What `unet` is given: the image itself."""
         return image
 
-    @property
-    def reach(self) -> tuple[int, ...]:
-        """How far, in pixels per spatial axis, an input pixel can lie from an output pixel that it influences."""
-        return reach_of(self.step, self.reads)
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """How far, in pixels per spatial axis, a tile on multiples of `step` must be read beyond its borders.
-
-        Less than `reach` where the pixels that see farthest never lie at the border of such a tile.
-        """
-        return halo_of(self.step, self.reads)
-
     def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
-        """The input pixels that the outputs `first` to `last` are computed from, followed back layer by layer."""
         folding = self.recipe.folding[axis]
         first, last = first // folding, last // folding
         skips = []
@@ -132,24 +141,6 @@ class UNet(nn.Module):
             first, last = min(2 * first, skip[0]), max(2 * last + 1, skip[1])  # a pooled pixel i has seen 2i and 2i + 1
             first, last = _widen(block, first, last, axis)
         return first * folding, last * folding + folding - 1
-
-
-def reach_of(step: tuple[int, ...], reads: Reads) -> tuple[int, ...]:
-    """How far an input pixel can lie from an output pixel that it influences, per axis, for a network with `step`."""
-    result = []
-    for axis, length in enumerate(step):
-        spans = [(position, *reads(position, position, axis)) for position in range(length)]
-        result.append(max(max(position - first, last - position) for position, first, last in spans))
-    return tuple(result)
-
-
-def halo_of(step: tuple[int, ...], reads: Reads) -> tuple[int, ...]:
-    """How far a tile on multiples of `step` must be read beyond its borders, per axis."""
-    result = []
-    for axis, length in enumerate(step):
-        first, last = reads(0, length - 1, axis)
-        result.append(max(-first, last - (length - 1)))
-    return tuple(result)
 
 
 def _through(block: nn.Module, x: Tensor) -> Tensor:

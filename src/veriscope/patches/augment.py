@@ -23,6 +23,9 @@ class Orientation(TypedDict):
     turned: bool
 
 
+AS_IT_IS: Orientation = {"flips": "", "turned": False}
+
+
 @dataclass(frozen=True)
 class Orientations:
     """All orientations that are allowed: every flip of the spatial `axes`, and Y-X turns if `turns`.

@@ -15,7 +15,7 @@ from veriscope.images.pairing import Pair
 from veriscope.patches import augment, sampling
 from veriscope.patches.patches import Choices, Patches, Prepared
 from veriscope.patches.scaling import FOREGROUND_PERCENTILE, Normalize, Table, percentile, scaling, table_of
-from veriscope.wording import lengths
+from veriscope.wording import lengths, shortened
 
 MOST_CELLS_OF_ALL = 2**22  # of all maps of foreground together; 8 bytes each
 
@@ -98,14 +98,14 @@ def cut_patches(
         prepared.append(Prepared(pair.name, (low, high), ends, tuple(starts), orientations))
     if empty:
         warn(
-            f"Percentiles of {_listed(empty)} are the same, since most of it is empty; its lowest and highest values "
-            f"become 0 and 1."
+            f"Percentiles of {shortened(empty, 5)} are the same, since most of it is empty; its lowest and highest "
+            f"values become 0 and 1."
         )
     if dim:
         warn(
-            f"No position in {_listed(dim)} has signal above {foreground} of the brightest at the centre of a patch; "
-            f"patches are cut from everywhere there. Ask for less (--foreground 0.2), or for none (foreground=None, "
-            f"--foreground 0)."
+            f"No position in {shortened(dim, 5)} has signal above {foreground} of the brightest at the centre of a "
+            f"patch; patches are cut from everywhere there. Ask for less (--foreground 0.2), or for none "
+            f"(foreground=None, --foreground 0)."
         )
     return Patches(tuple(prepared), shape, axes, channels, choices, ChunkCache(cache_bytes), depth)
 
@@ -211,10 +211,6 @@ def _starts(
         return high.read(sample, time, slice(None), *spans)
 
     return sampling.on_foreground(read, high.shape[3:], shape, threshold.tolist(), most_cells, chunks)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _name(image: Image, pair: Pair) -> str:

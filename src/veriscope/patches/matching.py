@@ -6,7 +6,7 @@ their own percentiles, the gain between them differs from pair to pair, and a ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,11 @@ def matched(low: Image, high: Image, values: NDArray[np.float64], name: str) -> 
     """
     sums = np.zeros((5, low.shape[2]))  # per channel: low, high, high^2, low * high, low^2
     count = 0
-    for here, there in _slabs(low, high):
-        across = tuple(axis for axis in range(here.ndim) if axis != 2)
+    across = tuple(axis for axis in range(low.ndim) if axis != 2)
+    step = max(1, MOST_VOXELS // (int(np.prod(low.shape[2:])) // low.shape[3]))
+    for sample, time, start in product(*map(range, low.shape[:2]), range(0, low.shape[3], step)):
+        where = slice(sample, sample + 1), slice(time, time + 1), slice(None), slice(start, start + step)
+        here, there = (image.read(*where).astype(np.float64) for image in (low, high))
         sums += [
             here.sum(across),
             there.sum(across),
@@ -51,14 +54,3 @@ def matched(low: Image, high: Image, values: NDArray[np.float64], name: str) -> 
     offset = mean_low - gain * mean_high
     answer: NDArray[np.float64] = (values - offset[:, None]) / gain[:, None]
     return answer
-
-
-def _slabs(low: Image, high: Image) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Both images piece by piece, the same pixels of each, as float64 in axes S T C [Z] Y X."""
-    row = int(np.prod(low.shape[2:])) // low.shape[3]
-    step = max(1, MOST_VOXELS // row)
-    for sample, time in np.ndindex(*low.shape[:2]):
-        for start in range(0, low.shape[3], step):
-            where = [slice(sample, sample + 1), slice(time, time + 1), slice(None), slice(start, start + step)]
-            where += [slice(None)] * (low.ndim - 4)
-            yield low.read(*where).astype(np.float64), high.read(*where).astype(np.float64)

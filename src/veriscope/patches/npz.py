@@ -8,7 +8,7 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from veriscope import axes as ax
 from veriscope import saving
 from veriscope.errors import AxesError, DataError, ImageFormatError, OutputError
 from veriscope.patches import augment
-from veriscope.patches.patches import Patches
+from veriscope.patches.patches import Patches, Supply
 from veriscope.patches.scaling import percentile_facts
 from veriscope.wording import lengths
 
@@ -167,7 +167,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
     return ArrayPatches(moved[0], moved[1], target[2:], Path(name.strip("'")).name)
 
 
-class ArrayPatches:
+class ArrayPatches(Supply):
     """Patches (low, high) that are cut and normalised already, with the interface of `Patches`; see `load_npz`.
 
     `axes` are those of low; high may lack Z. Training draws entries at random, flipped and (if square) turned; checking
@@ -205,65 +205,27 @@ class ArrayPatches:
         )
 
     def drawn(self, index: int, seed: int) -> dict[str, Any]:
-        """What makes training patch `index` (any number from 0): {"entry", "orientation"}; a pure function."""
+        """{"entry", "orientation"}."""
         rng = np.random.default_rng((seed, index))
         return {"entry": int(rng.integers(len(self))), "orientation": self.orientations.draw(rng)}
 
+    def drawn_check(self, index: int) -> dict[str, Any]:
+        """Entry `index`, counted round."""
+        return {"entry": index % len(self), "orientation": augment.AS_IT_IS}
+
     def cut(self, drawn: dict[str, Any]) -> tuple[Array, Array]:
-        """The patch (low, high) that was drawn."""
-        low, high = (self._oriented(array, drawn) for array in (self.low, self.high))
+        low, high = (
+            augment.apply(array[drawn["entry"]], self.axes_out, drawn["orientation"]) for array in (self.low, self.high)
+        )
         return np.array(low, order="C"), np.array(high, order="C")
-
-    def _oriented(self, array: Array, drawn: dict[str, Any]) -> Array:
-        return augment.apply(array[drawn["entry"]], self.axes_out, drawn["orientation"])
-
-    def training(self, index: int, seed: int) -> tuple[Array, Array]:
-        """Training patch `index` of an endless supply: (low, high), each float32 (C, *shape)."""
-        return self.cut(self.drawn(index, seed))
-
-    def checking(self, index: int) -> tuple[Array, Array]:
-        """Entry `index`, counted round, as it stands."""
-        entry = index % len(self)
-        return self.low[entry].copy(), self.high[entry].copy()
-
-    def plain(self, index: int, seed: int) -> tuple[Array, Array]:
-        """As `training`, neither flipped nor turned."""
-        return self.cut({**self.drawn(index, seed), "orientation": self.orientations[0]})
-
-    def batch(self, indices: Sequence[int], seed: int) -> tuple[Array, Array]:
-        """Training patches stacked: (low, high), each float32 (B, C, *shape)."""
-        low = np.empty((len(indices), *self.low.shape[1:]), dtype=np.float32)
-        high = np.empty((len(indices), *self.high.shape[1:]), dtype=np.float32)
-        for number, index in enumerate(indices):
-            drawn = self.drawn(index, seed)
-            low[number], high[number] = self._oriented(self.low, drawn), self._oriented(self.high, drawn)
-        return low, high
-
-    def check_batch(self, indices: Sequence[int]) -> tuple[Array, Array]:
-        """Checking patches stacked: (low, high), each float32 (B, C, *shape)."""
-        entries = np.asarray(indices, dtype=np.int64) % len(self)
-        return self.low[entries], self.high[entries]
 
     def summary(self) -> dict[str, Any]:
         """What a model should remember of its training patches, ready for JSON; percentiles are of the patches."""
+        choices = {"per_image": 1, "seed": None, "foreground": None, "foreground_share": None, "normalize": "as saved"}
         return {
             "low": percentile_facts(lambda: iter([np.moveaxis(self.low, 1, 0)])),
             "high": percentile_facts(lambda: iter([np.moveaxis(self.high, 1, 0)])),
             "voxel_size": None,
             "time_step": None,
-            "training": {
-                "pairs": len(self),
-                "frames": len(self),
-                "names": [self.name],
-                "axes": self.axes,
-                "shape": list(self.shape),
-                **({"depth": self.low_shape[0]} if self.axes != self.axes_out else {}),
-                "channels_in": self.channels_in,
-                "channels_out": self.channels_out,
-                "per_image": 1,
-                "seed": None,
-                "foreground": None,
-                "foreground_share": None,
-                "normalize": "as saved",
-            },
+            "training": self._remembered(len(self), len(self), [self.name], **choices),
         }

@@ -6,7 +6,7 @@ it. So every patch can be made again, and no image has to be in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -69,13 +69,62 @@ class Prepared:
     starts: tuple[sampling.Starts, ...]
     orientations: augment.Orientations
 
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Pixels of a frame, those of high."""
-        return self.images[1].shape[3:]
+
+class Supply:
+    """An endless supply of patches (low, high), float32 (C, *shape): what makes one is drawn, then it is cut."""
+
+    axes: str  # of low; high may lack Z
+    axes_out: str
+    low_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    channels_in: int
+    channels_out: int
+
+    def drawn(self, index: int, seed: int) -> Any:
+        """What makes training patch `index` (any number from 0): a plain dict, a pure function of index and seed."""
+        raise NotImplementedError
+
+    def drawn_check(self, index: int) -> Any:
+        """What makes checking patch `index`: always the same, neither flipped nor turned, as at restoration."""
+        raise NotImplementedError
+
+    def cut(self, drawn: Any) -> tuple[Array, Array]:
+        """The patch (low, high) that was drawn."""
+        raise NotImplementedError
+
+    def training(self, index: int, seed: int) -> tuple[Array, Array]:
+        """Training patch `index`: (low, high)."""
+        return self.cut(self.drawn(index, seed))
+
+    def checking(self, index: int) -> tuple[Array, Array]:
+        """Checking patch `index`: (low, high)."""
+        return self.cut(self.drawn_check(index))
+
+    def plain(self, index: int, seed: int) -> tuple[Array, Array]:
+        """As `training`, neither flipped nor turned."""
+        return self.cut({**self.drawn(index, seed), "orientation": augment.AS_IT_IS})
+
+    def batch(self, indices: Iterable[int], seed: int) -> tuple[Array, Array]:
+        """Training patches stacked: (low, high), each float32 (B, C, *shape)."""
+        return _stacked(self.training(index, seed) for index in indices)
+
+    def check_batch(self, indices: Iterable[int]) -> tuple[Array, Array]:
+        """Checking patches stacked: (low, high), each float32 (B, C, *shape)."""
+        return _stacked(self.checking(index) for index in indices)
+
+    def _remembered(self, pairs: int, frames: int, names: list[str], **choices: Any) -> dict[str, Any]:
+        """What a model remembers of its patches beside their intensities."""
+        depth = {"depth": self.low_shape[0]} if self.axes != self.axes_out else {}
+        known = {"pairs": pairs, "frames": frames, "names": names, "axes": self.axes, "shape": list(self.shape)}
+        return {**known, **depth, "channels_in": self.channels_in, "channels_out": self.channels_out, **choices}
 
 
-class Patches:
+def _stacked(patches: Iterable[tuple[Array, Array]]) -> tuple[Array, Array]:
+    low, high = zip(*patches, strict=True)
+    return np.stack(low), np.stack(high)
+
+
+class Patches(Supply):
     """Pairs of patches (low, high), float32 (C, *shape), cut when asked for. Made by `cut_patches`.
 
     With a `depth` low has so many planes before `shape`, whose projection is high.
@@ -113,10 +162,7 @@ class Patches:
     # Draw
 
     def drawn(self, index: int, seed: int) -> Drawn:
-        """What makes training patch `index` (any number from 0): a plain dict, a pure function of index and seed.
-
-        Every run of as many patches as there are frames uses each frame once, in random order.
-        """
+        """As of any supply; every run of as many patches as there are frames uses each once, in random order."""
         rng = np.random.default_rng((seed, index))
         pair, frame = self._frames[self._order(seed, index // len(self._frames))[index % len(self._frames)]]
         prepared = self._pairs[pair]
@@ -134,7 +180,7 @@ class Patches:
             "pair": pair,
             "frame": frame,
             "start": self._start(prepared, frame, rng),
-            "orientation": prepared.orientations[0],
+            "orientation": augment.AS_IT_IS,
             "percentiles": self.choices.normalize.usual,
         }
 
@@ -157,19 +203,15 @@ class Patches:
     # Apply
 
     def cut(self, drawn: Drawn) -> tuple[Array, Array]:
-        """The patch (low, high) that was drawn."""
         low = np.empty((self.channels_in, *self.low_shape), dtype=np.float32)
         high = np.empty((self.channels_out, *self.shape), dtype=np.float32)
-        self._cut_into(drawn, low, high)
-        return low, high
-
-    def _cut_into(self, drawn: Drawn, low: Array, high: Array) -> None:
         prepared = self._pairs[drawn["pair"]]
         spans = tuple(slice(first, first + size) for first, size in zip(drawn["start"], self.shape, strict=True))
         for number, out in enumerate((low, high)):
             crop = self._read(drawn["pair"], number, drawn["frame"], spans)
             zero, one = prepared.ends[number](drawn["percentiles"])
             _normalized_into(out, augment.apply(crop, self.axes_out, drawn["orientation"]), zero, one)
+        return low, high
 
     def _read(self, pair: int, number: int, frame: int, spans: Span) -> NDArray[Any]:
         """Part of the low (`number` 0) or high (1) image, (C, ...); of a stack to project all planes."""
@@ -184,37 +226,6 @@ class Patches:
             crop = image.array[(sample, time, slice(None), *whole, *spans)]
         return crop
 
-    # Use
-
-    def training(self, index: int, seed: int) -> tuple[Array, Array]:
-        """Training patch `index` of an endless supply: (low, high), each float32 (C, *shape)."""
-        return self.cut(self.drawn(index, seed))
-
-    def checking(self, index: int) -> tuple[Array, Array]:
-        """Checking patch `index`: always the same, neither flipped nor turned, normalised as at restoration."""
-        return self.cut(self.drawn_check(index))
-
-    def plain(self, index: int, seed: int) -> tuple[Array, Array]:
-        """As `training`, neither flipped nor turned."""
-        drawn = self.drawn(index, seed)
-        drawn["orientation"] = self._pairs[drawn["pair"]].orientations[0]
-        return self.cut(drawn)
-
-    def batch(self, indices: Sequence[int], seed: int) -> tuple[Array, Array]:
-        """Training patches stacked: (low, high), each float32 (B, C, *shape)."""
-        return self._stack([self.drawn(index, seed) for index in indices])
-
-    def check_batch(self, indices: Sequence[int]) -> tuple[Array, Array]:
-        """Checking patches stacked: (low, high), each float32 (B, C, *shape)."""
-        return self._stack([self.drawn_check(index) for index in indices])
-
-    def _stack(self, drawn: Sequence[Drawn]) -> tuple[Array, Array]:
-        low = np.empty((len(drawn), self.channels_in, *self.low_shape), dtype=np.float32)
-        high = np.empty((len(drawn), self.channels_out, *self.shape), dtype=np.float32)
-        for number, one in enumerate(drawn):
-            self._cut_into(one, low[number], high[number])
-        return low, high
-
     def fields(self) -> list[Field]:
         """Every frame of every pair as a whole, normalised by the percentiles that restoring uses."""
         return [self._field(pair, frame) for pair, frame in self._frames]
@@ -228,10 +239,8 @@ class Patches:
             _normalized_into(out, crop, *prepared.ends[number](scaling.usual))
             return out
 
-        def read(span: Span) -> tuple[Array, Array]:
-            return normalized(0, span), normalized(1, span)
-
-        return Field(prepared.size, read, self.depth or 1, scaling.alike)
+        whole = prepared.images[1].shape[3:]
+        return Field(whole, lambda span: (normalized(0, span), normalized(1, span)), self.depth or 1, scaling.alike)
 
     # Remember
 
@@ -242,26 +251,14 @@ class Patches:
         """
         first = self._pairs[0].images[0]
         voxels = [first.voxel(letter) for letter in self.axes]
+        names = [pair.name for pair in self._pairs]
+        choices = {**vars(self.choices), "normalize": self.choices.normalize.to_json()}
         return {
             "low": _facts([pair.images[0] for pair in self._pairs]),
             "high": _facts([pair.images[1] for pair in self._pairs]),
             "voxel_size": None if None in voxels else voxels,
             "time_step": first.time_step,
-            "training": {
-                "pairs": len(self._pairs),
-                "frames": len(self._frames),
-                "names": [pair.name for pair in self._pairs],
-                "axes": self.axes,
-                "shape": list(self.shape),
-                **({"depth": self.depth} if self.depth else {}),
-                "channels_in": self.channels_in,
-                "channels_out": self.channels_out,
-                "per_image": self.choices.per_image,
-                "seed": self.choices.seed,
-                "foreground": self.choices.foreground,
-                "foreground_share": self.choices.foreground_share,
-                "normalize": self.choices.normalize.to_json(),
-            },
+            "training": self._remembered(len(self._pairs), len(self._frames), names, **choices),
         }
 
 
