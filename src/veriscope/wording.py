@@ -18,6 +18,11 @@ def shortened(names: Iterable[object], most: int = 10) -> str:
     return ", ".join(words[:most]) + more
 
 
+def counted(count: int, what: str) -> str:
+    """ "1 image", "3 images"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def lengths(values: Iterable[object]) -> str:
     """Sizes along several axes: "16 x 64 x 64", "0.3 x 0.1 x 0.1"; what is None is unknown."""
     words = (

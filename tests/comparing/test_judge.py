@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from veriscope.calibrated import CENTRAL, CUMULATIVE, Calibration, Level
-from veriscope.comparing.judge import Judgement, Score, judge, judge_images
+from veriscope.comparing.judge import Judgement, Score, judge
 from veriscope.errors import DataError
 from veriscope.expected import Expectation
 from veriscope.images.image import Image
@@ -180,13 +180,6 @@ def test_other_methods_come_as_functions_or_as_images() -> None:
     assert done == [(1, 2), (2, 2)]
 
 
-def test_images_that_exist_can_be_compared_without_a_model() -> None:
-    one = pair()
-    judged = judge_images([("field", one.high, {"input": one.low})], facts={"Data": {"origin": "drawn"}})
-    assert judged.rows[0].ssim == quality.ssim(one.high, one.low)
-    assert judged.facts["Data"] == {"origin": "drawn"}
-
-
 def test_printing_gives_a_table_and_the_settings() -> None:
     rows = (
         Score("a", "input", 0.1, 20, 0.5),
@@ -217,8 +210,6 @@ def test_plain_values_survive_json() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(DataError, match="no pairs"):
         judge(model(), [])
-    with pytest.raises(DataError, match="no images"):
-        judge_images([])
     with pytest.raises(DataError, match="'smooth' has 0 images for 1 pairs"):
         judge(model(), [pair()], others={"smooth": []})
     with pytest.raises(DataError, match="'input' is the name"):

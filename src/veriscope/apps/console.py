@@ -187,10 +187,6 @@ def _progress(title: str, *middle: Any) -> Iterator[Callable[..., None]]:
         yield partial(shown.update, shown.add_task(title, total=None))
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    note(str(message))
-
-
 @contextmanager
 def listening() -> Iterator[None]:
     """Our warnings become notes, others are hidden; kill (SIGTERM) and a closed terminal (SIGHUP) act like Ctrl-C."""
@@ -205,7 +201,7 @@ def listening() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", VeriscopeWarning)
-            warnings.showwarning = _show_warning
+            warnings.showwarning = lambda message, *_, **__: note(str(message))
             yield
     finally:
         for one, handler in before.items():

@@ -18,7 +18,6 @@ from veriscope.images.reading import read_image
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
-    from veriscope.comparing.judge import Judgement
     from veriscope.networks.model import Ensemble
 
 PHOTONS = (20.0, 40.0)  # expected at the brightest voxels (percentile 99.9 of the truth)
@@ -174,7 +173,9 @@ def _tune(data: DemoData) -> list[Tuned[Image]]:
 def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
     """Restore and compare; print the table, write the report and the images."""
     from veriscope.comparing.judge import judge
+    from veriscope.images.writing import save_image
     from veriscope.reporting.report import write_report
+    from veriscope.restoring.tofile import restore_to_file
 
     with console.bar("Restoring and judging") as progress:
         judged = judge(
@@ -189,35 +190,21 @@ def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: P
     console.show()
     for pair, one in zip(data.tests, tuned, strict=True):
         console.show(f"{RIVAL} for {pair.name}: {'; '.join(map(str, one.settings))}", "dim")
-    won = _won(judged)
+    won = 0
+    for name in judged.images:
+        ours, theirs = (
+            [row for row in judged.rows if (row.image, row.method) == (name, one)] for one in ("restoration", RIVAL)
+        )
+        won += all(a.nrmse < b.nrmse and a.ssim > b.ssim for a, b in zip(ours, theirs, strict=True))
     console.show(
         f"The network is closer to the ground truth than {RIVAL}, in NRMSE and SSIM, in {won} of {len(data.tests)}."
     )
-    _save_images(data, ensemble, tuned, out)
-    report = out / "report.html"
-    write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": data.described})
-    console.written({"images": out, "report": report})
-
-
-def _won(judged: Judgement) -> int:
-    """For how many images the network beats the tuned filter in both NRMSE and SSIM."""
-    won = 0
-    for image in judged.images:
-        rows = [row for row in judged.rows if row.image == image]
-        ours, theirs = ([row for row in rows if row.method == method] for method in ("restoration", RIVAL))
-        won += all(a.nrmse < b.nrmse and a.ssim > b.ssim for a, b in zip(ours, theirs, strict=True))
-    return won
-
-
-def _save_images(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
-    """OME-TIFFs of each test: low, non-local means, restored, scale, truth."""
-    from veriscope.images.writing import save_image
-    from veriscope.restoring.tofile import restore_to_file
-
     for pair, one in zip(data.tests, tuned, strict=True):
         folder = out / re.sub(r"[^\w.]+", "-", pair.name).strip("-")
         folder.mkdir()
-        save_image(folder / "low.ome.tif", pair.low)
-        save_image(folder / "high.ome.tif", pair.high)
-        save_image(folder / "non-local-means.ome.tif", one.image)
+        for name, image in (("low", pair.low), ("high", pair.high), ("non-local-means", one.image)):
+            save_image(folder / f"{name}.ome.tif", image)
         restore_to_file(pair.low, ensemble, folder / "restored.ome.tif", scale=folder / "restored.scale.ome.tif")
+    report = out / "report.html"
+    write_report(report, judged, title="veriscope demo", intro=INTRO, facts={"Images": data.described})
+    console.written({"images": out, "report": report})

@@ -14,8 +14,8 @@ from veriscope.networks import shipped
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
     from veriscope.networks.model import Ensemble
-    from veriscope.networks.recipe import Recipe
 
+ZARR = ("zarr.json", ".zgroup", ".zattrs")
 WANTED = (0.0, 0.1, 2.0, 50.0, 99.8, 99.9, 100.0)
 
 
@@ -38,27 +38,25 @@ def info(
     path = shipped.place(path)
     packed = path.is_file() and path.suffix.lower() == ".zip"
     if packed or (path.is_dir() and any((path / name).exists() for name in ("recipe.json", "config.json"))):
-        _card(path) if card else _model(path)
+        from veriscope.networks.folder import trusted
+        from veriscope.sharing import card as cards
+        from veriscope.sharing.opening import load
+
+        ensemble = load(path)
+        if card:
+            console.show(cards.card(ensemble, path.resolve().name.removesuffix(".veriscope")).rstrip())
+            return
+        with trusted(path):
+            _tell_model(path, ensemble)
     elif card:
         raise ImageFormatError(f"Only models have a card, and {path} is none. Remove --card.")
-    elif path.is_dir() and not _is_zarr(path):
+    elif path.is_dir() and path.suffix != ".zarr" and not any((path / name).exists() for name in ZARR):
         raise ImageFormatError(
             f"{path} is a folder that is neither a model (no recipe.json or config.json) nor an OME-Zarr image. "
             f"Give one of its files."
         )
     else:
         _image(path, axes, quick)
-
-
-def _card(path: Path) -> None:
-    from veriscope.sharing.card import card
-    from veriscope.sharing.opening import load
-
-    console.show(card(load(path), path.resolve().name.removesuffix(".veriscope")).rstrip())
-
-
-def _is_zarr(path: Path) -> bool:
-    return path.suffix == ".zarr" or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs"))
 
 
 def _image(path: Path, axes: str | None, quick: bool) -> None:
@@ -76,21 +74,16 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
     console.table("", columns, [[str(c), *[words.number(float(v)) for v in row]] for c, row in enumerate(found)])
 
 
-def _model(path: Path) -> None:
-    from veriscope.networks.folder import trusted
-    from veriscope.sharing.opening import load
-
-    ensemble = load(path)
-    with trusted(path):
-        _tell_model(path, ensemble)
-
-
 def _tell_model(path: Path, ensemble: Ensemble) -> None:
     recipe, known = ensemble.recipe, ensemble.facts
+    network = f"{words.network(recipe)} ({recipe.axes}{f' to {recipe.axes_out}' * recipe.projects})"
+    if recipe.foreign is None:
+        network += f", depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}"
+        network += f", stem {recipe.stem}" * (recipe.stem > 1)
     console.facts(
         str(path),
         {
-            "network": _network(recipe),
+            "network": network,
             **words.task(recipe),
             "channels": f"{recipe.channels_in} -> {recipe.channels_out}",
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
@@ -102,26 +95,10 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
     )
     console.facts("Training", _training(known))
     shown = {name.replace("_", " "): words.number(value) for name, value in known.scores.items()}
-    if shown:
-        console.facts("Scores", shown)
-    calibration = words.calibration(known)
-    if calibration:
-        console.facts("Calibration", calibration)
-    remembered = words.familiar(known)
-    if remembered:
-        console.facts("Training images that it knows", remembered)
-
-
-def _network(recipe: Recipe) -> str:
-    kind = f"{words.network(recipe)} ({_axes(recipe)})"
-    if recipe.foreign is not None:
-        return kind
-    stem = f", stem {recipe.stem}" if recipe.stem > 1 else ""
-    return f"{kind}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}{stem}"
-
-
-def _axes(recipe: Recipe) -> str:
-    return f"{recipe.axes} to {recipe.axes_out}" if recipe.projects else recipe.axes
+    more = {"Scores": shown, "Calibration": words.calibration(known)}
+    for title, rows in {**more, "Training images that it knows": words.familiar(known)}.items():
+        if rows:
+            console.facts(title, rows)
 
 
 def _training(known: Facts) -> dict[str, str]:

@@ -68,7 +68,17 @@ def project(
             rows.append([str(job.source), f"{image.axes} {words.times(image.shape)}", results])
         console.table("Plan (nothing is written)", ["input", "image", "results"], rows)
         return
-    _project_all(jobs, method, settings, axes, overwrite)
+    from veriscope.classical.project import PROJECTIONS
+
+    batch = files.Batch("projected", len(jobs))
+    for number, job in enumerate(jobs, start=1):
+        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+        with batch.image(job.source):
+            with files.existing(job.mean.parent), console.bar(title) as progress:
+                image = read_image(job.source, axes=axes)
+                _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
+            console.written(job.outputs, job.source)
+    batch.end()
 
 
 def _settings(method: str, form: str | None, given: dict[str, float | None]) -> dict[str, float]:
@@ -82,23 +92,6 @@ def _settings(method: str, form: str | None, given: dict[str, float | None]) -> 
         if OF_METHOD.get(name, method) != method:
             raise VeriscopeError(f"--{name} is a setting of --method {OF_METHOD[name]}, not of {method}. Leave it out.")
     return settings
-
-
-def _project_all(
-    jobs: list[files.Job], method: str, settings: dict[str, float], axes: str | None, overwrite: bool
-) -> None:
-    """Project one after the other. A stack that cannot be used is reported and the others go on."""
-    from veriscope.classical.project import PROJECTIONS
-
-    batch = files.Batch("projected", len(jobs))
-    for number, job in enumerate(jobs, start=1):
-        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
-        with batch.image(job.source):
-            with files.existing(job.mean.parent), console.bar(title) as progress:
-                image = read_image(job.source, axes=axes)
-                _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
-            console.written(job.outputs, job.source)
-    batch.end()
 
 
 def _write(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,19 +148,13 @@ def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
     if not found.tests:
         raise VeriscopeError(f"The images in {images} have no truth to judge by, so errors cannot be measured.")
     console.say(f"Training {len(counts)} networks for {minutes:g} minutes each")
-    with _stoppable(folder), console.bar("Training and judging") as progress:
-        done = study(
-            found.recipe, found.patches, found.check, found.tests, counts, minutes, run.seed, run.device, progress
-        )
+    sources = found.recipe, found.patches, found.check, found.tests
+    try:
+        with console.bar("Training and judging") as progress:
+            done = study(*sources, counts, minutes, run.seed, run.device, progress)
+    except KeyboardInterrupt:
+        raise console.Stopped(f"The images are in {folder}; the study starts over with the same command.") from None
     saving.write(folder / STUDY, json.dumps(done.to_json(), indent=1))
     saving.write(folder / PLOT, plot(done, f"{run.name}, {run.scale}, {minutes:g} min each"))
     console.results(done.table())
     console.written({"plot": folder / PLOT})
-
-
-@contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise console.Stopped(f"The images are in {folder}; the study starts over with the same command.") from None

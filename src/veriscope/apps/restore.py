@@ -29,10 +29,6 @@ VALUES = "Intensities"
 DTYPES = ("float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32")
 
 
-def _typed(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _option(output: Output) -> tuple[str, Any, Any]:
     """The field of an output in the group of options."""
     said = f"{output.says}: {listed(f'NAME.{name}.ome.tif' for name in output.files)}."
@@ -121,7 +117,7 @@ def restore(
     from veriscope.sharing.opening import load
 
     ensemble = load(model)
-    check(in_space(ensemble, combine), asked, str(model), _typed)
+    check(in_space(ensemble, combine), asked, str(model), lambda name: f"--{name.replace('_', '-')}")
     settings: Settings = {
         **machine, "memory": None if limits.memory is None else Whole(limits.memory), "channel": channel,
         "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": way,
@@ -130,6 +126,7 @@ def restore(
         _show_plans(jobs, ensemble, axes, asked, settings)
         return
 
+    from veriscope.restoring.journal import journal_of
     from veriscope.restoring.tofile import restore_to_file
 
     batch = files.Batch("restored", len(jobs))
@@ -139,7 +136,8 @@ def restore(
         for one, value in asked.items():
             paths = [job.outputs[name] for name in one.files]
             targets[one.name] = tuple(paths) if one.takes is None else (value, *paths)
-        if sharing.resume and not overwrite and _is_done(job):
+        resumes = sharing.resume and not overwrite
+        if resumes and all(map(saving.exists, job.outputs.values())) and not saving.exists(journal_of(job.mean)):
             console.note(f"{job.source} is restored already: {job.mean}.")
             continue
         with batch.image(job.source), _stopped_with_journal(job):
@@ -158,12 +156,6 @@ def restore(
     if said := words.noisy(ensemble.facts):
         console.note(said)
     batch.end()
-
-
-def _is_done(job: files.Job) -> bool:
-    from veriscope.restoring.journal import journal_of
-
-    return all(map(saving.exists, job.outputs.values())) and not saving.exists(journal_of(job.mean))
 
 
 @contextmanager

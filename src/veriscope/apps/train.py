@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +135,8 @@ def train(
     console.facts("Plan", _plan(ready.recipe, out, network.start, **settings))
     watching = _watching(out, training, resume or overwrite)
     try:
-        with files.no_empty_folder(out), training_progress() as bar, watching as pages:
+        with files.no_empty_folder(out), training_progress() as bar, ExitStack() as stack:
+            pages = [stack.enter_context(one) for one in watching]
             ensemble = train_ensemble(
                 ready.recipe,
                 ready.patches,
@@ -229,18 +229,10 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
         console.note("there is one plane for each stack, so the networks learn to project (--task project).")
 
 
-@contextmanager
-def _listeners(*listeners: Any) -> Iterator[list[Listener]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(one) for one in listeners]
-
-
-def _watching(out: Path, training: Training, replace: bool) -> AbstractContextManager[list[Listener]]:
+def _watching(out: Path, training: Training, replace: bool) -> list[Any]:
     """What else listens to the training: a page, or a log for TensorBoard, beside the model."""
     if training.log not in (None, "tensorboard"):
         raise TrainingError(f"--log {training.log} is not known. Write --log tensorboard, or remove it.")
-    if not (training.watch or training.log):
-        return _listeners()
     from veriscope.reporting.watch import Page, TensorBoard
 
     listeners: list[Any] = []
@@ -253,7 +245,7 @@ def _watching(out: Path, training: Training, replace: bool) -> AbstractContextMa
     if training.log:
         listeners.append(TensorBoard(Path(f"{out}.log")))
         console.show(f"Look at it with: tensorboard --logdir {out}.log")
-    return _listeners(*listeners)
+    return listeners
 
 
 def training_progress() -> AbstractContextManager[Listener]:

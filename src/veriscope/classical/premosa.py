@@ -30,7 +30,9 @@ def find_surface(stack: NDArray[np.float32], block: int, brightest: int, reach: 
         height = height.repeat((len(cells[axis]) - 1) // height.shape[axis], axis=axis)
     for radius, fraction in ROUGH:
         height = _without_outliers(height, radius, fraction * len(stack))
-    height = _climbed(height.astype(np.intp), _contrast(stack, cells), reach).astype(np.float64)
+    planes = (plane.astype(np.float64) for plane in stack)
+    variances = [mean_of_parts(plane**2, cells) - mean_of_parts(plane, cells) ** 2 for plane in planes]
+    height = _climbed(height.astype(np.intp), np.stack(variances), reach).astype(np.float64)
     height = _without_outliers(height, 1, 1)
     return _bilinear(height, cells)
 
@@ -61,14 +63,10 @@ def _without_outliers(height: Heights, radius: int, far: float) -> Heights:
     return np.where(np.abs(height - middle) > far, middle, height)
 
 
-def _contrast(stack: NDArray[np.float32], edges: list[Edges]) -> Heights:
-    """Variance of every cell in every plane (Z, cells along Y, cells along X)."""
-    planes = (plane.astype(np.float64) for plane in stack)
-    return np.stack([mean_of_parts(plane**2, edges) - mean_of_parts(plane, edges) ** 2 for plane in planes])
-
-
 def _climbed(height: NDArray[np.intp], contrast: Heights, reach: int) -> NDArray[np.intp]:
-    """The best plane within `reach` of `height`, again and again for as long as that is the last one looked at."""
+    """The plane of most `contrast` (Z, cells along Y and X) within `reach` of `height`, again and again for as long as
+    that is the last one looked at.
+    """
     planes = len(contrast)
     window = np.arange(-reach, reach + 1).reshape(-1, 1, 1)
     for _ in range(planes):

@@ -66,8 +66,11 @@ def best(method: Method, low: Picture, truth: Picture) -> Tuned[Picture]:
     settings = _search(method, frames, clean)
     results = _applied(method, frames, settings)
     pairs = zip(chain.from_iterable(clean), chain.from_iterable(results), strict=True)
-    score = float(np.mean([_nrmse(np.asarray(one), np.asarray(other)) for one, other in pairs]))
-    return Tuned(join(results, low, flat=method.task == "restore"), settings, score)
+    scores = [
+        _misfit(np.asarray(one), np.asarray(other)) / (float(np.ptp(np.percentile(one, (0.1, 99.9)))) or np.nan)
+        for one, other in pairs
+    ]
+    return Tuned(join(results, low, flat=method.task == "restore"), settings, float(np.mean(scores)))
 
 
 def find(method: Method, low: Picture, truth: Picture) -> tuple[Settings, ...]:
@@ -93,12 +96,14 @@ def usual(method: Method, low: Picture) -> tuple[Settings, ...]:
     return tuple(_settings(method, method.usual, noise_sigma(one)) for one in _frames(method, low)[0])
 
 
-def apply(method: Method, low: Picture, settings: Sequence[Settings]) -> Picture:
-    """`low` by `method`. Parameters that count noise follow the noise of each plane or volume, so that settings found
-    on another image, with as many channels, can be used. Where there is no noise at all, denoisers change nothing.
+def apply(method: Method, low: Picture, settings: Sequence[Settings] | None = None) -> Picture:
+    """`low` by `method`, with the usual settings or others. Parameters that count noise follow the noise of each plane
+    or volume, so that settings found on another image, with as many channels, can be used. Where there is no noise at
+    all, denoisers change nothing.
     """
     method, low = _alone(method, low)
     frames = _frames(method, low)
+    settings = usual(method, low) if settings is None else settings
     if len(settings) != len(frames[0]):
         raise DataError(
             f"Each channel has its own settings, but there are {len(frames[0])} channels and {len(settings)} settings. "
@@ -111,7 +116,7 @@ def _alone(method: Method, low: Any) -> tuple[Method, Any]:
     """The method without the one that goes before it, as usual, and what that one makes of `low`."""
     if method.before is None:
         return method, low
-    return replace(method, before=None, task="restore"), apply(method.before, low, usual(method.before, low))
+    return replace(method, before=None, task="restore"), apply(method.before, low)
 
 
 def _frames(method: Method, image: Any) -> Frames:
@@ -278,8 +283,3 @@ def _misfit(truth: NDArray[Any], image: NDArray[Any]) -> float:
     spread = float(x @ x)
     left = float(y @ y) - (float(x @ y) ** 2 / spread if spread > 0 else 0.0)
     return float(np.sqrt(max(left, 0.0) / y.size))
-
-
-def _nrmse(truth: NDArray[Any], image: NDArray[Any]) -> float:
-    low, high = np.percentile(truth, (0.1, 99.9))
-    return float(_misfit(truth, image) / (high - low)) if high > low else float("nan")

@@ -94,6 +94,11 @@ class Comparison:
         return tuple(dict.fromkeys(line.image for line in self.lines))
 
     @property
+    def by_channel(self) -> bool:
+        """Whether there are lines for each of several channels."""
+        return any(line.channel is not None for line in self.lines)
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """What was judged: whole images, and ever smaller crops of methods that were limited; the last one by all."""
         return tuple(dict.fromkeys(line.region for line in self.lines)) or (WHOLE,)

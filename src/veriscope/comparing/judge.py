@@ -208,16 +208,15 @@ def judge(
     plane: Restoration | None = None
     verdicts: dict[str, Verdict] = {}
     as_given = INTERPOLATED if model.recipe.finer else INPUT
-    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     for number, pair in enumerate(pairs):
         check_pair(pair, model.recipe.projects)
-        truth = pair.high.moved(pair.high.axes.replace("Z", "")) if model.recipe.projects else pair.high
+        truth = pair.high.flat if model.recipe.projects else pair.high
         inputs = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
-            restored = restore(pair.low, on_grid, undo=undo, lazy=False, **settings)
+            restored = restore(pair.low, model.on_grid, undo=undo, lazy=False, **settings)
         if restored.verdict is not None:
             verdicts[pair.name or f"image {number + 1}"] = restored.verdict
         made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
@@ -246,24 +245,6 @@ def judge(
         plane=plane,
         verdicts=verdicts,
     )
-
-
-def judge_images(
-    images: Iterable[tuple[str, Image, Mapping[str, Image]]], *, pictures: int = 3, facts: dict[str, Any] | None = None
-) -> Judgement:
-    """Compare images that exist already: (name, truth, {method: image}) for each; no model needed.
-
-    `facts` go into the report as they are: {"heading": {"what": value}}.
-    """
-    rows: list[Score] = []
-    kept: list[Picture] = []
-    for name, truth, methods in images:
-        scores, shown = judge_one(name, truth, methods, None, pictures - len(kept))
-        rows += scores
-        kept += shown
-    if not rows:
-        raise DataError("There is nothing to judge: no images were given. Give at least one truth and one image.")
-    return Judgement(tuple(rows), tuple(kept), facts={**(facts or {}), "Versions": versions()})
 
 
 # -- one image --------------------------------------------------------------------------------------

@@ -83,17 +83,21 @@ class Design:
         """The crops of methods that are limited, the largest first."""
         return sorted({one.side for one in self.planned if one.side is not None}, reverse=True)
 
+    def truth(self, pair: Pair) -> Image:
+        """What a method should make of the low image of a pair: a plane where stacks are projected."""
+        return pair.high.flat if self.task == "project" else pair.high
+
     def label(self, method: Method) -> str:
         """What tables call it: what stands for the input is named so."""
         return AS_INPUT.get(method.name, method.title)
 
     @property
     def seconds(self) -> dict[str, tuple[float, ...]]:
-        """About how long every method takes for every image."""
+        """About how long every method takes for every image, until the first one has been timed."""
         known = {self.label(one.method): one.seconds for one in self.planned}
         if self.model is not None:
-            members = len(self.model)
-            known[RESTORATION] = tuple(network_seconds(pair, members) for pair in self.pairs)
+            sizes = [(prod(pair.low.shape) / 1e6, _dimensions(pair.low)) for pair in self.pairs]
+            known[RESTORATION] = tuple(len(self.model) * size / NETWORK_SPEED[n] for size, n in sizes)
         return known
 
 
@@ -115,7 +119,8 @@ def prepare(
     for pair in (*pairs, *(() if tune_on is None else (tune_on,))):
         check_pair(pair, task == "project")
         _check_channels(pair, pairs[0], model)
-        _check_axes(pair, model)
+        if model is not None:  # raises what `restore` would raise in the middle of the work
+            frames(pair.low, in_space(model.on_grid).recipe)
     if crop is not None:
         check_side(crop, pairs)
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
@@ -163,17 +168,6 @@ def _check_channels(pair: Pair, first: Pair, model: Ensemble | None) -> None:
             f"Pair '{pair.name}' has {low} channels, but the model takes {model.recipe.channels_in}. Choose another "
             f"model, or the channels that it was trained on."
         )
-
-
-def _check_axes(pair: Pair, model: Ensemble | None) -> None:
-    """Raise what `restore` would raise in the middle of the work."""
-    if model is not None:
-        frames(pair.low, in_space(on_grid(model)).recipe)
-
-
-def on_grid(model: Ensemble) -> Ensemble:
-    """The model for images that are on the fine grid already, as pairs are."""
-    return replace(model, recipe=model.recipe.change(upsample=()))
 
 
 def check_pixels(design: Design) -> None:
@@ -282,11 +276,6 @@ def check_side(side: int, pairs: Sequence[Pair]) -> None:
     if small is not None:
         size = f"{small.high.size('Y')} x {small.high.size('X')}"
         raise DataError(f"Image '{small.name}' has {size} pixels, less than the crop of {side}. Give a smaller crop.")
-
-
-def network_seconds(pair: Pair, members: int) -> float:
-    """A guess, until the first image has been timed."""
-    return members * prod(pair.low.shape) / 1e6 / NETWORK_SPEED[_dimensions(pair.low)]
 
 
 def seconds_for(method: Method, image: Image, tuned: bool) -> float:

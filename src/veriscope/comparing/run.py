@@ -14,17 +14,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from veriscope.classical import tune as tuning
-from veriscope.classical.method import Method, Task
+from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Result
 from veriscope.comparing.failures import Failure, largest_relative_error
 from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
 from veriscope.comparing.kept import Kept, fingerprint
 from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
-from veriscope.comparing.plan import Design, MethodPlan, cropped, on_grid, region_name, without_margin
+from veriscope.comparing.plan import Design, MethodPlan, cropped, region_name, without_margin
 from veriscope.errors import DataError, VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.images.pairing import Pair
 from veriscope.restoring.restoration import Restoration
 
 MARGIN = 8  # pixels around a crop that a method limited to it is given too
@@ -89,7 +88,7 @@ class Measurement:
         piece = cropped(self.design.pairs[0].low, WARM).in_memory()
         for one in self.design.planned:
             self.report(f"warming up: {one.method.title}")
-            _attempt(partial(_usually, one.method, piece))
+            _attempt(partial(tuning.apply, one.method, piece))
         if self.design.model is not None:
             self.report(f"warming up: {RESTORATION}")
             _attempt(lambda: self.restore(piece))
@@ -101,8 +100,8 @@ class Measurement:
             return
         for one in self.design.planned:
             self.report(f"tuning: {one.method.title}")
-            low, truth = cropped(other.low, one.side), cropped(_truth(other, self.design.task), one.side)
-            settings, problem = _attempt(partial(_tuned, one.method, low, truth))
+            low, truth = cropped(other.low, one.side), cropped(self.design.truth(other), one.side)
+            settings, problem = _attempt(partial(tuning.find, one.method, low.in_memory(), truth.in_memory()))
             self.elsewhere[one.method.name] = settings
             if problem:
                 self.say(f"{one.method.title} could not be tuned on {other.name}: {problem}")
@@ -114,13 +113,13 @@ class Measurement:
         assert model is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VeriscopeWarning)
-            return restore(low, on_grid(model), **self.how, lazy=False)
+            return restore(low, model.on_grid, **self.how, lazy=False)
 
     def image(self, number: int, pictures: int) -> tuple[list[Result], list[Picture], Failure | None]:
         """One image by everything: its lines, at most so many pictures, and its largest relative error."""
         pair = self.design.pairs[number]
         name = pair.name or f"image {number + 1}"
-        low, truth = pair.low.in_memory(), _truth(pair, self.design.task).in_memory()
+        low, truth = pair.low.in_memory(), self.design.truth(pair).in_memory()
         made: dict[int | None, dict[str, Done]] = {side: {} for side in (None, *self.design.limits)}
         for one in self.design.planned:
             done = self.by_method(one, name, low, truth)
@@ -148,7 +147,7 @@ class Measurement:
             rows, seen = judge_one(
                 name,
                 cropped(truth, side),
-                _network_last(regions[side]),
+                dict(sorted(regions[side].items(), key=lambda one: one[0] == RESTORATION)),
                 restored if restored is None else _cut(restored, side),
                 pictures if side == smallest else 0,
             )
@@ -207,7 +206,8 @@ class Measurement:
             raise DataError("There are no settings from the other image.")
         made, seconds = timed(lambda: tuning.apply(method, low, settings))
         words = tuple(map(str, settings)) if method.usual or method.grid else ()
-        return Done(_as_image(made, truth), seconds, prod(low.shape), tuned, words)
+        image = made if isinstance(made, Image) else truth.with_array(np.asarray(made))
+        return Done(image, seconds, prod(low.shape), tuned, words)
 
     def worst(
         self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Result], restored: Restoration | None
@@ -244,26 +244,6 @@ def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str]:
         return work(), ""
     except Exception as problem:
         return None, str(problem) or type(problem).__name__
-
-
-def _usually(method: Method, low: Image) -> Any:
-    return tuning.apply(method, low, tuning.usual(method, low))
-
-
-def _tuned(method: Method, low: Image, truth: Image) -> tuple[tuning.Settings, ...]:
-    return tuning.find(method, low.in_memory(), truth.in_memory())
-
-
-def _truth(pair: Pair, task: Task) -> Image:
-    return pair.high.moved(pair.high.axes.replace("Z", "")) if task == "project" else pair.high
-
-
-def _as_image(made: Any, truth: Image) -> Image:
-    return made if isinstance(made, Image) else truth.with_array(np.asarray(made))
-
-
-def _network_last(images: dict[str, Image]) -> dict[str, Image]:
-    return {label: images[label] for label in sorted(images, key=lambda label: label == RESTORATION)}
 
 
 def _cut(restored: Restoration, side: int | None) -> Restoration:

@@ -46,8 +46,6 @@ def isotropy(image: Image, channel: int = 0) -> Isotropy:
         raise DataError(
             "Isotropy needs the voxel size of the image, which is unknown. Give voxel_size in um (--voxel-size)."
         )
-    if not 0 <= channel < image.size("C"):
-        raise DataError(f"The image has {image.size('C')} channels, counted from 0; there is no channel {channel}.")
     sizes = dict(zip(image.spatial_axes, image.full_voxel_size, strict=True))
     smallest = min(sizes.values())
     finer = resampled(image, {letter: size / smallest for letter, size in sizes.items()})

@@ -13,6 +13,7 @@ from veriscope import laplace
 from veriscope.calibrated import Calibration
 from veriscope.judging import quality
 from veriscope.judging.calibration import EPS, Reliability, coverage, reliability, reliability_of
+from veriscope.tables import plain
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
 EXPLAINED = (
@@ -65,8 +66,8 @@ class Trust:
             "reliability": [
                 {
                     "eps": one.eps,
-                    "confidence": _without_nan(one.confidence),
-                    "accuracy": _without_nan(one.accuracy),
+                    "confidence": plain(one.confidence.tolist()),
+                    "accuracy": plain(one.accuracy.tolist()),
                     "share": one.share.tolist(),
                 }
                 for one in self.reliability[self.members]
@@ -122,7 +123,7 @@ def measure(
     return Trust(
         pixels=y.size,
         reliability={n: tuple(reliability(*one, y, eps) for eps in EPS) for n, one in seen.items()},
-        log_likelihood={n: _likelihood(*one, y) for n, one in seen.items()},
+        log_likelihood={n: float(laplace.log_likelihood(*one, y).mean(dtype=np.float64)) for n, one in seen.items()},
         coverage={n: tuple(coverage(*one, y, level) for level in LEVELS) for n, one in seen.items()},
         disagreement=histogram / y.size,
         calibrated=calibrated,
@@ -144,10 +145,6 @@ def _put_right(
         coverage={networks: tuple(float(np.mean(inside <= level)) for level in LEVELS)},
         disagreement=np.zeros(BINS),
     )
-
-
-def _likelihood(mu: NDArray[Any], width: NDArray[Any], y: NDArray[Any]) -> float:
-    return float(laplace.log_likelihood(mu, width, y).mean(dtype=np.float64))
 
 
 def pool(parts: Sequence[Trust]) -> Trust:
@@ -180,7 +177,3 @@ def _pooled(parts: Sequence[Reliability], weights: NDArray[np.float64]) -> Relia
         )
     ece = float(np.nansum(share * np.abs(accuracy - confidence)))
     return Reliability(parts[0].eps, confidence, accuracy, share, ece)
-
-
-def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

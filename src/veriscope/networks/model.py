@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +72,11 @@ class Ensemble:
                 f"There is no member {member}: this model has {len(self)}, counted from 0. Choose another, or none."
             )
         return member
+
+    @property
+    def on_grid(self) -> Ensemble:
+        """The same for images that are on the fine grid already, as pairs are."""
+        return replace(self, recipe=self.recipe.change(upsample=()))
 
     def to(self, device: str | torch.device) -> Ensemble:
         """The same ensemble with its weights on `device` (moved in place, as torch does)."""

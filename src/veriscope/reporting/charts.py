@@ -15,6 +15,7 @@ from veriscope.expected import Expected
 from veriscope.judging.calibration import EPS
 from veriscope.judging.trust import BINS, Trust
 from veriscope.objects.curves import TITLES, Curves
+from veriscope.wording import counted
 
 INK = "#123456"  # stands for the colour of text in charts until it is replaced by the page's own
 MEMBERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -30,10 +31,6 @@ def _colour(networks: int) -> str:
     return MEMBERS[(networks - 1) % len(MEMBERS)]
 
 
-def _networks(count: int) -> str:
-    return "1 network" if count == 1 else f"{count} networks"
-
-
 def reliabilities(trust: Trust) -> Markup:
     """For every eps how often it came true against how often it was promised, above the fraction of pixels per bin."""
     figure, axes = chart(10.5, 4.0, len(EPS), 2, sharex=True, sharey="row", height_ratios=[2.6, 1])
@@ -41,7 +38,7 @@ def reliabilities(trust: Trust) -> Markup:
     for column, eps in enumerate(EPS):
         top, bottom = axes[:, column]
         top.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
-        lines = [(trust.reliability[count][column], _networks(count), _colour(count)) for count in shown]
+        lines = [(trust.reliability[count][column], counted(count, "network"), _colour(count)) for count in shown]
         if trust.calibrated is not None:
             lines.append((trust.calibrated.reliability[trust.members][column], "calibrated", CALIBRATED))
         for found, label, colour in lines:
@@ -64,7 +61,7 @@ def calibration_errors(trust: Trust) -> Markup:
     """Expected calibration error against eps, a line for each number of networks."""
     figure, axes = chart(5.2, 3.0)
     for count, found in trust.reliability.items():
-        style: Any = {"color": _colour(count), "label": _networks(count), "markersize": 4, "linewidth": 1.5}
+        style: Any = {"color": _colour(count), "label": counted(count, "network"), "markersize": 4, "linewidth": 1.5}
         axes.plot(EPS, [100 * one.ece for one in found], "o-", **style)
     if trust.calibrated is not None:
         errors = [100 * one.ece for one in trust.calibrated.reliability[trust.members]]

@@ -18,7 +18,7 @@ from veriscope.reporting import page as pages
 from veriscope.reporting.charts import INK, chart, svg
 from veriscope.reporting.page import html, label_of, percent, png
 from veriscope.tables import Column, Table
-from veriscope.wording import duration, listed
+from veriscope.wording import counted, duration, listed
 
 INSET = 3  # the region shown is this many times as wide as the square shown larger
 TITLES = {"nrmse": "NRMSE, lower is better", "psnr": "PSNR in dB", "ssim": "SSIM", "speed": "Mvoxel/s"}
@@ -56,7 +56,7 @@ def render(comparison: Comparison, title: str = "Methods compared", command: str
 
 def headline(comparison: Comparison) -> str:
     """The result in a sentence or two, whoever is ahead."""
-    many = _counted(len(comparison.images), "image")
+    many = counted(len(comparison.images), "image")
     other = comparison.best_other
     if RESTORATION not in comparison.methods():
         if other is None:
@@ -72,7 +72,7 @@ def headline(comparison: Comparison) -> str:
     if other is None:
         return f"{text}."
     text += f"; the best other method, {other.method}, {percent(other.nrmse[0])} and {other.ssim[0]:.2f}"
-    compared = _counted(own.count, "image") if not _has_channels(comparison) else f"{own.count} images by channels"
+    compared = counted(own.count, "image") if not comparison.by_channel else f"{own.count} images by channels"
     text += f". Restoration is closer to the ground truth on {other.closer} of {compared}"
     if other.times is not None:
         faster = other.times >= 1
@@ -86,28 +86,19 @@ def _where(one: Summary, comparison: Comparison) -> str:
     return "" if one.region == comparison.region else f" ({one.region})"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _has_channels(comparison: Comparison) -> bool:
-    return any(line.channel is not None for line in comparison.lines)
-
-
 # -- figures ----------------------------------------------------------------------------------------
 
 
 def _means(comparison: Comparison) -> list[Markup]:
     """The means of every region with their bars, those of each condition in it, and what they mean."""
     parts: list[Markup] = []
-    by_channel = any(line.channel is not None for line in comparison.lines)
     for region, name, part in comparison.parts():
         table = _table(part, region, f"{name}: " if name else "")
         parts.append(html.grid(table))
         if not name:
-            below = f"Bars are means, every dot is one image{' in one channel' * by_channel}."
+            below = f"Bars are means, every dot is one image{' in one channel' * comparison.by_channel}."
             parts.append(html.figure(charts=[_bars(comparison, region)], below=below))
-    channels = " and channels" * by_channel
+    channels = " and channels" * comparison.by_channel
     speed = f"Speed: {TIMING}"
     if comparison.networks:
         speed += (
@@ -286,7 +277,7 @@ def _methods(comparison: Comparison) -> list[Markup]:
     ]
     if comparison.networks:
         weights = comparison.facts.get("Network", {}).get("parameters per member", 0)
-        does = f"Content-aware restoration: {_counted(comparison.networks, 'network')}, {weights:,} weights each"
+        does = f"Content-aware restoration: {counted(comparison.networks, 'network')}, {weights:,} weights each"
         library = f"veriscope {versions()['veriscope']}"
         terms = ("Weigert et al. 2018", library, "BSD-3-Clause", "as trained, nothing tuned", comparison.region)
         rows.append((RESTORATION, does, *terms))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,12 @@ def _mp4(frames: Frames, target: Path) -> bytes:
     import av
 
     even = np.pad(frames, ((0, 0), *((0, size % 2) for size in frames.shape[1:])), mode="edge")
-    codec, file = _codec(av.codecs_available, target), io.BytesIO()
+    codec, file = next((one for one in CODECS if one in av.codecs_available), None), io.BytesIO()
+    if codec is None:
+        raise OutputError(
+            f"Writing {target} needs FFmpeg with {listed(CODECS, 'or')}, which the installed package av lacks. "
+            f"Choose a name that ends in .gif or .tif."
+        )
     try:
         with av.open(file, "w", format="mp4") as container:
             stream = container.add_stream(codec, rate=RATE)
@@ -134,13 +139,3 @@ def _mp4(frames: Frames, target: Path) -> bytes:
             f"Choose a name that ends in .gif or .tif."
         ) from problem
     return file.getvalue()
-
-
-def _codec(available: Collection[str], target: Path) -> str:
-    for codec in CODECS:
-        if codec in available:
-            return codec
-    raise OutputError(
-        f"Writing {target} needs FFmpeg with {listed(CODECS, 'or')}, which the installed package av lacks. "
-        f"Choose a name that ends in .gif or .tif."
-    )

@@ -183,11 +183,10 @@ def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: 
 
 def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, tuple[float, float]]:
     """Phi of the input, which is on the grid of the truth already, and of the restoration; means over images."""
-    on_grid = replace(model, recipe=model.recipe.change(upsample=()))
     seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
     for pair in pairs:
         seen[INPUT].append(_phi(pair.low))
-        seen[NETWORK].append(_phi(_restored(pair.low, on_grid, device)))
+        seen[NETWORK].append(_phi(_restored(pair.low, model.on_grid, device)))
     return {method: _mean(values) for method, values in seen.items()}
 
 

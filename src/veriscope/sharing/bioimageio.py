@@ -75,7 +75,8 @@ def write(
     if not SPDX.fullmatch(licence):
         raise ModelError(f"'{licence}' is not an SPDX identifier of a licence. Use for example CC-BY-4.0 or MIT.")
     target = free(path, ".zip", "A package for bioimage.io")
-    recipe, title = ensemble.recipe, _title(name or target.stem)
+    recipe, allowed = ensemble.recipe, re.sub(r"[^A-Za-z0-9_+\- /()]+", " ", name or target.stem).strip()
+    title = allowed[:100] or "veriscope model"
     graph = shared(ensemble, member)  # without normalisation: that is in the description
     pixels = _test_image(ensemble, image)
     fixed = _fixed(ensemble) if normalize == "model" else None
@@ -207,12 +208,6 @@ def _linear(gain: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
     if len(gain) == 1:
         return {"id": "scale_linear", "kwargs": {"gain": gain[0], "offset": offset[0]}}
     return {"id": "scale_linear", "kwargs": {"axis": "channel", "gain": list(gain), "offset": list(offset)}}
-
-
-def _title(name: str) -> str:
-    """`name` with the letters that bioimage.io allows."""
-    allowed = re.sub(r"[^A-Za-z0-9_+\- /()]+", " ", name).strip()
-    return allowed[:100] or "veriscope model"
 
 
 def _own_files(ensemble: Ensemble, member: int | None) -> dict[str, bytes]:

@@ -76,7 +76,8 @@ class Graph(nn.Module):
         mean = means.mean(1)
         if not self.recipe.probabilistic:
             return (mean, means) if self.each else (mean,)
-        scale = _mixture_scale(means, scales, mean)
+        distance = (means - mean[:, None]).abs()
+        scale = (distance + scales * torch.exp(-distance / scales)).mean(1)  # as `laplace.mixture_scale`
         return (mean, scale, means, scales) if self.each else (mean, scale)
 
 
@@ -168,12 +169,6 @@ def description(
         "normalization": normalization,
         "voxel_size_um": ensemble.facts.voxel_size,
     }
-
-
-def _mixture_scale(means: Tensor, scales: Tensor, mean: Tensor) -> Tensor:
-    """As `laplace.mixture_scale`, with the members on axis 1."""
-    distance = (means - mean[:, None]).abs()
-    return (distance + scales * torch.exp(-distance / scales)).mean(1)
 
 
 def _constants(normalization: Normalization | None, dimensions: int) -> tuple[Any, Any]:

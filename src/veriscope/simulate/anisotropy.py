@@ -116,18 +116,14 @@ def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: I
     if kernel is not None and any(have < need for have, need in zip(size, kernel.shape, strict=True)):
         raise DataError(
             f"The PSF is larger than the image: its section is {lengths(kernel.shape)} pixels, the planes of "
-            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only {lengths(_fitting(size))} fit), or give "
-            f"a larger image."
+            f"{_name(stack)} are {lengths(size)} ({order}). Crop the PSF (only "
+            f"{lengths(n - (n + 1) % 2 for n in size)} fit), or give a larger image."
         )
     if lines(size[0], step) < LEAST_LINES:
         raise DataError(
             f"{_name(stack)} is too small: of {size[0]} pixels along {order[0]} every {step:g}th leaves "
             f"{lines(size[0], step)} lines, and at least {LEAST_LINES} are needed. Give a wider image."
         )
-
-
-def _fitting(size: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(length - (length + 1) % 2 for length in size)
 
 
 def lines(length: int, subsample: float) -> int:

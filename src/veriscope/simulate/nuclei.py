@@ -63,7 +63,8 @@ class Nuclei(Checked):
         field = Field.of(shape, voxel_size, axes, "Nuclei" if self.shell is None else "Nuclei on a shell")
         dims = len(field.shape)
         shell = None if self.shell is None else self.shell.draw(rng, field)
-        beyond = 1.5 * self._longest(dims) if self.surround_um is None else self.surround_um
+        longest = self.radius_um[1] * self.elongation[1] ** ((dims - 1) / dims)
+        beyond = 1.5 * longest if self.surround_um is None else self.surround_um
         low, high = field.low - beyond, field.high + beyond
         count = self._count(rng, prod(high - low), dims)
         places = rng.uniform(low, high, (count, dims))
@@ -94,10 +95,6 @@ class Nuclei(Checked):
         }
         plain = {name: np.round(values[stays], 5).tolist() for name, values in drawn.items()}
         return {**field.plain(), **plain, "texture": int(rng.integers(2**63)), "shell": shell}
-
-    def _longest(self, dims: int) -> float:
-        """The longest half axis there can be, um."""
-        return float(self.radius_um[1] * self.elongation[1] ** ((dims - 1) / dims))
 
     def _count(self, rng: np.random.Generator, volume: float, dims: int) -> int:
         """How many places to throw into `volume` (um^3, um^2), so that nuclei fill their fraction."""
