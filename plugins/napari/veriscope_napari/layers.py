@@ -76,8 +76,7 @@ def _pixels(layer: Any) -> Any:
 
 
 def _stacked(arrays: Sequence[Any]) -> Any:
-    if all(isinstance(array, np.ndarray) for array in arrays):
-        return np.stack(arrays)
+    """Read when it is looked at: in memory they would be copied, in the thread of the window."""
     import dask.array as da
 
     return da.stack([as_dask(array) for array in arrays])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ from veriscope_napari.working import Cancelled, Job, Worker, words
 
 PREVIEW = 2**18  # pixels of a preview at most
 PLANES = 16  # of a preview of a stack
+COLOURS = {
+    name: {"colormap": "inferno" if name == "predicted scale" else "viridis"}
+    for name in ("predicted scale", "height", "height spread", "probability")
+}
 
 
 class Restore(Worker):
@@ -89,20 +94,17 @@ class Restore(Worker):
     def _image(self) -> Image:
         return to.image_of(to.selected(self.viewer), self.axes.word())
 
-    def settings(self) -> dict[str, Any]:
-        return {**self.machine.settings(), "planes": self.planes.isChecked()}
+    def _wanted(self) -> tuple[Image, Path, dict[str, Any], Any]:
+        """What to restore, by which model, how, and the layer it is in."""
+        settings = {**self.machine.settings(), "planes": self.planes.isChecked()}
+        return self._image(), self.model.path(), settings, to.selected(self.viewer)[0]
 
     # Restoring
 
     def preview(self) -> None:
         """Restore what is on the screen."""
         with self.explained():
-            image, path, settings, source = (
-                self._image(),
-                self.model.path(),
-                self.settings(),
-                to.selected(self.viewer)[0],
-            )
+            image, path, settings, source = self._wanted()
             point = self.viewer.dims.point
 
             def work(job: Job) -> tuple[Any, ...]:
@@ -116,9 +118,7 @@ class Restore(Worker):
 
     def _previewed(self, made: tuple[Any, ...]) -> None:
         model, source, part, mean, corner = made
-        self.model_words.setText(described(model))
-        for layer in [one for one in self.viewer.layers if one.metadata.get("veriscope preview")]:
-            self.viewer.layers.remove(layer)
+        self._replace_preview(model)
         starts = [at for letter, at in zip(part.axes, corner, strict=True) if letter in _letters(source, part)]
         look = {"contrast_limits": limits(mean), "metadata": {"veriscope preview": True}}
         self._add(mean, "preview", {**to.placed(source, part, mean, starts), **look})
@@ -127,12 +127,7 @@ class Restore(Worker):
     def restore(self) -> None:
         """Restore the whole image."""
         with self.explained():
-            image, path, settings, source = (
-                self._image(),
-                self.model.path(),
-                self.settings(),
-                to.selected(self.viewer)[0],
-            )
+            image, path, settings, source = self._wanted()
 
             def work(job: Job) -> tuple[Any, ...]:
                 model = self.model.ensemble(path)
@@ -145,27 +140,27 @@ class Restore(Worker):
                     made["trust mask"] = restored.trust_mask
                 if model.recipe.projects:
                     made["height"], made["height spread"] = restored.height, restored.height_spread
-                seen = {name: limits(one) for name, one in made.items()}
+                seen = {name: limits(one) for name, one in made.items() if name != "trust mask"}
                 return path, model, source, result, made, seen
 
             self.run(work, self._restored)
 
-    def _restored(self, made: tuple[Any, ...]) -> None:
-        path, model, self.source, self.result, images, seen = made
-        self.model.remember(path)
+    def _replace_preview(self, model: Ensemble) -> None:
         self.model_words.setText(described(model))
         for layer in [one for one in self.viewer.layers if one.metadata.get("veriscope preview")]:
             self.viewer.layers.remove(layer)
+
+    def _restored(self, made: tuple[Any, ...]) -> Iterator[None]:
+        """Show what was made, a layer at a time: the window answers in between."""
+        path, model, self.source, self.result, images, seen = made
+        self.model.remember(path)
+        self._replace_preview(model)
         for name in reversed(images):  # the restored image on top
-            image = images[name]
-            look: dict[str, Any] = {"metadata": {"veriscope": self.result}}
-            if name == "trust mask":
-                self._add(image, name, look | self._where(image), "labels", visible=False)
-                continue
-            look |= {"contrast_limits": seen[name]}
-            if name != "restored":
-                look["colormap"] = "inferno" if name == "predicted scale" else "viridis"
-            self._add(image, name, look | self._where(image), visible=name == "restored")
+            yield
+            image, look = images[name], {"metadata": {"veriscope": self.result}, **COLOURS.get(name, {})}
+            look |= self._where(image) | ({"contrast_limits": seen[name]} if name in seen else {})
+            self._add(image, name, look, "image" if name in seen else "labels", visible=name == "restored")
+        yield
         self.shown = [layer for layer in self.viewer.layers if layer.metadata.get("veriscope") is self.result]
         self.verdict.setText(told(self.result))
         self.group.setVisible(self.result.restored.scales is not None)
@@ -263,11 +258,8 @@ class Slider(QObject):
         if images is not None and not self.images:
             self.images = images
             for file, image in zip(BY_NAME[self.name].files, images, strict=True):
-                look = {**self.widget._where(image), "metadata": {"veriscope": self.of}}
-                if self.name == "probability":
-                    look |= {"contrast_limits": (0, 1), "colormap": "viridis"}
-                else:
-                    look |= {"contrast_limits": limits(image)}
+                look = {**self.widget._where(image), "metadata": {"veriscope": self.of}, **COLOURS.get(self.name, {})}
+                look["contrast_limits"] = (0, 1) if self.name == "probability" else limits(image)
                 self.layers += self.widget._add(image, file, look)
         self._seen(None)
         if problem is not None and not isinstance(problem, Cancelled):

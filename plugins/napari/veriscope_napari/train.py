@@ -171,7 +171,6 @@ class Train(Worker):
     def _trained(self, made: tuple[Any, ...]) -> None:
         model, folder = made
         self.known.remember(folder)
-        self._working(False)
         expectation = model.facts.scores.get("check_loss")
         self.add(
             f"Trained, and saved in {folder}. It is offered in Restore now. Checked losses: "

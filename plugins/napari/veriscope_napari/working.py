@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import warnings
@@ -9,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from veriscope.errors import VeriscopeError, VeriscopeWarning
@@ -38,6 +40,7 @@ class Job(QObject):
         self.thread = threading.Thread(target=self._run, name="veriscope-napari", daemon=True)
 
     def start(self) -> Job:
+        gc.freeze()  # looking for garbage among all that napari and torch hold stops the window for a third of a second
         self.began = time.monotonic()
         self.thread.start()
         return self
@@ -103,6 +106,15 @@ def _listen_between_layers() -> None:
 _hooks: list[Any] = []
 
 
+def _steps(then: Callable[[Any], Any], result: Any) -> Iterator[None]:
+    yield from then(result) or ()
+
+
+def _thaw(_: Any = None) -> None:
+    """Layers that were removed, and all they hold, may be garbage."""
+    gc.unfreeze()
+
+
 class Worker(QWidget):
     """Base of the widgets: buttons that start work, a bar, Cancel, and what there is to say; one job at a time."""
 
@@ -114,6 +126,7 @@ class Worker(QWidget):
         self.bar.setRange(0, 1000)
         self.message = words()
         self.cancel_button.clicked.connect(self.cancel)
+        viewer.layers.events.removed.connect(_thaw)
 
     def end_column(self) -> None:
         """The bar, Cancel and the message, below what is there so far."""
@@ -126,7 +139,10 @@ class Worker(QWidget):
         self._working(False)
 
     def run(self, work: Callable[[Job], Any], then: Callable[[Any], None], between_layers: bool = True) -> None:
-        """Do `work(job)` beside the window, `then(result)` in it; what is wrong with it is shown as the message."""
+        """Do `work(job)` beside the window, `then(result)` in it; what is wrong with it is shown as the message.
+
+        Where `then` yields, the window answers before it continues.
+        """
         if self.job is not None:
             self.say("Wait until it is done, or cancel it.")
             return
@@ -173,8 +189,11 @@ class Worker(QWidget):
             self.bar.setFormat(f"%p %{', ' * bool(note)}{note}")
 
     def _ended(self, result: Any, problem: Any) -> None:
-        self.job, then = None, self._then
-        self._working(False)
+        then, self._then = self._then, None
+        if problem is None and then is not None:
+            self._step(_steps(then, result))
+            return
+        self._end()
         if isinstance(problem, Cancelled):
             self.stopped()
         elif isinstance(problem, VeriscopeError | MemoryError | OSError):
@@ -186,9 +205,25 @@ class Worker(QWidget):
             from napari.utils.notifications import ErrorNotification, notification_manager
 
             notification_manager.dispatch(ErrorNotification(problem))  # with its traceback, to be reported
-        elif then is not None:
+
+    def _step(self, steps: Iterator[None]) -> None:
+        """The next of what a result asks for in the window, and those after it when the window has answered."""
+        if not isalive(self):
+            return
+        more = False
+        try:
+            gc.freeze()
             with self.explained():
-                then(result)
+                more = next(steps, self) is None
+        finally:
+            if more:
+                QTimer.singleShot(0, lambda: self._step(steps))
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        self.job = None
+        self._working(False)
 
     def _working(self, on: bool) -> None:
         self.bar.setVisible(on)
