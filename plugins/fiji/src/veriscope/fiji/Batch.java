@@ -1,36 +1,52 @@
 package veriscope.fiji;
 
 import ij.IJ;
-import ij.plugin.PlugIn;
+import ij.Menus;
+import java.io.File;
+import java.lang.reflect.Field;
+import java.util.Hashtable;
 
 /**
- * For macros of plain ImageJ without a display, where its own run(...) fails; Fiji needs it not:
- * call("veriscope.fiji.Batch.run", "Veriscope Restore", "input=new.tif model=model output=restored");
+ * For plain ImageJ without a display: it knows commands by its menus, and there it has none. Fiji needs this not.
+ *
+ * <p>java -Djava.awt.headless=true -cp ij.jar:Veriscope_.jar veriscope.fiji.Batch restore.ijm
  */
 public final class Batch {
+    private static final String[] COMMANDS = {"Restore", "Project", "Train", "Model Information", "Settings"};
+
+    static String problem = ""; // of the last command
+    static boolean calling; // a macro hears of it, and continues
+
     private Batch() {}
 
-    /** Runs a command of the menu Plugins > Veriscope with the options of a macro; answers what went wrong, or "". */
-    public static String run(String command, String options) {
-        IJ.getErrorMessage(); // forgets an earlier one
-        Options.given.set(options);
-        try {
-            command(command).run("");
-        } finally {
-            Options.given.remove();
+    /** Runs a macro, with its argument if it takes one; exit code 2 where a command of veriscope, or the macro, failed. */
+    public static void main(String[] words) throws ReflectiveOperationException {
+        if (words.length == 0 || !new File(words[0]).isFile()) {
+            System.err.println("There is no macro to run. Give its file, and its argument if it takes one.");
+            System.exit(2);
         }
-        String problem = IJ.getErrorMessage();
-        return problem == null ? "" : problem;
+        know();
+        String said = IJ.runMacroFile(new File(words[0]).getAbsolutePath(), words.length > 1 ? words[1] : "");
+        System.exit(problem.isEmpty() && !"[aborted]".equals(said) ? 0 : 2);
     }
 
-    private static PlugIn command(String name) {
-        switch (name) {
-            case "Veriscope Restore": return new Restore();
-            case "Veriscope Project": return new Project();
-            case "Veriscope Train": return new Train();
-            case "Veriscope Model Information": return new Information();
-            case "Veriscope Settings": return new Settings();
-            default: throw new IllegalArgumentException("There is no command " + name + ".");
-        }
+    /** For macros that are to continue after an error: runs a command with options; answers what went wrong, or "". */
+    public static String run(String command, String options) throws ReflectiveOperationException {
+        know();
+        calling = true;
+        problem = "";
+        IJ.run(command, options);
+        calling = false;
+        return problem;
+    }
+
+    /** What run("...") in macros finds. */
+    private static void know() throws ReflectiveOperationException {
+        Field table = Menus.class.getDeclaredField("pluginsTable");
+        table.setAccessible(true);
+        if (table.get(null) != null) return;
+        Hashtable<String, String> known = new Hashtable<>();
+        for (String name : COMMANDS) known.put("Veriscope " + name, "veriscope.fiji." + name.replaceFirst(".* ", ""));
+        table.set(null, known);
     }
 }

@@ -18,8 +18,6 @@ import java.util.stream.Stream;
 final class Options {
     private enum Kind { FOLDER, FILE, TEXT, CHOICE, TICK }
 
-    static final ThreadLocal<String> given = new ThreadLocal<>(); // by Batch
-
     private final String title;
     private final Map<String, Kind> kinds = new LinkedHashMap<>();
     private final Map<String, String> values = new LinkedHashMap<>();
@@ -63,7 +61,7 @@ final class Options {
 
     /** Whether the user, or a macro, chose; false where the dialog was cancelled. */
     boolean ask() throws Run.Problem {
-        String macro = given.get() != null ? given.get() : Macro.getOptions();
+        String macro = Macro.getOptions();
         if (macro != null) {
             read(macro);
             return true;

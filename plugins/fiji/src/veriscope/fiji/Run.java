@@ -3,6 +3,8 @@ package veriscope.fiji;
 import ij.IJ;
 import ij.ImagePlus;
 import ij.Macro;
+import ij.macro.Interpreter;
+import java.awt.GraphicsEnvironment;
 import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
@@ -204,12 +206,18 @@ final class Run {
 
     /** Says it where the user looks: a dialog, or standard output where there is no interface; a macro ends with it. */
     static void show(String title, Exception problem) {
-        if (problem instanceof Cancelled) {
+        boolean cancelled = problem instanceof Cancelled;
+        String text = wrapped((cancelled ? title + " was cancelled: " : "") + problem.getMessage());
+        if (GraphicsEnvironment.isHeadless()) { // where IJ.error would want a window for the macro
+            Batch.problem = text;
+            IJ.log(text);
+            if (!Batch.calling) Interpreter.abort();
+        } else if (cancelled) {
             IJ.showStatus(title + " was cancelled: " + problem.getMessage());
-            IJ.log(wrapped(title + " was cancelled: " + problem.getMessage()));
+            IJ.log(text);
             Macro.abort();
         } else {
-            IJ.error(title, wrapped(problem.getMessage()));
+            IJ.error(title, text);
         }
     }
 
@@ -234,7 +242,7 @@ final class Run {
     void describe(ImagePlus image, String words) {
         String before = image.getInfoProperty();
         StringBuilder info = new StringBuilder(before == null || before.isEmpty() ? "" : before.trim() + "\n");
-        info.append("Veriscope: ").append(words).append('\n');
+        info.append(wrapped("Veriscope: " + words, 56)).append('\n');
         if (!verdict.isEmpty()) info.append(wrapped("Veriscope verdict: " + verdict, 56)).append('\n');
         for (String warning : warnings) info.append(wrapped("Veriscope warning: " + warning, 56)).append('\n');
         image.setProperty("Info", info.toString());
