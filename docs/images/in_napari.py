@@ -44,11 +44,11 @@ def keep(viewer: Any, name: str) -> None:
     ).save(HERE / f"napari-{name}.png", optimize=True)
 
 
-def docked(viewer: Any, name: str) -> Any:
+def docked(viewer: Any, name: str, width: int = 430) -> Any:
     """The widget called `name`, alone on the right."""
     viewer.window.remove_dock_widget("all")
     dock, widget = viewer.window.add_plugin_dock_widget("veriscope", name)
-    dock.setMinimumWidth(430)
+    dock.setMinimumWidth(width)
     return widget
 
 
@@ -101,7 +101,7 @@ def draw(folder: Path) -> None:
     viewer.layers["line to inspect"].add_lines(np.array([[plane, 40, 6], [plane, 52, 90]]))
     keep(viewer, "inspect")
     viewer.layers.remove("line to inspect")
-    compare = docked(viewer, "Compare and judge")
+    compare = docked(viewer, "Compare and judge", 640)
     compare.low.setCurrentIndex(compare.low.layers.index(low))
     compare.high.setCurrentIndex(compare.high.layers.index(high))
     compare.model.set("nuclei-3d")

@@ -1,4 +1,4 @@
-"""A real napari on a virtual display of its own, tiny models, and a way to wait for the window."""
+"""Images of every kind with tiny models for them; a real napari on a virtual display, and a way to wait for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from scipy.ndimage import gaussian_filter
 
 import veriscope as vs
+from veriscope.apps.cli import main
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.networks import build
@@ -23,6 +28,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.simulate.photograph import low_light
 
 HERE = Path(__file__).parent
+REAL = HERE.parents[2] / "shared" / "data"
 OTHERS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning", "ResourceWarning")  # napari's and Qt's
 
 
@@ -150,8 +156,6 @@ def app(viewer: Any) -> App:
 
 
 def truth(seed: int, shape: tuple[int, ...] = (72, 72)) -> Image:
-    from scipy.ndimage import gaussian_filter
-
     smooth = gaussian_filter(np.random.default_rng(seed).random(shape), 2)
     scaled = 2000 * (smooth - smooth.min()) / np.ptp(smooth) + 100
     return Image(scaled.astype(np.uint16), "ZYX"[-len(shape) :], (0.3,) * len(shape), name="cells")
@@ -200,3 +204,105 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return vs.save(Ensemble(recipe, tuple(build(recipe) for _ in range(members)), facts), folder)
 
     return make
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "planes": {"axes": "YX"},
+    "stacks": {"axes": "ZYX"},
+    "channels": {"axes": "YX", "channels_in": 2, "channels_out": 2},
+    "surface": {"axes": "ZYX", "task": "project"},
+    "isotropic": {"axes": "YX", "task": "isotropic", "upsample": (3.0, 1.0, 1.0)},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image, the model for it, and what ImageJ has to show: channels, planes, time points; spacing of the planes."""
+
+    model: str
+    real: str  # in the folder of real images
+    part: tuple[slice, ...]
+    axes: str
+    shown: tuple[int, int, int]
+    depth: float = 1.0
+    words: str = ""  # further ones of the command line
+
+
+def span(length: int, start: int = 60) -> slice:
+    return slice(start, start + length)
+
+
+CASES = {
+    "flat": Case(
+        "planes", "w2s/ch0/low/fov001.tif", (span(48), span(56)), "YX", (1, 1, 1), 1.0, "--scale --interval 0.9"
+    ),
+    "deep": Case("stacks", "nuclei3d/nuclei.tif", (span(6, 20), span(40), span(44)), "ZYX", (1, 6, 1), 0.3),
+    "series": Case(
+        "planes", "yeast_mito_tzyx/yeast_mito_t0-11.tif", (slice(3), 8, span(40), span(36)), "TYX", (1, 1, 3)
+    ),
+    "colours": Case("channels", "w2s/ch{}/low/fov001.tif", (span(40), span(48)), "CYX", (2, 1, 1)),
+    "wing": Case(
+        "surface", "epithelium/stack.tif", (span(8, 8), span(48), span(44)), "ZYX", (1, 1, 1), 0.3, "--height"
+    ),
+    "worm": Case("isotropic", "nuclei3d/nuclei.tif", (slice(10, 28, 3), span(36), span(40)), "ZYX", (1, 18, 1), 0.3),
+    "slices": Case(
+        "planes", "nuclei3d/nuclei.tif", (span(4, 20), span(40), span(44)), "ZYX", (1, 4, 1), 0.3, "--planes"
+    ),
+}
+
+
+def pixels(case: Case) -> np.ndarray:
+    """Part of a real image; where there are none, a smooth random one of the same size."""
+    places = [REAL / case.real.format(number) for number in range(2 if case.axes == "CYX" else 1)]
+    if all(place.is_file() for place in places):
+        parts = [np.asarray(tifffile.imread(place))[case.part] for place in places]
+    else:
+        size = [part.stop - (part.start or 0) for part in case.part if isinstance(part, slice)]
+        parts = [400 * gaussian_filter(np.random.default_rng(n).random(size), 2) for n in range(len(places))]
+    return (np.stack(parts) if case.axes == "CYX" else parts[0]).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Material:
+    """A folder with an image of every kind, NAME.tif, and the models for them."""
+
+    folder: Path
+    cases: dict[str, Case]
+
+    def by_command(self, name: str) -> Path:
+        """The folder of what `veriscope restore` writes for the image `name`: NAME-restored.tif, .scale.tif ..."""
+        folder, case = self.folder / "cli", self.cases[name]
+        if not (folder / f"{name}-restored.tif").exists():
+            command(self.folder, f"restore {name}.tif --model {case.model} --out cli/{name}-restored.tif {case.words}")
+        return folder
+
+
+def command(folder: Path, words: str) -> None:
+    """`veriscope WORDS` in `folder`."""
+    with chdir(folder), pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code in (0, None)
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[[Path, str], None]:
+    return command
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    folder = tmp_path_factory.mktemp("material")
+    for name, choices in MODELS.items():
+        torch.manual_seed(0)
+        recipe = vs.Recipe(**{"depth": 1, "base": 2, "batch": 1, **choices})
+        vs.save(Ensemble(recipe, tuple(build(recipe) for _ in range(2)), {}), folder / name)
+    red, green = (np.outer(np.eye(3)[which], np.arange(256)).astype(np.uint8) for which in (0, 1))
+    for name, case in CASES.items():
+        said: dict[str, Any] = {"axes": case.axes, "unit": "um"}
+        said |= {"spacing": case.depth} if "Z" in case.axes else {}
+        said |= {"finterval": 2.5} if "T" in case.axes else {}
+        said |= {"LUTs": [red, green], "mode": "composite"} if "C" in case.axes else {}
+        tifffile.imwrite(folder / f"{name}.tif", pixels(case), imagej=True, resolution=(10, 10), metadata=said)
+    plane = np.tile(pixels(CASES["flat"]), (52, 45))  # takes a while
+    tifffile.imwrite(folder / "large.tif", plane, imagej=True)
+    return Material(folder, CASES)

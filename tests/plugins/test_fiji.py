@@ -8,26 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
-import torch
-from scipy.ndimage import gaussian_filter
-
-from veriscope.apps.cli import main
-from veriscope.networks import build
-from veriscope.networks.folder import save
-from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 IMAGEJ = Path(os.environ.get("IJ", "/usr/share/java/ij.jar"))
 SHOTS = os.environ.get("VERISCOPE_SHOTS")  # where screenshots are kept; by default they go with the test
-REAL = ROOT.parent / "shared" / "data"
 
 missing = [name for name in ("javac", "make") if shutil.which(name) is None]
 if not IMAGEJ.is_file():
@@ -39,58 +29,11 @@ needs_display = pytest.mark.skipif(
     not (shutil.which("xvfb-run") and shutil.which("xauth")), reason="no xvfb-run: apt-get install xvfb xauth openbox"
 )
 
-MODELS: dict[str, dict[str, Any]] = {
-    "planes": {"axes": "YX"},
-    "stacks": {"axes": "ZYX"},
-    "channels": {"axes": "YX", "channels_in": 2, "channels_out": 2},
-    "surface": {"axes": "ZYX", "task": "project"},
-    "isotropic": {"axes": "YX", "task": "isotropic", "upsample": (3.0, 1.0, 1.0)},
-}
-
-
-@dataclass(frozen=True)
-class Case:
-    """An image, the model for it, and what ImageJ has to show: channels, planes, time points; spacing of the planes."""
-
-    model: str
-    real: str  # in the folder of real images
-    part: tuple[slice, ...]
-    axes: str
-    shown: tuple[int, int, int]
-    depth: float = 1.0
-
-
-def span(length: int, start: int = 60) -> slice:
-    return slice(start, start + length)
-
-
-CASES = {
-    "flat": Case("planes", "w2s/ch0/low/fov001.tif", (span(48), span(56)), "YX", (1, 1, 1)),
-    "deep": Case("stacks", "nuclei3d/nuclei.tif", (span(6, 20), span(40), span(44)), "ZYX", (1, 6, 1), 0.3),
-    "series": Case(
-        "planes", "yeast_mito_tzyx/yeast_mito_t0-11.tif", (slice(3), 8, span(40), span(36)), "TYX", (1, 1, 3)
-    ),
-    "colours": Case("channels", "w2s/ch{}/low/fov001.tif", (span(40), span(48)), "CYX", (2, 1, 1)),
-    "wing": Case("surface", "epithelium/stack.tif", (span(8, 8), span(48), span(44)), "ZYX", (1, 1, 1), 0.3),
-    "worm": Case("isotropic", "nuclei3d/nuclei.tif", (slice(10, 28, 3), span(36), span(40)), "ZYX", (1, 18, 1), 0.3),
-}
-
-
-def pixels(case: Case) -> np.ndarray:
-    """Part of a real image; where there are none, a smooth random one of the same size."""
-    places = [REAL / case.real.format(number) for number in range(2 if case.axes == "CYX" else 1)]
-    if all(place.is_file() for place in places):
-        parts = [np.asarray(tifffile.imread(place))[case.part] for place in places]
-    else:
-        size = [part.stop - (part.start or 0) for part in case.part if isinstance(part, slice)]
-        parts = [400 * gaussian_filter(np.random.default_rng(n).random(size), 2) for n in range(len(places))]
-    return (np.stack(parts) if case.axes == "CYX" else parts[0]).astype(np.uint16)
-
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plugin, built as users build it; models, images, and a home of its own."""
-    folder = tmp_path_factory.mktemp("fiji")
+def desk(material: Any) -> Path:
+    """The folder of images and models, with the plugin, built as users build it, and a home of its own."""
+    folder: Path = material.folder
     built = subprocess.run(
         ["make", "-s", "fiji", f"FIJI={folder / 'built'}", f"IJ={IMAGEJ}"], cwd=ROOT, capture_output=True, text=True
     )
@@ -101,24 +44,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = folder / "veriscope"
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'from veriscope.apps.start import main; main()' \"$@\"\n")
     program.chmod(0o755)
-    for name, choices in MODELS.items():
-        torch.manual_seed(0)
-        recipe = Recipe(**{"depth": 1, "base": 2, "batch": 1, **choices})
-        save(Ensemble(recipe, tuple(build(recipe) for _ in range(2)), {}), folder / name)
-    red, green = (np.outer(np.eye(3)[which], np.arange(256)).astype(np.uint8) for which in (0, 1))
-    for name, case in CASES.items():
-        said: dict[str, Any] = {"axes": case.axes, "unit": "um"}
-        said |= {"spacing": case.depth} if "Z" in case.axes else {}
-        said |= {"finterval": 2.5} if "T" in case.axes else {}
-        said |= {"LUTs": [red, green], "mode": "composite"} if "C" in case.axes else {}
-        tifffile.imwrite(folder / f"{name}.tif", pixels(case), imagej=True, resolution=(10, 10), metadata=said)
     return folder
 
 
 def java(
-    desk: Path, *words: str, classes: Path | None = None, display: bool = True, found: bool = True, heap: str = "512m"
-) -> str:
-    """What ImageJ prints; `found`: whether it finds veriscope."""
+    desk: Path, *words: str, classes: Path | None = None, display: bool = True, found: bool = True, heap: str = "512m",
+    code: int = 0,
+) -> str:  # fmt: skip
+    """What ImageJ prints; `found`: whether it finds veriscope; `code`: its exit code."""
     paths = [str(IMAGEJ), *([str(classes)] if classes else [])]
     options = [f"-Dplugins.dir={desk}", f"-Duser.home={desk / 'home'}", f"-Xmx{heap}", "-cp", os.pathsep.join(paths)]
     command = ["java", *options, *([] if display else ["-Djava.awt.headless=true"]), *words]
@@ -130,7 +63,7 @@ def java(
     if not found:
         environment["PATH"] = "/usr/bin:/bin"
     done = subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -149,23 +82,16 @@ def drive(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[lis
     return run
 
 
-def by_command(desk: Path, *words: str) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    assert end.value.code == 0
-
-
 def shot(desk: Path, name: str) -> str:
     return f"shot {Path(SHOTS or desk) / f'fiji-{name}.png'}"
 
 
 @needs_display
-def test_what_imagej_shows_is_what_the_command_line_writes(desk, drive, monkeypatch):
-    monkeypatch.chdir(desk)
+def test_what_imagej_shows_is_what_the_command_line_writes(desk, drive, material):
     script = ["record", "open flat.tif", "menu Veriscope Restore", "field 0 planes", "field 5 90", "tick 0"]
     script += [shot(desk, "restore"), "ok", "wait", "recorded", shot(desk, "results"), "save shown/flat", "close"]
-    for name, case in list(CASES.items())[1:]:
-        more = {"wing": " height", "deep": " input=[] output=[] memory=[] tile=[]"}.get(name, "")
+    for name, case in list(material.cases.items())[1:]:
+        more = " input=[] output=[] memory=[] tile=[]" if name == "deep" else case.words.replace("--", " ")
         run = f'macro run("Veriscope Restore", "model={case.model}{more}");'
         script += [f"open {name}.tif", run, "wait", shot(desk, name), f"save shown/{name}", "close"]
     said = drive([line.replace("open ", f"open {desk}/") for line in script])
@@ -173,10 +99,8 @@ def test_what_imagej_shows_is_what_the_command_line_writes(desk, drive, monkeypa
     chosen = "model=planes input=[] output=[] memory=[] tile=[] interval=90 scale"
     assert f'run("Veriscope Restore", "{chosen}");' in recorded
 
-    for name, case in CASES.items():
-        extra = {"flat": ["--scale", "--interval", "0.9"], "wing": ["--height"]}.get(name, [])
-        by_command(desk, "restore", f"{name}.tif", "--model", case.model, "--out", f"cli/{name}-restored.tif", *extra)
-        expected = sorted(path.name for path in (desk / "cli").glob(f"{name}-restored*.tif"))
+    for name, case in material.cases.items():
+        expected = sorted(path.name for path in material.by_command(name).glob(f"{name}-restored*.tif"))
         assert sorted(path.name for path in (desk / "shown" / name).glob("*-restored*.tif")) == expected
         for file in expected:
             shown, wanted = (tifffile.imread(place / file) for place in (desk / "shown" / name, desk / "cli"))
@@ -197,8 +121,6 @@ def test_what_imagej_shows_is_what_the_command_line_writes(desk, drive, monkeypa
 
 @needs_display
 def test_escape_cancels_and_messages_stand_where_the_user_looks(desk, drive):
-    noise = np.random.default_rng(0).integers(0, 4000, (2500, 2500), np.uint16)
-    tifffile.imwrite(desk / "large.tif", noise, imagej=True)
     run = 'macro run("Veriscope Restore", "model={}");'
     said = drive(
         [
@@ -226,29 +148,33 @@ def test_escape_cancels_and_messages_stand_where_the_user_looks(desk, drive):
 CALL = 'print("[" + call("veriscope.fiji.Batch.run", "{}", "{}") + "]");\n'
 
 
-def test_without_a_display_macros_restore_project_and_train(desk, monkeypatch):
-    monkeypatch.chdir(desk)
+def test_without_a_display_macros_restore_project_and_train(desk, material, run_command):
     for kind in ("low", "high"):
         (desk / kind).mkdir()
         for number in range(3):
-            tifffile.imwrite(desk / kind / f"{number}.tif", pixels(CASES["flat"]))
+            shutil.copy(desk / "flat.tif", desk / kind / f"{number}.tif")
+    runs = [
+        ("Veriscope Restore", "input=deep.tif model=stacks output=batch disagreement"),
+        ("Veriscope Project", "input=wing.tif method=max output=batch height"),
+        ("Veriscope Train", "low=low high=high new_model=mine minutes=0.05 members=1 axes=YX"),
+        ("Veriscope Model Information", "model=mine"),
+    ]
     (desk / "macro.ijm").write_text(
-        CALL.format("Veriscope Restore", "input=deep.tif model=stacks output=batch disagreement")
-        + CALL.format("Veriscope Project", "input=wing.tif method=max output=batch height")
-        + CALL.format("Veriscope Train", "low=low high=high new_model=mine minutes=0.05 members=1 axes=YX")
-        + CALL.format("Veriscope Model Information", "model=mine")
+        "".join(f'run("{name}", "{options}");\n' for name, options in runs)
         + CALL.format("Veriscope Restore", "input=deep.tif model=stacks output=batch")
-        + CALL.format("Veriscope Restore", "input=deep.tif")
-        + 'for (i = 1; i <= nImages; i++) { selectImage(i); print(getTitle(), "virtual", is("Virtual Stack")); }'
+        + 'for (i = 1; i <= nImages; i++) { selectImage(i); print(getTitle(), "virtual", is("Virtual Stack")); }\n'
+        + 'print(getArgument()); run("Veriscope Restore", "input=deep.tif"); print("not reached");'
     )
-    said = java(desk, "ij.ImageJ", "-batch", str(desk / "macro.ijm"), display=False, heap="64m")
+    words = ["veriscope.fiji.Batch", str(desk / "macro.ijm"), "its argument"]
+    jar = desk / "plugins" / "Veriscope_.jar"
+    said = java(desk, *words, classes=jar, display=False, heap="64m", code=2)
     assert "deep-restored.tif virtual 1" in said  # so little memory that results are opened from disk
-    assert re.findall(r"^\[(.*?)\]$", said, re.MULTILINE | re.DOTALL)[:4] == [""] * 4, said
-    assert "deep-restored.tif and 1 more exist already" in said
-    assert "[Model is missing. Choose the folder that training wrote, or give the name" in said
+    assert re.search(r"^\[.*deep-restored.tif and 1 more exist already", said, re.MULTILINE)
+    assert "its argument\nModel is missing. Choose the folder that training wrote, or give the name" in said
+    assert "not reached" not in said
     assert "members: 1" in said
-    by_command(desk, "restore", "deep.tif", "--model", "stacks", "--out", "same/deep-restored.tif", "--disagreement")
-    by_command(desk, "project", "wing.tif", "--method", "max", "--out", "same/wing-flat.tif", "--height")
+    run_command(desk, "restore deep.tif --model stacks --out same/deep-restored.tif --disagreement")
+    run_command(desk, "project wing.tif --method max --out same/wing-flat.tif --height")
     files = sorted(path.name for path in (desk / "same").glob("*.tif"))
     assert len(files) == 4
     for file in files:

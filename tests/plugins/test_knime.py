@@ -97,14 +97,33 @@ def test_a_wrong_model_is_said_in_the_words_of_the_command_line(knime, desk):
     assert not (desk / "out").exists()
 
 
-def test_cancelling_leaves_nothing(knime, desk):
-    tifffile.imwrite("large.tif", np.random.default_rng(0).integers(0, 4000, (2500, 2500), np.uint16))
+@pytest.mark.parametrize("model", ["planes", "stacks", "channels", "surface", "isotropic"])
+def test_every_kind_of_image_has_the_values_of_the_command_line(knime, desk, material, model):
+    names = [name for name, case in material.cases.items() if case.model == model and "--planes" not in case.words]
+    paths = [str(material.folder / f"{name}.tif") for name in names]
+    wrong = str(desk / "a.tif")
+    asked = {"model": str(material.folder / model), "folder": "out", "program": "env"}
+    given = knime.run("Restore Images", table(knime, *paths, wrong), **asked).to_pandas()
+    for row, name in enumerate(names):
+        wanted = tifffile.imread(material.by_command(name) / f"{name}-restored.tif")
+        np.testing.assert_array_equal(tifffile.imread(given["Restored"][row]).squeeze(), wanted)
+    if model in ("stacks", "surface"):
+        assert "stacks (ZYX), but the image has the axes YX. Give a stack" in given["Problem"][len(names)]
+
+
+def test_too_little_memory_is_said_on_the_node(knime, desk):
+    asked = {"model": "model", "folder": "out", "memory": "1MB", "program": "env"}
+    with pytest.raises(RuntimeError, match=r"Memory of 1 MB is too small.*Allow at least that"):
+        knime.run("Restore Images", table(knime, "a.tif"), **asked)
+    assert not (desk / "out").exists()
+
+
+def test_cancelling_leaves_nothing(knime, desk, material):
     context = knime.ExecutionContext()
     context.cancel = lambda: len(context.progress) > 0
+    large = table(knime, str(material.folder / "large.tif"))
     with pytest.raises(RuntimeError, match="Cancelled: nothing unfinished was left behind"):
-        knime.run(
-            "Restore Images", table(knime, "large.tif"), context=context, model="model", folder="out", program="env"
-        )
+        knime.run("Restore Images", large, context=context, model="model", folder="out", program="env")
     assert not (desk / "out").exists()
 
 
