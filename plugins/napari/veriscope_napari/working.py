@@ -165,7 +165,8 @@ class Worker(QWidget):
         self.message.setStyleSheet("color: #e06c60" if wrong else "")
 
     def add(self, text: str) -> None:
-        self.say(f"{self.message.text()}\n{text}".strip())
+        if text not in self.message.text().split("\n"):
+            self.say(f"{self.message.text()}\n{text}".strip())
 
     def show_sent(self, what: Any) -> None:
         """What a job sends on its way."""
