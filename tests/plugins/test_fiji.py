@@ -162,6 +162,7 @@ def test_without_a_display_macros_restore_project_and_train(desk, material, run_
     (desk / "macro.ijm").write_text(
         "".join(f'run("{name}", "{options}");\n' for name, options in runs)
         + CALL.format("Veriscope Restore", "input=deep.tif model=stacks output=batch")
+        + CALL.format("Invert", "")
         + 'for (i = 1; i <= nImages; i++) { selectImage(i); print(getTitle(), "virtual", is("Virtual Stack")); }\n'
         + 'print(getArgument()); run("Veriscope Restore", "input=deep.tif"); print("not reached");'
     )
@@ -171,6 +172,7 @@ def test_without_a_display_macros_restore_project_and_train(desk, material, run_
     assert "deep-restored.tif virtual 1" in said  # so little memory that results are opened from disk
     assert re.search(r"^\[.*deep-restored.tif and 1 more exist already", said, re.MULTILINE)
     assert "its argument\nModel is missing. Choose the folder that training wrote, or give the name" in said
+    assert "[Without a display plain ImageJ does not know the command Invert." in said
     assert "not reached" not in said
     assert "members: 1" in said
     run_command(desk, "restore deep.tif --model stacks --out same/deep-restored.tif --disagreement")

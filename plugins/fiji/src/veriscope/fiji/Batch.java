@@ -2,6 +2,7 @@ package veriscope.fiji;
 
 import ij.IJ;
 import ij.Menus;
+import ij.plugin.PlugIn;
 import java.io.File;
 import java.lang.reflect.Field;
 import java.util.Hashtable;
@@ -11,13 +12,18 @@ import java.util.Hashtable;
  *
  * <p>java -Djava.awt.headless=true -cp ij.jar:Veriscope_.jar veriscope.fiji.Batch restore.ijm
  */
-public final class Batch {
+public final class Batch implements PlugIn {
     private static final String[] COMMANDS = {"Restore", "Project", "Train", "Model Information", "Settings"};
 
     static String problem = ""; // of the last command
     static boolean calling; // a macro hears of it, and continues
 
-    private Batch() {}
+    /** What the name of another command stands for. */
+    @Override
+    public void run(String name) {
+        Run.show(name, new Run.Problem("Without a display plain ImageJ does not know the command " + name
+            + ". Take a function of the macro language, such as saveAs, or Fiji."));
+    }
 
     /** Runs a macro, with its argument if it takes one; exit code 2 where a command of veriscope, or the macro, failed. */
     public static void main(String[] words) throws ReflectiveOperationException {
@@ -45,7 +51,14 @@ public final class Batch {
         Field table = Menus.class.getDeclaredField("pluginsTable");
         table.setAccessible(true);
         if (table.get(null) != null) return;
-        Hashtable<String, String> known = new Hashtable<>();
+        Hashtable<String, String> known = new Hashtable<String, String>() {
+            private static final long serialVersionUID = 1;
+
+            @Override
+            public synchronized String get(Object name) {
+                return containsKey(name) ? super.get(name) : "veriscope.fiji.Batch(\"" + name + "\")";
+            }
+        };
         for (String name : COMMANDS) known.put("Veriscope " + name, "veriscope.fiji." + name.replaceFirst(".* ", ""));
         table.set(null, known);
     }
