@@ -186,7 +186,8 @@ class Inspect(QWidget):
         found = np.array([float(np.asarray(data[tuple(place)])) for place in places])
         if data.shape != result.image.shape:
             return found
-        most = (4,) * (data.ndim - 2) + (128, 128)  # a few planes: this is the thread of the window
+        planes = 128 if np.prod(data.shape) < 2**24 else 4  # this is the thread of the window
+        most = (planes,) * (data.ndim - 2) + (128, 128)
         some = tuple(slice(None, None, max(1, size // count)) for size, count in zip(data.shape, most, strict=True))
         true, low = (np.asarray(values, np.float64) for values in (data[some], result.image.read(*some)))
         factor, offset = affine_match(low, true)
