@@ -12,15 +12,11 @@ public final class Information implements PlugIn {
 
     @Override
     public void run(String argument) {
-        Options options = new Options(TITLE).folder("Model", "folder or name");
-        try {
-            if (!options.ask()) return;
+        new Options(TITLE).folder("Model", "folder or name").ask(options -> {
             String model = options.needed("Model", "the folder that training wrote, or give the name of one that comes with veriscope");
             String facts = Run.of("Reading", Arrays.asList("info", model)).facts.toString();
             if (GraphicsEnvironment.isHeadless()) IJ.log(facts);
             else new TextWindow(TITLE, facts, 640, 560);
-        } catch (Run.Problem | Run.Cancelled problem) {
-            Run.show(TITLE, problem);
-        }
+        });
     }
 }

@@ -4,8 +4,10 @@ import ij.Macro;
 import ij.Prefs;
 import ij.gui.GenericDialog;
 import java.awt.GraphicsEnvironment;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 
@@ -59,8 +61,22 @@ final class Options {
         return this;
     }
 
+    /** What a command does with what was chosen. */
+    interface Action {
+        void with(Options chosen) throws Run.Problem, Run.Cancelled;
+    }
+
+    /** Asks, does it, and says what went wrong. */
+    void ask(Action action) {
+        try {
+            if (chosen()) action.with(this);
+        } catch (Run.Problem | Run.Cancelled problem) {
+            Run.show(title, problem);
+        }
+    }
+
     /** Whether the user, or a macro, chose; false where the dialog was cancelled. */
-    boolean ask() throws Run.Problem {
+    private boolean chosen() throws Run.Problem {
         String macro = Macro.getOptions();
         if (macro != null) {
             read(macro);
@@ -142,6 +158,17 @@ final class Options {
 
     boolean ticked(String name) {
         return Boolean.parseBoolean(get(name));
+    }
+
+    /** What was chosen for `names`, as options of the command line. */
+    List<String> words(String... names) {
+        List<String> words = new ArrayList<>();
+        for (String name : names) {
+            if (kinds.get(name) == Kind.TICK ? !ticked(name) : get(name).isEmpty()) continue;
+            words.add("--" + key(name).replace('_', '-'));
+            if (kinds.get(name) != Kind.TICK) words.add(get(name));
+        }
+        return words;
     }
 
     /** The same, or a Problem that says what is missing. */

@@ -11,21 +11,17 @@ public final class Project implements PlugIn {
 
     @Override
     public void run(String argument) {
-        Options options = new Options(TITLE)
+        new Options(TITLE)
             .choice("Method", "", "premosa", "mincost", "sme", "max")
             .file("Input", "empty: the current stack")
             .folder("Output", "empty: only shown")
             .text("Channel", "with the surface, from 1; empty: the first")
-            .tick("Height").tick("Overwrite");
-        try {
-            if (!options.ask()) return;
-            List<String> words = new ArrayList<>(Arrays.asList("project", "--method", options.get("Method")));
-            if (!options.get("Channel").isEmpty()) words.addAll(Arrays.asList("--channel", fromZero(options.get("Channel"))));
-            if (options.ticked("Height")) words.add("--height");
-            Images.make(options, TITLE, "Projecting", words, "-flat");
-        } catch (Run.Problem | Run.Cancelled problem) {
-            Run.show(TITLE, problem);
-        }
+            .tick("Height").tick("Overwrite").ask(options -> {
+                List<String> words = new ArrayList<>(Arrays.asList("project"));
+                words.addAll(options.words("Method", "Height"));
+                if (!options.get("Channel").isEmpty()) words.addAll(Arrays.asList("--channel", fromZero(options.get("Channel"))));
+                Images.make(options, TITLE, "Projecting", words, "-flat");
+            });
     }
 
     /** ImageJ counts channels from 1, veriscope from 0. */

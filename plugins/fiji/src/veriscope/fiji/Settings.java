@@ -19,23 +19,19 @@ public final class Settings implements PlugIn {
         List<String> known = new ArrayList<>(Arrays.asList(AUTOMATIC));
         for (File found : Finder.all()) known.add(found.getPath());
         known.add(OTHER);
-        Options options = new Options(TITLE)
+        new Options(TITLE)
             .choice("Found", "", known.toArray(new String[0]))
-            .file("Program", "or the folder of its environment");
-        try {
-            if (!options.ask()) return;
-            String chosen = options.get("Found");
-            String program = options.get("Program");
-            if (chosen.equals(OTHER) || (chosen.equals(AUTOMATIC) && !program.isEmpty())) chosen = program;
-            if (chosen.equals(AUTOMATIC)) chosen = "";
-            if (!chosen.isEmpty() && Finder.in(new File(chosen)) == null) {
-                throw new Run.Problem("There is no veriscope in " + chosen + ".\nChoose the program or the folder of its environment.");
-            }
-            Prefs.set(Finder.SETTING, chosen);
-            Prefs.savePreferences();
-            IJ.showStatus("Veriscope: " + Finder.command());
-        } catch (Run.Problem problem) {
-            Run.show(TITLE, problem);
-        }
+            .file("Program", "or the folder of its environment").ask(options -> {
+                String chosen = options.get("Found");
+                String program = options.get("Program");
+                if (chosen.equals(OTHER) || (chosen.equals(AUTOMATIC) && !program.isEmpty())) chosen = program;
+                if (chosen.equals(AUTOMATIC)) chosen = "";
+                if (!chosen.isEmpty() && Finder.in(new File(chosen)) == null) {
+                    throw new Run.Problem("There is no veriscope in " + chosen + ".\nChoose the program or the folder of its environment.");
+                }
+                Prefs.set(Finder.SETTING, chosen);
+                Prefs.savePreferences();
+                IJ.showStatus("Veriscope: " + Finder.command());
+            });
     }
 }
