@@ -57,7 +57,8 @@ def drive(desk: Path) -> None:
     tidy = 'if (isOpen("Log")) { selectWindow("Log"); run("Close"); }'
     lines = [f"open {desk}/plane.tif", "menu Veriscope Restore", "field 0 nuclei-3d", "ok", "message"]
     lines += [f"shot {desk}/message.png", "ok", "wait", "close"]
-    lines += [f"open {desk}/low-light.tif", "menu Veriscope Restore", "field 0 nuclei-3d", "tick 0"]
+    lines += [f"open {desk}/low-light.tif", f"macro setSlice(14); {better}", "wait"]
+    lines += ["menu Veriscope Restore", "field 0 nuclei-3d", "tick 0"]
     lines += [f"shot {desk}/restore.png", "ok", "wait", f'macro {tidy} {middle} run("Tile");', "wait"]
     lines += [f"shot {desk}/results.png", 'macro selectImage("low-light-restored.tif"); run("Show Info...");', "wait"]
     lines += [f"shot {desk}/info.png"]
