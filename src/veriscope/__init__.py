@@ -26,48 +26,33 @@ _HOME = {
     "VeriscopeError": "veriscope.errors",
 }
 
-__all__ = [  # noqa: RUF022 - in the order of the work
-    "Image",
-    "read_image",
-    "save_image",
-    "read_pairs",
-    "read_noisy",
-    "cut_patches",
-    "Recipe",
-    "train",
-    "restore",
-    "judge",
-    "compare",
-    "save",
-    "load",
-    "VeriscopeError",
-    "classical",
-    "networks",
-    "sharing",
-]
+_ROOMS = ("classical", "networks", "sharing")  # for vs.classical.denoise.median(...)
+__all__ = [*_HOME, *_ROOMS]
 
 if TYPE_CHECKING:
-    from veriscope import classical, networks, sharing
-    from veriscope.comparing.compare import compare
-    from veriscope.comparing.judge import judge
-    from veriscope.errors import VeriscopeError
-    from veriscope.images.image import Image
-    from veriscope.images.pairing import read_pairs
-    from veriscope.images.reading import read_image
-    from veriscope.images.writing import save_image
-    from veriscope.networks.folder import save
-    from veriscope.networks.recipe import Recipe
-    from veriscope.patches.cutting import cut_patches
-    from veriscope.restoring.restore import restore
-    from veriscope.sharing.opening import load
-    from veriscope.training.loop import train
-    from veriscope.training.noisy import read_noisy
+    from veriscope import classical as classical
+    from veriscope import networks as networks
+    from veriscope import sharing as sharing
+    from veriscope.comparing.compare import compare as compare
+    from veriscope.comparing.judge import judge as judge
+    from veriscope.errors import VeriscopeError as VeriscopeError
+    from veriscope.images.image import Image as Image
+    from veriscope.images.pairing import read_pairs as read_pairs
+    from veriscope.images.reading import read_image as read_image
+    from veriscope.images.writing import save_image as save_image
+    from veriscope.networks.folder import save as save
+    from veriscope.networks.recipe import Recipe as Recipe
+    from veriscope.patches.cutting import cut_patches as cut_patches
+    from veriscope.restoring.restore import restore as restore
+    from veriscope.sharing.opening import load as load
+    from veriscope.training.loop import train as train
+    from veriscope.training.noisy import read_noisy as read_noisy
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("classical", "networks", "sharing"):  # rooms of their own, for vs.classical.denoise.median(...)
+    if name in _ROOMS:
         return import_module(f"veriscope.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'veriscope' has no attribute '{name}'")

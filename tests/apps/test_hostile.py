@@ -27,7 +27,7 @@ import zarr
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from veriscope.apps import cli, ranges, simulate
+from veriscope.apps import cli, options, simulate
 from veriscope.images.image import Image
 from veriscope.images.reading import SUFFIXES, read_image
 from veriscope.images.writing import save_image
@@ -391,14 +391,14 @@ def numeric() -> list[tuple[str, str]]:
     for app, before in ((cli.app, ""), (simulate.app, "simulate ")):
         for one in app.registered_commands:
             name = before + (one.name or one.callback.__name__)
-            found += [(name, option) for option in ranges.numbers(one.callback.__wrapped__).values()]
+            found += [(name, option) for option in options.numbers(one.callback).values()]
     return found
 
 
 def test_every_numeric_option_has_a_range_or_is_checked_by_the_recipe():
     for app in (cli.app, simulate.app):
         for one in app.registered_commands:
-            assert set(ranges.numbers(one.callback.__wrapped__)) <= set(ranges.RANGES)
+            assert set(options.numbers(one.callback)) <= set(options.RANGES)
 
 
 @pytest.mark.parametrize(("command", "option"), [pair for pair in numeric() if pair[0] in AROUND], ids=" ".join)

@@ -13,11 +13,12 @@ from numpy.testing import assert_allclose
 from skimage.restoration import denoise_nl_means
 
 import veriscope as vs
-from veriscope.classical import denoise, tiles
+from veriscope.classical import denoise
 from veriscope.classical.denoise import METHODS, bm3d, bm4d, noise_sigma, non_local_means
 from veriscope.classical.method import Method
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.images.volumes import by_slabs
 
 FREE = [method for method in METHODS if not method.module]
 LOCAL = [method for method in FREE if method.name != "tv"]
@@ -175,7 +176,7 @@ def test_a_filter_that_reaches_too_far_shows_in_slabs() -> None:
     from scipy.ndimage import uniform_filter
 
     noisy = stripes((60, 10))[1].astype(np.float32)
-    same = [tiles.by_slabs(noisy, reach, lambda part: uniform_filter(part, 7), threads=2) for reach in (3, 2)]
+    same = [by_slabs(noisy, reach, lambda part: uniform_filter(part, 7), threads=2) for reach in (3, 2)]
     assert (same[0] == uniform_filter(noisy, 7)).all()
     assert (same[1] != uniform_filter(noisy, 7)).any()
 

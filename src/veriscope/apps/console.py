@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from veriscope import tables
-from veriscope.apps import events, options, ranges, signals
+from veriscope.apps import events, options, signals
 from veriscope.errors import VeriscopeError, VeriscopeWarning, addresses
 from veriscope.wording import shortened
 
@@ -301,7 +301,7 @@ def flush(code: int) -> int:
 def command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Make `function` a command of `app`, called as it is without `name`; its docstring is the help, with examples."""
     described, _, shown = (function.__doc__ or "").partition("Examples:")
-    app.command(name, help=paragraphs(described), epilog=examples(shown))(ranges.checked(options.with_groups(function)))
+    app.command(name, help=paragraphs(described), epilog=examples(shown))(options.with_groups(function))
 
 
 def paragraphs(text: str) -> str:

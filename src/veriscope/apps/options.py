@@ -10,7 +10,8 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_type_hints
+from math import isfinite
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args, get_type_hints
 
 import typer
 
@@ -36,6 +37,19 @@ def argument(help: str, metavar: str, default: Any = REQUIRED, **more: Any) -> A
     return field(default=default, metadata={"flags": None, "help": help, "metavar": metavar, **more})
 
 
+# By the name of the parameter; None where the range depends on the model.
+RANGES: dict[str, tuple[float, float] | None] = {
+    "members": (1, 1000), "member": None, "minutes": (0.001, 10**6), "epochs": (1, 10**7), "check": (0.001, 0.999),
+    "seed": (0, 2**32 - 1), "depth": None, "base": None, "kernel": None, "stem": None, "batch": None,
+    "learning_rate": None, "per_image": (1, 10**6), "foreground": (0, 1), "subsample": (1, 1000), "channel": (0, 10**6),
+    "interval": (1e-6, 1 - 1e-6), "probability": (1e-12, 1e12), "frames": (1, 10_000), "crop": (1, 10**6),
+    "block": (1, 10_000), "blur": (0, 1000), "smooth": (0, 1000), "min_size": (0, 2**31 - 1), "split": (0.01, 1000),
+    "cells": (0.0001, 0.9999), "trees": (1, 10_000), "iou": (0.0001, 1), "sweep": (1, 10_000),
+    "gain": (1e-6, 1e6), "offset": (-1e6, 1e6), "read_noise": (0, 1e5), "photons": (1e-3, 1e9),
+    "background": (-1e6, 1e6), "factor": (1, 1000),
+    "fields": (1, 10**6), "pixel": (0.01, 10), "radius": (0.1, 1000), "width": (0.05, 100), "bleach": (0.1, 1e6),
+    "drift": (0, 1000), "workers": (1, 1024),
+}  # fmt: skip
 LIMITS = "Time and memory"
 MODEL = option(REQUIRED, "Folder written by veriscope train, or a name in veriscope models.", "MODEL", "--model", "-m")
 LOW = argument(
@@ -126,7 +140,10 @@ class Sharing(Workers):
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` as typer wants it: options as annotations, those of a group in place of the parameter that it is."""
+    """`function` as typer wants it: options as annotations, those of a group in place of the parameter that it is.
+
+    It raises VeriscopeError for numbers outside of RANGES, before the work begins.
+    """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
@@ -140,6 +157,10 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
+        for name, word in numeric.items():
+            limits = RANGES[name]
+            if limits is not None and given.get(name) is not None:
+                check(word, given[name], *limits)
         made = {}
         for name, group in groups.items():
             made[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
@@ -147,7 +168,34 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
+    numeric = numbers(command)
     return command
+
+
+def numbers(command: Callable[..., None]) -> dict[str, str]:
+    """The numeric options of a command: names of parameters, and as they are typed."""
+    found = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        hint, typed = get_args(parameter.annotation)
+        if {int, float} & {hint, *get_args(hint)}:
+            words = [getattr(typed, "default", None), *(getattr(typed, "param_decls", None) or ())]
+            flags = [word for word in words if isinstance(word, str) and word.startswith("--")]  # typer keeps one apart
+            found[name] = next(iter(flags), f"--{name.replace('_', '-')}")
+    return found
+
+
+def check(option: str, value: float, least: float, most: float) -> None:
+    """Raise VeriscopeError unless `value` is a number from `least` to `most`."""
+    if not (isfinite(value) and least <= value <= most):
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        raise VeriscopeError(
+            f"{option} {shown if len(shown) < 30 else shown[:27] + '...'} is not possible. Give a number from "
+            f"{_plain(least)} to {_plain(most)}."
+        )
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e10 else f"{value:g}"
 
 
 def _parameter(name: str, hint: Any, declared: Field[Any], panel: str | None = None) -> inspect.Parameter:

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.classical.method import Method
-from veriscope.classical.tiles import at_once, by_slabs
 from veriscope.cores import available
 from veriscope.errors import DataError
-from veriscope.images.volumes import Picture, each
+from veriscope.images.volumes import Picture, at_once, by_slabs, each
 
 SMALLEST = {2: 16, 3: 8}  # pixels along every axis; bm3d 4.0.3 ends the program on planes of 8 x 8
 LOOKED_UP = 400  # places in SimpleITK's table of the Gaussian over brightness, up to four standard deviations

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from veriscope.classical.denoise import noise_sigma
 from veriscope.classical.method import Method
-from veriscope.classical.tiles import at_once
 from veriscope.errors import DataError
-from veriscope.images.volumes import Frames, Picture, finite, join, run_on, split
+from veriscope.images.volumes import Frames, Picture, at_once, finite, join, run_on, split
 
 Window = tuple[float, ...]  # one value for every parameter that does not climb
 

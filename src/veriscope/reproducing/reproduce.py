@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from math import pi
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,16 +22,19 @@ from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
+from veriscope.judging.two_lines import TwoLines, resolved, smallest_resolved
 from veriscope.networks.folder import is_model, read_description
 from veriscope.networks.model import Ensemble
 from veriscope.reporting.report import write_report
 from veriscope.reproducing.experiments import Experiment, experiment
-from veriscope.reproducing.lines import TRIALS, smallest_distances
 from veriscope.reproducing.material import ExperimentData, read_data
 from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.reproducing.table import Line, Outcome
 from veriscope.restoring.restore import restore
-from veriscope.simulate.experiments import made_by, settings, simulate
+from veriscope.simulate.camera import to_integers
+from veriscope.simulate.experiments import made_by, settings, simulate, standin
+from veriscope.simulate.standins import blurred_light
+from veriscope.simulate.tubules import pair as two_tubules
 from veriscope.training.loop import train
 from veriscope.training.progress import Listener
 from veriscope.wording import listed
@@ -38,6 +42,9 @@ from veriscope.wording import listed
 Progress = Callable[[int, int], object]
 ECE_WITHIN = 0.05  # of the truth's range
 DATA, MODEL, TABLE, FIGURES = "data", "model", "table.txt", "table.json"
+DISTANCES = tuple(round(0.06 + 0.02 * number, 2) for number in range(15))  # um, 0.06 to 0.34
+TRIALS = 20  # pairs at each distance, in all directions
+SIDE = 96  # pixels of a field
 
 
 @dataclass(frozen=True)
@@ -228,3 +235,32 @@ def _facts(run: Run, model: Ensemble, found: ExperimentData) -> dict[str, Any]:
         "test images": sum(len(pairs) for pairs in found.tests.values()) + len(found.unknown),
         **versions(),
     }
+
+
+def smallest_distances(
+    name: str, model: Ensemble, seed: int = 0, device: str | None = None, trials: int = TRIALS
+) -> dict[str, float]:
+    """For input and network the smallest distance (um) at which at least 80 % of pairs are resolved; inf for none.
+
+    Each field holds one pair of tubules and is seen by the microscope and camera of the stand-in `name`.
+    """
+    stand = standin(name)
+    pixel = stand.voxel_size[-1]
+    rng = np.random.default_rng((seed, 5))
+    seen: dict[str, list[list[bool]]] = {INPUT: [], NETWORK: []}
+    for distance in DISTANCES:
+        fields, places = [], []
+        for _ in range(trials):
+            turn = float(rng.uniform(0, 1))
+            centre = [(SIDE - 1) / 2 + float(rng.uniform(-0.5, 0.5)) for _ in range(2)]
+            scene = two_tubules((SIDE, SIDE), stand.voxel_size, distance, turn, [pixel * at for at in centre])
+            light = blurred_light(stand, rng, {}, np.asarray(scene.light))
+            fields.append(to_integers(stand.camera.apply(light, stand.camera.draw(rng))))
+            places.append(TwoLines((centre[0], centre[1]), 2 * pi * turn, distance / pixel, SIDE / 3))
+        low = Image(np.stack(fields), "TYX", stand.voxel_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VeriscopeWarning)  # fields this empty are unlike those of training
+            high = np.asarray(restore(low, model, device=device, normalize="frame").mean)
+        for method, planes in ((INPUT, np.asarray(low)), (NETWORK, high)):
+            seen[method].append([resolved(plane, place) for plane, place in zip(planes, places, strict=True)])
+    return {method: smallest_resolved(DISTANCES, found) or float("inf") for method, found in seen.items()}

@@ -22,6 +22,11 @@ class Line:
     resolved_um: float | None = None  # smallest distance at which two tubules are resolved; inf: none was
     ece: float | None = None  # expected calibration error for eps = 0.05 of the truth's range
 
+    @property
+    def anisotropy(self) -> float | None:
+        """How far from isotropic."""
+        return None if self.isotropy is None else sum(abs(1 - part) for part in self.isotropy)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,7 +50,14 @@ class Outcome:
         for other in self.lines:
             if other.condition != condition or other.method == NETWORK:
                 continue
-            missing += [f"{name} of {other.method}" for name in _behind(ours, other)]
+            pairs = {
+                "NRMSE": (other.nrmse, ours.nrmse),
+                "SSIM": (ours.ssim, other.ssim),
+                "Phi": (other.anisotropy, ours.anisotropy),
+                "resolution": (other.resolved_um, ours.resolved_um),
+            }
+            known = {name: (a, b) for name, (a, b) in pairs.items() if a is not None and b is not None}
+            missing += [f"{name} of {other.method}" for name, (theirs, own) in known.items() if theirs <= own]
         return missing
 
     def to_json(self) -> dict[str, Any]:
@@ -68,30 +80,6 @@ class Outcome:
             verdict = f"NOT ahead in {', '.join(missing)}" if missing else "ahead of every other method in every figure"
             sentences.append(f"{condition}: the network is {verdict}.")
         return sentences
-
-
-def _behind(ours: Line, other: Line) -> list[str]:
-    """The figures in which `other` is as good or better."""
-    found = []
-    if _reaches(other.nrmse, ours.nrmse):
-        found.append("NRMSE")
-    if _reaches(ours.ssim, other.ssim):
-        found.append("SSIM")
-    if _reaches(_off(other.isotropy), _off(ours.isotropy)):
-        found.append("Phi")
-    if _reaches(other.resolved_um, ours.resolved_um):
-        found.append("resolution")
-    return found
-
-
-def _reaches(one: float | None, other: float | None) -> bool:
-    """Whether both are known and `one` is at most `other`."""
-    return one is not None and other is not None and one <= other
-
-
-def _off(phi: tuple[float, float] | None) -> float | None:
-    """How far from isotropic."""
-    return None if phi is None else sum(abs(1 - part) for part in phi)
 
 
 def _table(outcome: Outcome) -> Table:
