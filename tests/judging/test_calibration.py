@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from veriscope import laplace
 from veriscope.errors import DataError
-from veriscope.judging.calibration import coverage, reliability, scale_factor
+from veriscope.judging.calibration import coverage, reliability
 
 
 def drawn(members: int = 3, pixels: int = 40000, seed: int = 0) -> Any:
@@ -78,18 +78,6 @@ def test_bad_input_is_refused() -> None:
         reliability(mean, scale, truth, 0.1, bins=0)
     with pytest.raises(DataError, match="NaN"):
         reliability(mean, scale, truth * np.nan, 0.1)
-
-
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("wrong", [0.5, 1.0, 2.0])
-def test_scales_that_are_wrong_by_a_factor_are_put_right(members: int, wrong: float) -> None:
-    mean, scale, truth = drawn(members=members)
-    factor = scale_factor(mean, wrong * scale, truth)
-    assert_allclose(factor, 1 / wrong, rtol=0.05)
-    for eps in (0.05, 0.1):
-        assert reliability(mean, factor * wrong * scale, truth, eps).ece < 0.01
-    if wrong != 1:
-        assert reliability(mean, wrong * scale, truth, 0.1).ece > 0.03
 
 
 def test_a_single_network_wrong_by_two_has_the_error_of_the_formula() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from veriscope import saving
 from veriscope.apps import console, words
@@ -73,16 +73,21 @@ def resolution(
 
     sizes = words.lengths("--voxel-size", voxel_size)
     image = _read(first, axes, sizes)
+    curves = {}
     if second is None and not split:
-        figure = _alone(image, channel, drawn=plot is not None)
+        _tell_isotropy(image, channel)
     else:
         from veriscope.judging import fourier
 
         pair = fourier.split(image, seed, gain, offset) if second is None else (image, _read(second, axes, sizes))
-        figure = _agreement(*pair, channel, cast("Criterion", criterion), split, drawn=plot is not None)
+        curves = _agreement(*pair, channel, cast("Criterion", criterion), split)
     if plot is not None:
+        from veriscope.judging.spectra import section
         from veriscope.reporting.charts import write_chart
+        from veriscope.reporting.resolution_charts import correlation_chart, section_chart
 
+        sections = {} if curves else {"": [section(image, name, channel) for name in ("xz", "yz")]}
+        figure = correlation_chart(curves) if curves else section_chart(sections)
         console.written({"chart": write_chart(plot, figure, overwrite)})
 
 
@@ -99,7 +104,7 @@ def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Imag
     return replace(image, voxel_size=sizes)
 
 
-def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool, drawn: bool) -> Any:
+def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool) -> dict[str, Correlation]:
     from veriscope.judging.fourier import Direction, ring_correlation
 
     wanted: dict[str, Direction] = {"resolution": "all"}
@@ -115,14 +120,10 @@ def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, 
         )
     if any(one.limited and not one.nothing for one in curves.values()):
         console.note(SPLIT_IS_NOT if split else SAME)
-    if not drawn:
-        return None
-    from veriscope.reporting.resolution_charts import correlation_chart
-
-    return correlation_chart(curves)
+    return curves
 
 
-def _alone(image: Image, channel: int, drawn: bool) -> Any:
+def _tell_isotropy(image: Image, channel: int) -> None:
     if not {"Z", "Y", "X"} <= set(image.axes):
         raise AxesError(
             f"Resolution is measured from two images of the same field, but there is only {image.name or 'one'}. Give "
@@ -132,9 +133,3 @@ def _alone(image: Image, channel: int, drawn: bool) -> Any:
     from veriscope.judging.isotropy import isotropy
 
     console.facts("", {"isotropy": str(isotropy(image, channel))})
-    if not drawn:
-        return None
-    from veriscope.judging.spectra import section
-    from veriscope.reporting.resolution_charts import section_chart
-
-    return section_chart({"": [section(image, name, channel) for name in ("xz", "yz")]})

@@ -14,10 +14,10 @@ import numpy as np
 
 from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Comparison, Credit, Result
+from veriscope.comparing.facts import facts_of, facts_of_pairs, machine, versions
 from veriscope.comparing.failures import Failure
-from veriscope.comparing.judge import check_keywords, facts_of, facts_of_pairs, versions
+from veriscope.comparing.judge import check_keywords
 from veriscope.comparing.kept import Kept
-from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import Picture
 from veriscope.comparing.plan import Design, MethodPlan, check_pixels, prepare, region_name
 from veriscope.comparing.run import Measurement, Progress

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from typing import Any, TypeAlias, Unpack
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from veriscope import axes as axes_of
 from veriscope import notebook
 from veriscope.calibrated import Calibration
+from veriscope.comparing.facts import facts_of, facts_of_pairs, versions
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, MAXIMUM, Picture, busiest_plane, one_plane, picture
 from veriscope.errors import DataError, ModelError, VeriscopeWarning
 from veriscope.expected import Expected, mean_of
@@ -28,8 +27,6 @@ from veriscope.restoring.restoration import Restoration
 from veriscope.restoring.scaling import Choice
 from veriscope.restoring.settings import Machine
 from veriscope.tables import Column, Table, plain
-from veriscope.version import __version__
-from veriscope.wording import lengths
 
 Other: TypeAlias = Callable[[Pair], Image] | Sequence[Image]
 
@@ -375,45 +372,6 @@ def _coverage(truth: Image, restored: Restoration | None, channel: int) -> float
         error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
         inside.append(np.mean(restored.distribution.half_width(means, scales, wide, BAND) >= error))
     return float(np.mean(inside)) if inside else None
-
-
-# -- what is needed to repeat it --------------------------------------------------------------------
-
-
-def facts_of(model: Ensemble) -> dict[str, dict[str, Any]]:
-    """What the network is, and how it was trained."""
-    training = {key: value for key, value in model.facts.training.items() if key != "recipe"}
-    data = training.pop("data", None)
-    counts = {"members": len(model), "parameters per member": model.parameters, "reach": list(model.reach)}
-    return {
-        "Network": {**model.recipe.to_json(), **counts},
-        "Training": training,
-        "Training data": data if isinstance(data, dict) else {},
-    }
-
-
-def facts_of_pairs(pairs: Sequence[Pair], model: Ensemble | None, normalize: Any) -> dict[str, Any]:
-    """What is compared, and how it was normalised for the model, if there is one."""
-    facts = {
-        "images": [pair.name for pair in pairs],
-        "shape": ", ".join(dict.fromkeys(lengths(pair.high.shape) for pair in pairs)),
-        "axes": ", ".join(dict.fromkeys(pair.high.axes for pair in pairs)),
-        "voxel size, um": next((pair.high.voxel_size for pair in pairs if pair.high.voxel_size), None),
-    }
-    word = normalize if isinstance(normalize, str) else repr(normalize)
-    return facts if model is None else {**facts, "normalize": word}
-
-
-def versions() -> dict[str, str]:
-    """Of veriscope, Python and the libraries that decide the figures."""
-    known = {"veriscope": __version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "scipy", "scikit-image"):
-        try:
-            known[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    known["machine"] = f"{platform.system()} {platform.machine()}"
-    return known
 
 
 def _check_others(others: Mapping[str, Other], count: int) -> None:

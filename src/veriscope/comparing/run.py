@@ -16,10 +16,10 @@ import numpy as np
 from veriscope.classical import tune as tuning
 from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Result
+from veriscope.comparing.facts import machine
 from veriscope.comparing.failures import Failure, largest_relative_error
 from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
 from veriscope.comparing.kept import Kept, fingerprint
-from veriscope.comparing.machine import machine
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
 from veriscope.comparing.plan import Design, MethodPlan, cropped, region_name, without_margin
 from veriscope.errors import DataError, VeriscopeWarning

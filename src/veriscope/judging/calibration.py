@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from veriscope import laplace
 from veriscope.errors import DataError
 
 EPS = (0.01, 0.025, 0.05, 0.1)  # half-widths of Supp. Figs. 22 and 23, in parts of the normalised intensity range
-FACTORS = (0.01, 100.0)  # between which scales are corrected
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +59,6 @@ def coverage(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike, p: float = 0.9
     mu, b, y = _together(mean, scale, truth)
     distance = np.abs(y - mu.mean(0))  # the truth is inside when the interval that just reaches it is no more probable
     return float(np.mean(laplace.interval_probability(mu, b, distance) <= p))
-
-
-def scale_factor(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike) -> float:
-    """The factor for all scales that makes the truth most likely: above 1 for an overconfident network.
-
-    For a single network that is the mean of |truth - mean| / scale; for an ensemble the maximum of the mixture's log
-    likelihood (3.14) is searched between 0.01 and 100, to 1e-3 of the factor.
-    """
-    mu, b, y = _together(mean, scale, truth)
-    if len(mu) == 1:
-        return float(np.clip(np.mean(np.abs(y - mu[0]) / b[0], dtype=np.float64), *FACTORS))
-
-    def surprise(log_factor: float) -> float:
-        return -float(np.mean(laplace.log_likelihood(mu, b * np.exp(log_factor), y), dtype=np.float64))
-
-    bounds = np.log(FACTORS)
-    return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded", options={"xatol": 1e-3}).x))
 
 
 def _together(mean: ArrayLike, scale: ArrayLike, truth: ArrayLike) -> tuple[Any, Any, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from markupsafe import Markup
 
 from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, times_in_words
+from veriscope.comparing.facts import versions
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
-from veriscope.comparing.judge import RESTORATION, versions
+from veriscope.comparing.judge import RESTORATION
 from veriscope.comparing.picture import INTERPOLATED, Picture
 from veriscope.comparing.run import TIMING
 from veriscope.reporting import page as pages

@@ -22,7 +22,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from veriscope import saving
-from veriscope.comparing.judge import RESTORATION, versions
+from veriscope.comparing.facts import versions
+from veriscope.comparing.judge import RESTORATION
 from veriscope.comparing.picture import INPUT, INPUTS, Picture
 from veriscope.reporting.charts import INK
 from veriscope.reporting.movie import grey

@@ -16,7 +16,8 @@ import numpy as np
 from veriscope import saving
 from veriscope.classical.denoise import NON_LOCAL_MEANS
 from veriscope.classical.tune import best
-from veriscope.comparing.judge import RESTORATION, Judgement, judge, versions
+from veriscope.comparing.facts import versions
+from veriscope.comparing.judge import RESTORATION, Judgement, judge
 from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs
