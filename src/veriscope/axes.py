@@ -30,8 +30,7 @@ def check(axes: str, shape: Sequence[int] | None = None) -> str:
         known = ", ".join(f"{letter} {meaning}" for letter, meaning in MEANING.items())
         what = f"has the unknown letter{'s' * (len(unknown) > 1)} {', '.join(unknown)}" if word else "is empty"
         raise AxesError(f"Axes '{axes}' {what}. Axes are letters out of {known}; for example YX, ZYX or TCZYX.")
-    repeated = sorted({letter for letter in word if word.count(letter) > 1})
-    if repeated:
+    if repeated := sorted({letter for letter in word if word.count(letter) > 1}):
         raise AxesError(
             f"Axes '{axes}' name {', '.join(repeated)} more than once. Each letter may appear once; "
             f"give one letter per dimension, such as ZYX or TCZYX."
@@ -59,8 +58,7 @@ def moves(source: str, target: str, shape: Sequence[int]) -> list[int | None]:
 
     Raises AxesError when a letter of `source` with more than one entry would be lost.
     """
-    lost = [letter for letter, size in zip(source, shape, strict=True) if letter not in target and size != 1]
-    if lost:
+    if lost := [letter for letter, size in zip(source, shape, strict=True) if letter not in target and size != 1]:
         raise AxesError(
             f"An image with axes '{source}' cannot be read as '{target}': {', '.join(lost)} would be dropped, "
             f"with {', '.join(str(shape[source.index(letter)]) for letter in lost)} entries. Choose one entry first."
@@ -82,7 +80,6 @@ def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
 def image_axes(axes: str, what: str = "This") -> str:
     """Check that `axes` name a 2D or 3D image (Y and X present) and return them."""
     word = check(axes)
-    missing = [letter for letter in "YX" if letter not in word]
-    if missing:
+    if missing := [letter for letter in "YX" if letter not in word]:
         raise AxesError(f"{what} needs the axes Y and X, but '{word}' lacks {', '.join(missing)}. Use YX or ZYX.")
     return word

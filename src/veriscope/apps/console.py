@@ -100,8 +100,7 @@ def trust(estimate: Trust, source: object = None) -> None:
         verdict(estimate.verdict)
     else:
         show(f"  {UNKNOWN}")
-    odd = [place for place, frame in estimate.frames.items() if frame.verdict is not None and frame.verdict.level]
-    if odd:
+    if odd := [place for place, frame in estimate.frames.items() if frame.verdict is not None and frame.verdict.level]:
         names = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
         note(f"{len(odd)} of {len(estimate.frames)} frames are unlike the training images: {shortened(names, 5)}.")
 

@@ -179,8 +179,7 @@ def _check_clashes(jobs: list[Job]) -> None:
 def _check_free(jobs: list[Job], overwrite: bool) -> None:
     if overwrite:
         return
-    present = [path for job in jobs for path in job.outputs.values() if _is_there(path)]
-    if present:
+    if present := [path for job in jobs for path in job.outputs.values() if _is_there(path)]:
         more = f" and {len(present) - 1} more" if len(present) > 1 else ""
         verb = "exist" if more else "exists"
         raise OutputError(f"{present[0]}{more} {verb} already. Choose another --out, or replace it with --overwrite.")

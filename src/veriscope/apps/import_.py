@@ -48,8 +48,7 @@ def import_model(
         console.note(
             "taken as CARE. If it was an IsotropicCARE or UpsamplingCARE model, import it with --task and --factor."
         )
-    tested = ensemble.facts.imported.get("apart_from_its_test")
-    if tested is not None:
+    if (tested := ensemble.facts.imported.get("apart_from_its_test")) is not None:
         console.show(f"  Run on the package's own test image: it differs by at most {tested:.1e} of the range.")
     if "familiar" not in ensemble.facts.measured:
         console.note(

@@ -172,8 +172,7 @@ def _named_alike(sources: Sequence[Path], labels: Sequence[Path], option: str, p
             raise ImageFormatError(
                 f"{option} {place} has two files called {stem(path)}: {other} and {path}. Leave one of them out."
             )
-    missing = [source for source in sources if stem(source) not in by_name]
-    if missing:
+    if missing := [source for source in sources if stem(source) not in by_name]:
         raise ImageFormatError(
             f"{option} {place} has no labels for {missing[0].name}: none of its {len(labels)} files is called "
             f"{stem(missing[0])}. Name the labels as the images."

@@ -136,8 +136,7 @@ def _simulate(
         "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
     }
     _write(low, described, job, overwrite)
-    full = int(np.count_nonzero(np.asarray(low) == FULL))
-    if full:
+    if full := int(np.count_nonzero(np.asarray(low) == FULL)):
         console.note(
             f"{full:,} of {low.array.size:,} values of {job.mean.name} reached {FULL}, the most that 16 bit hold, and "
             "were clipped. Lower --photons, --gain or --offset."

@@ -163,8 +163,7 @@ def train(
     console.facts("Result", {"model": str(out), **scores})
     if events.on():
         console.written({"model": out})
-    calibration = words.calibration(ensemble.facts)
-    if calibration:
+    if calibration := words.calibration(ensemble.facts):
         console.facts("Calibration", calibration)
     if said := words.noisy(ensemble.facts):
         console.note(said)

@@ -63,8 +63,7 @@ class Network:
         """The one to start from. Raises TrainingError for options that it decides, ModelError."""
         if self.start is None:
             return None
-        decided = [f"--{name}" for name, value in vars(self).items() if name != "start" and value is not None]
-        if decided:
+        if decided := [f"--{name}" for name, value in vars(self).items() if name != "start" and value is not None]:
             raise TrainingError(f"--start decides the layers of the network. Remove {listed(decided)}, or --start.")
         from veriscope.sharing.opening import load
 

@@ -37,8 +37,7 @@ def estimate(image: Any, offset: float | None = None) -> Noise:
     for images without noise, or too small (less than 8 such blocks).
     """
     pixels = finite(image)
-    word = getattr(image, "axes", None)
-    if word is not None:
+    if (word := getattr(image, "axes", None)) is not None:
         order = "".join(letter for letter in word if letter not in "YX") + "YX"
         pixels = np.asarray(image.moved(order))
     planes = pixels.reshape(-1, *pixels.shape[-2:]) if pixels.ndim > 1 else pixels[None, None]

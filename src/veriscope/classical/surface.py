@@ -94,8 +94,7 @@ def _as_image(stack: Any) -> Image:
                 f"Image with its axes."
             )
         return Image(pixels, "ZYX")
-    missing = [letter for letter in "ZYX" if letter not in stack.axes]
-    if missing:
+    if missing := [letter for letter in "ZYX" if letter not in stack.axes]:
         raise AxesError(
             f"A projection needs stacks, but this image has the axes {stack.axes}, without {', '.join(missing)}. "
             f"Give stacks, or state their axes, such as ZYX."

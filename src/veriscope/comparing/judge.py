@@ -355,8 +355,7 @@ def _trusts(truth: Image, restored: Restoration, views: int) -> Iterator[Trust]:
     truth = truth.in_memory()
     for channel in range(truth.size("C")):
         for high, _, means, scales, wide in predictions(truth, restored, channel):
-            trust = measure(means, scales, high, views, wide, right)
-            if trust is not None:
+            if (trust := measure(means, scales, high, views, wide, right)) is not None:
                 yield trust
 
 

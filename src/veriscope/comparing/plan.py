@@ -177,8 +177,7 @@ def check_pixels(design: Design) -> None:
     """
     for pair in (*design.pairs, *(() if design.tune_on is None else (design.tune_on,))):
         low = np.asarray(pair.low.in_memory())
-        wrong = low.size - np.count_nonzero(np.isfinite(low))
-        if wrong:
+        if wrong := low.size - np.count_nonzero(np.isfinite(low)):
             raise DataError(
                 f"The low image of pair '{pair.name}' holds {wrong} NaN or infinite values of {low.size}. Replace "
                 f"them, or leave this pair out."

@@ -122,8 +122,7 @@ class Measurement:
         low, truth = pair.low.in_memory(), self.design.truth(pair).in_memory()
         made: dict[int | None, dict[str, Done]] = {side: {} for side in (None, *self.design.limits)}
         for one in self.design.planned:
-            done = self.by_method(one, name, low, truth)
-            if done is not None:
+            if (done := self.by_method(one, name, low, truth)) is not None:
                 made[one.side][self.design.label(one.method)] = done
         restored = None
         if self.design.model is not None:
@@ -176,8 +175,7 @@ class Measurement:
             recipe = (method.name, method.version, dict(method.grid), dict(method.usual), self.design.tune)
             optics = (getattr(self.design.psf, "kernel", self.design.psf), self.design.background)
             key = fingerprint(source, goal, recipe, self.elsewhere.get(method.name), one.side, machine(), *optics)
-            earlier = self.kept.find(method.name, name, key)
-            if earlier is not None:
+            if (earlier := self.kept.find(method.name, name, key)) is not None:
                 self.report(f"{label}: {name}")
                 self.finished(label, 0.0, measured=False)
                 image, facts = earlier

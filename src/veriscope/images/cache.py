@@ -38,8 +38,7 @@ class ChunkCache:
         spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(region, chunks, strict=True)]
         corners = list(itertools.product(*spans))
         found = self._found(key, corners)
-        missing = [corner for corner in corners if corner not in found]
-        if missing:
+        if missing := [corner for corner in corners if corner not in found]:
             found |= self._load(image, key, missing, chunks)
         out = np.empty([part.stop - part.start for part in region], dtype=image.dtype)
         for corner in corners:
@@ -55,8 +54,7 @@ class ChunkCache:
         found = {}
         with self._lock:
             for corner in corners:
-                chunk = self._chunks.get((key, corner))
-                if chunk is not None:
+                if (chunk := self._chunks.get((key, corner))) is not None:
                     self._chunks.move_to_end((key, corner))
                     found[corner] = chunk
         return found

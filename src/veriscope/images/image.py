@@ -174,8 +174,7 @@ class Image:
 
     def region(self, **spans: slice | int) -> Image:
         """A part of the image without loading it: ``image.region(Y=slice(0, 64), T=3)``. An int drops its axis."""
-        unknown = sorted(set(spans) - set(self.axes))
-        if unknown:
+        if unknown := sorted(set(spans) - set(self.axes)):
             raise AxesError(f"{self._called()} has the axes '{self.axes}', not {', '.join(unknown)}. Remove it.")
         index = plain_index(tuple(spans.get(letter, slice(None)) for letter in self.axes), self.shape)
         parts = dict(zip(self.axes, index, strict=True))

@@ -45,8 +45,7 @@ def described(path: Path, text: str, pages: int, pixels: int) -> Described:
     except ValueError as error:
         return Described(trouble=f"its description (OME-XML) cannot be understood: {error}")
     note, uuid = "", root.get("UUID")
-    pointer = root.find("{*}BinaryOnly")
-    if pointer is not None:
+    if (pointer := root.find("{*}BinaryOnly")) is not None:
         name = Path(pointer.get("MetadataFile", "").replace("\\", "/")).name
         companion = path.parent / name
         if not name or not companion.is_file():

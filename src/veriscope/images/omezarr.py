@@ -115,8 +115,7 @@ def _check_declared(path: Path, folder: Path, level: Any) -> None:
 def _multiscale(path: Path, group: Any, choice: int | None) -> tuple[str, Mapping[str, Any]]:
     """Where the image is inside the group ("" or "0/"), and its multiscales entry."""
     facts = _facts(group)
-    several = facts.get("multiscales") or []
-    if several:
+    if several := facts.get("multiscales") or []:
         return "", several[pick(path, len(several), choice)]
     inner = sorted((key for key in group.group_keys() if key.isdecimal()), key=int)
     images = [key for key in inner if _facts(group[key]).get("multiscales")]  # the layout of bioformats2raw

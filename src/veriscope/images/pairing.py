@@ -39,8 +39,7 @@ class Pair:
         for image, which in ((self.low, "low"), (self.high, "high")):
             ax.image_axes(image.axes, f"The {which} image of pair '{self.name}'")
         free = "CZ" if self.projects else "C"
-        differing = [a for a in ax.ORDER if a not in free and self.low.size(a) != self.high.size(a)]
-        if differing:
+        if differing := [a for a in ax.ORDER if a not in free and self.low.size(a) != self.high.size(a)]:
             sizes = ", ".join(f"{a} {self.low.size(a)} against {self.high.size(a)}" for a in differing)
             only = ", or high a single plane, to which the stack is projected" if differing == ["Z"] else ""
             raise DataError(

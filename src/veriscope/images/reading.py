@@ -122,8 +122,7 @@ def _contents(file: Path, choice: int | None) -> Contents:
         return omezarr.read_zarr(file, choice)
     if not head:
         raise ImageFormatError(f"'{file}' is empty (0 bytes). Copy or export it again.")
-    kind = vendor.kind(head, file)
-    if kind is not None:
+    if (kind := vendor.kind(head, file)) is not None:
         return vendor.read_vendor(file, kind, choice)
     if tiff.is_tiff(head):
         return tiff.read_tiff(file, choice)

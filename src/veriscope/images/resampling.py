@@ -58,8 +58,7 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
     """
     lengths = dict(lengths or {})
     wanted = {letter: checked_factor(value, letter) for letter, value in factors.items()}
-    unknown = sorted({*wanted, *lengths} - set(image.spatial_axes))
-    if unknown:
+    if unknown := sorted({*wanted, *lengths} - set(image.spatial_axes)):
         raise AxesError(
             f"Only axes in space can be made finer, and the image has {image.spatial_axes or 'none'} "
             f"(axes {image.axes}), not {', '.join(unknown)}."

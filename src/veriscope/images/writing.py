@@ -231,6 +231,5 @@ _WORDS |= {"description": "the description", "channels": "names and colours of c
 
 
 def _tell_dropped(final: Path, facts: Image, without: Sequence[str]) -> None:
-    gone = [_WORDS[name] for name in without if getattr(facts.carried, name)]
-    if gone:
+    if gone := [_WORDS[name] for name in without if getattr(facts.carried, name)]:
         warn(f"'{final.name}' has no place for {listed(gone)}, which the image had.")

@@ -210,8 +210,7 @@ def _checked(one: Image, other: Image, channel: int) -> str:
             f"Both images must show the same pixels, but they are {_described(one)} and {_described(other)}. "
             "Crop or resample one of them first."
         )
-    small = [letter for letter in letters if one.size(letter) < LEAST]
-    if small:
+    if small := [letter for letter in letters if one.size(letter) < LEAST]:
         raise DataError(
             f"At least {LEAST} pixels along every axis are needed to measure resolution; there are "
             f"{', '.join(f'{one.size(letter)} along {letter}' for letter in small)}. Give larger images."

@@ -178,8 +178,7 @@ def _finite(image: ArrayLike, name: str) -> Floats:
     if given.size == 0 or given.dtype.kind not in "buif":
         raise DataError(f"The {name} must hold real numbers, but it has {given.size} pixels of type {given.dtype}.")
     values = given.astype(np.float64)
-    wrong = values.size - int(np.isfinite(values).sum())
-    if wrong:
+    if wrong := values.size - int(np.isfinite(values).sum()):
         raise DataError(
             f"The {name} holds {wrong} NaN or infinite values of {values.size}. Mask or replace them first."
         )

@@ -59,8 +59,7 @@ def section(image: Image, name: str = "xz", channel: int = 0) -> Section:
     row, column = name[1].upper(), name[0].upper()
     if not {row, column, "Y", "X"} <= set(image.axes):
         raise AxesError(f"A spectrum in {name} needs the axes {row} and {column}, but the image has {image.axes}.")
-    small = [letter for letter in (row, column) if image.size(letter) < LEAST]
-    if small:
+    if small := [letter for letter in (row, column) if image.size(letter) < LEAST]:
         raise DataError(
             f"A spectrum needs at least {LEAST} pixels along {row} and {column}; there are "
             f"{', '.join(f'{image.size(letter)} along {letter}' for letter in small)}. Give a larger image."

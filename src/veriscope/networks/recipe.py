@@ -163,8 +163,7 @@ class Recipe:
             (not self.residual or self.channels_in == self.channels_out, "residual needs channels_in = channels_out"),
             (self.stem * 2**self.depth <= LONGEST_STEP, f"stem times 2^depth is at most {LONGEST_STEP}"),
         ]
-        broken = [rule for holds, rule in rules if not holds]
-        if broken:
+        if broken := [rule for holds, rule in rules if not holds]:
             given = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
             raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {given}.")
         if len(self.patch) != len(self.axes_out) or any(
@@ -243,8 +242,7 @@ class Recipe:
 
     def change(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""
-        unknown = sorted(set(changes) - {field.name for field in fields(self)})
-        if unknown:
+        if unknown := sorted(set(changes) - {field.name for field in fields(self)}):
             raise ModelError(f"A recipe has no field called {', '.join(unknown)}.")
         return replace(self, **changes)
 

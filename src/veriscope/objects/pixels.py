@@ -230,8 +230,7 @@ def _drawn(
 def _volumes(image: Any, example: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """The planes or volumes of an image, each with its examples."""
     pixels, kinds = np.asarray(image), np.asarray(example)
-    word = getattr(image, "axes", None)
-    if word is not None:
+    if (word := getattr(image, "axes", None)) is not None:
         order = axes_of.canonical(word)
         pixels = axes_of.move(pixels, word, order)
         kinds = axes_of.move(kinds, getattr(example, "axes", word), order)

@@ -80,8 +80,7 @@ def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatc
     name = f"'{Path(path)}'"
     try:
         with _open(path) as found:
-            missing = sorted({"X", "Y"} - set(found.files))
-            if missing:
+            if missing := sorted({"X", "Y"} - set(found.files)):
                 held = ", ".join(found.files) or "nothing"
                 raise ImageFormatError(
                     f"{name} has no {' and no '.join(missing)} (it holds {held}). Training patches are X (low) and Y "
@@ -153,8 +152,7 @@ def array_patches(low: NDArray[Any], high: NDArray[Any], axes: str, name: str = 
         if 0 in array.shape:
             raise DataError(f"{name}: {what} is empty, its shape is {lengths(array.shape)}. Save at least one patch.")
         array = ax.move(array, word, target).astype(np.float32, copy=False)
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
+        if bad := array.size - int(np.count_nonzero(np.isfinite(array))):
             raise DataError(f"{name}: {what} has {bad} values that are NaN or infinite. Cut the patches again.")
         moved.append(np.ascontiguousarray(array))
     if "Z" in word and moved[1].shape[2] == 1 < moved[0].shape[2]:

@@ -283,8 +283,7 @@ def _methods(comparison: Comparison) -> list[Markup]:
         terms = ("Weigert et al. 2018", library, "BSD-3-Clause", "as trained, nothing tuned", comparison.region)
         rows.append((RESTORATION, does, *terms))
     parts: list[Markup] = [html.grid(Table([Column(name, left=True) for name in names], rows), "credits")]
-    run = {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}
-    if run:
+    if run := {(line.image, line.method): line for line in comparison.lines if line.seconds is not None}:
         columns = [Column(name, left=True) for name in ("image", "method", "parameters")]
         columns += [Column("tuning", duration), Column("processing", duration)]
         columns.append(Column("Mvoxel/s", speed_in_words))

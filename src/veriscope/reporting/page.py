@@ -195,8 +195,7 @@ def overlay(shape: Sequence[int], stretch: float, marks: str, pixel: float | Non
     """Marks, and a scale bar where the width of a pixel is given in um, drawn over a panel in its pixels."""
     height, width = shape[0] * stretch, shape[1]
     unit = width / 100
-    bar = scale_bar(width, pixel)
-    if bar is not None:
+    if (bar := scale_bar(width, pixel)) is not None:
         length, text = bar
         left, bottom = width - 4 * unit - length, height - 4 * unit
         marks += (

@@ -54,8 +54,7 @@ class Page:
 
     def _page(self, said: str, running: bool) -> str:
         parts = [f"<h1>{escape(self.title)}</h1>"]
-        step = self.last
-        if step is not None:
+        if (step := self.last) is not None:
             left = "" if step.seconds_left is None or not running else f", {duration(step.seconds_left)} left"
             parts.append(f'<p>{said}{left}</p><progress max="1" value="{step.done:.4f}"></progress>')
             known = {

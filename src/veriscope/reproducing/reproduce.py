@@ -157,8 +157,7 @@ def _trained(run: Run, found: ExperimentData, folder: Path, reporter: Reporter) 
 def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, reporter: Reporter) -> Judgement:
     """The test images of one condition: the input, what the network has to beat, and the network."""
     others = {}
-    rival = run.experiment.rival
-    if rival is not None:
+    if (rival := run.experiment.rival) is not None:
         with reporter.step(f"Tuning {rival} on each image of {condition}") as progress:
             tuned = []
             for number, pair in enumerate(pairs):

@@ -98,8 +98,7 @@ def _training(facts: Facts) -> dict[str, str]:
     if data:
         rows["pairs of images"] = f"{data.get('pairs')}: {shortened(data.get('names') or (), 8)}"
     for name in ("patches", "epochs", "minutes", "loss", "seed"):
-        value = training.get(name)
-        if value is not None:
+        if (value := training.get(name)) is not None:
             rows[name] = lengths(value) if isinstance(value, list) else str(value)
     return rows or {"training": "unknown"}
 

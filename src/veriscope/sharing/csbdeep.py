@@ -346,8 +346,7 @@ def _check_expressible(ensemble: Ensemble) -> None:
         (recipe.stem > 1, f"it folds {recipe.stem} x {recipe.stem} pixels into channels (stem)"),
         (any(letter != "Z" for letter in recipe.finer), "it makes pixels finer along Y and X, csbdeep only along Z"),
     ]
-    broken = [reason for holds, reason in why if holds]
-    if broken:
+    if broken := [reason for holds, reason in why if holds]:
         raise ModelError(
             f"This model cannot be written for csbdeep: {listed(broken)}. Export it as onnx, or train one with "
             f"--stem 1."

@@ -100,8 +100,7 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
                 )
             own = place[-2] if len(place) > 1 else layer
             parts.setdefault((layer, own), {})[kind] = _dataset(group, place, path)
-    incomplete = next((own for (_, own), arrays in parts.items() if len(arrays) < 2), None)
-    if incomplete is not None:
+    if (incomplete := next((own for (_, own), arrays in parts.items() if len(arrays) < 2), None)) is not None:
         raise ModelError(f"'{path}' is incomplete: the layer '{incomplete}' lacks its kernel or its bias.")
     size = path.stat().st_size
     declared = sum(4 * prod(array.shape) for arrays in parts.values() for array in arrays.values())

@@ -130,8 +130,7 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
     foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
     imported = {"from": "bioimage.io", **_credits(description)}
-    difference = _tested(package, description, network)
-    if difference is not None:
+    if (difference := _tested(package, description, network)) is not None:
         imported["apart_from_its_test"] = difference
     facts = Facts(imported=imported, training={"program": "unknown", "members": 1, "finished_members": 1})
     return Ensemble(network.recipe, (network,), facts)
@@ -244,8 +243,7 @@ def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any
 def _check_postprocessing(answer: Mapping[str, Any]) -> None:
     """Results return to grey values here, so a package's own step for that is not needed; others cannot be used."""
     names = [_name(step) for step in answer.get("postprocessing") or []]
-    others = [name for name in names if name not in ("ensure_dtype", "scale_linear")]
-    if others:
+    if others := [name for name in names if name not in ("ensure_dtype", "scale_linear")]:
         raise ModelError(f"It changes its images by {', '.join(others)}, so they are not restored images.")
 
 
