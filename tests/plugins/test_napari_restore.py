@@ -117,16 +117,19 @@ def test_dask_and_pyramids_give_what_arrays_give(app: Any, untrained: Make, low:
 
 def test_the_preview_shows_what_is_on_the_screen(app: Any, untrained: Make) -> None:
     stack = vs.Image(np.random.default_rng(0).integers(0, 900, (30, 300, 300)).astype(np.uint16), "ZYX", (1, 0.5, 0.5))
-    app.add(stack)
+    source = app.viewer.add_image(stack.array, name="plain", scale=(1, 0.5, 0.5))
     app.viewer.dims.set_point(0, 20.0)
     app.viewer.camera.center, app.viewer.camera.zoom = (0, 40, 60), 24.0
     app.until(lambda: app.viewer.layers[0].corner_pixels[1, 1] < 299)
     widget = app.open("Restore")
+    widget.axes.setCurrentText("ZYX")
     widget.model.set(untrained("ZYX"))
     widget.preview_button.click()
     app.done(widget)
     [preview] = [layer for layer in app.viewer.layers if layer.name.endswith("preview")]
     assert preview.data.shape[0] == 16
+    assert set(app.viewer.layers.selection) == {source}  # so that Restore is not of the preview
+    assert widget.axes.word() == "ZYX"
     start = np.round(np.divide(preview.translate, preview.scale)).astype(int)
     assert start[0] <= 20 < start[0] + 16
     assert preview.data.size < stack.array.size / 8

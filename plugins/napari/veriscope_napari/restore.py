@@ -188,7 +188,12 @@ class Restore(Worker):
                     color_dict={0: "red", 255: "transparent", None: "transparent"}
                 )
                 options["opacity"] = 0.5
-        return to.add(self.viewer, made, visible)
+        chosen = self.viewer.layers.selection
+        with chosen.events.changed.blocker(self.look):  # the source stays selected, with the axes that were named
+            before = set(chosen)
+            added = to.add(self.viewer, made, visible)
+            self.viewer.layers.selection = before
+        return added
 
 
 class Slider(QObject):
