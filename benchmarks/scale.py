@@ -2,12 +2,12 @@
 
     python benchmarks/scale.py speed             # one process, one worker, two workers of one thread each
     python benchmarks/scale.py memory --work DIR # 20 GB on two workers: the peak of each. Run again to continue
-    python benchmarks/scale.py kills --kills 20  # workers, the command and everything killed at random
+    python benchmarks/scale.py kills             # 20 times: a worker, the command, the scheduler, all, in turn
     python benchmarks/scale.py plan              # 100 TB on paper: tiles, tasks, halos, hours
     python benchmarks/scale.py tasks             # 10^6 tasks without pixels: time and memory of Dask's scheduler
     ... --record                                 # also writes benchmarks/results/scale-NAME.txt
 
-All restore through `restore_to_file` or `veriscope restore`, with networks that were not trained: what they compute
+All restore through `veriscope restore`, with networks that were not trained: what they compute
 takes as long. The figures of `speed` are the medians of alternating runs; only ratios of one run mean something.
 """
 
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -50,47 +50,83 @@ def model(**choices: Any) -> Any:
 
 
 def speed(options: argparse.Namespace) -> list[str]:
-    """The usual 3D network on a stack: in one process with one thread, and by workers of one thread each."""
-    import torch
-    from distributed import Client, LocalCluster
+    """The usual 3D network on a stack, by the command: alone with one thread, and by workers of one thread each.
 
+    Each way restores two tiles and all of them: what the difference takes is the time of a tile, the rest is start-up.
+    """
     import veriscope as vs
-    from veriscope.restoring.tofile import restore_to_file
+    from veriscope.networks.folder import save
 
-    torch.set_num_threads(1)
-    used, shape, tile = model(axes="ZYX", members=2), (32, 256, 512), (32, 128, 128)
-    lines, times = [], {0: [], 1: [], 2: []}
-    with tempfile.TemporaryDirectory() as folder:
+    tile, sizes = (32, 128, 128), {2: (32, 128, 256), options.tiles: (32, 128, 128 * options.tiles)}
+    ways: dict[str, list[str]] = {"one process": [], "one worker": [], "two workers": [], "--workers 2": []}
+    times: dict[tuple[str, int], list[float]] = {(way, size): [] for way in ways for size in sizes}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         here = Path(folder)
-        stack = np.random.default_rng(0).integers(100, 1000, shape).astype("uint16")
-        vs.save_image(here / "in.ome.zarr", vs.Image(stack, "ZYX", (0.3, 0.1, 0.1)))
-        image = vs.read_image(here / "in.ome.zarr", lazy=True)
-        with contextlib.ExitStack() as stack_of:
-            clients = {}
-            for count in (1, 2):
-                quiet = {"dashboard_address": "127.0.0.1:0", "memory_limit": 0}
-                cluster = LocalCluster(n_workers=count, threads_per_worker=1, **quiet)
-                clients[count] = stack_of.enter_context(Client(stack_of.enter_context(cluster)))
-            for round_ in range(options.rounds + 1):
-                for count in times:
-                    how = {"cluster": clients[count]} if count else {}
-                    part = image.region(Z=slice(0, 32), Y=slice(0, 128), X=slice(0, 256)) if round_ == 0 else image
-                    out = here / f"{count}.ome.zarr"
-                    report = restore_to_file(part, used, out, tile=tile, overwrite=True, precision="float32", **how)
-                    if round_:  # the first one warms up
-                        times[count].append(report.seconds)
-            same = contents(here / "0.ome.zarr") == contents(here / "1.ome.zarr") == contents(here / "2.ome.zarr")
-    plain, one, two = (statistics.median(times[count]) for count in times)
-    size = " x ".join(map(str, shape))
-    lines.append(f"image: {size}, {report.tiles} tiles of 32 x 128 x 128 pixels, 2 networks")
-    lines.append(f"one process:  {plain:6.1f} s   {spread(times[0])}")
-    lines.append(f"one worker:   {one:6.1f} s   {spread(times[1])}   overhead of tasks {100 * (one / plain - 1):.1f} %")
-    lines.append(
-        f"two workers:  {two:6.1f} s   {spread(times[2])}   {one / two:.2f} times as fast as one worker, "
-        f"{plain / two:.2f} times as fast as one process"
+        save(model(axes="ZYX", members=2), here / "model")
+        for size, shape in sizes.items():
+            pixels = np.random.default_rng(0).integers(100, 1000, shape).astype("uint16")
+            vs.save_image(here / f"{size}.ome.zarr", vs.Image(pixels, "ZYX", (0.3, 0.1, 0.1)))
+        for count, way in ((1, "one worker"), (2, "two workers")):
+            both, address = started(here, count)
+            stack.callback(end, both)
+            ways[way] = ["--cluster", address]
+        ways["--workers 2"] = ["--workers", "2"]
+        usual = ["--model", str(here / "model"), "--tile", ",".join(map(str, tile)), "--precision", "float32"]
+        alone = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL, "check": True}
+        for _ in range(options.rounds):
+            for (way, size), found in times.items():
+                out = here / f"{way} {size}.ome.zarr"
+                words = [str(here / f"{size}.ome.zarr"), "--out", str(out), "--overwrite", *usual, *ways[way]]
+                began = time.perf_counter()
+                subprocess.run([*COMMAND, *words], **alone)
+                found.append(time.perf_counter() - began)
+        whole = [contents(here / f"{way} {options.tiles}.ome.zarr") for way in ways]
+    seconds = {key: statistics.median(found) for key, found in times.items()}
+    lines = [f"image: {' x '.join(map(str, shape))}, {options.tiles} tiles of 32 x 128 x 128 pixels, 2 networks"]
+    each = {}
+    for way in ways:
+        few, many = seconds[way, 2], seconds[way, options.tiles]
+        each[way] = (many - few) / (options.tiles - 2)
+        lines.append(
+            f"{way + ':':<13} {many:6.1f} s {spread(times[way, options.tiles])}: start-up and end "
+            f"{few - 2 * each[way]:.1f} s, {each[way]:.3f} s a tile"
+        )
+    one, alone_, two = (
+        (seconds[way, options.tiles], each[way]) for way in ("one worker", "one process", "two workers")
     )
-    lines.append(f"results of all three the same, byte for byte: {same}")
+    lines.append(f"overhead of tasks, one worker against one process: {100 * (one[1] / alone_[1] - 1):.1f} % a tile, ")
+    lines[-1] += f"{100 * (one[0] / alone_[0] - 1):.1f} % with start-up"
+    lines.append(f"two workers against one: {one[0] / two[0]:.2f} times as fast, {one[1] / two[1]:.2f} a tile; ")
+    lines[-1] += f"against one process {alone_[0] / two[0]:.2f}"
+    lines.append(f"results of all the same, byte for byte: {all(one == whole[0] for one in whole)}")
     return lines
+
+
+def started(folder: Path, workers: int, threads: int = 1) -> tuple[list[subprocess.Popen[bytes]], str]:
+    """A scheduler and workers started by Dask's own commands, as docs/scale.md says; the address of the scheduler."""
+    dask, where = str(Path(sys.executable).with_name("dask")), folder / f"scheduler-{workers}.json"
+    where.unlink(missing_ok=True)
+    paths = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+    ways = {"MALLOC_ARENA_MAX": "1", "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", "PYTHONPATH": paths}
+    place = ["--scheduler-file", str(where), "--host", "127.0.0.1", "--no-dashboard"]
+    worker = ["--nworkers", str(workers), "--nthreads", str(threads), "--memory-limit", "0"]
+    found = []
+    for words in (["scheduler", "--port", "0"], ["worker", *worker]):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        found.append(subprocess.Popen([dask, *words, *place], env=os.environ | ways, cwd=folder, **quiet))
+        while not where.exists():
+            time.sleep(0.1)
+    return found, str(json.loads(where.read_text())["address"])
+
+
+def end(commands: list[subprocess.Popen[bytes]]) -> None:
+    """Kill commands and what they started."""
+    for one in commands:
+        with contextlib.suppress(psutil.Error):
+            for below in [*psutil.Process(one.pid).children(recursive=True), one]:
+                with contextlib.suppress(psutil.Error):
+                    below.kill()
+        one.wait()
 
 
 def spread(times: list[float]) -> str:
@@ -104,36 +140,34 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def memory(options: argparse.Namespace) -> list[str]:
-    """A stack of 20 GB whose chunks are few files under many names."""
+    """A stack of 20 GB whose chunks are few files under many names; all are restored, by a tiny network."""
     from veriscope.networks.folder import save
 
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
     shape = repeated(work / "in.ome.zarr", options.gigabytes)
     if not (work / "model").exists():
-        save(model(axes="ZYX", depth=1, base=4, stem=2, probabilistic=False), work / "model")
+        save(model(axes="ZYX", depth=1, base=4, stem=4, probabilistic=False), work / "model")
     words = [str(work / "in.ome.zarr"), "--model", str(work / "model"), "--out", str(work / "out.ome.zarr")]
     words += ["--workers", "2", "--memory", options.memory, "--dtype", "uint8", "--resume"]
     started = time.perf_counter()
     command = subprocess.Popen([*COMMAND, *words])
     peaks: dict[str, int] = {}
-    with contextlib.suppress(KeyboardInterrupt):
-        while command.poll() is None:
-            if time.perf_counter() - started > options.seconds:
-                command.send_signal(signal.SIGINT)
-                command.wait(60)
-                break
-            for kind, process in processes(command.pid):
-                with contextlib.suppress(psutil.Error, OSError, StopIteration):
-                    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                    peak = next(line for line in status if line.startswith("VmHWM"))
-                    peaks[f"{kind} {process.pid}"] = 1024 * int(peak.split()[1])
-            time.sleep(0.5)
+    while command.poll() is None:
+        for kind, process in processes(command.pid):
+            with contextlib.suppress(psutil.Error, OSError, StopIteration):
+                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                peak = next(line for line in status if line.startswith("VmHWM"))
+                peaks[f"{kind} {process.pid}"] = 1024 * int(peak.split()[1])
+        time.sleep(0.5)
     spent = time.perf_counter() - started
-    state = "finished" if (work / "out.ome.zarr").exists() else "not finished yet: run it again to continue"
+    done = (work / "out.ome.zarr").exists()
+    state = "finished" if done else "not finished: run it again to continue"
     lines = [f"image: uint16, {' x '.join(map(str, shape))}, {2 * np.prod(shape, dtype=float) / 1e9:.1f} GB"]
     lines.append(f"--workers 2 --memory {options.memory}: {spent:.0f} s in this run, {state}")
-    lines += [f"peak of {name.split()[0]}: {peak / 1e9:.2f} GB" for name, peak in peaks.items() if peak > 1e8]
+    lines += [f"peak (VmHWM) of {name.split()[0]}: {peak / 1e9:.2f} GB" for name, peak in peaks.items() if peak > 1e8]
+    if done:
+        shutil.rmtree(work)
     return lines
 
 
@@ -151,8 +185,6 @@ def repeated(path: Path, gigabytes: float) -> tuple[int, ...]:
     few += (200 * np.sin(np.arange(side) / 9.0) ** 2).astype("uint16")
     seed = path.with_name("seed.ome.zarr")
     vs.save_image(seed, vs.Image(few, "ZYX", (0.3, 0.1, 0.1)), overwrite=True)
-    import json
-
     shutil.copytree(seed, path, ignore=lambda folder, names: ["c"] + [n for n in names if n.isdigit() and n != "0"])
     described = json.loads((path / "0" / "zarr.json").read_text())
     described["shape"] = list(shape)
@@ -173,7 +205,7 @@ def repeated(path: Path, gigabytes: float) -> tuple[int, ...]:
 
 
 def processes(command: int) -> list[tuple[str, psutil.Process]]:
-    """The command and its workers."""
+    """A command and the workers that it started."""
     with contextlib.suppress(psutil.Error):
         whole = psutil.Process(command)
         below = whole.children(recursive=True)
@@ -182,46 +214,73 @@ def processes(command: int) -> list[tuple[str, psutil.Process]]:
     return []
 
 
+TARGETS = ("worker", "client", "scheduler", "everything")
+
+
 def kills(options: argparse.Namespace) -> list[str]:
-    """SIGKILL at random moments: of a worker, of the command (the scheduler and its client), of everything."""
+    """SIGKILL at random moments, in turn of a worker, the command (the client), the scheduler, and all of them.
+
+    Scheduler and workers are started by Dask's commands, and again when they are gone. A moment is drawn between the
+    first notes in the journal and some seconds later, so that work is always under way.
+    """
     import veriscope as vs
     from veriscope.networks.folder import save
 
-    draw, done = random.Random(0), {"worker": 0, "command": 0, "everything": 0}
-    half = 0
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
+    draw, done, begun, half = random.Random(0), dict.fromkeys(TARGETS, 0), time.perf_counter(), 0
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        here, quiet = Path(folder), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        out, journal = here / "many.ome.zarr", here / "many.ome.zarr.journal"
         save(model(axes="YX", depth=1, base=8, members=2), here / "model")
         pixels = np.random.default_rng(0).integers(100, 1000, (options.side, options.side)).astype("uint16")
         vs.save_image(here / "in.ome.zarr", vs.Image(pixels, "YX"))
         usual = [*COMMAND, str(here / "in.ome.zarr"), "--model", str(here / "model"), "--tile", "64", "--scale"]
-        subprocess.run([*usual, "--out", str(here / "one.ome.zarr")], check=True, stdout=subprocess.DEVNULL)
-        many = [*usual, "--out", str(here / "many.ome.zarr"), "--workers", "2", "--resume"]
-        runs, quiet = 0, {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        while True:
-            command, runs = subprocess.Popen(many, **quiet), runs + 1
-            while command.poll() is None and sum(done.values()) < options.kills:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    command.wait(draw.uniform(1, options.gap))
-                if command.poll() is not None:
-                    break
-                half += (here / "many.ome.zarr").exists()
-                what, there = draw.choice(list(done)), processes(command.pid)
-                workers = [process for kind, process in there if kind == "worker"]
-                chosen = {"worker": workers[:1], "command": [psutil.Process(command.pid)]}
-                chosen["everything"] = [*chosen["command"], *workers]
-                if not chosen[what]:
-                    continue
-                for process in chosen[what]:
-                    with contextlib.suppress(psutil.Error):
-                        process.kill()
-                done[what] += 1
-            if command.wait() == 0:
-                break
+        alone = os.environ | {"OMP_NUM_THREADS": "1"}
+        one = [*usual, "--out", str(here / "one.ome.zarr"), "--precision", "float32"]
+        subprocess.run(one, check=True, env=alone, **quiet)
+        dask: list[subprocess.Popen[bytes]] = []
+        running, runs = None, 0
+        stack.callback(lambda: end(dask))
+
+        def notes() -> int:
+            return len(list(journal.glob("done-*")))
+
+        def wait(ready: Any) -> None:
+            while running.poll() is None and not ready():
+                time.sleep(0.05)
+
+        while running is None or running.poll() != 0:
+            if not dask or dask[0].poll() is not None:
+                end(dask)
+                dask, address = started(here, 2)
+            if running is None or running.poll() is not None:
+                words = ["--out", str(out), "--cluster", address, "--resume"]
+                running, runs = subprocess.Popen([*usual, *words], env=alone, **quiet), runs + 1
+            if sum(done.values()) >= options.kills:
+                running.wait()
+                continue
+            before = notes()
+            wait(lambda before=before: notes() > before)
+            pause = time.perf_counter() + draw.uniform(0, options.gap)
+            wait(lambda pause=pause: time.perf_counter() > pause)
+            if running.poll() is not None:
+                continue
+            half += out.exists() and contents(out) != contents(here / "one.ome.zarr")
+            what = TARGETS[sum(done.values()) % len(TARGETS)]
+            at_work = [one for kind, one in processes(dask[1].pid) if kind == "worker"]
+            chosen: dict[str, list[Any]] = {"worker": draw.sample(at_work, min(1, len(at_work)))}
+            chosen |= {"client": [running], "scheduler": dask[:1]}
+            chosen["everything"] = [running, *dask, *at_work]
+            for process in chosen[what]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            if what in ("client", "scheduler", "everything"):
+                running.wait()
+            done[what] += bool(chosen[what])
         pairs = ((here / f"one{name}.ome.zarr", here / f"many{name}.ome.zarr") for name in ("", ".scale"))
         same = all(contents(one) == contents(other) for one, other in pairs)
         left = [path.name for path in here.iterdir() if path.suffix in (".journal", ".unfinished")]
-    lines = [f"image: {options.side} x {options.side}, tiles of 64 x 64, two results, two workers; {runs} runs in all"]
+    lines = [f"image: {options.side} x {options.side}, tiles of 64 x 64, two results, two workers; "]
+    lines[0] += f"{runs} runs of the command in {time.perf_counter() - begun:.0f} s"
     lines.append(f"killed: {sum(done.values())} times ({', '.join(f'{what} {count}' for what, count in done.items())})")
     lines.append(
         f"half-written results under their final names seen: {half}; left behind at the end: {left or 'nothing'}"
@@ -247,21 +306,11 @@ def tasks(options: argparse.Namespace) -> list[str]:
     from veriscope.restoring.journal import Journal
 
     count, lines = options.tasks, []
-    dask = str(Path(sys.executable).with_name("dask"))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        where = Path(folder) / "scheduler.json"
-        started = []
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))}
-        place = ["--scheduler-file", str(where), "--host", "127.0.0.1", "--no-dashboard"]
-        for words in (["scheduler", "--port", "0"], ["worker", "--nthreads", "8", "--no-nanny"]):
-            one = subprocess.Popen([dask, *words, *place], env=environment, cwd=folder, stderr=subprocess.DEVNULL)
-            stack.callback(one.wait)
-            stack.callback(one.kill)
-            started.append(psutil.Process(one.pid))
-            while not where.exists():
-                time.sleep(0.1)
-        scheduler, me = started[0], psutil.Process()
-        client = stack.enter_context(Client(scheduler_file=str(where), timeout=60))
+        dask, address = started(Path(folder), 1, threads=8)
+        stack.callback(end, dask)
+        scheduler, me = psutil.Process(dask[0].pid), psutil.Process()
+        client = stack.enter_context(Client(address, timeout=60))
         engine = Dask(client, vs.Image(np.zeros((2, 2)), "YX"), None)
         journal = Journal(Path(folder) / "journal", [Path(folder) / "out.ome.zarr"])
         journal.begin({})
@@ -323,14 +372,14 @@ WHAT = {"speed": speed, "memory": memory, "kills": kills, "tasks": tasks, "plan"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=tuple(WHAT))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--memory", default="1.4GB")
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir()) / "veriscope-scale"))
-    parser.add_argument("--seconds", type=float, default=10**6, help="stop after so long; run again to continue")
+    parser.add_argument("--tiles", type=int, default=24, help="of the stack of speed")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--gap", type=float, default=15.0, help="seconds between kills, at most")
-    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--gap", type=float, default=4.0, help="seconds from a note in the journal to a kill, at most")
+    parser.add_argument("--side", type=int, default=3072)
     parser.add_argument("--tasks", type=int, default=10**6)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
