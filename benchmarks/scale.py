@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -114,7 +115,7 @@ def started(folder: Path, workers: int, threads: int = 1) -> tuple[list[subproce
     for words in (["scheduler", "--port", "0"], ["worker", *worker]):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         found.append(subprocess.Popen([dask, *words, *place], env=os.environ | ways, cwd=folder, **quiet))
-        while not where.exists():
+        while not (where.exists() and where.read_text().strip().endswith("}")):
             time.sleep(0.1)
     return found, str(json.loads(where.read_text())["address"])
 
@@ -140,14 +141,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def memory(options: argparse.Namespace) -> list[str]:
-    """A stack of 20 GB whose chunks are few files under many names; all are restored, by a tiny network."""
+    """A movie of 20 GB whose chunks are few files under many names; all are restored, by a tiny network."""
     from veriscope.networks.folder import save
 
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
     shape = repeated(work / "in.ome.zarr", options.gigabytes)
     if not (work / "model").exists():
-        save(model(axes="ZYX", depth=1, base=4, stem=4, probabilistic=False), work / "model")
+        save(model(axes="YX", depth=1, base=4, stem=4, probabilistic=False), work / "model")
     words = [str(work / "in.ome.zarr"), "--model", str(work / "model"), "--out", str(work / "out.ome.zarr")]
     words += ["--workers", "2", "--memory", options.memory, "--dtype", "uint8", "--resume"]
     started = time.perf_counter()
@@ -163,7 +164,7 @@ def memory(options: argparse.Namespace) -> list[str]:
     spent = time.perf_counter() - started
     done = (work / "out.ome.zarr").exists()
     state = "finished" if done else "not finished: run it again to continue"
-    lines = [f"image: uint16, {' x '.join(map(str, shape))}, {2 * np.prod(shape, dtype=float) / 1e9:.1f} GB"]
+    lines = [f"image: float32, {' x '.join(map(str, shape))}, {4 * np.prod(shape, dtype=float) / 1e9:.1f} GB"]
     lines.append(f"--workers 2 --memory {options.memory}: {spent:.0f} s in this run, {state}")
     lines += [f"peak (VmHWM) of {name.split()[0]}: {peak / 1e9:.2f} GB" for name, peak in peaks.items() if peak > 1e8]
     if done:
@@ -172,35 +173,30 @@ def memory(options: argparse.Namespace) -> list[str]:
 
 
 def repeated(path: Path, gigabytes: float) -> tuple[int, ...]:
-    """A uint16 OME-Zarr whose chunks are hard links to eight files."""
+    """A float32 movie of large planes as OME-Zarr whose chunks are hard links to 16 files."""
     import veriscope as vs
 
-    side, chunk = 2048, (32, 256, 256)
-    depth = round(gigabytes * 1e9 / 2 / side**2 / chunk[0]) * chunk[0]
-    shape = (depth, side, side)
+    side, few = 16384, 2048
+    shape = (round(gigabytes * 1e9 / 4 / side**2), side, side)
     if path.exists():
         return shape
-    rng = np.random.default_rng(0)
-    few = rng.integers(0, 12, (chunk[0], side, side)).astype("uint16")
-    few += (200 * np.sin(np.arange(side) / 9.0) ** 2).astype("uint16")
-    seed = path.with_name("seed.ome.zarr")
-    vs.save_image(seed, vs.Image(few, "ZYX", (0.3, 0.1, 0.1)), overwrite=True)
+    rng, seed = np.random.default_rng(0), path.with_name("seed.ome.zarr")
+    pixels = rng.integers(0, 12, (1, few, few)) + (200 * np.sin(np.arange(few) / 9.0) ** 2).astype(int)
+    vs.save_image(seed, vs.Image(pixels.astype("float32"), "TYX", (0.1, 0.1)), overwrite=True)
     shutil.copytree(seed, path, ignore=lambda folder, names: ["c"] + [n for n in names if n.isdigit() and n != "0"])
     described = json.loads((path / "0" / "zarr.json").read_text())
     described["shape"] = list(shape)
-    own = described["chunk_grid"]["configuration"]["chunk_shape"]
+    own = described["chunk_grid"]["configuration"]["chunk_shape"][1]
     (path / "0" / "zarr.json").write_text(json.dumps(described))
     facts = json.loads((path / "zarr.json").read_text())
     image = facts["attributes"]["ome"]["multiscales"][0]
     image["datasets"] = image["datasets"][:1]
     (path / "zarr.json").write_text(json.dumps(facts))
-    layers = few.shape[0] // own[0]
-    for z in range(depth // own[0]):
-        for y in range(side // own[1]):
-            target = path / "0" / "c" / str(z) / str(y)
-            target.mkdir(parents=True)
-            for x in range(side // own[2]):
-                os.link(seed / "0" / "c" / str(z % layers) / str(y) / str(x), target / str(x))
+    for t, y in itertools.product(range(shape[0]), range(side // own)):
+        target = path / "0" / "c" / str(t) / str(y)
+        target.mkdir(parents=True)
+        for x in range(side // own):
+            os.link(seed / "0" / "c" / "0" / str(y % (few // own)) / str(x % (few // own)), target / str(x))
     return shape
 
 
@@ -248,7 +244,15 @@ def kills(options: argparse.Namespace) -> list[str]:
             while running.poll() is None and not ready():
                 time.sleep(0.05)
 
-        while running is None or running.poll() != 0:
+        same, rounds, pairs = True, 0, [(here / f"one{n}.ome.zarr", here / f"many{n}.ome.zarr") for n in ("", ".scale")]
+        while True:
+            if running is not None and running.poll() == 0:
+                rounds, same = rounds + 1, same and all(contents(one) == contents(other) for one, other in pairs)
+                if sum(done.values()) >= options.kills:
+                    break
+                running = None
+                for _, other in pairs:  # once more
+                    shutil.rmtree(other)
             if not dask or dask[0].poll() is not None:
                 end(dask)
                 dask, address = started(here, 2)
@@ -276,11 +280,9 @@ def kills(options: argparse.Namespace) -> list[str]:
             if what in ("client", "scheduler", "everything"):
                 running.wait()
             done[what] += bool(chosen[what])
-        pairs = ((here / f"one{name}.ome.zarr", here / f"many{name}.ome.zarr") for name in ("", ".scale"))
-        same = all(contents(one) == contents(other) for one, other in pairs)
         left = [path.name for path in here.iterdir() if path.suffix in (".journal", ".unfinished")]
     lines = [f"image: {options.side} x {options.side}, tiles of 64 x 64, two results, two workers; "]
-    lines[0] += f"{runs} runs of the command in {time.perf_counter() - begun:.0f} s"
+    lines[0] += f"{rounds} times from the beginning, {runs} runs of the command in {time.perf_counter() - begun:.0f} s"
     lines.append(f"killed: {sum(done.values())} times ({', '.join(f'{what} {count}' for what, count in done.items())})")
     lines.append(
         f"half-written results under their final names seen: {half}; left behind at the end: {left or 'nothing'}"
@@ -302,7 +304,7 @@ def tasks(options: argparse.Namespace) -> list[str]:
 
     import veriscope as vs
     from veriscope.restoring.distributed import Dask
-    from veriscope.restoring.job import TileTask
+    from veriscope.restoring.job import Task
     from veriscope.restoring.journal import Journal
 
     count, lines = options.tasks, []
@@ -317,7 +319,7 @@ def tasks(options: argparse.Namespace) -> list[str]:
         begun, used = time.perf_counter(), scheduler.cpu_times()
         before, mine = scheduler.memory_info().rss, me.memory_info().rss
         lines.append(f"at the start: scheduler {before / 1e6:.0f} MB, client {mine / 1e6:.0f} MB")
-        for number, (task, done) in enumerate(engine.run(nothing, (TileTask(0, n) for n in range(count)), count), 1):
+        for number, (task, done) in enumerate(engine.run(nothing, (Task(0, n) for n in range(count)), count), 1):
             journal.note(task.key, done)
             if number % max(count // 10, 1) == 0:
                 spent, now = time.perf_counter() - begun, scheduler.cpu_times()

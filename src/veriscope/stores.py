@@ -21,6 +21,12 @@ ROOTS = ("zarr.json", ".zgroup", ".zarray")  # of what zarr keeps at an address
 ZIPPED = (".zarr.zip", ".ozx")
 _URL = re.compile(r"(s3|gs|az|https?|memory):/+(.*)", re.DOTALL)
 _RETRIES = 4
+_REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "401")
+KEYS = {  # the variables with keys for a kind of store, and the one for data that need none
+    "s3": ("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE"),
+    "az": ("AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY", "AZURE_SKIP_SIGNATURE"),
+}
 
 PathLike = str | os.PathLike[str]
 
@@ -165,20 +171,21 @@ def refusal(place: PathLike, problem: BaseException) -> str | None:
     text = " ".join(str(problem).split())
     if address is None or not ("obstore" in type(problem).__module__ or isinstance(problem, OSError)):
         return None
-    bucket = address.split("/")[2]
-    endpoint = ", and AWS_ENDPOINT_URL, which names a store of your own" if address.startswith("s3:") else ""
+    kind, bucket = address.split(":")[0], address.split("/")[2]
+    endpoint = ", and AWS_ENDPOINT_URL, which names a store of your own" if kind == "s3" else ""
+    keys, public = KEYS.get(kind, ("", ""))
     if "NoSuchBucket" in text or "bucket does not exist" in text:
         return f"There is no bucket '{bucket}' for '{address}'. Check its name, or create it."
-    if any(word in text for word in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "401")):
-        return (
-            f"'{address}' may not be used with these credentials. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            f"(or GOOGLE_APPLICATION_CREDENTIALS); for public data set AWS_SKIP_SIGNATURE=true."
+    alone = any(word in text for word in ("169.254.169.254", "metadata.google", "no credentials"))
+    if alone or any(word in text for word in _REFUSED):
+        if not keys:
+            return (
+                f"The server does not give '{address}' to everybody. Ask for an address that can be read without keys."
+            )
+        said = (
+            "There are no credentials for '{}'. Set" if alone else "'{}' may not be used with these credentials. Check"
         )
-    if "credential" in text.lower() or "169.254.169.254" in text or "metadata" in text:
-        return (
-            f"There are no credentials for '{address}'. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or "
-            f"GOOGLE_APPLICATION_CREDENTIALS); for public data set AWS_SKIP_SIGNATURE=true."
-        )
+        return f"{said.format(address)} {keys}; for public data set {public}=true."
     if "error sending request" in text or "dns" in text.lower():
         return f"'{address}' cannot be reached. Check the address and the network{endpoint}."
     return f"'{address}' cannot be used ({addresses(text)[:200]}). Check the address and the credentials."

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 import veriscope as vs
 from veriscope import stores
-from veriscope.errors import DataError, ImageFormatError, OutputError
+from veriscope.errors import DataError, ImageFormatError, OutputError, VeriscopeError
 from veriscope.images.writing import open_writer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -35,6 +38,9 @@ def lab() -> Iterator[str]:
         import boto3
 
         boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"]).create_bucket(Bucket="lab")
+        # Google's stores speak the same language, but for the keys, of which the server expects this word
+        patch.setenv("GOOGLE_BASE_URL", os.environ["AWS_ENDPOINT_URL"])
+        patch.setenv("GOOGLE_BEARER_TOKEN", "Credential=key/20200101/us-east-1/s3/aws4_request")
         yield "s3://lab"
     server.stop()
 
@@ -44,12 +50,13 @@ def image(seed: int = 0) -> vs.Image:
     return vs.Image(pixels, "ZYX", (0.3, 0.1, 0.1))
 
 
-@pytest.mark.parametrize("place", ["s3", "memory", "zip", "ozx"])
+@pytest.mark.parametrize("place", ["s3", "gs", "memory", "zip", "ozx"])
 def test_images_are_written_and_read_lazily_anywhere(
     place: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     address = {"memory": "memory://some/a.ome.zarr", "zip": tmp_path / "a.ome.zarr.zip", "ozx": tmp_path / "a.ozx"}
-    where = address[place] if place != "s3" else f"{request.getfixturevalue('lab')}/folder/a.ome.zarr"
+    lab = request.getfixturevalue("lab").replace("s3", place) if place in ("s3", "gs") else ""
+    where = f"{lab}/folder-{place}/a.ome.zarr" if lab else address[place]
     vs.save_image(where, image())
     found = vs.read_image(where, lazy=True)
     assert found.is_lazy
@@ -109,8 +116,38 @@ def test_what_a_store_refuses_is_said_in_plain_words(lab: str, monkeypatch: pyte
         vs.read_image(f"{lab}/a.ome.zarr")
 
 
-def test_credentials_that_are_wrong_are_named(lab: str) -> None:
-    for said in ("403 Forbidden: <Code>InvalidAccessKeyId</Code>", "AccessDenied"):
-        assert "may not be used with these credentials" in str(stores.refusal("s3:/lab/a", PermissionError(said)))
-    assert "There are no credentials" in str(stores.refusal("s3://lab/a", OSError("no credentials in the environment")))
+def test_keys_that_are_refused_are_named(lab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a server that checks them; and data that are public are read without."""
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    for refused in (lambda: vs.read_image(f"{lab}/a.ome.zarr"), lambda: vs.save_image(f"{lab}/c.ome.zarr", image())):
+        with pytest.raises(VeriscopeError, match=r"may not be used with these credentials\. Check AWS_ACCESS_KEY_ID"):
+            refused()
+    assert "There are no credentials" in str(stores.refusal("gs://lab/a", OSError("no credentials found")))
+    assert "Set GOOGLE_APPLICATION" in str(stores.refusal("gs://lab/a", OSError("at http://metadata.google.internal")))
     assert stores.refusal("folder/a", PermissionError("AccessDenied")) is None
+
+
+class Web(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/secret"):
+            self.send_error(403)
+        else:
+            super().do_GET()
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+def test_images_are_read_from_a_web_server(tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    vs.save_image(tmp_path / "a.ome.zarr", image())
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        found = vs.read_image(f"{here}/a.ome.zarr", lazy=True)
+        np.testing.assert_array_equal(found.read(1, slice(2, 9)), np.asarray(image())[1, 2:9])
+        with pytest.raises(ImageFormatError, match="cannot be listed"):
+            vs.read_image(f"{here}/b.ome.zarr")
+        with pytest.raises(ImageFormatError, match=r"does not give .* to everybody"):
+            vs.read_image(f"{here}/secret/a.ome.zarr")
+        server.shutdown()

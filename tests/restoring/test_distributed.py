@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from veriscope.clusters import client_of
-from veriscope.errors import DeviceError, OutputError
+from veriscope.errors import DeviceError, ImageFormatError, OutputError, VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
 from veriscope.images.writing import save_image
@@ -69,6 +70,30 @@ def test_a_scheduler_that_is_not_there(
     monkeypatch.setattr("veriscope.clusters.CONNECTING", 0.2)
     with pytest.raises(DeviceError, match=r"scheduler tcp://127\.0\.0\.1:9 cannot be reached .*dask scheduler"):
         restore_to_file(Image(noise((16, 16)), "YX"), ensemble, tmp_path / "o.ome.zarr", cluster="tcp://127.0.0.1:9")
+
+
+def test_workers_that_cannot_help_are_named(
+    ensemble: Ensemble, noise: Make, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_image(tmp_path / "in.ome.zarr", Image(noise((64, 64), "uint16"), "YX"))
+    image, out = read_image(tmp_path / "in.ome.zarr", lazy=True), tmp_path / "out.ome.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr("veriscope.restoring.worker.__version__", "0.0.9")
+        with pytest.raises(DeviceError, match=r"Worker \S+ has veriscope 0\.0\.9, but this is .* same version"):
+            restore_to_file(image, ensemble, out, cluster=client)
+    read = Image.read
+
+    def only_here(self: Image, *index: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            raise ImageFormatError(f"'{tmp_path}/in.ome.zarr' does not exist.")
+        return read(self, *index)
+
+    monkeypatch.setattr(Image, "read", only_here)
+    with pytest.raises(ImageFormatError, match=r"Worker \S+: .*in\.ome\.zarr.* needs it under the same name"):
+        restore_to_file(image, ensemble, out, cluster=client)
+    with pytest.raises(VeriscopeError, match="exclude each other"):
+        restore_to_file(image, ensemble, out, cluster="tcp://127.0.0.1:9", workers=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.ome.zarr"]
 
 
 def started(words: list[str], **more: Any) -> subprocess.Popen[str]:

@@ -48,6 +48,25 @@ def test_tasks_give_what_one_process_gives(
     assert [(a.kind, a.clipped, a.values) for a in one.outputs] == [(a.kind, a.clipped, a.values) for a in many.outputs]
 
 
+@pytest.mark.filterwarnings("ignore:The restored image stays normalised")
+@pytest.mark.parametrize("task", ["project", "isotropic"])
+def test_stacks_in_tasks_give_what_one_process_gives(
+    make_ensemble: Make, noise: Make, tmp_path: Path, task: str
+) -> None:
+    """A surface with its height, which takes a second pass, and a stack made isotropic; each time point of a movie."""
+    choices: Any = {"project": {"patch": (16, 16)}, "isotropic": {"upsample": (3, 1, 1)}}[task]
+    model = make_ensemble({"project": "ZYX", "isotropic": "YX"}[task], task=task, **choices)
+    image = Image(noise((2, 5, 40, 36), "uint16"), "TZYX", (0.6, 0.2, 0.2))
+    for name, how in (("one", {"precision": "float32"}), ("many", {"resume": True})):
+        (tmp_path / name).mkdir()
+        files: Any = {"scale": tmp_path / name / "scale.ome.zarr"}
+        if task == "project":
+            files["height"] = (tmp_path / name / "height.ome.zarr", tmp_path / name / "spread.ome.zarr")
+        restore_to_file(image, model, tmp_path / name / "mean.ome.zarr", tile=32, **files, **how)
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+    assert len(list((tmp_path / "many").iterdir())) == {"project": 4, "isotropic": 2}[task]
+
+
 def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Interrupt the work after so many tasks; what was done is listed."""
     done: list[str] = []

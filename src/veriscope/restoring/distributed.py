@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from veriscope.clusters import client_of
 from veriscope.errors import DeviceError, OutputError, VeriscopeError
-from veriscope.restoring.job import Job, Task
+from veriscope.restoring.job import CountTask, Job, Task
 from veriscope.version import __version__
 from veriscope.wording import listed
 
@@ -26,7 +26,7 @@ SHARES, MOST = 200, 16  # of what a thread does in all; tiles given out together
 PATIENCE = 60  # seconds to wait for a first worker
 TRIES = 5  # times that a task is given out anew after the workers that did it died
 
-AnyTask = TypeVar("AnyTask", bound=Task)
+AnyTask = TypeVar("AnyTask", Task, CountTask)
 
 
 class Dask:

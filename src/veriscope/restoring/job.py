@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,28 +31,17 @@ BLOCK = 2**26  # bytes of an image read at once to count its values
 
 
 @dataclass(frozen=True)
-class TileTask:
-    """Restore tile `number` in one of the passes over the image, and write it."""
+class Task:
+    """Restore tile `number` in pass `of` over the image and write it, or make that piece of a smaller `level` of the
+    result called `of`."""
 
-    index: int  # of the pass
+    of: int | str
     number: int
+    level: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.index}-{self.number}"
-
-
-@dataclass(frozen=True)
-class LevelTask:
-    """Make piece `number` of a smaller level of a result."""
-
-    name: str
-    level: int
-    number: int
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}-{self.level}-{self.number}"
+        return f"{self.of}-{self.level}-{self.number}"
 
 
 @dataclass(frozen=True)
@@ -64,9 +53,6 @@ class CountTask:
     done: int
     key: str
     group: int  # a frame, or all frames together
-
-
-Task = TileTask | LevelTask | CountTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,29 +76,25 @@ class Opened:
     def __init__(self, job: Job) -> None:
         self.job = job
         prepared = prepare(job.image, job.model, [one.output for one in job.asked], **job.settings)
-        self.passes: list[Making] = makings(replace(prepared, planned=job.plans[0]), job.asked, job.kind)
-        if len(self.passes) > 1:
-            second = self.passes[1]
-            second.prepared = replace(second.prepared, planned=job.plans[1])
+        self.passes = makings(prepared, job.asked, job.kind, job.plans)
         self.queues = [Queue(one.prepared.parts, one.prepared.plan) for one in self.passes]
         self.tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in self.passes]
         self.targets = {name: ZarrTarget(layout, begun=True) for name, layout in job.layouts.items()}
         self.turn = Lock()
 
-    def do(self, task: Task) -> Any:
+    def do(self, task: Task) -> Done | None:
         """Do a task; raises OutputError when another run has taken over."""
-        if isinstance(task, CountTask):
-            return count(task)
-        if isinstance(task, TileTask):
-            return self._tile(task)
+        if isinstance(task.of, int):
+            return self._tile(task.of, task.number)
         self._check_guard()
-        with saving.explained(self.job.layouts[task.name].place):
-            self.targets[task.name].shrink(task.level, self.job.layouts[task.name].pieces(task.level)[task.number])
+        layout = self.job.layouts[task.of]
+        with saving.explained(layout.place):
+            self.targets[task.of].shrink(task.level, layout.pieces(task.level)[task.number])
         return None
 
-    def _tile(self, task: TileTask) -> Done:
-        making, queue = self.passes[task.index], self.queues[task.index]
-        prepared, one = making.prepared, self.tasks[task.index][task.number]
+    def _tile(self, index: int, number: int) -> Done:
+        making, queue = self.passes[index], self.queues[index]
+        prepared, one = making.prepared, self.tasks[index][number]
         clipped: Counter[str] = Counter()
         ready: list[tuple[Any, dict[str, NDArray[Any]]]] = []
         with self.turn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from veriscope.images.casting import cast
 from veriscope.images.image import Image
 from veriscope.restoring.frames import Number
 from veriscope.restoring.outputs import Wanted, several
+from veriscope.restoring.plan import Plan
 from veriscope.restoring.prepared import Prepared
 from veriscope.restoring.running import Answers, Block
 from veriscope.tiling import Span
@@ -66,11 +67,16 @@ class Making:
         return parts.region(number, core, self.channels), parts.arranged(values[None], self.channels)[0]
 
 
-def makings(prepared: Prepared, asked: Sequence[Wanted], kind: np.dtype[Any]) -> list[Making]:
-    """What is made in each pass over the image: of the networks, and of what finds the surface."""
+def makings(
+    prepared: Prepared, asked: Sequence[Wanted], kind: np.dtype[Any], plans: Sequence[Plan] | None = None
+) -> list[Making]:
+    """What is made in each pass over the image: of the networks, and of what finds the surface. `plans` if known."""
     second = [one for one in asked if one.output.by == "surface"]
     found = [Making(prepared, [one for one in asked if one not in second], prepared.channels, kind)]
-    return [*found, Making(prepared.surface(), second, 0, kind)] if second else found
+    found += [Making(prepared.surface(), second, 0, kind)] if second else []
+    for making, plan in zip(found, plans or (), strict=plans is not None):
+        making.prepared = replace(making.prepared, planned=plan)
+    return found
 
 
 def check_units(kind: np.dtype[Any], prepared: Prepared) -> None:

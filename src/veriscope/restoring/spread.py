@@ -25,7 +25,7 @@ from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Count, Counted, Leaders, Normalization
 from veriscope.restoring.distributed import AnyTask, Dask, connected
-from veriscope.restoring.job import CountTask, Job, LevelTask, Opened, Task, TileTask, count
+from veriscope.restoring.job import CountTask, Job, Opened, Task, count
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
 from veriscope.restoring.making import Making, check_units, makings
 from veriscope.restoring.memory import Whole, held, parse
@@ -53,10 +53,6 @@ class Spread(TypedDict, total=False):
 def in_tasks(how: Spread) -> bool:
     """Whether a restoration is done in tasks."""
     return any(how.get(name) not in (None, False) for name in ("cluster", "workers", "resume", "chunks", "shards"))
-
-
-def _shared(how: Spread) -> bool:
-    return how.get("cluster") is not None or how.get("workers") is not None
 
 
 class Here:
@@ -132,8 +128,10 @@ def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restore
 
     Raises what `restore_to_file` raises; what was finished is kept, for `resume`.
     """
+    who = work.how.get("cluster"), work.how.get("workers")
+    shared = who != (None, None)
     for final in work.finals:
-        if (stores.url(final) or "").startswith("memory:") and _shared(work.how):
+        if (stores.url(final) or "").startswith("memory:") and shared:
             raise OutputError(f"'{final}' is in the memory of one process. Write to a folder or to s3:// instead.")
         if not final.name.lower().endswith(".zarr"):
             raise OutputError(
@@ -161,15 +159,11 @@ def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restore
             check_place(final, work.overwrite, folder=True)
     if before is not None:
         _check_same(before["identity"], work.identity(), work.finals[0])
-    with _engine(work) as engine:
+    device, alone = work.settings.get("device"), nullcontext(Here())
+    with connected(*who, work.image, device) if shared else alone as engine:
         restored = _Run(work, prepared, journal, engine, before, progress).whole()
     yield restored
     journal.end()
-
-
-def _plan(stored: dict[str, Any]) -> Plan:
-    values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-    return Plan(**values)
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], final: Path) -> None:
@@ -179,16 +173,6 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], final: Path) -> Non
             f"'{final}' was begun with another {', another '.join(differing)}. Continue with the same, or start over "
             f"without resume (--overwrite instead of --resume)."
         )
-
-
-@contextmanager
-def _engine(work: Work) -> Iterator[Here | Dask]:
-    cluster, workers = work.how.get("cluster"), work.how.get("workers")
-    if cluster is None and workers is None:
-        yield Here()
-        return
-    with connected(cluster, workers, work.image, work.settings.get("device")) as dask:
-        yield dask
 
 
 class _Run:
@@ -215,7 +199,10 @@ class _Run:
             self.journal.own()
             self.finished, self.journal.noted = self.journal.finished(), True
         try:
-            return self._restored(head, [_plan(one) for one in head["plans"]])
+            stored: list[dict[str, Any]] = [
+                {name: tuple(v) if isinstance(v, list) else v for name, v in one.items()} for one in head["plans"]
+            ]
+            return self._restored(head, [Plan(**one) for one in stored])
         finally:
             with suppress(OSError, VeriscopeError):
                 if self.journal.noted:
@@ -228,10 +215,9 @@ class _Run:
         if isinstance(self.prepared.forward, Fitted):
             settings = cast(Settings, {**settings, "normalize": self._normalized(self.prepared.forward, head)})
         prepared = prepare(self.work.image, self.work.model, asked, **settings)
-        prepared = replace(prepared, planned=plans[0], measured=self.prepared.measured)
-        passes = makings(prepared, self.work.asked, self.work.kind)
-        if len(passes) > 1:
-            passes[1].prepared = replace(passes[1].prepared, planned=plans[1])
+        prepared = replace(prepared, measured=self.prepared.measured)
+        passes = makings(prepared, self.work.asked, self.work.kind, plans)
+        prepared = passes[0].prepared
         check_units(self.work.kind, prepared)
         _ = prepared.warnings
         layouts = self._layouts(passes)
@@ -344,18 +330,17 @@ class _Run:
         """Values of a part of the image are counted by the workers."""
 
         def run(leaders: Leaders, done: int) -> Counted:
-            groups: dict[int, list[Any]] = {}
+            groups: dict[int, tuple[Counted, set[Any]]] = {}
             for task, (counted, value) in self.engine.run(count, _count_tasks(part, leaders, done)):
-                assert isinstance(task, CountTask)
-                known = groups.setdefault(task.group, [Counted(), set()])
-                known[0].merge(counted)
-                known[1].add(value)
-            blank = {group for group, (_, values) in groups.items() if task_is_blank(values)}
-            chosen = set(groups) - blank or set(groups)
-            total = Counted()
-            for group in chosen:
-                total.merge(groups[group][0])
-            return total
+                total, values = groups.setdefault(task.group, (Counted(), set()))
+                total.merge(counted)
+                values.add(value)
+            # frames of one value do not count, unless all are such
+            chosen = [total for total, values in groups.values() if len(values) > 1 or None in values]
+            whole = Counted()
+            for total in chosen or [total for total, _ in groups.values()]:
+                whole.merge(total)
+            return whole
 
         return Count(run)
 
@@ -366,9 +351,10 @@ class _Run:
         tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in passes]
         seen: dict[int, Any] = {}
 
-        def take(task: TileTask, answer: Done) -> None:
+        def take(task: Task, answer: Done) -> None:
             nonlocal done
-            making, one = passes[task.index], tasks[task.index][task.number]
+            assert isinstance(task.of, int)
+            making, one = passes[task.of], tasks[task.of][task.number]
             done += prod(part.stop - part.start for part in one.core(making.prepared.parts))
             self.clipped.update(answer.clipped)
             if answer.tally is not None and making.prepared.settling is not None:
@@ -378,14 +364,11 @@ class _Run:
             if self.progress is not None:
                 self.progress(done, total)
 
-        every = [TileTask(index, number) for index, own in enumerate(tasks) for number in range(len(own))]
+        every = [Task(index, number) for index, own in enumerate(tasks) for number in range(len(own))]
         for task in every:
             if task.key in self.finished:
                 take(task, self.finished[task.key])
-        left = (task for task in every if task.key not in self.finished)
-        for task, answer in self.engine.run(do, left, len(every)):
-            assert isinstance(task, TileTask)
-            self.journal.note(task.key, answer)
+        for task, answer in self._left(do, every):
             take(task, answer)
         watcher = passes[0].prepared.watcher
         for number in sorted(seen):
@@ -395,19 +378,16 @@ class _Run:
     def _levels(self, layouts: dict[str, Layout], do: Callable[[Task], Any]) -> None:
         """Smaller levels one after the other: each is made of the one before."""
         for level in range(1, max(len(layout.shapes) for layout in layouts.values())):
-            tasks = [
-                LevelTask(name, level, number)
-                for name, layout in layouts.items()
-                if level < len(layout.shapes)
-                for number in range(len(layout.pieces(level)))
-            ]
-            for finished, _ in self.engine.run(do, (task for task in tasks if task.key not in self.finished)):
-                self.journal.note(finished.key)
+            some = {name: layout.pieces(level) for name, layout in layouts.items() if level < len(layout.shapes)}
+            for _ in self._left(do, [Task(name, n, level) for name, parts in some.items() for n in range(len(parts))]):
+                pass
 
-
-def task_is_blank(values: set[Any]) -> bool:
-    """Whether all parts of a frame have one value."""
-    return len(values) == 1 and None not in values
+    def _left(self, do: Callable[[Task], Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Any]]:
+        """Do what is not finished of `tasks`, and note it."""
+        left = (task for task in tasks if task.key not in self.finished)
+        for task, answer in self.engine.run(do, left, len(tasks)):
+            self.journal.note(task.key, answer)
+            yield task, answer
 
 
 def _count_tasks(part: Image, leaders: Leaders, done: int) -> Iterator[CountTask]:
