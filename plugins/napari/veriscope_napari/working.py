@@ -57,6 +57,8 @@ class Job(QObject):
         """A fraction is done; the `progress` of the library."""
         self.check()
         now = time.monotonic()
+        if not self.told:
+            gc.freeze()  # also what was imported for the work
         if now - self.told > EVERY or done >= whole:
             self.told = now
             left = (now - self.began) * (whole - done) / done if done else 0.0
