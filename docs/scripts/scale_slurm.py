@@ -33,6 +33,7 @@ if __name__ == "__main__":
             memory=options.memory,
             walltime=options.walltime,
             job_extra_directives=extra,
+            job_script_prologue=["export MALLOC_ARENA_MAX=1"],  # memory of the networks is asked for once
         ) as cluster,
         Client(cluster) as client,
     ):

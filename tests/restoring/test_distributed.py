@@ -140,6 +140,27 @@ def test_processes_that_are_killed_lose_nothing(make_ensemble: Make, noise: Make
     assert not list(tmp_path.glob("*.journal")) + list(tmp_path.glob("*.unfinished"))
 
 
+def test_the_script_for_slurm_runs_as_it_is(ensemble: Ensemble, noise: Make, tmp_path: Path) -> None:
+    """With an sbatch that checks the job and starts it here."""
+    pytest.importorskip("dask_jobqueue")
+    save(ensemble, tmp_path / "model")
+    save_image(tmp_path / "in.ome.zarr", Image(noise((64, 64), "uint16"), "YX"))
+    job = f'bash -n "$1" && cp "$1" {tmp_path}/job && {{ setsid bash {tmp_path}/job > {tmp_path}/log 2>&1 & }}'
+    for name, does in (("sbatch", f"{job}; echo Submitted batch job 17"), ("scancel", "true")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    script = Path(__file__).parents[2] / "docs" / "scripts" / "scale_slurm.py"
+    words = [str(tmp_path / name) for name in ("in.ome.zarr", "model", "out.ome.zarr")]
+    here = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    usual = ["--jobs", "1", "--cores", "1", "--memory", "2GB", "--gpu"]
+    done = subprocess.run(
+        [sys.executable, script, *words, *usual], env=here, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_image(tmp_path / "out.ome.zarr").shape == (64, 64)
+    assert all(line in (tmp_path / "job").read_text() for line in ("#SBATCH --gres=gpu:1", "MALLOC_ARENA_MAX=1"))
+
+
 @pytest.mark.parametrize("wanted", [1, 3])
 def test_as_many_processes_work_as_were_asked_for(wanted: int) -> None:
     with client_of(None, wanted) as client:
