@@ -98,8 +98,9 @@ def measure(frames: int, side: int) -> list[str]:
     return [
         f"napari {napari.__version__}; image: uint16, {' x '.join(map(str, image.shape))} (TYX), {size(image.nbytes)}",
         f"restored in {spent:.0f} s, with the predicted scale; predictions {on_disk}; time slider moved {moved} times",
-        f"pauses of the window's thread: longest {longest:.0f} ms ({when:.0f} s from the start), 99.9 % of "
-        f"{len(pauses):,} below {np.percentile(pauses, 99.9):.0f} ms; longest without work {1000 * idle.pauses.max():.0f} ms",
+        f"pauses of the window's thread: longest {longest:.0f} ms ({when:.0f} s from the start), 99.9 % "
+        f"of {len(pauses):,} below {np.percentile(pauses, 99.9):.0f} ms; "
+        f"longest without work {1000 * idle.pauses.max():.0f} ms",
         f"under {1000 * LIMIT:.0f} ms: {'yes' if longest < 1000 * LIMIT else 'NO'}",
     ]
 
