@@ -241,11 +241,6 @@ def _ranks(wanted: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], 
     return below, np.minimum(below + 1, count - 1), place - below
 
 
-def _blend(low: NDArray[np.float64], high: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear interpolation with np.percentile's rounding."""
-    return np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)
-
-
 # A digit of 16 bits per pass, from the front, as one looks up words in a dictionary
 
 
@@ -275,7 +270,9 @@ def _by_digits(count: Count, wanted: NDArray[np.float64]) -> NDArray[np.float64]
         ]
         if done == bits or (done >= 32 and all(_is_close(ranked, done, bits, watch.dtype) for ranked in found)):
             low, high = (np.array([[of[int(r)] for r in ranks] for of in values]) for ranks in (below, above))
-            return _blend(low, high, weight)
+            # interpolated linearly, with np.percentile's rounding
+            blend = np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)
+            return np.asarray(blend)
 
 
 def _keys(values: NDArray[Any]) -> NDArray[Any]:

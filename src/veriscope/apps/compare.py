@@ -96,10 +96,15 @@ def compare(
     ensemble = None if model is None else load(model)
     finer = {} if ensemble is None else ensemble.recipe.finer
     pairs = pooled(files.read_pairs(low, high, words.axes_of_pairs(axes), finer))
+    voxel = pairs[0].high.full_voxel_size
+    if chosen.psf is not None and voxel is None:
+        raise VeriscopeError(
+            f"--psf {chosen.psf} needs the voxel size of the images, which is unknown. Write it into them."
+        )
     choices = {
         **asdict(chosen),
         "tune_on": None if chosen.tune_on is None else _other(chosen.tune_on, words.axes_of_pairs(axes), finer),
-        "psf": None if chosen.psf is None else _psf(chosen.psf, pairs[0]),
+        "psf": None if chosen.psf is None or voxel is None else from_words(chosen.psf, voxel),
     }
     if dry_run:
         _show_plan(prepare(pairs, ensemble, **choices))
@@ -140,13 +145,6 @@ def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str,
     if len(pairs) > 1:
         console.note(f"--tune-on holds {len(pairs)} pairs: parameters are tuned on the first, {pairs[0].name}.")
     return pairs[0]
-
-
-def _psf(text: str, pair: Pair) -> Any:
-    """The PSF on the voxels of the images."""
-    if pair.high.full_voxel_size is None:
-        raise VeriscopeError(f"--psf {text} needs the voxel size of the images, which is unknown. Write it into them.")
-    return from_words(text, pair.high.full_voxel_size)
 
 
 def _show_plan(design: Design) -> None:

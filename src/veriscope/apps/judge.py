@@ -54,7 +54,13 @@ def judge(
     if report is not None:
         saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
-        _check_movie(movie, frames, [low, high] if high else sorted(low.glob("**/")), overwrite)
+        from veriscope.reporting.movie import check_target
+
+        check_target(movie, overwrite, "--movie")
+        judged_in = [low, high] if high else sorted(low.glob("**/"))
+        given = [path for one in judged_in if one.is_file() or holds_images(one) for path in list_images(one)]
+        if any(movie.resolve() == path.resolve() for path in given):
+            raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")
 
     from veriscope.sharing.opening import load
 
@@ -104,12 +110,3 @@ def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
         for row in judged.only(pairs.names).overall
     ]
     return Table(columns, rows, "Mean of each condition")
-
-
-def _check_movie(movie: Path, frames: int, judged: list[Path], overwrite: bool) -> None:
-    from veriscope.reporting.movie import check_target
-
-    check_target(movie, overwrite, "--movie")
-    files = [path for given in judged if given.is_file() or holds_images(given) for path in list_images(given)]
-    if any(movie.resolve() == path.resolve() for path in files):
-        raise OutputError(f"--movie {movie} would replace an image that is judged. Choose another name.")

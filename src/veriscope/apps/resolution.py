@@ -75,7 +75,15 @@ def resolution(
     image = _read(first, axes, sizes)
     curves = {}
     if second is None and not split:
-        _tell_isotropy(image, channel)
+        if not {"Z", "Y", "X"} <= set(image.axes):
+            raise AxesError(
+                f"Resolution is measured from two images of the same field, but there is only {image.name or 'one'}. "
+                f"Give a second one, or --split with the --gain and --offset of the camera; one stack alone shows its "
+                f"isotropy, but this image has the axes {image.axes}."
+            )
+        from veriscope.judging.isotropy import isotropy
+
+        console.facts("", {"isotropy": str(isotropy(image, channel))})
     else:
         from veriscope.judging import fourier
 
@@ -121,15 +129,3 @@ def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, 
     if any(one.limited and not one.nothing for one in curves.values()):
         console.note(SPLIT_IS_NOT if split else SAME)
     return curves
-
-
-def _tell_isotropy(image: Image, channel: int) -> None:
-    if not {"Z", "Y", "X"} <= set(image.axes):
-        raise AxesError(
-            f"Resolution is measured from two images of the same field, but there is only {image.name or 'one'}. Give "
-            f"a second one, or --split with the --gain and --offset of the camera; one stack alone shows its isotropy, "
-            f"but this image has the axes {image.axes}."
-        )
-    from veriscope.judging.isotropy import isotropy
-
-    console.facts("", {"isotropy": str(isotropy(image, channel))})

@@ -147,9 +147,7 @@ def noise_sigma(volume: Any) -> float:
     detail = np.asarray(volume, dtype=np.float64).squeeze()
     for axis in range(detail.ndim):
         detail = np.diff(detail, axis=axis) / np.sqrt(2)
-    if detail.size == 0:
-        return 0.0
-    return float(np.median(np.abs(detail)) / 0.6745 or detail.std())
+    return float(np.median(np.abs(detail)) / 0.6745 or detail.std()) if detail.size else 0.0
 
 
 def _positive(what: str, value: float, start: str) -> None:

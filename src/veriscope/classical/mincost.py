@@ -29,14 +29,9 @@ def find_surface(stack: NDArray[np.float32], blur: float, step: int, bend: int) 
     calm = gaussian_filter(stack, (blur / 2, blur, blur), mode="nearest")
     edges = [edges_of(size, step) for size in stack.shape[1:]]
     coarse = least_cost(np.stack([-mean_of_parts(plane.astype(np.float64), edges) for plane in calm]), bend)
-    places = [_between_middles(part) for part in edges]
+    middles = [((part[:-1] + part[1:] - 1) / 2, part[-1]) for part in edges]  # beyond the last the sheet is level
+    places = [np.interp(np.arange(size), middle, np.arange(len(middle))) for middle, size in middles]
     return np.asarray(map_coordinates(coarse.astype(np.float64), np.meshgrid(*places, indexing="ij"), order=1))
-
-
-def _between_middles(edges: NDArray[np.intp]) -> Heights:
-    """Where the pixels of the parts lie, counted in middles of parts; at the rim as far as the last."""
-    middles = (edges[:-1] + edges[1:] - 1) / 2
-    return np.asarray(np.interp(np.arange(edges[-1]), middles, np.arange(len(middles))))
 
 
 def least_cost(cost: NDArray[np.float64], bend: int) -> NDArray[np.intp]:

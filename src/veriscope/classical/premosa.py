@@ -33,15 +33,15 @@ def find_surface(stack: NDArray[np.float32], block: int, brightest: int, reach: 
     planes = (plane.astype(np.float64) for plane in stack)
     variances = [mean_of_parts(plane**2, cells) - mean_of_parts(plane, cells) ** 2 for plane in planes]
     height = _climbed(height.astype(np.intp), np.stack(variances), reach).astype(np.float64)
-    height = _without_outliers(height, 1, 1)
-    return _bilinear(height, cells)
+    wide = np.pad(_without_outliers(height, 1, 1), 1, mode="edge")
+    corners = (wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]) / 4  # means of the cells that meet there
+    places = [np.interp(np.arange(part[-1]) + 0.5, part, np.arange(len(part))) for part in cells]
+    return np.asarray(map_coordinates(corners, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"))
 
 
 def _halved(edges: Edges) -> Edges:
     """Each part cut in two; all stay whole where one is a single pixel."""
-    if np.diff(edges).min() < 2:
-        return edges
-    return np.sort(np.concatenate([edges, (edges[:-1] + edges[1:]) // 2]))
+    return edges if np.diff(edges).min() < 2 else np.sort(np.concatenate([edges, (edges[:-1] + edges[1:]) // 2]))
 
 
 def _votes(stack: NDArray[np.float32], edges: list[Edges], brightest: int) -> Heights:
@@ -79,11 +79,3 @@ def _climbed(height: NDArray[np.intp], contrast: Heights, reach: int) -> NDArray
         if not (np.abs(step) == reach).any() or reach == 0:
             break
     return height
-
-
-def _bilinear(height: Heights, edges: list[Edges]) -> Heights:
-    """From cells to pixels: a corner is the mean of the cells that meet there."""
-    wide = np.pad(height, 1, mode="edge")
-    corners = (wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]) / 4
-    places = [np.interp(np.arange(part[-1]) + 0.5, part, np.arange(len(part))) for part in edges]
-    return np.asarray(map_coordinates(corners, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest"))

@@ -112,9 +112,8 @@ class Judgement:
         """The rows of every image, and of each channel where there are several."""
         groups: dict[str, list[Score]] = {}
         for row in self.rows:
-            groups.setdefault(row.image if row.channel is None else f"{row.image}, channel {row.channel}", []).append(
-                row
-            )
+            name = row.image if row.channel is None else f"{row.image}, channel {row.channel}"
+            groups.setdefault(name, []).append(row)
         return groups
 
     def table(self) -> Table:
@@ -198,7 +197,13 @@ def judge(
     pairs, others = list(pairs), dict(others or {})
     if not pairs:
         raise DataError("There is nothing to judge: no pairs were given. Give at least one low and one high image.")
-    _check_others(others, len(pairs))
+    for name, other in others.items():
+        if name in (*INPUTS, RESTORATION):
+            raise DataError(f"'{name}' is the name of what the model is given or makes. Choose another name.")
+        if not callable(other) and len(other) != len(pairs):
+            raise DataError(
+                f"'{name}' has {len(other)} images for {len(pairs)} pairs. Give one image per pair, or a function."
+            )
     rows: list[Score] = []
     kept: list[Picture] = []
     trusts: list[Trust] = []
@@ -371,13 +376,3 @@ def _coverage(truth: Image, restored: Restoration | None, channel: int) -> float
         error = np.abs((y - b) / a - mean).astype(np.float32)  # the truth in units of the restoration
         inside.append(np.mean(restored.distribution.half_width(means, scales, wide, BAND) >= error))
     return float(np.mean(inside)) if inside else None
-
-
-def _check_others(others: Mapping[str, Other], count: int) -> None:
-    for name, other in others.items():
-        if name in (*INPUTS, RESTORATION):
-            raise DataError(f"'{name}' is the name of what the model is given or makes. Choose another name.")
-        if not callable(other) and len(other) != count:
-            raise DataError(
-                f"'{name}' has {len(other)} images for {count} pairs. Give one image per pair, or a function."
-            )

@@ -155,7 +155,7 @@ def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
         entries = [entry for entry in entries if _czi_start(entry, "S") == scenes[number]]
         letters = [letter for letter in entries[0].axes if letter not in "SM"]
         first = {a: min(_czi_start(entry, a) for entry in entries) for a in letters}
-        stop = {a: max(_czi_start(entry, a) + _czi_size(entry, a) for entry in entries) for a in letters}
+        stop = {a: max(_czi_start(one, a) + int(one.shape[one.axes.index(a)]) for one in entries) for a in letters}
         sizes = {a: stop[a] - first[a] for a in letters}
         array = np.zeros([sizes[a] for a in letters], entries[0].dtype)
         for entry in entries:
@@ -180,10 +180,6 @@ def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
 
 def _czi_start(entry: Any, letter: str) -> int:
     return int(entry.start[entry.axes.index(letter)]) if letter in entry.axes else 0
-
-
-def _czi_size(entry: Any, letter: str) -> int:
-    return int(entry.shape[entry.axes.index(letter)])
 
 
 # Leica

@@ -88,7 +88,8 @@ def open_writer(
         except BaseException:
             stores.remove(temporary)
             raise
-    _tell_dropped(final, facts, target.without)
+    if gone := [_WORDS[name] for name in target.without if getattr(facts.carried, name)]:
+        warn(f"'{final.name}' has no place for {listed(gone)}, which the image had.")
     return Writer(final, temporary, target, facts, order, overwrite)
 
 
@@ -228,8 +229,3 @@ def _check_address(address: str, final: Path, overwrite: bool, zarr: bool) -> No
 
 _WORDS = {"position": "the stage position", "acquired": "the time of acquisition", "labels": "the labels of planes"}
 _WORDS |= {"description": "the description", "channels": "names and colours of channels"}
-
-
-def _tell_dropped(final: Path, facts: Image, without: Sequence[str]) -> None:
-    if gone := [_WORDS[name] for name in without if getattr(facts.carried, name)]:
-        warn(f"'{final.name}' has no place for {listed(gone)}, which the image had.")

@@ -227,9 +227,7 @@ def shrink(block: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
             ahead = (slice(None),) * axis
             mean = np.add(mean[(*ahead, slice(0, None, 2))], mean[(*ahead, slice(1, None, 2))], dtype=work)
     mean = mean / work(prod(factor))
-    if block.dtype.kind == "f":
-        return np.asarray(mean, block.dtype)
-    return cast(mean, block.dtype)[0]
+    return np.asarray(mean, block.dtype) if block.dtype.kind == "f" else cast(mean, block.dtype)[0]
 
 
 def ome_zarr_metadata(facts: Image, scales: Sequence[Sequence[int]], version: str) -> dict[str, Any]:

@@ -155,9 +155,11 @@ def ring_correlation(
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.where(of_first * of_second > 0, cross / np.sqrt(of_first * of_second), 0.0)
     numbers, value = numbers[filled], value[filled]
+    ones = np.ones(min(SMOOTHED, len(value)))
+    smooth = np.convolve(value * numbers, ones, "same") / np.convolve(numbers, ones, "same")
     return Correlation(
         radii[filled] / numbers,
-        _smooth(value, numbers),
+        smooth.clip(-1, 1),
         _threshold(criterion, numbers),
         numbers,
         criterion,
@@ -270,12 +272,6 @@ def _spectra(image: Image, letters: str, channel: int) -> Iterator[NDArray[np.co
         flat = np.ptp(values) == 0
         values -= (values * window).sum() / window.sum()  # nothing of the mean leaks into the first rings
         yield np.asarray(fft.fftn(np.zeros_like(values) if flat else values * window, workers=-1))
-
-
-def _smooth(value: NDArray[Any], numbers: NDArray[Any]) -> NDArray[np.float64]:
-    ones = np.ones(min(SMOOTHED, len(value)))
-    smooth: NDArray[np.float64] = np.convolve(value * numbers, ones, "same") / np.convolve(numbers, ones, "same")
-    return smooth.clip(-1, 1)
 
 
 def _threshold(criterion: Criterion, numbers: NDArray[Any]) -> NDArray[np.float64]:

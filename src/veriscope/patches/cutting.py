@@ -52,7 +52,13 @@ def cut_patches(
     Raises DataError for pairs that differ in shape or channels, images smaller than a patch, NaN and Inf, constant
     images, stacks to project of different depths; AxesError when `shape` does not fit the axes.
     """
-    shape = _checked_shape(shape)
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if len(sizes) not in (2, 3) or not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
+        raise DataError(
+            f"The shape of a patch is two (Y, X) or three (Z, Y, X) positive whole numbers of voxels, not {shape}. "
+            f"For example (128, 128) or (16, 64, 64)."
+        )
+    shape = tuple(int(size) for size in sizes)
     depth = _depth(pairs)
     if depth and len(shape) == 3:
         if shape[0] != depth:
@@ -108,16 +114,6 @@ def cut_patches(
             f"(foreground=None, --foreground 0)."
         )
     return Patches(tuple(prepared), shape, axes, channels, choices, ChunkCache(cache_bytes), depth)
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-    if len(sizes) not in (2, 3) or not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
-        raise DataError(
-            f"The shape of a patch is two (Y, X) or three (Z, Y, X) positive whole numbers of voxels, not {shape}. "
-            f"For example (128, 128) or (16, 64, 64)."
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def _depth(pairs: Sequence[Pair]) -> int:

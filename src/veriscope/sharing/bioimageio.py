@@ -111,9 +111,8 @@ class _Fixed(NamedTuple):
 def _fixed(ensemble: Ensemble) -> _Fixed:
     low = trained_normalization(ensemble)
     back = target_normalization(ensemble, low)
-    if back is None:
-        return _Fixed(low, {})
-    return _Fixed(low, {"mean": back, "scale": Normalization((0.0,) * back.channels, back.range)})
+    known = {} if back is None else {"mean": back, "scale": Normalization((0.0,) * back.channels, back.range)}
+    return _Fixed(low, known)
 
 
 def _sentence(fixed: _Fixed | None) -> str:

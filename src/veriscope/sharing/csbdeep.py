@@ -98,7 +98,16 @@ def write(ensemble: Ensemble, folder: str | os.PathLike[str], member: int | None
     for networks that csbdeep cannot build, OutputError where a file is in the way.
     """
     target, recipe = Path(folder), ensemble.recipe
-    _check_expressible(ensemble)
+    why = [
+        (not all(isinstance(m, UNet | Projection) for m in ensemble.members), "its networks are not those of CARE"),
+        (recipe.stem > 1, f"it folds {recipe.stem} x {recipe.stem} pixels into channels (stem)"),
+        (any(letter != "Z" for letter in recipe.finer), "it makes pixels finer along Y and X, csbdeep only along Z"),
+    ]
+    if broken := [reason for holds, reason in why if holds]:
+        raise ModelError(
+            f"This model cannot be written for csbdeep: {listed(broken)}. Export it as onnx, or train one with "
+            f"--stem 1."
+        )
     chosen = list(range(len(ensemble))) if member is None else [ensemble.checked(member)]
     names = ["" if len(chosen) == 1 else f"member-{number}" for number in chosen]
     text = json.dumps(_settings(recipe), indent=1).encode()
@@ -337,20 +346,6 @@ def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 # What is written
-
-
-def _check_expressible(ensemble: Ensemble) -> None:
-    recipe = ensemble.recipe
-    why = [
-        (not all(isinstance(m, UNet | Projection) for m in ensemble.members), "its networks are not those of CARE"),
-        (recipe.stem > 1, f"it folds {recipe.stem} x {recipe.stem} pixels into channels (stem)"),
-        (any(letter != "Z" for letter in recipe.finer), "it makes pixels finer along Y and X, csbdeep only along Z"),
-    ]
-    if broken := [reason for holds, reason in why if holds]:
-        raise ModelError(
-            f"This model cannot be written for csbdeep: {listed(broken)}. Export it as onnx, or train one with "
-            f"--stem 1."
-        )
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

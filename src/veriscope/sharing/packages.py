@@ -74,18 +74,15 @@ def _description(package: Zipped) -> Mapping[str, Any]:
     try:
         description = json.loads(contents)
     except (ValueError, RecursionError):
-        description = _yaml(contents, package.path)
+        yaml = needed("yaml")
+        try:
+            description = yaml.safe_load(contents)
+        except (yaml.YAMLError, ValueError, RecursionError) as problem:
+            where = f"The description in '{package.path}' is damaged"
+            raise ModelError(f"{where} ({str(problem).splitlines()[0]}).") from problem
     if not isinstance(description, Mapping) or description.get("type", "model") != "model":
         raise ModelError(f"'{package.path}' does not describe a model ({names[0]}). Get the package again.")
     return description
-
-
-def _yaml(contents: bytes, path: Path) -> Any:
-    yaml = needed("yaml")
-    try:
-        return yaml.safe_load(contents)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise ModelError(f"The description in '{path}' is damaged ({str(problem).splitlines()[0]}).") from problem
 
 
 def _own(package: Zipped, files: Mapping[str, Any]) -> Ensemble:
@@ -117,7 +114,10 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
     try:
         image, result = (_tensor(description[which], which) for which in ("inputs", "outputs"))
         recipe = _recipe(image, result, hashlib.sha256(contents).hexdigest())
-        _check_postprocessing(result)
+        # results return to grey values here, so a package's own step for that is not needed; others cannot be used
+        steps = [_name(step) for step in result.get("postprocessing") or []]
+        if others := [name for name in steps if name not in ("ensure_dtype", "scale_linear")]:
+            raise ModelError(f"It changes its images by {', '.join(others)}, so they are not restored images.")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as problem:
         if isinstance(problem, ModelError):
             raise ModelError(f"The model in '{package.path}' cannot be used here. {problem}") from problem
@@ -238,13 +238,6 @@ def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any
         else:
             raise ModelError(f"It prepares images by {name}, which is not known here.")
     return scaling
-
-
-def _check_postprocessing(answer: Mapping[str, Any]) -> None:
-    """Results return to grey values here, so a package's own step for that is not needed; others cannot be used."""
-    names = [_name(step) for step in answer.get("postprocessing") or []]
-    if others := [name for name in names if name not in ("ensure_dtype", "scale_linear")]:
-        raise ModelError(f"It changes its images by {', '.join(others)}, so they are not restored images.")
 
 
 def _name(step: Mapping[str, Any]) -> str:
