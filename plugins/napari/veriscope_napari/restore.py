@@ -159,7 +159,10 @@ class Restore(Worker):
             yield
             image, look = images[name], {"metadata": {"veriscope": self.result}, **COLOURS.get(name, {})}
             look |= self._where(image) | ({"contrast_limits": seen[name]} if name in seen else {})
-            self._add(image, name, look, "image" if name in seen else "labels", visible=name == "restored")
+            added = self._add(image, name, look, "image" if name in seen else "labels", visible=False)
+        for layer in added:  # of the restored image; made first, and drawn when the window has answered
+            yield
+            layer.visible = True
         yield
         self.shown = [layer for layer in self.viewer.layers if layer.metadata.get("veriscope") is self.result]
         self.verdict.setText(told(self.result))
