@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -13,12 +14,18 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
+import psutil
 import pytest
+import torch
 
 import veriscope as vs
 from veriscope import stores
 from veriscope.errors import DataError, ImageFormatError, OutputError, VeriscopeError
 from veriscope.images.writing import open_writer
+from veriscope.networks import build
+from veriscope.networks.folder import save
+from veriscope.networks.model import Ensemble
+from veriscope.restoring.tofile import restore_to_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 WHERE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
@@ -86,6 +93,36 @@ def test_what_fails_or_is_cut_short_is_no_image(lab: str) -> None:
         vs.read_image(f"{lab}/b.ome.zarr")
     vs.save_image(f"{lab}/b.ome.zarr", image())  # nothing that must be kept lies there
     np.testing.assert_array_equal(np.asarray(vs.read_image(f"{lab}/b.ome.zarr")), np.asarray(image()))
+
+
+def test_workers_that_were_killed_left_nothing_wrong_in_a_bucket(lab: str, tmp_path: Path) -> None:
+    """Two workers write to it; they and the command are killed, and what is left is done with --resume."""
+    pytest.importorskip("distributed")
+    torch.manual_seed(0)
+    recipe = vs.Recipe(axes="YX", depth=1, base=4)
+    model = Ensemble(recipe, (build(recipe),))
+    save(model, tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 1000, (480, 480)).astype("uint16")
+    vs.save_image(f"{lab}/in.ome.zarr", vs.Image(pixels, "YX"))
+    given = [f"{lab}/in.ome.zarr", "--model", str(tmp_path / "model"), "--tile", "24", "--workers", "2"]
+    words = ["-c", "from veriscope.apps.start import main; main()", "restore", *given, "--out", f"{lab}/out.ome.zarr"]
+    command = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    journal = f"{lab}/out.ome.zarr.journal"
+    while command.poll() is None and not any(name.startswith("done-") for name in stores.names(journal)):
+        time.sleep(0.1)
+    workers = psutil.Process(command.pid).children(recursive=True) if command.poll() is None else []
+    for one in [command, *workers]:
+        one.kill()
+    assert workers, command.communicate()
+    command.communicate()
+    with pytest.raises(ImageFormatError, match="not an OME-Zarr image"):
+        vs.read_image(f"{lab}/out.ome.zarr")
+    image = vs.read_image(f"{lab}/in.ome.zarr", lazy=True)
+    again = [word for word in words if word not in ("--workers", "2")]
+    subprocess.run([sys.executable, *again, "--resume"], check=True, stdout=subprocess.DEVNULL)
+    restore_to_file(image, model, tmp_path / "one.ome.zarr", tile=24, precision="float32")
+    both = (np.asarray(vs.read_image(at)) for at in (f"{lab}/out.ome.zarr", tmp_path / "one.ome.zarr"))
+    np.testing.assert_array_equal(*both)
 
 
 def test_pairs_are_read_from_folders_of_a_bucket(lab: str) -> None:
