@@ -32,8 +32,7 @@ class Noise:
 
     def expose(self, photons: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
         """An image, where so many `photons` are expected at each pixel (any shape)."""
-        image = np.asarray(self.gain * rng.poisson(photons), np.float64)
-        return self._read(image, rng)
+        return self._read(np.asarray(self.gain * rng.poisson(photons), np.float64), rng)
 
     def apply(self, image: NDArray[Any], seed: int | tuple[int, ...]) -> NDArray[np.float32]:
         """`image` (grey values, any shape) as a camera would have recorded it; the same for the same `seed`."""

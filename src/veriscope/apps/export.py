@@ -64,7 +64,13 @@ def export(
         raise VeriscopeError(f"--to {to} is not known. Choose one of {', '.join(FORMATS)}.")
     if normalize not in ("image", "model"):
         raise VeriscopeError(f"--normalize {normalize} is not known. Choose image or model.")
-    _check_options(to, members, normalize, package)
+    if members and to not in GRAPHS:
+        raise VeriscopeError(f"--members is for {', '.join(GRAPHS)}, not for {to}. Remove it.")
+    if normalize == "model" and to in ("csbdeep", "fiji"):
+        raise VeriscopeError(f"{to} normalises every image by its own percentiles. Remove --normalize model.")
+    given = [name for name, value in vars(package).items() if value]
+    if given and to != "bioimageio":
+        raise VeriscopeError(f"--{given[0]} belongs to packages for bioimage.io, not to {to}. Remove it.")
 
     from veriscope.sharing.opening import load
 
@@ -78,16 +84,6 @@ def export(
             _fiji(ensemble, model, out, member)
         else:
             _package(ensemble, model, out, {"member": member, "normalize": normalize}, package)
-
-
-def _check_options(to: str, members: bool, normalize: str, package: Package) -> None:
-    if members and to not in GRAPHS:
-        raise VeriscopeError(f"--members is for {', '.join(GRAPHS)}, not for {to}. Remove it.")
-    if normalize == "model" and to in ("csbdeep", "fiji"):
-        raise VeriscopeError(f"{to} normalises every image by its own percentiles. Remove --normalize model.")
-    given = [name for name, value in vars(package).items() if value]
-    if given and to != "bioimageio":
-        raise VeriscopeError(f"--{given[0]} belongs to packages for bioimage.io, not to {to}. Remove it.")
 
 
 def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, Any]) -> None:

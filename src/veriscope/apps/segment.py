@@ -49,7 +49,13 @@ def segment(
     if form not in (None, *files.FORMATS):
         raise VeriscopeError(f"--format {form} is not known. Choose tif or zarr.")
     _check_together(out, objects, learning, scoring)
-    _check_targets(scoring, learning.keep, overwrite)
+    if scoring.plot is not None:
+        from veriscope.reporting.charts import KINDS
+
+        saving.check_target(scoring.plot, KINDS, overwrite, "--plot")
+    for word, path, suffix in (("--table", scoring.table, ".csv"), ("--keep", learning.keep, ".safetensors")):
+        if path is not None:
+            saving.check_target(path, (suffix,), overwrite, word)
 
     sources = list_images(*inputs)
     targets = {}
@@ -141,16 +147,6 @@ def _check_together(out: Path | None, objects: work.Objects, learning: work.Lear
     for one, other in excluded:
         if has(one) and has(other):
             raise VeriscopeError(f"{one} and {other} contradict each other. Leave one of them out.")
-
-
-def _check_targets(scoring: work.Scoring, keep: Path | None, overwrite: bool) -> None:
-    if scoring.plot is not None:
-        from veriscope.reporting.charts import KINDS
-
-        saving.check_target(scoring.plot, KINDS, overwrite, "--plot")
-    for word, path, suffix in (("--table", scoring.table, ".csv"), ("--keep", keep, ".safetensors")):
-        if path is not None:
-            saving.check_target(path, (suffix,), overwrite, word)
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

@@ -336,8 +336,7 @@ class Segmentation:
 
         targets, most = self.targets[source], int(labels.array.max())
         if most == 0:
-            message = f"No objects were found in {source}: the label image is empty."
-            warn(message)
+            warn(f"No objects were found in {source}: the label image is empty.")
         with files.existing(targets["mean"].parent):
             small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
             save_image(targets["mean"], small, self.overwrite)

@@ -116,8 +116,7 @@ def _simulate(
 
     image = read_image(job.source, axes=axes, lazy=False)
     # By its name, so that an image gets the same noise whatever else is in the folder.
-    name = stem(job.source)
-    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(os.fsencode(name)))))
+    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(os.fsencode(stem(job.source))))))
     psf = None if psf_words is None else from_words(psf_words, _voxel_size(image))
     light = as_light(image)
     low = photograph(light.image, taken_by, drawn, psf, thinned)

@@ -84,7 +84,12 @@ def deconvolved(
     Channels and time points are deconvolved one by one. Raises DataError for NaN, for a PSF that is not one or is
     larger than the image, and for impossible numbers.
     """
-    _check_numbers(background, iterations, tolerance)
+    if not (isfinite(background) and background >= 0):
+        raise DataError(f"A background is a grey value of at least 0, not {background:g}. Give the camera's offset.")
+    if not iterations >= 1:
+        raise DataError(f"Richardson-Lucy takes at least 1 step, not {iterations}. Usual are 5 to {ITERATIONS}.")
+    if not 0 <= tolerance < 1:
+        raise DataError(f"The tolerance is a fraction from 0 to below 1, not {tolerance:g}. Usual is {TOLERANCE}.")
     word: str | None = getattr(image, "axes", None)
     pixels = np.asarray(image)
     space = axes_of.canonical(axes_of.spatial(word)) if word is not None else "ZYX"[-pixels.ndim :]
@@ -209,15 +214,6 @@ def _divergence(x: NDArray[np.float32], model: NDArray[np.float32], seen: NDArra
     from scipy.special import kl_div
 
     return float((kl_div(x, model) * seen).sum(dtype=np.float64))
-
-
-def _check_numbers(background: float, iterations: int, tolerance: float) -> None:
-    if not (isfinite(background) and background >= 0):
-        raise DataError(f"A background is a grey value of at least 0, not {background:g}. Give the camera's offset.")
-    if not iterations >= 1:
-        raise DataError(f"Richardson-Lucy takes at least 1 step, not {iterations}. Usual are 5 to {ITERATIONS}.")
-    if not 0 <= tolerance < 1:
-        raise DataError(f"The tolerance is a fraction from 0 to below 1, not {tolerance:g}. Usual is {TOLERANCE}.")
 
 
 def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:

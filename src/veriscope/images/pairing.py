@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -85,9 +85,6 @@ class Pairs(Sequence[Pair]):
     def __getitem__(self, index: slice) -> Pairs: ...
     def __getitem__(self, index: int | slice) -> Pair | Pairs:
         return Pairs(self._pairs[index]) if isinstance(index, slice) else self._pairs[index]
-
-    def __iter__(self) -> Iterator[Pair]:
-        return iter(self._pairs)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pairs: {shortened(self.names)}>"

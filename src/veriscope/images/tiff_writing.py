@@ -129,7 +129,8 @@ def _ome_metadata(facts: Image, uuid: str | None) -> dict[str, Any]:
         names = [encodable(channel.name) or f"channel {number}" for number, channel in enumerate(carried.channels)]
         known["Channel"] = {"Name": names}
         if any(channel.colour for channel in carried.channels):
-            known["Channel"]["Color"] = [_rgba(channel.colour) for channel in carried.channels]
+            colours = (bytes.fromhex(f"{channel.colour or 'FFFFFF'}FF") for channel in carried.channels)
+            known["Channel"]["Color"] = [int.from_bytes(colour, signed=True) for colour in colours]
     if carried.acquired:
         known["AcquisitionDate"] = encodable(carried.acquired)
     if carried.description:
@@ -144,12 +145,6 @@ def _ome_metadata(facts: Image, uuid: str | None) -> dict[str, Any]:
                 places = [value + (plane % depth) * step / factor for plane in range(planes)]
             known["Plane"] |= {f"Position{letter}": places, f"Position{letter}Unit": [encodable(unit)] * planes}
     return {"ome": True, "metadata": known}
-
-
-def _rgba(colour: str) -> int:
-    """The signed number of OME for RRGGBB; white where there is none."""
-    number = int(f"{colour or 'FFFFFF'}FF", 16)
-    return number - 2**32 if number >= 2**31 else number
 
 
 def _imagej_metadata(facts: Image) -> dict[str, Any]:

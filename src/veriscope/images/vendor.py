@@ -119,8 +119,7 @@ class _Nd2Frames:
         rest = iter(where)
         index = tuple(self._position if letter == "P" else next(rest) for letter in self._loops)
         number = int(np.ravel_multi_index(index, self._loop_sizes)) if index else 0
-        frame = np.asarray(self._file.read_frame(number))
-        return frame.reshape(self.shape[self._outer :])
+        return np.asarray(self._file.read_frame(number)).reshape(self.shape[self._outer :])
 
 
 def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:

@@ -82,8 +82,7 @@ class PixelClassifier:
             raise OutputError(f"{target} exists already. Choose another name, or replace it with overwrite.")
         facts = {"format": FORMAT, "classes": self.classes, "dimensions": self.dimensions, "sigmas": self.sigmas}
         arrays = {name: np.ascontiguousarray(array) for name, array in self.forest.arrays().items()}
-        data = save(arrays, {"veriscope.pixels": json.dumps(facts)})
-        saving.write(target, data, overwrite)
+        saving.write(target, save(arrays, {"veriscope.pixels": json.dumps(facts)}), overwrite)
         return target
 
     def _ask(self, volume: NDArray[Any], workers: int) -> NDArray[np.float32]:

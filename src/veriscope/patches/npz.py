@@ -60,8 +60,7 @@ def save_npz(
             ("Y", 1, patches.channels_out, high_space),
         ):
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                shape = (count, channels, *space)
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, channels, *space)}
                 np.lib.format.write_array_header_1_0(member, header)
                 for index in range(count):
                     patch = patches.plain(index, seed)[which]

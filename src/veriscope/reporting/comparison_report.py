@@ -94,8 +94,7 @@ def _means(comparison: Comparison) -> list[Markup]:
     """The means of every region with their bars, those of each condition in it, and what they mean."""
     parts: list[Markup] = []
     for region, name, part in comparison.parts():
-        table = _table(part, region, f"{name}: " if name else "")
-        parts.append(html.grid(table))
+        parts.append(html.grid(_table(part, region, f"{name}: " if name else "")))
         if not name:
             below = f"Bars are means, every dot is one image{' in one channel' * comparison.by_channel}."
             parts.append(html.figure(charts=[_bars(comparison, region)], below=below))

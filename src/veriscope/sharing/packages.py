@@ -129,7 +129,13 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
     halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
     foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
-    imported = {"from": "bioimage.io", **_credits(description)}
+    authors = [author for author in description.get("authors") or () if isinstance(author, Mapping)]
+    imported: dict[str, Any] = {
+        "from": "bioimage.io",
+        "name": str(description.get("name", ""))[:200],
+        "authors": [str(author.get("name", ""))[:100] for author in authors][:50],
+        "licence": str(description.get("license", "unknown"))[:100],
+    }
     if (difference := _tested(package, description, network)) is not None:
         imported["apart_from_its_test"] = difference
     facts = Facts(imported=imported, training={"program": "unknown", "members": 1, "finished_members": 1})
@@ -255,16 +261,6 @@ def _each_channel(options: Mapping[str, Any], channels: int) -> None:
     joint = axes is None or "c" in axes or "channel" in axes
     if channels > 1 and joint:
         raise ModelError("It normalises all channels together, and here each has its own percentiles.")
-
-
-def _credits(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, authors and licence, as short texts."""
-    authors = [author for author in description.get("authors") or () if isinstance(author, Mapping)]
-    return {
-        "name": str(description.get("name", ""))[:200],
-        "authors": [str(author.get("name", ""))[:100] for author in authors][:50],
-        "licence": str(description.get("license", "unknown"))[:100],
-    }
 
 
 def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwork) -> float | None:

@@ -68,8 +68,7 @@ def simulate(
     Same seed, same files, bit by bit. Nothing appears under the final name before all is there. Raises DataError for
     unknown names and scales, OutputError when `folder` exists (and is not an earlier simulation to `overwrite`).
     """
-    stand = standin(name)
-    training, _, testing, _ = stand.fields[checked_scale(scale)]
+    training, _, testing, _ = standin(name).fields[checked_scale(scale)]
     wanted = [(part, number) for part, count in ((TRAINING, training), (TESTING, testing)) for number in range(count)]
 
     with _whole(folder, seed, overwrite, settings(name, seed, scale)) as made:

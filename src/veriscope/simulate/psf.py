@@ -243,8 +243,7 @@ def measured(image: Image, voxel_size: Sequence[float] | None = None) -> PSF:
     pixels = np.asarray(stack, dtype=np.float64)
     if not np.isfinite(pixels).all():
         raise DataError("The bead image holds NaN or infinite values. Crop or replace them.")
-    bead = _alone(pixels)
-    return PSF(cut(_centred(bead)), sizes, {"kind": "measured"})
+    return PSF(cut(_centred(_alone(pixels))), sizes, {"kind": "measured"})
 
 
 def _alone(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
