@@ -276,11 +276,11 @@ def entropy(mean: Array, scale: Array, precise: bool = False) -> Array:
     xp, mu, b = _members(mean, scale)
     if len(mu) == 1:
         return _answer(1 + xp.log(2 * b[0]), mean)
-    return _answer(_blockwise(xp, functools.partial(_entropy, precise=precise), mu, b), mean)
 
+    def known(xp: Any, mu: Any, b: Any) -> Any:
+        return 1 + xp.log(2 * b).mean(0) + math.log(len(mu)) - _overlap(xp, mu, b, precise)
 
-def _entropy(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
-    return 1 + xp.log(2 * b).mean(0) + math.log(len(mu)) - _overlap(xp, mu, b, precise)
+    return _answer(_blockwise(xp, known, mu, b), mean)
 
 
 @_in_cache
@@ -308,8 +308,7 @@ def _overlap(xp: Any, mu: Any, b: Any, precise: bool) -> Any:
     if precise:
         mu, b = (values.astype(np.float64) if xp is np else values.double() for values in (mu, b))
     nodes, tail_nodes = _NODES_PRECISE if precise else _NODES
-    order = xp.argsort(mu, 0) if xp is np else xp.argsort(mu, dim=0)
-    take = xp.take_along_axis if xp is np else xp.take_along_dim
+    take, order = xp.take_along_axis if xp is np else xp.take_along_dim, xp.argsort(mu, 0)
     mu, b = take(mu, order, 0), take(b, order, 0)
     count, tiny = len(mu), float(xp.finfo(mu.dtype).tiny)
     fine, inverse = xp.amin(b, 0), 1 / b
@@ -436,8 +435,7 @@ def _blockwise(xp: Any, function: Callable[..., Any], mu: Any, b: Any, *per_pixe
     parts = [slice(start, start + block) for start in range(0, math.prod(shape), block)]
     if xp is np and len(parts) > 1:  # NumPy lets go of the interpreter in its inner loops
         with ThreadPoolExecutor(available(), thread_name_prefix="veriscope-laplace") as pool:
-            for _ in pool.map(work, parts):
-                pass
+            list(pool.map(work, parts))
     else:
         for part in parts:
             work(part)
