@@ -36,6 +36,7 @@ GROUND_MODULES = {
     "familiarity",
     "looking",
     "textures",
+    "focus",
     "cores",
     "normalize",
     "errors",

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope import notebook
+from veriscope import focus, notebook
+from veriscope.focus import Focus
 from veriscope.looking import FIGURES, Look, base, of_image, of_windows
 from veriscope.textures import NAME, Piece, Texture, described, textures
 
@@ -28,7 +29,9 @@ ALIKE = ("curvature", "residue", "detail")  # figures that images of one kind sh
 ALIKE_STEADY = 0.02  # the least deviation of these between images
 LEAST = 16  # windows, to say what training images look like
 
-ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them
+ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them,
+OF_FOCUS = 0.2  # and the part of these that is for images out of focus; figures and textures share the rest
+ENOUGH = 0.4  # of the windows of those that focus was learned from, to tell it
 HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
@@ -38,6 +41,7 @@ SPREAD = ("scale", "contrast", "sharpness", "input sharpness")  # whose distribu
 HARMLESS = dict.fromkeys(
     ("saturation", "blackness", "unlike", "disagreeing", "disagreement", "seam"), -1
 )  # to have less of
+Rows = Sequence[Mapping[str, float]]  # figures of windows
 LEVELS = ("like the training images", "partly unlike the training images", "unlike the training images")
 ADVICE = ("", "Check it before you rely on it.", "Do not rely on this restoration.")
 TOO_SMALL = "Too small to say whether it is like the training images."
@@ -59,6 +63,7 @@ class Familiar:
     whole: tuple[str, ...]  # figures of the image as a whole
     sizes: tuple[Size, ...]  # of pieces, the largest first
     textures: tuple[Texture, ...] = ()  # the same
+    focus: Focus | None = None
 
     @property
     def far(self) -> float:
@@ -112,6 +117,7 @@ class Familiar:
             whole=tuple(stored.get("whole", ())),
             sizes=tuple(Size.from_json(one) for one in stored["sizes"]),
             textures=tuple(Texture.from_json(one) for one in stored.get("textures", ())),
+            focus=Focus.from_json(stored["focus"]) if stored.get("focus") else None,
             **arrays,
         )
 
@@ -197,8 +203,9 @@ def familiar(
         for (*_, one), end in zip(looks, ends, strict=True)
         for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
     ]
-    known = replace(known, textures=textures(pieces, ALARMS / 2))
-    alarms = ALARMS / 2 if known.textures else ALARMS  # of the figures alone
+    alarms = (1 - OF_FOCUS) * ALARMS / 2
+    known = replace(known, textures=textures(pieces, alarms))
+    alarms *= 1 if known.textures else 2  # of the figures alone
     sizes = []
     for number in sorted({size for size, *_ in looks}):
         own = [at for at, (size, *_) in enumerate(looks) if size == number]
@@ -209,6 +216,17 @@ def familiar(
         if found is not None:
             sizes.append(found)
     return replace(known, sizes=tuple(sizes))
+
+
+def with_focus(known: Familiar, usual: Sequence[Rows], pairs: Sequence[tuple[Rows, Rows]]) -> Familiar:
+    """The same with what tells images out of focus: from images as they are, and some taken in focus and out of it."""
+
+    def described(rows: Rows) -> NDArray[np.float64]:
+        return focus.described(known.table(rows), of_image(rows))
+
+    shifts = [described(blurred) - described(sharp) for sharp, blurred in pairs]
+    found = focus.fit([*map(described, usual)], shifts, min(map(len, usual), default=0), OF_FOCUS * ALARMS)
+    return replace(known, focus=found)
 
 
 def _middle(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -352,10 +370,15 @@ def verdict(
     names = known.described_names
     off = size.offsets(known.described(rows, unlike, disagreeing), harmless_sides(names))
     score = max(float(np.abs(off).max()) / size.threshold, beyond)
-    level = int(score > 1) + int(score > FAR_BEYOND)
     reasons = _reasons(names, off / size.threshold)
     if beyond > 1:
         reasons = (*reasons[: MOST_REASONS - 1], NAME)
+    if known.focus is not None and len(table) >= ENOUGH * known.focus.windows:
+        blur = known.focus.score(focus.described(table, of_image(rows)))
+        if blur > 1:
+            reasons = (focus.NAME, *reasons)[:MOST_REASONS] if blur > score else (*reasons[:2], focus.NAME)
+        score = max(score, blur)
+    level = int(score > 1) + int(score > FAR_BEYOND)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
 
 

@@ -183,3 +183,25 @@ def test_crops_of_more_images_are_seen_than_whole_ones(ensemble: Ensemble) -> No
     seen = list(_pieces(ensemble, fields, [], 90_000, None))
     whole, any_size = ({one.image for one in seen if one.size == size} for size in (0, 1))
     assert whole < any_size
+
+
+@pytest.mark.filterwarnings("ignore::veriscope.errors.VeriscopeWarning")
+def test_an_image_out_of_focus_is_noticed_under_its_usual_noise(ensemble: Ensemble) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    known = ensemble.facts.familiar
+    assert known is not None
+    assert known.focus is not None
+    levels: dict[str, list[int]] = {"usual": [], "blurred": []}
+    for pair in images(6, 7):
+        light = np.asarray(pair.high) / 10
+        rng = np.random.default_rng(5)
+        for name, seen in (("usual", light), ("blurred", gaussian_filter(light, 3))):
+            image = vs.Image(rng.poisson(seen).astype(np.uint16), "YX")
+            found = vs.restore(image, ensemble, lazy=False).verdict
+            assert found is not None
+            levels[name].append(found.level)
+            if name == "blurred":
+                assert any("out of focus" in reason for reason in found.reasons), found
+    assert levels["usual"] == [0] * 6
+    assert min(levels["blurred"]) > 0

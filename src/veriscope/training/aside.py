@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from veriscope import calibrated, expected, laplace
+from veriscope import calibrated, expected, focus, laplace
 from veriscope.calibrated import Calibration, Level, Sample
-from veriscope.familiarity import familiar
+from veriscope.familiarity import Familiar, Rows, familiar, with_focus
 from veriscope.images.noise import noise_and_contrast
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
@@ -41,6 +41,8 @@ MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
+BLURRED = 8  # images that are put out of focus
+OF_FOCUS = 0.6  # of the time for looking at images, beside it
 TINY = 1e-6  # of the normalised range
 
 
@@ -95,6 +97,8 @@ def measured(
             errors.append(error)
             trained.append(seen.trained_on)
     known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
+    if known is not None:
+        known = _with_focus(known, ensemble, [*aside, *learned], seconds)
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
     if not ensemble.recipe.probabilistic:
         return facts
@@ -210,15 +214,43 @@ def _textures(
     return found
 
 
+def _with_focus(known: Familiar, ensemble: Ensemble, fields: Sequence[Field], seconds: float | None) -> Familiar:
+    """What being out of focus does to images: many of them as they are, and some in focus and out of it, restored."""
+    began, rng = time.monotonic(), np.random.default_rng(2)
+    device = next(ensemble.members[0].parameters()).device
+    usual: list[Rows] = []
+    pairs: list[tuple[Rows, Rows]] = []
+
+    def rows(low: Block) -> Rows:
+        return look(low, *_answers(ensemble, low, device), known.window, every_pixel=True).rows
+
+    for field in fields[:MANY] if not (ensemble.recipe.projects or ensemble.recipe.isotropic) else ():
+        if not field.alike or field.noisy or (seconds is not None and time.monotonic() - began > OF_FOCUS * seconds):
+            break
+        pair = _normalized(ensemble, field, next(_spans(field.shape, field.depth, ensemble.recipe.step, rng))[1])
+        if pair is None or pair[0].shape != pair[1].shape:
+            continue
+        usual.append(rows(pair[0]))
+        if len(pairs) < BLURRED:
+            sharp, blurred = (_renormalized(one, one) for one in focus.photographs(*pair, rng))
+            if sharp is not None and blurred is not None:
+                pairs.append((rows(sharp[0]), rows(blurred[0])))
+    return with_focus(known, usual, pairs)
+
+
 def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:
     """A crop as a user would have it normalised who has just that, and its truth; None for one without contrast."""
     low, high = field.read(span)
     if not field.alike:
         return low, high
+    return _renormalized(low, high, len(low) == len(high) and not ensemble.recipe.projects)
+
+
+def _renormalized(low: Block, high: Block, alike: bool = False) -> tuple[Block, Block] | None:
+    """An image by its own percentiles, its truth too where they are `alike`; None for one without contrast."""
     bottom, top = np.percentile(low.reshape(len(low), -1), FIXED_PERCENTILES, axis=1)
     if not (top - bottom > TINY).all():
         return None
-    alike = len(low) == len(high) and not ensemble.recipe.projects
     return _rescaled(low, bottom, top), _rescaled(high, bottom, top) if alike else high
 
 
@@ -228,30 +260,33 @@ def _restored(ensemble: Ensemble, field: Field, span: Span, device: torch.device
     if pair is None:
         return None
     low, high = pair
-    seen = _predicted_of(ensemble, field, span, low, high, device)
+    seen = _predicted_of(ensemble, field, low, high, device)
     if not field.noisy:
         return seen
     truth = laplace.mixture_mean(seen.means)
     again = as_if_restored(low, high, truth, np.random.default_rng(low.size))
-    return replace(_predicted_of(ensemble, field, span, again, truth, device), texture=seen.texture, first=seen)
+    return replace(_predicted_of(ensemble, field, again, truth, device), texture=seen.texture, first=seen)
 
 
-def _predicted_of(ensemble: Ensemble, field: Field, span: Span, low: Block, high: Block, device: torch.device) -> Seen:
-    beyond: list[tuple[int, int]] = [
-        (0, -(part.stop - part.start) % n) for part, n in zip(span, ensemble.recipe.step, strict=True)
-    ]
-    padded = np.pad(low, [(0, 0)] * (low.ndim - len(beyond)) + beyond, mode="reflect")
-    means, scales = ensemble.predict(torch.from_numpy(padded).to(device)[None])
-    inner: Any = (..., *(slice(0, part.stop - part.start) for part in span))
-
+def _predicted_of(ensemble: Ensemble, field: Field, low: Block, high: Block, device: torch.device) -> Seen:
     texture = noise_and_contrast(lambda where: _part(low, where), high.shape[1:])
     return Seen(
         low.max(axis=1) if ensemble.recipe.projects else low,
         high,
-        means[:, 0].cpu().numpy()[inner],
-        None if scales is None else scales[:, 0].cpu().numpy()[inner],
+        *_answers(ensemble, low, device),
         texture if field.alike else np.full((len(low), 2), np.nan),
     )
+
+
+def _answers(ensemble: Ensemble, low: Block, device: torch.device) -> tuple[Block, Block | None]:
+    """Means and scales (M, channels_out, *space) of an image that need not be as long as networks take."""
+    step = ensemble.recipe.step
+    lengths = low.shape[-len(step) :]
+    beyond: list[tuple[int, int]] = [(0, -length % n) for length, n in zip(lengths, step, strict=True)]
+    padded = np.pad(low, [(0, 0)] * (low.ndim - len(beyond)) + beyond, mode="reflect")
+    means, scales = ensemble.predict(torch.from_numpy(padded).to(device)[None])
+    inner: Any = (..., *(slice(0, length) for length in lengths))
+    return means[:, 0].cpu().numpy()[inner], None if scales is None else scales[:, 0].cpu().numpy()[inner]
 
 
 def _part(block: Block, span: Span) -> Block:
