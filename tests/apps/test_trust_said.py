@@ -35,6 +35,7 @@ def test_the_same_sentences_stand_in_the_terminal_and_beside_the_image(trained: 
     answer = veriscope("restore", "new.tif", "--model", trained, "--out", "out", "--axes", "YX")
     assert answer.code == 0, answer.err
     kept = json.loads(Path("out/new.trust.json").read_text(encoding="utf-8"))
+    assert kept["engine"] == "PyTorch, float32, 1 thread"  # little work is left to PyTorch
     assert (kept["image"], kept["restored"], kept["model"]) == ("new.tif", "new.ome.tif", str(trained))
     assert kept["expected"]["low"] < kept["expected"]["nrmse"] < kept["expected"]["high"]
     assert f"Expected NRMSE {kept['expected']['nrmse']:.3f} (between" in answer.out

@@ -216,6 +216,7 @@ def _emit_plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable
 def _trust_of(job: files.Job, report: Report, model: Path, noisy: str | None) -> str:
     """What is known of a restored image without ground truth, for the file beside it."""
     known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
+    known |= {"engine": report.engine} if report.engine else {}
     known |= {"unknown": noisy} if noisy else {}
     return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"
 

@@ -23,7 +23,7 @@ from veriscope.restoring.memory import ROOMY
 from veriscope.restoring.plan import Plan
 from veriscope.tiling import Grid, Span, Tile, padded, reading, tiles
 from veriscope.training.allocator import kept_memory
-from veriscope.wording import lengths
+from veriscope.wording import counted, lengths
 
 ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
 
@@ -73,6 +73,12 @@ class Networks:
         self.channels = ensemble.recipe.channels_out
         self.engine: engines.Engine | None = None
         self.run: engines.Run | None = None
+        self.threads = 0
+
+    def __str__(self) -> str:
+        """What ran them, such as "OpenVINO, float32, 2 threads"; empty before they have run."""
+        where = counted(self.threads, "thread") if self.device.type == "cpu" else self.device.type
+        return f"{self.engine}, {where}" if self.engine else ""
 
     def __call__(self, block: Block, inner: Span, into: Answers) -> None:
         """Restore a normalised `block`, as networks take it, and put the part `inner` of the answers into `into`."""
@@ -85,6 +91,7 @@ class Networks:
             if self.device.type == "cpu" and self.work >= engines.WORTH:
                 trial = partial(engines.answers, run, *engines.piece(self.members[0], image))
             with in_restoring(torch.get_num_threads()).held(trial):
+                self.threads = torch.get_num_threads()
                 self._answer(run(image, inner), into)
 
     def _answer(self, found: Iterator[Tensor], into: Answers) -> None:

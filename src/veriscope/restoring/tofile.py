@@ -47,6 +47,7 @@ class Report:
     voxels: int
     seconds: float
     trust: Trust = field(default_factory=Trust)  # the error to expect and the verdict, estimated without ground truth
+    engine: str = ""  # what ran the networks and on how many threads, where this process did
 
     @property
     def verdict(self) -> Verdict | None:
@@ -131,7 +132,8 @@ def restore_to_file(
         for writer in (writer for filing in filings for writer in filing.writers.values()):
             writer.complete()  # everything that can fail comes before the first file gets its name
     spent = time.perf_counter() - started
-    report = Report(tuple(written), prepared.plan, filings[0].tiles, prepared.parts.voxels, spent, trust)
+    voxels, engine = prepared.parts.voxels, str(filings[0].prepared.networks)
+    report = Report(tuple(written), prepared.plan, filings[0].tiles, voxels, spent, trust, engine)
     ending(report)
     return report
 
