@@ -28,11 +28,13 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
     if array.dtype.kind == "f":
         # the largest 64-bit integers are no floats: stay below
         top = float(most) if int(float(most)) <= most else float(np.nextafter(float(most), 0))
-        values = np.rint(array, dtype=np.float64)
-        lost = np.isnan(values)
-        out = lost | (values < least) | (values > most)
-        clipped: NDArray[Any] = np.clip(np.where(lost, 0, values), least, top)
-        return clipped.astype(target), int(np.count_nonzero(out))
+        exact = np.result_type(array, np.float32) if target.itemsize <= 2 else np.float64  # of all numbers in range
+        values = np.rint(array, dtype=exact)
+        out = np.count_nonzero(~((values >= least) & (values <= most)))  # NaN is not within
+        if out:
+            values = np.clip(values, least, top, out=np.asarray(values))
+            values[np.isnan(values)] = 0
+        return values.astype(target), int(out)
     if array.dtype.kind == "b":
         return array.astype(target), 0
     have = np.iinfo(array.dtype)
