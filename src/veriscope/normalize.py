@@ -285,7 +285,8 @@ def _keys(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "i":
         flipped: NDArray[Any] = raw ^ top
         return flipped
-    counted: NDArray[Any] = np.where(raw & top, ~raw, raw | top)  # negative floats count downwards
+    signs = (values.view(f"i{values.dtype.itemsize}") >> (bits - 1)).view(raw.dtype)  # all bits of negative floats,
+    counted: NDArray[Any] = raw ^ (signs | top)  # which count downwards
     return counted
 
 

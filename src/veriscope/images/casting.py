@@ -30,11 +30,11 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
         top = float(most) if int(float(most)) <= most else float(np.nextafter(float(most), 0))
         exact = np.result_type(array, np.float32) if target.itemsize <= 2 else np.float64  # of all numbers in range
         values = np.rint(array, dtype=exact)
-        out = np.count_nonzero(~((values >= least) & (values <= most)))  # NaN is not within
-        if out:
+        lost = np.count_nonzero(~((values >= least) & (values <= most)))  # NaN is not within
+        if lost:
             values = np.clip(values, least, top, out=np.asarray(values))
             values[np.isnan(values)] = 0
-        return values.astype(target), int(out)
+        return values.astype(target), int(lost)
     if array.dtype.kind == "b":
         return array.astype(target), 0
     have = np.iinfo(array.dtype)
