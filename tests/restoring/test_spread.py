@@ -96,7 +96,7 @@ def test_an_interrupted_restoration_continues_where_it_was(
     assert not any(path.suffix == ".zarr" for path in (tmp_path / "many").iterdir())
     with monkeypatch.context() as patch:
         second = stop_after(-1, patch)
-        restore_to_file(image, ensemble, **where, tile=64, resume=True)
+        restore_to_file(image, ensemble, **where, tile=64, undo=True, resume=True)
     assert not set(first) & set(second)
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
     with pytest.raises(OutputError, match=r"exists already"):

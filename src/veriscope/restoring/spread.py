@@ -34,7 +34,7 @@ from veriscope.restoring.plan import SHARE, Plan
 from veriscope.restoring.prepared import Prepared, prepare
 from veriscope.restoring.running import Tasks
 from veriscope.restoring.scaling import Fitted, Known
-from veriscope.restoring.settings import Progress, Settings
+from veriscope.restoring.settings import Progress, Settings, complete
 
 COUNTED = 2**28  # bytes of a task that counts values
 
@@ -87,7 +87,8 @@ class Work:
     def identity(self) -> dict[str, Any]:
         """What must be the same for an interrupted restoration to be continued."""
         image = self.image
-        settings = {name: repr(value) for name, value in self.settings.items() if name not in ("memory", "device")}
+        chosen = complete(self.settings)
+        settings = {name: repr(value) for name, value in chosen.items() if name not in ("memory", "device")}
         return {
             "image": f"{image.axes} {image.shape} {image.dtype} {image.voxel_size} {_origin(image.array)}",
             "model": fingerprint(self.model),
