@@ -9,7 +9,7 @@ of them of like size, are off when they are compared with the others: that sets 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -171,12 +171,18 @@ class Size:
         return cls(int(stored["windows"]), int(stored["count"]), threshold=float(stored["threshold"]), **arrays)
 
 
+Focusing = Callable[[], tuple[Sequence[Rows], Sequence[tuple[Rows, Rows]]]]
+
+
 def familiar(
-    window: Sequence[int], looks: Sequence[tuple[int, int, bool, Look]], pieces: Sequence[Piece] = ()
+    window: Sequence[int],
+    looks: Sequence[tuple[int, int, bool, Look]],
+    pieces: Sequence[Piece] = (),
+    focusing: Focusing = lambda: ((), ()),
 ) -> Familiar | None:
     """What training images look like, from pieces of them: number of the size (0 the largest), number of the image,
-    whether it was trained on, and the look; and from `pieces` that filters have answered. None for fewer than LEAST
-    windows.
+    whether it was trained on, and the look; from `pieces` that filters have answered; and from what `focusing` gives:
+    whole images as they are, and some taken in focus and out of it. None for fewer than LEAST windows.
     """
     rows = [row for *_, one in looks for row in one.rows]
     if len(rows) < LEAST:
@@ -203,7 +209,8 @@ def familiar(
         for (*_, one), end in zip(looks, ends, strict=True)
         for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
     ]
-    alarms = (1 - OF_FOCUS) * ALARMS / 2
+    known = replace(known, focus=_focus(known, *focusing()))
+    alarms = (ALARMS if known.focus is None else (1 - OF_FOCUS) * ALARMS) / 2
     known = replace(known, textures=textures(pieces, alarms))
     alarms *= 1 if known.textures else 2  # of the figures alone
     sizes = []
@@ -218,15 +225,12 @@ def familiar(
     return replace(known, sizes=tuple(sizes))
 
 
-def with_focus(known: Familiar, usual: Sequence[Rows], pairs: Sequence[tuple[Rows, Rows]]) -> Familiar:
-    """The same with what tells images out of focus: from images as they are, and some taken in focus and out of it."""
-
+def _focus(known: Familiar, usual: Sequence[Rows], pairs: Sequence[tuple[Rows, Rows]]) -> Focus | None:
     def described(rows: Rows) -> NDArray[np.float64]:
         return focus.described(known.table(rows), of_image(rows))
 
     shifts = [described(blurred) - described(sharp) for sharp, blurred in pairs]
-    found = focus.fit([*map(described, usual)], shifts, min(map(len, usual), default=0), OF_FOCUS * ALARMS)
-    return replace(known, focus=found)
+    return focus.fit([*map(described, usual)], shifts, min(map(len, usual), default=0), OF_FOCUS * ALARMS)
 
 
 def _middle(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

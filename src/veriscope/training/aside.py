@@ -7,7 +7,7 @@ such images look like.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from veriscope import calibrated, expected, focus, laplace
 from veriscope.calibrated import Calibration, Level, Sample
-from veriscope.familiarity import Familiar, Rows, familiar, with_focus
+from veriscope.familiarity import Rows, familiar
 from veriscope.images.noise import noise_and_contrast
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
@@ -36,13 +36,13 @@ Block = NDArray[np.float32]
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
-WHOLE = 0.75  # of the time and voxels is for images as a whole and their crops, the rest for crops of others
+PIECES, TEXTURES, FOCUS = 0.65, 0.15, 0.2  # parts of the time: for images and crops, for textures, for what a blur does
+WHOLE = 0.75  # of the time and voxels of PIECES is for images as a whole and their crops, the rest for crops of others
 MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
-BLURRED = 8  # images that are put out of focus
-OF_FOCUS = 0.6  # of the time for looking at images, beside it
+BLURRED = 4  # images that are put out of focus
 TINY = 1e-6  # of the normalised range
 
 
@@ -96,9 +96,13 @@ def measured(
             samples.append(one)
             errors.append(error)
             trained.append(seen.trained_on)
-    known = familiar(window, looks, _textures(ensemble, aside, learned, window, seconds))
-    if known is not None:
-        known = _with_focus(known, ensemble, [*aside, *learned], seconds)
+    whole = {image: one.rows for size, image, _, one in looks if size == 0}
+    known = familiar(
+        window,
+        looks,
+        _textures(ensemble, aside, learned, window, seconds),
+        lambda: _focusing(ensemble, [*aside, *learned], window, whole, seconds),
+    )
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
     if not ensemble.recipe.probabilistic:
         return facts
@@ -148,6 +152,7 @@ def _pieces(
     """
     began, done = time.monotonic(), 0
     device = next(ensemble.members[0].parameters()).device
+    seconds = None if seconds is None else PIECES * seconds
     rng = np.random.default_rng(0)
     order = [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
     for count, number in enumerate(order):
@@ -206,7 +211,7 @@ def _textures(
         for size, span in [
             one for _ in range(2) for one in _spans(field.shape, field.depth, ensemble.recipe.step, rng)
         ]:
-            if seconds is not None and time.monotonic() - began > seconds / 4:
+            if seconds is not None and time.monotonic() - began > TEXTURES * seconds:
                 return found
             given = None if size == 0 else _normalized(ensemble, field, span)
             if given is not None:
@@ -214,28 +219,42 @@ def _textures(
     return found
 
 
-def _with_focus(known: Familiar, ensemble: Ensemble, fields: Sequence[Field], seconds: float | None) -> Familiar:
-    """What being out of focus does to images: many of them as they are, and some in focus and out of it, restored."""
+def _focusing(
+    ensemble: Ensemble,
+    fields: Sequence[Field],
+    window: Sequence[int],
+    whole: Mapping[int, Rows],
+    seconds: float | None,
+) -> tuple[list[Rows], list[tuple[Rows, Rows]]]:
+    """Windows of images as they are, and of a few taken in focus and out of it, restored; how some look as a `whole` is
+    known already, by number.
+    """
+    if ensemble.recipe.projects or ensemble.recipe.isotropic:
+        return [], []
     began, rng = time.monotonic(), np.random.default_rng(2)
     device = next(ensemble.members[0].parameters()).device
-    usual: list[Rows] = []
-    pairs: list[tuple[Rows, Rows]] = []
+    usual, pairs = list(whole.values()), list[tuple[Rows, Rows]]()
 
     def rows(low: Block) -> Rows:
-        return look(low, *_answers(ensemble, low, device), known.window, every_pixel=True).rows
+        return look(low, *_answers(ensemble, low, device), window).rows
 
-    for field in fields[:MANY] if not (ensemble.recipe.projects or ensemble.recipe.isotropic) else ():
-        if not field.alike or field.noisy or (seconds is not None and time.monotonic() - began > OF_FOCUS * seconds):
+    ways = [*((number, True) for number in [*whole][-BLURRED:]), *((n, False) for n in range(len(fields[:MANY])))]
+    for number, photographed in ways:
+        field, late = fields[number], seconds is not None and time.monotonic() - began > FOCUS * seconds
+        if late or not field.alike or field.noisy:
             break
+        if number in whole and not photographed:
+            continue
         pair = _normalized(ensemble, field, next(_spans(field.shape, field.depth, ensemble.recipe.step, rng))[1])
         if pair is None or pair[0].shape != pair[1].shape:
             continue
-        usual.append(rows(pair[0]))
-        if len(pairs) < BLURRED:
-            sharp, blurred = (_renormalized(one, one) for one in focus.photographs(*pair, rng))
-            if sharp is not None and blurred is not None:
-                pairs.append((rows(sharp[0]), rows(blurred[0])))
-    return with_focus(known, usual, pairs)
+        if not photographed:
+            usual.append(rows(pair[0]))
+            continue
+        sharp, blurred = (_renormalized(one, one) for one in focus.photographs(*pair, rng))
+        if sharp is not None and blurred is not None:
+            pairs.append((rows(sharp[0]), rows(blurred[0])))
+    return usual, pairs
 
 
 def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:

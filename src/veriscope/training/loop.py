@@ -34,7 +34,7 @@ Given: TypeAlias = Source | Sequence[Pair] | FromNoisy
 VOXELS = 2**22  # of whole images looked at after training, at most
 CUTTING = ("per_image", "foreground", "normalize")  # options for pairs
 MEMBERS = 5  # of an ensemble
-MEASURING = 0.06  # fraction of a budget of time that is kept for looking at them
+MEASURING = 0.08  # fraction of a budget of time that is kept for looking at them
 
 
 class Options(TypedDict, total=False):
