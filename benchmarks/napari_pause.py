@@ -77,10 +77,12 @@ def measure(frames: int, side: int) -> list[str]:
         while time.perf_counter() < end:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         idle.timer.stop()
-        beats, began, moved = Beats(), time.perf_counter(), 0
+        beats, began, moved, alone_until = Beats(), time.perf_counter(), 0, 0.0
         widget.restore_button.click()
         while widget.job is not None:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+            if len(viewer.layers) == 1:
+                alone_until = time.perf_counter()
             if time.perf_counter() - began > moved + 1:
                 moved += 1
                 viewer.dims.set_point(0, moved % frames)
@@ -89,11 +91,17 @@ def measure(frames: int, side: int) -> list[str]:
         while time.perf_counter() < end:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         beats.timer.stop()
+        alone = []
+        for number in range(3):  # what napari itself takes to add a layer of that size
+            at = time.perf_counter()
+            viewer.add_image(np.zeros(image.shape, np.float32), contrast_limits=(0, 1), name=str(number))
+            alone.append(1000 * (time.perf_counter() - at))
         assert "restored" in " ".join(layer.name for layer in viewer.layers), widget.message.text()
     on_disk = "in files" if widget.result.folder is not None else "in memory"
     viewer.close()
     pauses = 1000 * beats.pauses
     longest = float(pauses.max())
+    before = float(pauses[np.array(beats.times[1:]) <= alone_until].max())
     when = beats.times[int(pauses.argmax())] - began
     return [
         f"napari {napari.__version__}; image: uint16, {' x '.join(map(str, image.shape))} (TYX), {size(image.nbytes)}",
@@ -101,7 +109,10 @@ def measure(frames: int, side: int) -> list[str]:
         f"pauses of the window's thread: longest {longest:.0f} ms ({when:.0f} s from the start), 99.9 % "
         f"of {len(pauses):,} below {np.percentile(pauses, 99.9):.0f} ms; "
         f"longest without work {1000 * idle.pauses.max():.0f} ms",
-        f"under {1000 * LIMIT:.0f} ms: {'yes' if longest < 1000 * LIMIT else 'NO'}",
+        f"longest before the layers appear {before:.0f} ms: under {1000 * LIMIT:.0f} ms: "
+        f"{'yes' if before < 1000 * LIMIT else 'NO'}",
+        f"napari alone takes {min(alone):.0f} to {max(alone):.0f} ms to add a layer of that size",
+        f"all of it under {1000 * LIMIT:.0f} ms: {'yes' if longest < 1000 * LIMIT else 'NO'}",
     ]
 
 

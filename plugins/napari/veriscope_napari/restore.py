@@ -121,7 +121,7 @@ class Restore(Worker):
         self._replace_preview(model)
         starts = [at for letter, at in zip(part.axes, corner, strict=True) if letter in _letters(source, part)]
         look = {"contrast_limits": limits(mean), "metadata": {"veriscope preview": True}}
-        self._add(mean, "preview", {**to.placed(source, part, mean, starts), **look})
+        self._show(self._create(mean, "preview", {**to.placed(source, part, mean, starts), **look}))
         self.add("The preview is normalised by itself; the whole image may differ a little in brightness.")
 
     def restore(self) -> None:
@@ -159,7 +159,10 @@ class Restore(Worker):
             yield
             image, look = images[name], {"metadata": {"veriscope": self.result}, **COLOURS.get(name, {})}
             look |= self._where(image) | ({"contrast_limits": seen[name]} if name in seen else {})
-            added = self._add(image, name, look, "image" if name in seen else "labels", visible=False)
+            added = self._create(image, name, look, "image" if name in seen else "labels", visible=False)
+            for layer in added:
+                yield
+                self._show([layer])
         for layer in added:  # of the restored image; made first, and drawn when the window has answered
             yield
             layer.visible = True
@@ -177,7 +180,7 @@ class Restore(Worker):
     def _where(self, image: Image) -> dict[str, Any]:
         return to.placed(self.source, self.result.image, image)
 
-    def _add(
+    def _create(
         self, image: Image, name: str, look: dict[str, Any], kind: str = "image", visible: bool = True
     ) -> list[Any]:
         made = to.layer_data(image, kind, **look)
@@ -191,12 +194,17 @@ class Restore(Worker):
                     color_dict={0: "red", 255: "transparent", None: "transparent"}
                 )
                 options["opacity"] = 0.5
+        return to.create(made, visible)
+
+    def _show(self, layers: list[Any]) -> list[Any]:
+        """Put them into the window; the source stays selected, with the axes that were named."""
         chosen = self.viewer.layers.selection
-        with chosen.events.changed.blocker(self.look):  # the source stays selected, with the axes that were named
+        with chosen.events.changed.blocker(self.look):
             before = set(chosen)
-            added = to.add(self.viewer, made, visible)
+            for layer in layers:
+                self.viewer.add_layer(layer)
             self.viewer.layers.selection = before
-        return added
+        return layers
 
 
 class Slider(QObject):
@@ -268,7 +276,7 @@ class Slider(QObject):
             for file, image in zip(BY_NAME[self.name].files, images, strict=True):
                 look = {**self.widget._where(image), "metadata": {"veriscope": self.of}, **COLOURS.get(self.name, {})}
                 look["contrast_limits"] = (0, 1) if self.name == "probability" else limits(image)
-                self.layers += self.widget._add(image, file, look)
+                self.layers += self.widget._show(self.widget._create(image, file, look))
         self._seen(None)
         if problem is not None and not isinstance(problem, Cancelled):
             self.widget.say(str(problem), wrong=True)
