@@ -1,4 +1,4 @@
-"""Images out of focus are told by what a blur does to images of training, where no figure by itself shows it."""
+"""Images out of focus are recognised by what a blur does to images of training, where no figure by itself shows it."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 CONNECTING = 10.0  # seconds to wait for a scheduler
 HERE = {  # for workers started here
-    # Tasks run in threads, whose large blocks glibc maps anew in each layer unless there is one arena: 10 % of the time
+    # Tasks run in threads, whose large blocks glibc maps anew in each layer unless there is one arena
     "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
-    "distributed.worker.profile.enabled": False,  # looks at the stack of each thread 100 times a second: 6 %
+    "distributed.worker.profile.enabled": False,  # looks at the stack of each thread 100 times a second
     "distributed.scheduler.allowed-failures": 10,
     "distributed.admin.tick.limit": "1h",
 }

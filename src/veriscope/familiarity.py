@@ -380,7 +380,8 @@ def verdict(
     if known.focus is not None and len(table) >= ENOUGH * known.focus.windows:
         blur = known.focus.score(focus.described(table, of_image(rows)))
         if blur > 1:
-            reasons = (focus.NAME, *reasons)[:MOST_REASONS] if blur > score else (*reasons[:2], focus.NAME)
+            others = reasons[: MOST_REASONS - 1]
+            reasons = (focus.NAME, *others) if blur > score else (*others, focus.NAME)
         score = max(score, blur)
     level = int(score > 1) + int(score > FAR_BEYOND)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))

@@ -2,7 +2,7 @@
 
 Fields differ in how sharp they are, so that no figure of an image shows this by itself. What a blur under new noise
 does to the figures of training images, held against how such images differ anyway, has one most telling direction
-(Fisher's linear discriminant). Both are photographs made anew, one blurred and one not: so the direction tells a blur,
+(Fisher's linear discriminant). Both are photographs made anew, one blurred and one not: so the direction shows a blur,
 and not that noise is simulated.
 """
 
