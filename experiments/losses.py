@@ -20,7 +20,7 @@ from veriscope.apps import demo
 from veriscope.judging.quality import quality
 from veriscope.training.losses import mse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import machine
 
 PHOTONS = 20.0

@@ -46,7 +46,7 @@ from veriscope.simulate.scene import Drawn
 HERE = Path(__file__).parent
 NAME = "real_epithelium"
 DATA = HERE.parents[1] / "shared" / "data" / "epithelium"
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.append(str(HERE.parent / "benchmarks"))
 import machine  # noqa: E402
 
 SHAPE = (30, 192, 192)

@@ -51,7 +51,7 @@ from veriscope.simulate.psf import gaussian
 HERE = Path(__file__).parent
 NAME = "real_nuclei"
 DATA = HERE.parents[1] / "shared" / "data" / "nuclei3d" / "nuclei.tif"
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.append(str(HERE.parent / "benchmarks"))
 import machine  # noqa: E402
 
 VOXEL = (0.29, 0.26, 0.26)  # um; not in the file

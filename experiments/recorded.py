@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.append(str(HERE.parent / "benchmarks"))
 import machine  # noqa: E402
 
 from veriscope.reproducing.reproduce import Reporter, Run, reproduce  # noqa: E402

@@ -26,7 +26,7 @@ from veriscope.networks.recipe import Recipe
 from veriscope.training import member
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+sys.path.append(str(HERE.parent / "benchmarks"))
 import machine  # noqa: E402
 import w2s  # noqa: E402
 

@@ -21,7 +21,7 @@ from veriscope.images.pairing import Pairs
 from veriscope.judging.quality import quality
 from veriscope.networks.model import Ensemble
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import machine
 import w2s
 

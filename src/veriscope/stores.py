@@ -21,7 +21,7 @@ ROOTS = ("zarr.json", ".zgroup", ".zarray")  # of what zarr keeps at an address
 ZIPPED = (".zarr.zip", ".ozx")
 _URL = re.compile(r"(s3|gs|az|https?|memory):/+(.*)", re.DOTALL)
 _RETRIES = 4
-_REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "401")
+_REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "status code: 403", "status code: 401")
 KEYS = {  # the variables with keys for a kind of store, and the one for data that need none
     "s3": ("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE"),
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SKIP_SIGNATURE"),
@@ -186,7 +186,12 @@ def refusal(place: PathLike, problem: BaseException) -> str | None:
             "There are no credentials for '{}'. Set" if alone else "'{}' may not be used with these credentials. Check"
         )
         return f"{said.format(address)} {keys}; for public data set {public}=true."
-    if "error sending request" in text or "dns" in text.lower():
+    if "InvalidCertificate" in text:
+        return (
+            f"The certificate of '{address}' is not one that this machine trusts. If it is your institute's own, "
+            f"set SSL_CERT_FILE to the file with it (.pem)."
+        )
+    if "error sending request" in text or "dns error" in text:
         return f"'{address}' cannot be reached. Check the address and the network{endpoint}."
     return f"'{address}' cannot be used ({addresses(text)[:200]}). Check the address and the credentials."
 

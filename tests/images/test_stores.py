@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 
@@ -175,16 +179,61 @@ class Web(SimpleHTTPRequestHandler):
         pass
 
 
-def test_images_are_read_from_a_web_server(tmp_path: Path) -> None:
+@contextmanager
+def web(folder: Path, certificate: Path | None = None) -> Iterator[str]:
+    """A web server of this machine with the files of `folder`; with https where it has a certificate, made here."""
     pytest.importorskip("obstore")
-    vs.save_image(tmp_path / "a.ome.zarr", image())
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(tmp_path))) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder))) as server:
+        if certificate is not None:
+            secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            secure.load_cert_chain(signed_by_itself(certificate))
+            server.socket = secure.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, daemon=True).start()
-        here = f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'' if certificate is None else 's'}://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def signed_by_itself(file: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in `file`."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    signed = made.add_extension(here, critical=False).sign(key, hashes.SHA256())
+    private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + key.private_bytes(*private))
+    return file
+
+
+def test_images_are_read_from_a_web_server(tmp_path: Path) -> None:
+    vs.save_image(tmp_path / "a.ome.zarr", image())
+    with web(tmp_path) as here:
         found = vs.read_image(f"{here}/a.ome.zarr", lazy=True)
         np.testing.assert_array_equal(found.read(1, slice(2, 9)), np.asarray(image())[1, 2:9])
         with pytest.raises(ImageFormatError, match="cannot be listed"):
             vs.read_image(f"{here}/b.ome.zarr")
         with pytest.raises(ImageFormatError, match=r"does not give .* to everybody"):
             vs.read_image(f"{here}/secret/a.ome.zarr")
-        server.shutdown()
+
+
+def test_images_are_read_from_a_secure_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with a certificate that the whole world trusts, or with one of the institute's own, which must be named."""
+    monkeypatch.setattr(stores, "_RETRIES", 0)
+    vs.save_image(tmp_path / "a.ome.zarr", image())
+    with web(tmp_path, certificate := tmp_path / "own.pem") as here:
+        with pytest.raises(ImageFormatError, match=r"certificate of .* set SSL_CERT_FILE"):
+            vs.read_image(f"{here}/a.ome.zarr")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        found = vs.read_image(f"{here}/a.ome.zarr", lazy=True)
+        np.testing.assert_array_equal(found.read(1, slice(2, 9)), np.asarray(image())[1, 2:9])
+
+
+def test_a_number_in_an_address_is_not_a_refusal() -> None:
+    """403 and 401 count where the server says them, not in a port or in a time."""
+    away = type("GenericError", (Exception,), {"__module__": "obstore.exceptions"})
+    problem = away("Error performing GET http://lab:4030/a in 1.401 s - HTTP error: error sending request")
+    assert "cannot be reached" in str(stores.refusal("http://lab:4030/a", problem))
