@@ -17,6 +17,7 @@ from veriscope import laplace
 from veriscope.tiling import Span, windows
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[Any]  # one a window
 
 # What is measured of every channel, and what it means to have less or more of it than in training. Of every window:
 FIGURES = {
@@ -44,6 +45,7 @@ FIGURES = {
 # adds nothing to either, so that their ratio says how fine the structures are, whatever the noise.
 NEAR, FURTHER = ("near", 1), ("further", 3)
 MANY = 64  # windows of one tile
+AT_ONCE = 32  # windows: what is made of them stays in the processor's cache
 LINES = 24  # that a tile must have, to see a seam between them
 TINY = 1e-4  # of the normalised range: nothing is measured finer
 
@@ -78,21 +80,27 @@ def look(given: Floats, means: Floats, scales: Floats | None, window: Sequence[i
             some: Any = (..., slice(None, None, thin), slice(None, None, thin))
             disagreement = laplace.disagreement(means[some], scales[some])
     seams = {f"seam{suffix(channel)}": _seam(image) for channel, image in enumerate(given)}
-    rows = []
-    for span in spans:
-        *outer, y, x = span
-        part: Any = (..., *span)
-        thinned: Any = (..., *outer, *(slice(-(-s.start // thin), -(-s.stop // thin)) for s in (y, x)))
-        rows.append(
-            figures(
-                given[part],
-                mean[part],
-                None if scale is None else scale[part],
-                None if disagreement is None or not disagreement[thinned].size else disagreement[thinned],
-            )
-            | seams
+    rows: list[dict[str, float]] = []
+    for some in (spans[at : at + AT_ONCE] for at in range(0, len(spans), AT_ONCE)):
+        sparse = None
+        if disagreement is not None:
+            sparse = _stacked(disagreement, [(*outer, _thinned(y, thin), _thinned(x, thin)) for *outer, y, x in some])
+        found = figures(
+            _stacked(given, some), _stacked(mean, some), None if scale is None else _stacked(scale, some), sparse
         )
+        rows += [dict(zip(found, row, strict=True)) | seams for row in np.array([*found.values()]).T.tolist()]
     return Look(spans, rows, disagreement)
+
+
+def _stacked(image: Floats, spans: Sequence[Span]) -> Floats:
+    """The parts of (C, *space) in windows of one size, (W, C, *size)."""
+    return np.stack([image[(slice(None), *span)] for span in spans])
+
+
+def _thinned(span: slice, thin: int) -> slice:
+    """Where a window lies among every `thin`-th pixel."""
+    start = span.start // thin
+    return slice(start, start + max((span.stop - span.start) // thin, 1))
 
 
 def counted(shape: Sequence[int], window: Sequence[int]) -> int:
@@ -101,43 +109,47 @@ def counted(shape: Sequence[int], window: Sequence[int]) -> int:
     return count if count <= MANY else -(-count // 2)
 
 
-def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Floats | None) -> dict[str, float]:
-    """FIGURES of one window: the networks' input (C_in, *space), and what they make of it (C_out, *space), normalised.
+def figures(given: Floats, mean: Floats, scale: Floats | None, disagreement: Floats | None) -> dict[str, Numbers]:
+    """FIGURES of W windows: the networks' input (W, C_in, *space), and what they make of it (W, C_out, *space),
+    normalised.
 
     Where as many channels go in as come out, noise is what the restoration took away.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Numbers] = {}
 
-    def note(name: str, channel: int, value: Any) -> None:
-        found[name + suffix(channel)] = float(value)
+    def note(name: str, channel: int, values: Any) -> None:
+        found[name + suffix(channel)] = np.asarray(values, np.float64)
 
-    for channel, image in enumerate(mean):
-        contrast = image.std()
-        note("brightness", channel, image.mean())
+    for channel in range(mean.shape[1]):
+        image = mean[:, channel]
+        contrast = _spread(image)
+        note("brightness", channel, _level(image))
         note("contrast", channel, np.log(contrast + TINY))
         rough = _roughness(image)
         note("sharpness", channel, np.log((rough + TINY) / (contrast + TINY)))
         note("curvature", channel, np.log((_bends(image) + TINY) / (rough + TINY)))
         if scale is not None:
-            level = np.log(scale[channel]).mean()
+            level = _level(np.log(scale[:, channel]))
             note("scale", channel, level)
             note("scale of contrast", channel, level - np.log(contrast + TINY))
         if disagreement is not None:
-            note("disagreement", channel, np.log(disagreement[channel] + 1e-3).mean())
-    for channel, image in enumerate(given):
-        if len(mean) == len(given):
-            noise = image - mean[channel]
-            note("offset", channel, noise.mean())
-            spread, apart = noise.std(), mean[channel] - mean[channel].mean()
+            note("disagreement", channel, _level(np.log(disagreement[:, channel] + 1e-3)))
+    for channel in range(given.shape[1]):
+        image = given[:, channel]
+        if mean.shape[1] == given.shape[1]:
+            noise = image - mean[:, channel]
+            note("offset", channel, _level(noise))
+            spread, apart = _spread(noise), _centred(mean[:, channel])
             note("noise", channel, np.log(spread + TINY))
-            note("residue", channel, _product(noise, apart) / (spread * apart.std() + TINY**2))
+            note("residue", channel, _product(noise, apart) / (spread * _spread(apart) + TINY**2))
             note("grain", channel, _grain(noise))
-        note("input sharpness", channel, np.log((_roughness(image) + TINY) / (image.std() + TINY)))
-        centred = image - image.mean()
+        note("input sharpness", channel, np.log((_roughness(image) + TINY) / (_spread(image) + TINY)))
+        centred = _centred(image)
         for name, steps in (NEAR, FURTHER):
             note(name, channel, _products(centred, steps))
-        note("saturation", channel, np.log(np.mean(image == image.max()) + 1e-3))
-        note("blackness", channel, np.log(np.mean(image == image.min()) + 1e-3))
+        flat = image.reshape(len(image), -1)
+        note("saturation", channel, np.log(np.mean(flat == flat.max(1, keepdims=True), 1) + 1e-3))
+        note("blackness", channel, np.log(np.mean(flat == flat.min(1, keepdims=True), 1) + 1e-3))
     return found
 
 
@@ -169,15 +181,39 @@ def suffix(channel: int) -> str:
     return f" {channel}" if channel else ""
 
 
-def _products(apart: Floats, steps: int) -> float:
-    """Mean product of pixels that are so many `steps` apart in a plane; their mean is 0."""
+def _level(images: Floats) -> Numbers:
+    """The mean of each of (W, *size)."""
+    levels: Numbers = images.reshape(len(images), -1).mean(1)
+    return levels
+
+
+def _spread(images: Floats) -> Numbers:
+    """The standard deviation of each of (W, *size)."""
+    centred = _centred(images)
+    return np.sqrt(_product(centred, centred))
+
+
+def _centred(images: Floats) -> Floats:
+    """Each of (W, *size) less its mean."""
+    centred: Floats = images - _level(images).reshape(-1, *[1] * (images.ndim - 1))
+    return centred
+
+
+def _product(one: Floats, other: Floats) -> Numbers:
+    """Mean of the product of all pixels, for each of (W, *size), faster than by a product of images."""
+    one, other = one.reshape(len(one), 1, -1), other.reshape(len(other), -1, 1)
+    return (one @ other)[:, 0, 0] / one.shape[-1]
+
+
+def _products(apart: Floats, steps: int) -> Numbers:
+    """Mean product of pixels that are so many `steps` apart in a plane, for each of (W, *size); their mean is 0."""
     both = (apart[..., steps:, :], apart[..., :-steps, :]), (apart[..., steps:], apart[..., :-steps])
-    return float(np.mean([_product(*pair) for pair in both if pair[0].size] or [0.0]))
+    return _mean_of([_product(*pair) for pair in both if pair[0].size], apart)
 
 
-def _product(one: Floats, other: Floats) -> float:
-    """Mean of the product of all pixels, faster than by a product of images."""
-    return float(np.dot(one.ravel(), other.ravel())) / one.size
+def _mean_of(values: list[Numbers], images: Floats) -> Numbers:
+    """Of all directions in which the images are long enough; 0 where there is none."""
+    return np.mean(values, 0) if values else np.zeros(len(images))
 
 
 def _seam(image: Floats) -> float:
@@ -192,19 +228,19 @@ def _seam(image: Floats) -> float:
     return largest
 
 
-def _roughness(image: Floats) -> float:
-    """Root mean square of the steps between neighbours in a plane."""
-    steps = [_product(step, step) for axis in (-2, -1) if (step := np.diff(image, axis=axis)).size]
-    return float(np.sqrt(np.mean(steps))) if steps else 0.0
+def _roughness(images: Floats, order: int = 1) -> Numbers:
+    """Root mean square of the steps between neighbours in a plane, for each of (W, *size)."""
+    steps = [_product(step, step) for axis in (-2, -1) if (step := np.diff(images, order, axis=axis)).size]
+    rough: Numbers = np.sqrt(_mean_of(steps, images))
+    return rough
 
 
-def _bends(image: Floats) -> float:
+def _bends(images: Floats) -> Numbers:
     """Root mean square of how much the steps between neighbours change."""
-    bends = [_product(bend, bend) for axis in (-2, -1) if (bend := np.diff(image, 2, axis=axis)).size]
-    return float(np.sqrt(np.mean(bends))) if bends else 0.0
+    return _roughness(images, 2)
 
 
-def _grain(noise: Floats) -> float:
+def _grain(noise: Floats) -> Numbers:
     """Correlation of neighbours in a plane: 0 for noise of a camera, towards 1 when pixels were smoothed."""
-    noise = noise - noise.mean()
+    noise = _centred(noise)
     return _products(noise, 1) / (_product(noise, noise) + TINY**2)

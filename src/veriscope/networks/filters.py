@@ -36,18 +36,14 @@ class Filters:
         spans = windows(image.shape[1:], self.patch)
         most = max(LEAST, PIXELS // int(np.prod(self.patch)))
         chosen = sorted({round(at) for at in np.linspace(0, len(spans) - 1, most)})
-        found = []
-        for at in chosen:
-            part: Any = (slice(None), *spans[at])
-            block = image[part]
-            beyond = [(0, 0), *((0, -length % n) for length, n in zip(block.shape[1:], self.folding, strict=True))]
-            answers = fold(torch.from_numpy(np.pad(block, beyond, mode="edge"))[None], self.folding)
-            for layer in self.layers:
-                answers = layer(answers).relu()
-            inner: Any = (0, slice(None), *(_inside(length, self.border) for length in answers.shape[2:]))
-            values = answers[inner].flatten(1)
-            found.append(torch.cat([values.mean(1), values.std(1, correction=0)]).double().numpy())
-        return np.array(found)
+        blocks = np.stack([image[(slice(None), *spans[at])] for at in chosen])
+        beyond = [(0, 0), (0, 0), *((0, -n % by) for n, by in zip(blocks.shape[2:], self.folding, strict=True))]
+        answers = fold(torch.from_numpy(np.pad(blocks, beyond, mode="edge")), self.folding)
+        for layer in self.layers:
+            answers = layer(answers).relu()
+        inner: Any = (..., *(_inside(length, self.border) for length in answers.shape[2:]))
+        values = answers[inner].flatten(2)
+        return torch.cat([values.mean(2), values.std(2, correction=0)], 1).double().numpy()
 
 
 def filters_of(members: Sequence[Any], patch: Sequence[int]) -> Filters | None:
