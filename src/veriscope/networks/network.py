@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from veriscope.errors import ModelError
 from veriscope.networks.projection import Projection
@@ -47,6 +47,27 @@ def outline(recipe: Recipe) -> Network:
 
 def _made(recipe: Recipe) -> Network:
     return Projection(recipe) if recipe.projects else UNet(recipe)
+
+
+class OneDNN(nn.Conv3d):
+    """A convolution that oneDNN computes whatever the shape of its input; as long as its input along every axis.
+
+    PyTorch gives single small volumes or few channels to code of its own, which takes up to ten times as long. For
+    float32 on a processor, and not for training.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        around = [length // 2 for length in self.kernel_size]
+        found: Tensor = torch.mkldnn_convolution(input, weight, bias, around, self.stride, self.dilation, self.groups)
+        return found
+
+
+def by_onednn(network: nn.Module) -> None:
+    """Let oneDNN compute all 3D convolutions, in place, where PyTorch has it."""
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        for layer in network.modules():
+            if type(layer) is nn.Conv3d and all(length % 2 for length in layer.kernel_size):
+                layer.__class__ = OneDNN
 
 
 def channels_last(network: nn.Module) -> None:
