@@ -5,9 +5,9 @@
     python benchmarks/shipped.py --record             # also writes the scores into the cards
 
 Other methods have their settings tuned on each test image itself, which favours them (`vs.compare`); BM3D and BM4D take
-part where they are installed. Real images: nuclei in simulated low light, X >= 160, Y 64 to 192 of cells3d, of which
-the training saw X < 160; W2S, widefield pairs of human cells with real noise; a real epithelium in simulated low light,
-whose ground truth is the projection that EpiTools made of the good stack.
+part where they are installed. Real images: nuclei, X >= 160 of cells3d, of which the training saw X < 160; planes of a
+real epithelium, and all of it to project, X >= 110, of which the training saw X < 110. Its ground truth is what
+EpiTools made of the good stack. Low light is simulated on all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 
 import machine
 import numpy as np
-import w2s
 
 import veriscope as vs
 from veriscope.apps.demo import BORDER, JUDGED, nuclei
@@ -42,10 +41,11 @@ from veriscope.sharing.card import known
 from veriscope.simulate import experiments
 from veriscope.simulate.photograph import low_light
 from veriscope.simulate.psf import from_words
-from veriscope.simulate.standins import INPUT, STANDINS, TRUTH
+from veriscope.simulate.standins import INPUT, TRUTH
 
 HERE = Path(__file__).parent
-DATA = HERE.resolve().parents[1] / "shared" / "data"
+EPITHELIUM = HERE.resolve().parents[1] / "shared" / "data" / "epithelium"
+PLANES, UNSEEN = (14, 18, 22), 110  # of the real epithelium: planes to judge, and where no network has learned from it
 RESULTS = HERE / "results" / "shipped.txt"
 WITH_BM3D, WITH_BM4D = (f"nlm,{name}" if find_spec(name) else "nlm" for name in ("bm3d", "bm4d"))
 PAGE = HERE.parent / "docs" / "networks.md"
@@ -85,28 +85,31 @@ def tests(name: str) -> Iterator[Test]:
             low = low_light(truth, photons, SEED)
             pair = Pair(low.region(**where), truth.region(**where), f"{photons:g} photons")
             yield Test(f"real nuclei, {photons:g} photons", [pair], WITH_BM4D)
-    elif name == "filaments-2d":
-        for channel, what in enumerate(("mitochondria", "puncta", "actin")):
-            if (DATA / "w2s").is_dir():
-                pairs = list(w2s.split(DATA / "w2s", channel)[2])
-                yield Test(f"W2S, real noise, {what}", pairs, WITH_BM3D)
-    elif name == "wing-projection":
-        for level, condition in enumerate(STANDINS["flywing"].conditions):
-            made = [experiments.field("flywing", TESTING, number, SEED).images for number in range(2)]
-            pairs = [Pair(one[condition], one[TRUTH], f"wing-{n}") for n, one in enumerate(made)]
-            yield Test(f"simulated wing, light {STANDINS['flywing'].levels[level]:.3f}", pairs, "premosa+nlm,max+nlm")
-        place = DATA / "epithelium"
-        if place.is_dir():
-            stack, flat = (vs.read_image(place / one, axes=axes) for one, axes in (
-                ("stack.tif", "ZYX"), ("projected_epitools.tif", "YX")))  # fmt: skip
-            for photons in (10.0, 30.0):
-                low = low_light(Image(np.asarray(stack, np.float32), "ZYX"), photons, SEED)
-                pair = Pair(low, Image(np.asarray(flat, np.float32), "YX"), f"{photons:g} photons")
-                yield Test(f"real epithelium, {photons:g} photons", [pair], "premosa+nlm,max+nlm")
+    elif name == "membranes-2d" and EPITHELIUM.is_dir():
+        stack = epithelium()
+        for photons in (10.0, 20.0, 40.0):
+            pairs = []
+            for plane in PLANES:
+                truth = stack.region(Z=plane)
+                low, where = low_light(truth, photons, SEED + plane), {"X": slice(UNSEEN, None)}
+                pairs.append(Pair(low.region(**where), truth.region(**where), f"plane {plane}, {photons:g} photons"))
+            yield Test(f"real epithelium, planes, {photons:g} photons", pairs, WITH_BM3D)
+    elif name == "wing-projection" and EPITHELIUM.is_dir():
+        flat = vs.read_image(EPITHELIUM / "projected_epitools.tif", axes="YX")
+        for photons in (10.0, 20.0, 40.0):
+            low = low_light(epithelium(), photons, SEED)
+            truth, where = Image(np.asarray(flat, np.float32), "YX"), {"X": slice(UNSEEN, None)}
+            pair = Pair(low.region(**where), truth.region(**where), f"{photons:g} photons")
+            yield Test(f"real epithelium, {photons:g} photons", [pair], "premosa+nlm,max+nlm")
     elif name == "tubules":
         for kind in ("ins1-tubules", "hela"):
             made = [experiments.field(kind, TESTING, number, SEED).images for number in range(8)]
             yield Test(f"simulated {kind}", [Pair(one[INPUT], one[TRUTH], str(n)) for n, one in enumerate(made)], "nlm")
+
+
+def epithelium() -> Image:
+    """The stack of the real epithelium."""
+    return Image(np.asarray(vs.read_image(EPITHELIUM / "stack.tif", axes="ZYX"), np.float32), "ZYX")
 
 
 def scored(name: str, quick: bool) -> list[dict[str, Any]]:
@@ -138,31 +141,26 @@ def sharpened(pairs: list[Pair]) -> dict[str, tuple[float, float]]:
 
 
 def isotropic(model: Any) -> list[dict[str, Any]]:
-    """The real stack of nuclei, every fourth plane of it, as in experiments/real_nuclei.py."""
+    """The part of the real stack of nuclei that was not learned from, blurred along Z, and every fourth plane of it."""
     sys.path.insert(0, str(HERE.parent / "experiments"))
     import real_nuclei as real
 
-    original = nuclei()
-    stack, rows = real.degraded(original), []
-    for photons in (None,):
-        low = stack if photons is None else low_light(stack, photons, SEED)
-        count = (stack.size("Z") - 1) * real.THINNED + 1
-        truth = np.asarray(original.region(Z=slice(0, count)), np.float32)
-        cubic = np.asarray(resampled(low, {"Z": real.THINNED}, {"Z": count}), np.float32)
-        restored = restore(low, model)
-        fine = restored.mean.voxel("Z")
-        assert fine is not None
-        made = {
-            "input, cubic interpolation": cubic,
-            "Richardson-Lucy along Z": real.sharpened(np.maximum(cubic, 0), truth)[0],
-            "restoration": real.on_planes(np.asarray(restored.mean), fine, real.VOXEL[0], count),
-        }
-        images = f"real nuclei, every 4th plane{'' if photons is None else f', {photons:g} photons'}"
-        for method, pixels in made.items():
-            figures = quality(truth, pixels)
-            rows.append(_row(images, method, figures.nrmse, figures.ssim))
-        print(f"  {images}: {restored.verdict}", flush=True)
-    return rows
+    original = nuclei().region(X=slice(BORDER, None))
+    low = real.degraded(original)
+    count = (low.size("Z") - 1) * real.THINNED + 1
+    truth = np.asarray(original.region(Z=slice(0, count)), np.float32)
+    cubic = np.asarray(resampled(low, {"Z": real.THINNED}, {"Z": count}), np.float32)
+    restored = restore(low, model)
+    fine = restored.mean.voxel("Z")
+    assert fine is not None
+    made = {
+        "input, cubic interpolation": cubic,
+        "Richardson-Lucy along Z": real.sharpened(np.maximum(cubic, 0), truth)[0],
+        "restoration": real.on_planes(np.asarray(restored.mean), fine, real.VOXEL[0], count),
+    }
+    images, figures = "real nuclei, every 4th plane", {name: quality(truth, pixels) for name, pixels in made.items()}
+    print(f"  {images}: {restored.verdict}", flush=True)
+    return [_row(images, name, one.nrmse, one.ssim) for name, one in figures.items()]
 
 
 def _row(images: str, method: str, nrmse: float, ssim: float) -> dict[str, Any]:
