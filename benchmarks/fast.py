@@ -1,4 +1,4 @@
-"""A network at half the resolution (--stem 2): how much faster than the usual one it restores, and at what cost.
+"""The small network of `--preset fast`: how much faster than the usual one it restores, and at what cost.
 
     python benchmarks/fast.py --record
 
@@ -22,11 +22,11 @@ import w2s
 import veriscope as vs
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.judging.quality import quality
+from veriscope.networks.recipe import FAST
 from veriscope.simulate.standins import STANDINS, TRUTH
 
 RESULTS = Path(__file__).parent / "results" / "fast.txt"
 ROUNDS = 3
-FAST = {"YX": {"stem": 2}, "ZYX": {"stem": 2, "base": 24}}
 
 
 def planaria(light: str = "condition_2") -> tuple[Pairs, Pairs, Pairs]:
@@ -84,9 +84,9 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     if given.only != "planaria":
-        lines += compared("W2S channel 0", "YX", w2s.split(w2s.DATA, 0), given.minutes, others or [FAST["YX"]])
+        lines += compared("W2S channel 0", "YX", w2s.split(w2s.DATA, 0), given.minutes, others or [FAST])
     if given.only != "w2s":
-        lines += compared("planaria, simulated", "ZYX", planaria(), given.minutes, others or [FAST["ZYX"]])
+        lines += compared("planaria, simulated", "ZYX", planaria(), given.minutes, others or [FAST])
     if given.record:
         RESULTS.write_text("\n".join(lines) + "\n")
 

@@ -114,6 +114,16 @@ def test_a_preset_is_the_networks_of_the_paper(desk: Path, veriscope: Any) -> No
     assert (recipe.kernel, recipe.depth, recipe.schedule) == (5, 2, "plateau")
 
 
+def test_the_fast_preset_is_a_small_network_with_the_usual_training(desk: Path, veriscope: Any) -> None:
+    words = shlex.split("--preset fast --batch 2 --patch 16,16 --per-image 2 --members 1 --epochs 1 --device cpu")
+    answer = veriscope("train", "low", "high", "--out", "fast", *words)
+    assert answer.code == 0, answer.err
+    found, usual = vs.load("fast").recipe, vs.Recipe("YX")
+    assert found.base < usual.base
+    assert found.schedule == usual.schedule
+    assert found == vs.Recipe.fast("YX", batch=2, patch=(16, 16), depth=found.depth)
+
+
 @pytest.mark.parametrize("loss", ["mae", "mse"])
 def test_other_losses_predict_the_image_only(loss: str, desk: Path, veriscope: Any) -> None:
     answer = veriscope("train", "low", "high", "--out", loss, "--epochs", 1, "--loss", loss, "--stem", 2, *TINY)

@@ -13,7 +13,7 @@ import typer
 from veriscope import saving
 from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import REQUIRED, argument, option
-from veriscope.apps.train_options import Axial, Length, Network, Patches, Training
+from veriscope.apps.train_options import OWN, Axial, Length, Network, Patches, Training
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
 
@@ -176,9 +176,12 @@ def _changes(network: Network, training: Training) -> dict[str, Any]:
     """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
     if training.loss not in LOSSES:
         raise TrainingError(f"--loss {training.loss} is not known. Choose one of {', '.join(LOSSES)}.")
+    from veriscope.networks.recipe import FAST
+
     chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
     chosen = {name: value for name, value in chosen.items() if name not in UNCHANGING}
-    return chosen | {"probabilistic": training.loss == "laplace"}
+    fast = FAST if network.preset == "fast" else {}
+    return {**fast, **chosen, "probabilistic": training.loss == "laplace"}
 
 
 def _task(task: str | None, preset: str | None) -> str:
@@ -186,7 +189,7 @@ def _task(task: str | None, preset: str | None) -> str:
     if task is not None and task not in TASKS:
         raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
-    if preset is not None and task is not None and (task == "isotropic") != (usual == "isotropic"):
+    if preset not in OWN and task is not None and (task == "isotropic") != (usual == "isotropic"):
         raise TrainingError(
             f"--preset {preset} is for --task {usual}, not {task}. Remove one of them, or choose another preset."
         )
@@ -285,7 +288,7 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any], sta
         patch = {name: changes[name] for name in changes if name == "patch"}
         usual = Recipe(**settings, **{**changes, "patch": ()})
         return usual.starting_from(start.recipe).change(**patch)
-    if preset is None:
+    if preset in OWN:
         if "patch" in changes and "depth" not in changes:
             usual = Recipe(**settings, **{**changes, "patch": ()})
             changes = {**changes, "depth": _depth_for(usual, changes["patch"])}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
+OWN = (None, "fast")  # presets with the training of this package, not that of the paper
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Length:
         """As keywords of `train`. Raises TrainingError for two lengths."""
         if self.minutes is not None and self.epochs is not None:
             raise TrainingError("--minutes and --epochs both say how long to train. Give one of them.")
-        usual = USUAL_MINUTES if self.epochs is None and preset is None else None
+        usual = USUAL_MINUTES if self.epochs is None and preset in OWN else None
         minutes = usual if self.minutes is None else self.minutes
         return {"members": self.members, "minutes": minutes, "epochs": self.epochs}
 
@@ -46,8 +47,8 @@ class Network:
     PANEL: ClassVar[str] = "The network"
     preset: str | None = option(
         None,
-        "Network and training of the paper: planaria, tribolium, ins1, hela, flywing (projects); drosophila, retina, "
-        "liver (for --task isotropic).",
+        "fast: a smaller network, for large images. Network and training of the paper: planaria, tribolium, ins1, "
+        "hela, flywing (projects); drosophila, retina, liver (for --task isotropic).",
     )
     depth: int | None = option(None, "Times the image is halved.")
     base: int | None = option(None, "Channels at the top level.")

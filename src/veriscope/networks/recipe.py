@@ -16,6 +16,7 @@ from veriscope.wording import lengths, listed
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
 DEPTH = {"YX": 3, "ZYX": 2}
 BATCH = 4
+FAST: dict[str, Any] = {"base": 8}  # of a smaller network (benchmarks/fast.py)
 
 # Networks of the SI (Supp. Figs. 8, 12, 19) with the training settings of Supp. Table 3.
 _PAPER_TRAINING: dict[str, Any] = {
@@ -239,6 +240,11 @@ class Recipe:
         chosen = dict(_PAPER[name])
         channels = chosen.pop("channels", 1)
         return cls(**{"channels_in": channels, "channels_out": channels, **_PAPER_TRAINING, **chosen, **changes})
+
+    @classmethod
+    def fast(cls, axes: str, **changes: Any) -> Recipe:
+        """A smaller network, for large images: about as good after minutes of training (benchmarks/fast.py)."""
+        return cls(**{"axes": axes, **FAST, **changes})
 
     def change(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""
