@@ -36,7 +36,14 @@ class Filters:
         spans = windows(image.shape[1:], self.patch)
         most = max(LEAST, PIXELS // int(np.prod(self.patch)))
         chosen = sorted({round(at) for at in np.linspace(0, len(spans) - 1, most)})
-        blocks = np.stack([image[(slice(None), *spans[at])] for at in chosen])
+        at_once = max(1, PIXELS // int(np.prod(self.patch)))  # memory stays small, however large patches are
+        some = (chosen[first : first + at_once] for first in range(0, len(chosen), at_once))
+        return np.concatenate(
+            [self._answers(np.stack([image[(slice(None), *spans[at])] for at in part])) for part in some]
+        )
+
+    def _answers(self, blocks: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of patches of one size, (patches, C_in, *space)."""
         beyond = [(0, 0), (0, 0), *((0, -n % by) for n, by in zip(blocks.shape[2:], self.folding, strict=True))]
         answers = fold(torch.from_numpy(np.pad(blocks, beyond, mode="edge")), self.folding)
         for layer in self.layers:

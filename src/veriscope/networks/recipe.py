@@ -243,7 +243,7 @@ class Recipe:
 
     @classmethod
     def fast(cls, axes: str, **changes: Any) -> Recipe:
-        """A smaller network, for large images: about as good after minutes of training (benchmarks/fast.py)."""
+        """A small network for large images: after minutes of training, up to a tenth more error (benchmarks/fast.py)."""
         return cls(**{"axes": axes, **FAST, **changes})
 
     def change(self, **changes: Any) -> Recipe:
