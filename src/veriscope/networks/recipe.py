@@ -243,7 +243,7 @@ class Recipe:
 
     @classmethod
     def fast(cls, axes: str, **changes: Any) -> Recipe:
-        """A small network for large images: after minutes of training, up to a tenth more error (benchmarks/fast.py)."""
+        """A small network for large images: up to a tenth more error after minutes of training."""
         return cls(**{"axes": axes, **FAST, **changes})
 
     def change(self, **changes: Any) -> Recipe:
