@@ -132,7 +132,7 @@ def trained(case: Case) -> float:
     rng = np.random.default_rng(0)
     size = tuple(2 * length for length in case.patch)
     pairs = [
-        Pair(str(n), *(vs.Image(rng.random(size, np.float32), case.recipe.axes) for _ in range(2))) for n in range(4)
+        Pair(*(vs.Image(rng.random(size, np.float32), case.recipe.axes) for _ in range(2)), str(n)) for n in range(4)
     ]
     cut = {"shape": case.patch, "per_image": case.steps * case.batch // 4, "seed": 0}
     patches = vs.cut_patches(Pairs(tuple(pairs)), **cut)
