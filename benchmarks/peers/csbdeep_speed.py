@@ -3,9 +3,10 @@
     python benchmarks/peers/csbdeep_speed.py [--record] [--python PYTHON]
 
 csbdeep is installed in an environment of its own, or found in that of PYTHON. Restoring is `veriscope.restore` of a
-model with one member, as it is and with precision="bfloat16", and csbdeep's predict_probabilistic, percentiles
-included. Training is `veriscope.train` of one member for some epochs and csbdeep's train, checking included. Both use
-all cores. Nothing else should run. About 15 minutes on two cores.
+model with one member, as it is (float32) and with precision="bfloat16", and csbdeep's predict_probabilistic,
+percentiles included. Training is `veriscope.train` of one member for some epochs and csbdeep's train, checking included. Both use
+all cores. GFLOP/s: the multiplications and additions of the network's convolutions, three times as many in training,
+to be held against what the processor does in one large convolution. Nothing else should run. 15 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from csbdeep_roundtrip import drawn, installed
@@ -32,6 +34,7 @@ from machine import header
 
 import veriscope as vs
 from veriscope.images.pairing import Pair, Pairs
+from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import csbdeep
 
@@ -65,7 +68,8 @@ def main() -> None:
     lines = [
         header("Speed beside csbdeep 0.8.2 on TensorFlow 2.15: medians, in turns"),
         "",
-        f"{'network':<18}{'work':<22}{'csbdeep':>12}{'veriscope':>12}{'ratio':>8}",
+        f"{'network':<18}{'work':<20}{'csbdeep':>9}{'veriscope':>11}{'ratio':>8}"
+        f"{'':<12}{'GFLOP/s: csbdeep':>18}{'veriscope':>11}",
     ]
     with tempfile.TemporaryDirectory() as place:
         python = chosen.python or installed(Path(place) / "env")
@@ -87,26 +91,52 @@ def compared(place: Path, python: Path, title: str, case: Case) -> list[str]:
     low, high = (rng.random((4 * case.batch, 1, *case.patch), np.float32) for _ in range(2))
     np.savez(place / f"{name}.npz", image=image, low=low, high=high)
     theirs: list[float] = []
-    ours: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    restored(model, image, case, "float32")  # engines are tried once for each network
+    ours: dict[str, list[float]] = {"auto": [], "bfloat16": []}
+    restored(model, image, case, "auto")  # engines are tried once for each network
     restored(model, image, case, "bfloat16")
     for _ in range(ROUNDS):
         theirs += in_csbdeep(python, place, "restore", name, "1")
         for precision, seconds in ours.items():
             seconds.append(restored(model, image, case, precision))
     voxels = prod(case.image) / 1e6
-    base = voxels / median(theirs)
+    base, each = voxels / median(theirs), work_of(case)
     rows = [
-        (f"restore, {precision}", base, voxels / median(seconds), "Mvoxel/s") for precision, seconds in ours.items()
+        (
+            f"restore, {'float32' if precision == 'auto' else precision}",
+            base,
+            voxels / median(seconds),
+            "Mvoxel/s",
+            each,
+        )
+        for precision, seconds in ours.items()
     ]
     there, here = [], []
     for _ in range(2):
         there += in_csbdeep(python, place, "train", name, str(case.steps), str(case.batch))
         here.append(trained(case))
-    rows.append(("train", median(there), median(here), "patch/s"))
+    rows.append(("train", median(there), median(here), "patch/s", 3 * each * prod(case.patch) / 1e6))
     return [
-        f"{title:<18}{work:<22}{one:>12.3g}{other:>12.3g}{other / one:>8.2f}  {unit}" for work, one, other, unit in rows
+        f"{title:<18}{work:<20}{one:>9.3g}{other:>11.3g}{other / one:>8.2f}  {unit:<10}"
+        f"{one * cost:>18.0f}{other * cost:>11.0f}"
+        for work, one, other, unit, cost in rows
     ]
+
+
+def work_of(case: Case) -> float:
+    """GFLOP of a network for a million voxels of an image."""
+    found: list[float] = []
+
+    def count(layer: Any, given: Any, answer: Any) -> None:
+        found.append(2.0 * layer.weight[0].numel() * answer.numel())
+
+    network = build(case.recipe)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d):
+            layer.register_forward_hook(count)
+    image = torch.zeros(1, 1, *(32 for _ in case.recipe.axes))
+    with torch.no_grad():
+        network(image)
+    return sum(found) / image.numel() / 1e3
 
 
 def in_csbdeep(python: Path, place: Path, *words: str) -> list[float]:
