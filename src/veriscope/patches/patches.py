@@ -6,7 +6,7 @@ it. So every patch can be made again, and no image has to be in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -79,6 +79,7 @@ class Supply:
     shape: tuple[int, ...]
     channels_in: int
     channels_out: int
+    sections: Callable[[], Iterator[Array]] | None = None  # images (C, *space) without a truth that will be restored
 
     def drawn(self, index: int, seed: int) -> Any:
         """What makes training patch `index` (any number from 0): a plain dict, a pure function of index and seed."""

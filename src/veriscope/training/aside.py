@@ -39,6 +39,7 @@ LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
 PIECES, TEXTURES, FOCUS = 0.65, 0.15, 0.2  # parts of the time: for images and crops, for textures, for what a blur does
+SECTIONS = TEXTURES + FOCUS  # the same for sections of stacks, of which neither is asked
 WHOLE = 0.75  # of the time and voxels of PIECES is for images as a whole and their crops, the rest for crops of others
 MANY = 64  # images whose textures are looked at, at most
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
@@ -83,6 +84,7 @@ def measured(
     channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
     looks, spans, errors, trained = [], [], [], []
     crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
+    apart = []  # of whole images kept aside, see `_apart`
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         own = seen.first or seen
         looks.append((seen.size, seen.image, seen.trained_on, look(own.given, own.means, own.scales, window)))
@@ -91,6 +93,8 @@ def measured(
         ranges = [_range(laplace.mixture_mean(seen.means[:, channel])) for channel in range(len(channels))]
         pairs = [_sample(seen, channel, window) for channel in range(len(channels))]
         crops.append((prod(seen.high.shape[1:]), [(one, span) for (one, _), span in zip(pairs, ranges, strict=True)]))
+        if seen.size == 0 and not seen.trained_on:
+            apart.append(_apart(seen.means, seen.scales))
         if seen.size > smallest:
             continue
         spans += ranges
@@ -124,10 +128,43 @@ def measured(
         for pixels, one in crops
     ]
     expectation = expectation.with_crops(of_crops)
-    return facts | {
-        "calibration": {**right.to_json(), "ece": _errors(right, channels)},
-        "expected": expectation.to_json(),
-    }
+    ece = _errors(right, channels)
+    if (sections := getattr(check, "sections", None)) is not None and apart and len(ensemble) > 1:
+        right = _harder(right, apart, _apart_in(sections(), ensemble, seconds))
+    return facts | {"calibration": {**right.to_json(), "ece": ece}, "expected": expectation.to_json()}
+
+
+def _apart(means: Block, scales: Block) -> NDArray[np.float64]:
+    """How far members lie apart, and the scale they predict, (2, channels): means over an image."""
+    across = tuple(range(1, means.ndim - 1))
+    deviation, scale = means.std(axis=0, ddof=min(1, len(means) - 1)), scales.mean(axis=0)
+    return np.array([one.mean(axis=across, dtype=np.float64) for one in (deviation, scale)])
+
+
+def _apart_in(sections: Iterator[Block], ensemble: Ensemble, seconds: float | None) -> list[NDArray[np.float64]]:
+    """`_apart` of images without a truth, for as long as there is time."""
+    began, device = time.monotonic(), next(ensemble.members[0].parameters()).device
+    found = []
+    for section in sections:
+        means, scales = _answers(ensemble, section, device)
+        assert scales is not None
+        found.append(_apart(means, scales))
+        if seconds is not None and time.monotonic() - began > SECTIONS * seconds:
+            break
+    return found
+
+
+def _harder(
+    right: Calibration, aside: Sequence[NDArray[np.float64]], real: Sequence[NDArray[np.float64]]
+) -> Calibration:
+    """The same for images that are harder than those kept aside, as axial sections are: all is widened by how much
+    farther apart the members are there, in parts of the scale that they predict.
+    """
+    (apart, scale), (apart_there, scale_there) = np.sum(aside, axis=0), np.sum(real, axis=0)
+    more = np.log(np.maximum(apart_there / scale_there, TINY) / np.maximum(apart / scale, TINY))
+    more = np.clip(more, -np.log(calibrated.LARGEST), np.log(calibrated.LARGEST))
+    levels = (replace(one, log_factor=one.log_factor + by) for one, by in zip(right.levels, more, strict=True))
+    return replace(right, levels=tuple(levels))
 
 
 def _quick(ensemble: Ensemble) -> Ensemble:

@@ -174,7 +174,9 @@ class FromStacks:
     def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found:
         assert not isinstance(check, Pairs)
         halves = self.stacks.pairs(check, recipe.patch, cutting.seed, notes)
-        return cutting.patches(recipe, *halves), self.stacks.found(*halves)
+        training, checking = cutting.patches(recipe, *halves)
+        checking.sections = self.stacks.sections
+        return [training, checking], self.stacks.found(*halves)
 
 
 @dataclass(frozen=True)

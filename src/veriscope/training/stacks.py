@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import DataError, VeriscopeError
 from veriscope.images.conditions import TRAINING, part
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pairs
 from veriscope.images.reading import list_images, read_image
+from veriscope.images.resampling import resampled
 from veriscope.noise import Noise
-from veriscope.simulate.anisotropy import anisotropic_pairs, checked_subsample, parts_for_checking
+from veriscope.normalize import fit
+from veriscope.patches.scaling import FIXED_PERCENTILES
+from veriscope.simulate.anisotropy import LEAST_LINES, anisotropic_pairs, checked_subsample, parts_for_checking
 from veriscope.simulate.psf import from_words
 from veriscope.wording import lengths
 
 RATIOS_ALIKE = 0.05  # relative difference of voxel ratios up to which stacks make one model
+SECTIONS = 12  # axial ones, that are looked at after training
+LARGEST_SECTION = 2**19  # pixels
 INPUT = "input"  # folder of stacks without a truth, as veriscope simulate writes it
 PSF_EXAMPLE = "--psf gaussian:na=1.1"
 
@@ -70,6 +78,25 @@ class Stacks:
             for number, (stack, kernel) in enumerate(zip(stacks, kernels, strict=True))
         ]
         return Pairs([pair for pairs in made for pair in pairs])
+
+    def sections(self) -> Iterator[NDArray[np.float32]]:
+        """Some axial sections (C, Z, lateral) as networks are given them at restoration, along X and along Y in turns.
+
+        Nobody knows what they should look like. Their planes are as fine as pixels, their values normalised.
+        """
+        for number in range(SECTIONS):
+            stack = self.stacks[number % len(self.stacks)]
+            frame = stack.region(**{letter: slice(0, 1) for letter in "ST" if letter in stack.axes})
+            across, along = ("Y", "X") if number % 2 == 0 else ("X", "Y")
+            place = round((number + 0.5) / SECTIONS * frame.size(across) - 0.5)
+            length = min(
+                frame.size(along), max(LEAST_LINES, LARGEST_SECTION // round(self.subsample * frame.size("Z")))
+            )
+            start = (frame.size(along) - length) // 2
+            scaling = fit(frame.blocks_with_contrast(), FIXED_PERCENTILES)
+            thin = frame.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
+            block = np.asarray(resampled(thin, {"Z": self.subsample}).moved("C" + across + "Z" + along).array)
+            yield scaling.apply(block.reshape(block.shape[-4], *block.shape[-2:]))
 
     def found(self, training: Pairs, checking: Pairs) -> dict[str, str]:
         """What there is to learn from, in words."""
