@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veriscope.simulate.nuclei import Nuclei
-from veriscope.simulate.packing import pack
+from veriscope.simulate.nuclei import Nuclei, Shell, pack
 from veriscope.simulate.scene import Drawn, Scene
-from veriscope.simulate.shell import Shell
 
 VOXEL = (0.5, 0.25, 0.25)
 PLAIN: dict[str, Any] = {"texture": 0.0, "bumps": 0.0, "mitotic": 0.0}

@@ -11,13 +11,13 @@ import pytest
 from veriscope import VeriscopeError
 from veriscope.errors import DataError
 from veriscope.images.image import Image
+from veriscope.images.labels import label_type
 from veriscope.simulate.epithelium import Epithelium
 from veriscope.simulate.granules import Granules
 from veriscope.simulate.network import Network
-from veriscope.simulate.nuclei import Nuclei
+from veriscope.simulate.nuclei import Nuclei, Shell
 from veriscope.simulate.perlin import Background
-from veriscope.simulate.scene import Field, label_type, soft_edge
-from veriscope.simulate.shell import Shell
+from veriscope.simulate.scene import Field, soft_edge
 from veriscope.simulate.tubules import Tubules
 
 STACK, VOXEL = (12, 40, 44), (0.8, 0.4, 0.4)

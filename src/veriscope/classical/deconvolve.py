@@ -19,7 +19,7 @@ from veriscope.classical.method import Method
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.images.volumes import Picture
-from veriscope.simulate.spread import PSF
+from veriscope.simulate.psf import PSF
 from veriscope.wording import lengths
 
 Watch = Callable[[int, "NDArray[np.float32]"], object]

@@ -41,3 +41,8 @@ def pieces_of_one(labels: NDArray[Any], dimensions: int) -> int:
     join = np.ones((3,) * dimensions)
     frames = (labels > 0).reshape(-1, *labels.shape[-dimensions:])
     return max(1, *(int(ndimage.label(frame, join)[1]) for frame in frames))
+
+
+def label_type(count: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type of number that can label `count` objects."""
+    return np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32

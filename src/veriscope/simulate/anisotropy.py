@@ -8,19 +8,20 @@ learns to undo this on lateral planes restores axial ones.
 
 from __future__ import annotations
 
-from math import floor, isfinite
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
-from veriscope.images.cache import LIMIT_BYTES, ChunkCache
+from veriscope.images.cache import ChunkCache
 from veriscope.images.image import Image
 from veriscope.images.lazy import plain_index
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.images.resampling import Grid, Resampled
 from veriscope.noise import Noise
+from veriscope.simulate.optics import at_lines, lines
 from veriscope.wording import lengths
 
 MANY = 5  # stacks: then whole ones are kept aside for checking
@@ -28,13 +29,7 @@ LEAST_LINES = 4  # that must be left of a plane, as many as the interpolation lo
 
 
 def anisotropic_pairs(
-    stack: Image,
-    kernel: NDArray[Any] | None,
-    subsample: float,
-    noise: Noise | None = None,
-    seed: int = 0,
-    both: bool = True,
-    cache_bytes: int = LIMIT_BYTES,
+    stack: Image, kernel: NDArray[Any] | None, subsample: float, noise: Noise | None = None, seed: int = 0
 ) -> Pairs:
     """Pairs (degraded, original) of the lateral planes of `stack`, to train a network that restores axial ones.
 
@@ -44,10 +39,10 @@ def anisotropic_pairs(
     Then the lines are interpolated back to the grid of the plane exactly as `resampled` does it along Z, so that
     training and restoring see the same.
 
-    The degraded axis is Y of the pairs. With `both` there are two pairs: planes as they are, and with Y and X exchanged
-    so that both lateral directions teach. Planes are the axis S; T and C stay. Grey values are the same in both images:
-    cut patches with ``normalize="shared"``. Nothing is computed here: planes are degraded when they are read, and their
-    lines kept, up to `cache_bytes` of them.
+    The degraded axis is Y of the pairs. There are two pairs: planes as they are, and with Y and X exchanged so that
+    both lateral directions teach. Planes are the axis S; T and C stay. Grey values are the same in both images: cut
+    patches with ``normalize="shared"``. Nothing is computed here: planes are degraded when they are read, and their
+    lines kept, up to 256 MiB of them.
 
     Raises DataError for a stack without Z or too small, a kernel larger than a plane or without a sum, and a subsample
     below 1.
@@ -65,12 +60,12 @@ def anisotropic_pairs(
     for sample in range(stack.size("S")):
         one = stack.region(S=sample) if "S" in stack.axes else stack
         name = stack.name + (f"[{sample}]" if stack.size("S") > 1 else "")
-        for order in ("YX", "XY")[: 2 if both else 1]:
+        for order in ("YX", "XY"):
             truth = _planes(one, order)
             _check_size(truth, section, step, stack, order)
-            lines = Image(Lines(truth, section, step, noise, (seed, sample, len(pairs))), truth.axes)
+            few = Image(_Lines(truth, section, step, noise, (seed, sample, len(pairs))), truth.axes)
             grid = Grid(step, truth.shape[3], points=True)  # the geometry of planes along Z
-            low = truth.with_array(Resampled(_Kept(lines, cache_bytes), {3: grid}))
+            low = truth.with_array(Resampled(_Kept(few), {3: grid}))
             pairs.append(Pair(low, truth, f"{name} along {order[0]}".strip(), turns=False))
     return Pairs(pairs)
 
@@ -106,9 +101,8 @@ def checked_kernel(kernel: NDArray[Any]) -> NDArray[np.float32]:
 def _planes(stack: Image, order: str) -> Image:
     """Lateral planes as samples S, with the axes S T C Y X; `order` is what becomes of Y and X."""
     moved = stack.moved("ZTC" + order)
-    sizes = [stack.voxel(letter) for letter in order]
-    known = tuple(size for size in sizes if size is not None)
-    return Image(moved.array, "STCYX", known if len(known) == 2 else None, stack.time_step, stack.name)
+    sizes = tuple(stack.voxel(letter) for letter in order)
+    return Image(moved.array, "STCYX", sizes if all(sizes) else None, stack.time_step, stack.name)
 
 
 def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: Image, order: str) -> None:
@@ -126,13 +120,10 @@ def _check_size(truth: Image, kernel: NDArray[Any] | None, step: float, stack: I
         )
 
 
-def lines(length: int, subsample: float) -> int:
-    """How many lines are left of `length` pixels: those at 0, subsample, 2 subsample, ... up to the last pixel."""
-    return floor((length - 1) / subsample + 1e-9) + 1
-
-
-class Lines:
+class _Lines:
     """A lazy float32 array S T C Y X: planes of `truth`, blurred by `kernel`, of which every `step`-th line is left."""
+
+    dtype = np.dtype(np.float32)
 
     def __init__(
         self, truth: Image, kernel: NDArray[Any] | None, step: float, noise: Noise | None, seed: tuple[int, ...]
@@ -140,25 +131,16 @@ class Lines:
         self.truth, self.kernel, self.step, self.noise, self.seed = truth, kernel, step, noise, seed
         self.shape = (*truth.shape[:3], lines(truth.shape[3], step), truth.shape[4])
         self.chunks = (1, 1, *self.shape[2:])
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
-        plane, time, *inner = plain_index(index, self.shape)
-        planes, times = (_numbers(part) for part in (plane, time))
-        read = [[self.plane(s, t)[tuple(inner)] for t in times] for s in planes]
-        taken = tuple(slice(None) if isinstance(part, slice) else 0 for part in (plane, time))
-        return np.asarray(read, np.float32)[taken]
+        plane, time, *inner = index  # slices: what the cache asks for
+        planes, times = (range(part.start, part.stop) for part in (plane, time))
+        return np.asarray([[self.plane(s, t)[tuple(inner)] for t in times] for s in planes], np.float32)
 
     def plane(self, number: int, time: int) -> NDArray[np.float32]:
         """The lines (C, Y, X) of one plane."""
         image = self.truth.read(number, time).astype(np.float32)
-        places = np.arange(self.shape[3]) * self.step
-        below = np.minimum(np.floor(places + 1e-9).astype(np.intp), image.shape[1] - 1)
-        above = np.minimum(below + 1, image.shape[1] - 1)
-        weight = np.clip(places - below, 0, 1).astype(np.float32)[:, None]
-        if self.kernel is not None:
-            image = blurred(image, self.kernel)
-        sampled = image[:, below] * (1 - weight) + image[:, above] * weight
+        sampled = at_lines(image if self.kernel is None else blurred(image, self.kernel), 1, self.step)
         return self.noise.apply(sampled, (*self.seed, number, time)) if self.noise else sampled
 
 
@@ -172,22 +154,17 @@ def blurred(image: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[
     return np.asarray(fftconvolve(wide, kernel[None], mode="valid", axes=(1, 2)) + base, np.float32)
 
 
-def _numbers(part: slice | int) -> range:
-    return range(part.start, part.stop, part.step) if isinstance(part, slice) else range(part, part + 1)
-
-
 class _Kept:
     """The same array, with the chunks read last kept in memory."""
 
-    def __init__(self, image: Image, limit_bytes: int) -> None:
-        self.image, self.cache = image, ChunkCache(limit_bytes)
+    def __init__(self, image: Image) -> None:
+        self.image, self.cache = image, ChunkCache()
         self.shape, self.dtype = image.shape, image.dtype
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = plain_index(index, self.shape)
-        region = tuple(
-            slice(part.start, part.stop) if isinstance(part, slice) else slice(part, part + 1) for part in parts
-        )
+        spans = (part if isinstance(part, slice) else slice(part, part + 1) for part in parts)
+        region = tuple(slice(span.start, span.stop) for span in spans)
         inner = tuple(slice(None, None, part.step) if isinstance(part, slice) else 0 for part in parts)
         return self.cache.read(self.image, 0, region)[inner]
 

@@ -33,18 +33,15 @@ class Camera:
     background: float = 0.0  # light from everywhere, in the unit of the truth
 
     def __post_init__(self) -> None:
-        least = min(self.photons, self.gain), min(self.read_noise, self.background)
         finite = all(map(isfinite, (self.photons, self.read_noise, self.offset, self.gain, self.background)))
-        if not (finite and least[0] > 0 and least[1] >= 0):
+        if not (finite and min(self.photons, self.gain) > 0 and min(self.read_noise, self.background) >= 0):
             raise DataError(
                 f"A camera needs photons and gain above 0, read_noise and background of at least 0, all finite, not "
                 f"{self}. Check its data sheet."
             )
 
     def dimmed(self, ratio: float) -> Camera:
-        """The same camera with so much less light, such as 1/29 for the first condition of the planaria (SI, Table 1):
-        a shorter exposure or a weaker laser. Offset and read noise stay. Raises DataError for ratios of 0 or less.
-        """
+        """The same camera with so much less light, such as 1/29 (SI, Table 1). Raises DataError for 0 or less."""
         if not (isfinite(ratio) and ratio > 0):
             raise DataError(f"Light is dimmed to a fraction above 0, such as 1/29, not to {ratio:g}.")
         return replace(self, photons=self.photons * ratio)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
+from veriscope.images.labels import label_type
 from veriscope.simulate.perlin import perlin
-from veriscope.simulate.scene import Drawn, Field, label_type
-from veriscope.simulate.settings import Checked, Range, between, setting
+from veriscope.simulate.scene import Checked, Drawn, Field, Floats, Pixels, Range, between, setting
 
 MOST = 2_000_000  # cells: more were never meant, but asked for with a voxel size in the wrong unit
 
@@ -56,8 +56,6 @@ class Epithelium(Checked):
     debris_radius_um: Range = setting((0.4, 1.8), "The radius of debris in um", 0, above=True)
     debris_light: Range = setting((0.5, 2.0), "The light of debris", 0)
 
-    # What chance decides
-
     def draw(
         self, rng: np.random.Generator, shape: Sequence[int], voxel_size: Sequence[float], around_um: float = 0.0
     ) -> Drawn:
@@ -82,7 +80,7 @@ class Epithelium(Checked):
             **lumps,
         }
 
-    def _middles(self, rng: np.random.Generator, field: Field, around_um: float) -> NDArray[np.float64]:
+    def _middles(self, rng: np.random.Generator, field: Field, around_um: float) -> Floats:
         """Middles of cells (YX, um) in and around the field."""
         low, high = field.low[1:], field.high[1:]
         reach = hypot(*(high - low)) / 2 + 3 * self.cell_um + 1.5 * around_um
@@ -119,8 +117,6 @@ class Epithelium(Checked):
             "debris_light": between(rng, self.debris_light, count).tolist(),
         }
 
-    # What it looks like
-
     def apply(self, drawn: Drawn) -> Sheet:
         """The sheet that was drawn, in its stack and laid flat. Same in, same out."""
         field = Field.drawn(drawn)
@@ -137,15 +133,10 @@ class Epithelium(Checked):
             light[plane] += cytoplasm * np.maximum(sheet, 3 * sides)
         self._add_debris(light, field, surface, drawn)
         height = surface / np.float32(field.voxel_size[0])
-        return Sheet(
-            field.image(light),
-            flat.image(membranes + cytoplasm),
-            flat.image(np.clip(height, 0, field.shape[0] - 1)),
-            flat.image(labels),
-            cells,
-        )
+        target, height = membranes + cytoplasm, np.clip(height, 0, field.shape[0] - 1)
+        return Sheet(field.image(light), flat.image(target), flat.image(height), flat.image(labels), cells)
 
-    def _hills(self, flat: Field, drawn: Drawn) -> NDArray[np.float32]:
+    def _hills(self, flat: Field, drawn: Drawn) -> Pixels:
         """Where the surface rises and falls, about -0.6 to 0.6. Where a "turn" (radian) was drawn it has gone from one
         landscape so far towards another, whose seed is "surface_next"; both are as hilly as all between them.
         """
@@ -156,9 +147,7 @@ class Epithelium(Checked):
             return hills
         return np.float32(cos(turn)) * hills + np.float32(sin(turn)) * perlin(drawn["surface_next"], flat.shape, scale)
 
-    def _cells(
-        self, flat: Field, drawn: Drawn
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.integer], NDArray[np.intp]]:
+    def _cells(self, flat: Field, drawn: Drawn) -> tuple[Pixels, Pixels, NDArray[np.integer], NDArray[np.intp]]:
         """Light of the membranes and of the cytoplasm, label of every pixel, drawn cell of every label; laid flat.
 
         A pixel is a membrane's where its two nearest middles are almost equally near, and a corner's where three are.
@@ -168,9 +157,7 @@ class Epithelium(Checked):
         voxel = np.array(flat.voxel_size)
         middles = np.array(drawn["cell"])
         seed = drawn["texture"]
-        places = np.stack(
-            np.meshgrid(*(np.arange(n) * v for n, v in zip(flat.shape, voxel, strict=True)), indexing="ij")
-        )
+        places = np.indices(flat.shape) * voxel[:, None, None]
         for axis in range(2):  # real membranes are not quite straight
             places[axis] += 0.12 * self.cell_um * perlin(seed + 1 + axis, flat.shape, 0.8 * self.cell_um / voxel)
         distance, nearest = cKDTree(middles).query(np.moveaxis(places, 0, -1), k=3)
@@ -193,14 +180,13 @@ class Epithelium(Checked):
         labels = (numbers.reshape(first.shape) + 1).astype(label_type(len(seen)))
         return (membranes * uneven).astype(np.float32), np.maximum(cytoplasm, 0).astype(np.float32), labels, seen
 
-    def _add_debris(self, light: NDArray[np.float32], field: Field, surface: NDArray[np.float32], drawn: Drawn) -> None:
+    def _add_debris(self, light: Pixels, field: Field, surface: Pixels, drawn: Drawn) -> None:
         """Add the lumps above the surface to the stack, as far as they are inside."""
-        flat = Field(field.shape[1:], field.voxel_size[1:])
         for place, above, radius, glow in zip(
             *(drawn[f"debris_{name}"] for name in ("place", "above", "radius", "light")), strict=True
         ):
-            spot = np.rint(np.array(place) / flat.voxel_size).astype(int)
-            row, column = np.clip(spot, 0, np.array(flat.shape) - 1)
+            spot = np.rint(np.array(place) / field.voxel_size[1:]).astype(int)
+            row, column = np.clip(spot, 0, np.array(surface.shape) - 1)
             centre = np.array([float(surface[row, column]) - above, *place])
             deep = np.array([hypot(radius, self.extent_um), radius, radius])
             box = field.box(centre - 3 * deep, centre + 3 * deep)

@@ -8,14 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from veriscope.simulate.scene import Drawn
-from veriscope.simulate.settings import Checked, Range, setting
+from veriscope.simulate.scene import Checked, Drawn, Floats, Range, setting
 
 KEPT = 0.9  # of a cell's displacement by jostling, from one frame to the next: it never strays far
-
-Places = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,9 @@ class Flow(Checked):
             "jostle": int(rng.integers(2**63)),
         }
 
-    def apply(self, drawn: Drawn, places: Places, middle: Places, frame: int) -> Places:
+    def apply(self, drawn: Drawn, places: Floats, middle: Floats, frame: int) -> Floats:
         """Where cells that were at `places` (count, YX) in frame 0 are in `frame`; the sheet turns about `middle`."""
-        moved: Places = (places - middle) @ _stretched(drawn, frame).T + middle + frame * np.array(drawn["drift"])
+        moved: Floats = (places - middle) @ _stretched(drawn, frame).T + middle + frame * np.array(drawn["drift"])
         rng = np.random.default_rng(drawn["jostle"])
         own = np.zeros_like(places)
         for _ in range(frame):
@@ -56,7 +52,7 @@ class Flow(Checked):
         return drift + stretch * (reach + drift) + 10 * self.jostle_um
 
 
-def _stretched(drawn: Drawn, frames: int) -> Places:
+def _stretched(drawn: Drawn, frames: int) -> Floats:
     """The matrix of shear and rotation after so many frames; its determinant is 1."""
     from scipy.linalg import expm
 

@@ -9,9 +9,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from veriscope.images.labels import label_type
 from veriscope.simulate.perlin import perlin
-from veriscope.simulate.scene import Drawn, Field, Scene, label_type
-from veriscope.simulate.settings import Checked, Range, between, setting
+from veriscope.simulate.scene import Checked, Drawn, Field, Pixels, Range, Scene, between, setting
 
 LATTICES = (0.8, 1.0, 1.25)  # noise of three widths is added: on a single lattice the granules line up
 
@@ -41,7 +41,7 @@ class Granules(Checked):
         light = np.array([0.0, *drawn["light"]], dtype=np.float32)
         return Scene(field.image(light[numbers] * height), field.image(numbers.astype(label_type(count))))
 
-    def _blobs(self, field: Field, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32], int]:
+    def _blobs(self, field: Field, seed: int) -> tuple[Pixels, NDArray[np.int32], int]:
         """What rises above the threshold, as part of it; the number of the blob at every pixel; how many there are."""
         from scipy.ndimage import label
 

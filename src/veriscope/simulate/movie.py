@@ -8,17 +8,17 @@ from math import exp, pi
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
+from veriscope.images.labels import label_type
 from veriscope.simulate.camera import to_integers
 from veriscope.simulate.epithelium import Epithelium
 from veriscope.simulate.flow import Flow
 from veriscope.simulate.optics import convolve
 from veriscope.simulate.perlin import Background
-from veriscope.simulate.psf import from_words
-from veriscope.simulate.scene import Drawn, Field, label_type
-from veriscope.simulate.settings import check_number
+from veriscope.simulate.scene import Drawn, Field, Pixels, check_number
 from veriscope.simulate.standins import HEIGHT, INPUT, LABELS, STANDINS, TRUTH, Shape, Simulated, StandIn
 from veriscope.wording import lengths
 
@@ -28,10 +28,10 @@ MOST = 4_000_000_000  # voxels: twice that many bytes
 class Frame(NamedTuple):
     """One time point: what the camera looks at (Z Y X), the sheet in its own plane, its height, and whose pixel is."""
 
-    seen: np.ndarray[Any, np.dtype[np.float32]]
-    flat: np.ndarray[Any, np.dtype[np.float32]]
-    height: np.ndarray[Any, np.dtype[np.float32]]
-    cells: np.ndarray[Any, np.dtype[np.intp]]  # number among the drawn cells, from 0
+    seen: Pixels
+    flat: Pixels
+    height: Pixels
+    cells: NDArray[np.intp]  # number among the drawn cells, from 0
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ class WingMovie:
         """The fraction of the first frame's light that is left."""
         return 1.0 if self.bleach is None else exp(-frame / self.bleach)
 
-    # What chance decides
-
     def draw(self, rng: np.random.Generator, shape: Shape) -> Drawn:
         """Sheet, flow, background and noise of a movie whose stacks have `shape` (ZYX).
 
@@ -93,8 +91,6 @@ class WingMovie:
     def _background(self) -> Background:
         return self.stand.optics.background or Background(0.0)
 
-    # What it looks like
-
     def sheet(self, drawn: Drawn, number: int) -> Drawn:
         """Frame `number` as `Epithelium.apply` takes it: cells where they have flowed to, the surface as it has become.
 
@@ -108,7 +104,7 @@ class WingMovie:
     def frame(self, drawn: Drawn, number: int) -> Frame:
         """Frame `number` (from 0) through the microscope, before the camera. Same in, same out."""
         sheet = self.stand.structure.apply(self.sheet(drawn, number))
-        psf = from_words(self.stand.optics.psf, self._voxel_size)
+        psf = self.stand.optics.on(self.stand.voxel_size)
         everywhere = np.asarray(self._background.apply(drawn["background"]).light)
         return Frame(
             convolve(np.asarray(sheet.light) + everywhere, psf),
@@ -136,18 +132,9 @@ class WingMovie:
             cells.append(frame.cells)
         seen, numbers = np.unique(np.stack(cells), return_inverse=True)
         labels = (numbers.reshape(len(cells), *cells[0].shape) + 1).astype(label_type(len(seen)))
-        stacks = {name: np.stack(frames) for name, frames in movies.items()}
-        images = {name: self._movie(array) for name, array in {**stacks, LABELS: labels}.items()}
-        return Simulated(images, drawn)
-
-    def _movie(self, array: np.ndarray[Any, Any]) -> Image:
-        axes = "TZYX" if array.ndim == 4 else "TYX"
-        return Image(array, axes, self._voxel_size[-(array.ndim - 1) :])
-
-    @property
-    def _voxel_size(self) -> tuple[float, float, float]:
-        z, y, x = self.stand.voxel_size
-        return z, y, x
+        arrays = {**{name: np.stack(frames) for name, frames in movies.items()}, LABELS: labels}
+        known = {4: ("TZYX", self.stand.voxel_size), 3: ("TYX", self.stand.voxel_size[1:])}
+        return Simulated({name: Image(array, *known[array.ndim]) for name, array in arrays.items()}, drawn)
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values."""

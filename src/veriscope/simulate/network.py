@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 from veriscope.simulate.nuclei import Nuclei
-from veriscope.simulate.scene import Drawn, Field, Scene, soft_edge
-from veriscope.simulate.settings import Range, between, check, setting
+from veriscope.simulate.scene import Checked, Drawn, Field, Floats, Range, Scene, between, setting, soft_edge
 
 LIVER_NUCLEI = Nuclei((3.0, 4.0), (1.0, 1.2), 0.05, gap_um=7.0, mitotic=0.0, surround_um=16.0)
 ENDS = 2  # how often loose ends are cut back by one piece: short twigs go, the network stays
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(Checked):
     """Nuclei (channel 0) and a network of tubes (channel 1) that keeps away from them: axes CZYX, labels of nuclei.
 
     Tubes run where three or more nuclei are equally far (edges of the Voronoi cells), along a random tree of them and
@@ -34,7 +32,7 @@ class Network:
     brightness: Range = setting((0.6, 1.2), "The brightness of tubes", 0)  # changes slowly along them
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.nuclei.shell is not None or self.nuclei.envelope_um is not None:
             raise DataError("A network runs between nuclei in a volume, of one channel: remove shell and envelope_um.")
 
@@ -54,9 +52,7 @@ class Network:
             "light": np.round(light, 5).tolist(),
         }
 
-    def _graph(
-        self, rng: np.random.Generator, centres: NDArray[np.float64], field: Field
-    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def _graph(self, rng: np.random.Generator, centres: Floats, field: Field) -> tuple[Floats, NDArray[np.intp]]:
         """Joints and the pairs of them that a tube joins."""
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import minimum_spanning_tree
@@ -114,7 +110,7 @@ class Network:
         return Scene(field.image(np.stack([np.asarray(nuclei.light), light]), "CZYX"), nuclei.labels)
 
 
-def _halved(joints: NDArray[np.float64], tubes: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _halved(joints: Floats, tubes: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
     """The same network with one more joint in the middle of every tube, so that tubes can bend."""
     middles = len(joints) + np.arange(len(tubes))
     joints = np.concatenate([joints, joints[tubes].mean(axis=1)])
@@ -122,7 +118,7 @@ def _halved(joints: NDArray[np.float64], tubes: NDArray[np.intp]) -> tuple[NDArr
     return joints, halves
 
 
-def _smoothed(values: NDArray[np.float64], tubes: NDArray[np.intp], rounds: int) -> NDArray[Any]:
+def _smoothed(values: Floats, tubes: NDArray[np.intp], rounds: int) -> Floats:
     """Every joint's value (or place) moved half-way to the mean of its neighbours, `rounds` times."""
     flat = values.reshape(len(values), 1 if values.ndim == 1 else values.shape[1]).copy()
     neighbours = np.maximum(np.bincount(tubes.ravel(), minlength=len(flat)), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
-from veriscope.simulate.spread import PSF, VoxelSize, checked_voxel_size
+from veriscope.simulate.psf import PSF, checked_voxel_size
 from veriscope.wording import listed
 
 Borders = Literal["reflect", "dark"]
@@ -66,7 +67,7 @@ class Depth:
                 "For clear tissue use decay_um=inf and blur_um_per_um=0."
             )
 
-    def apply(self, light: NDArray[Any], voxel_size: VoxelSize) -> NDArray[np.float32]:
+    def apply(self, light: NDArray[Any], voxel_size: Sequence[float]) -> NDArray[np.float32]:
         """`light` (..., Z, Y, X; voxels in um) as it arrives at the surface, float32."""
         from scipy.ndimage import gaussian_filter
 
@@ -100,35 +101,35 @@ def subsample(image: Image, axis: str, factor: float) -> Image:
     size = image.size(axis)
     if not (isfinite(factor) and factor >= 1):
         raise DataError(f"Planes are removed by a factor of at least 1, not {factor:g}. Use for example 5 or 10.2.")
-    count = int((size - 1) / factor + 1e-9) + 1
-    if count < 2:
+    if lines(size, factor) < 2:
         raise DataError(
             f"Of the {size} planes along {axis}, a factor of {factor:g} leaves only one. "
             f"Use a factor of at most {size - 1}, or a larger image."
         )
-    at = image.axes.index(axis)
     if float(factor).is_integer():
         thin = image.region(**{axis: slice(None, None, int(factor))})
     else:
-        thin = image.with_array(_between(np.asarray(image), at, np.arange(count) * float(factor)))
-    if image.voxel_size is None:
-        return thin
-    grown = [
+        thin = image.with_array(at_lines(np.asarray(image), image.axes.index(axis), factor))
+    voxel_size = image.voxel_size and tuple(
         step and step * (factor if letter == axis else 1)
         for letter, step in zip(image.spatial_axes, image.voxel_size, strict=True)
-    ]
-    return replace(thin, voxel_size=tuple(grown))
+    )
+    return replace(thin, voxel_size=voxel_size)
 
 
-def _between(pixels: NDArray[Any], axis: int, places: NDArray[Any]) -> NDArray[Any]:
-    """`pixels` at `places` along `axis`, linear between entries."""
+def lines(length: int, step: float) -> int:
+    """How many lines are left of `length` pixels: those at 0, step, 2 step, ... up to the last pixel."""
+    return int((length - 1) / step + 1e-9) + 1
+
+
+def at_lines(pixels: NDArray[Any], axis: int, step: float) -> NDArray[Any]:
+    """`pixels` at 0, `step`, 2 `step`, ... along `axis`, linear between entries; whole numbers become float32."""
     kind = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
+    places = np.arange(lines(pixels.shape[axis], step)) * float(step)
     nearest = np.rint(places)
     places = np.where(np.abs(places - nearest) < 1e-9 * np.maximum(1, nearest), nearest, places)
     below = np.minimum(np.floor(places).astype(int), pixels.shape[axis] - 1)
     above = np.minimum(below + 1, pixels.shape[axis] - 1)
-    shape = [1] * pixels.ndim
-    shape[axis] = len(places)
-    weight = (places - below).reshape(shape).astype(kind)
-    near, far = (pixels.take(entries, axis).astype(kind) for entries in (below, above))
+    weight = np.expand_dims(places - below, [other for other in range(pixels.ndim) if other != axis]).astype(kind)
+    near, far = (pixels.take(entries, axis).astype(kind, copy=False) for entries in (below, above))
     return np.asarray(near * (1 - weight) + far * weight)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from veriscope.errors import DataError
-from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import Checked, setting
+from veriscope.simulate.scene import Checked, Drawn, Field, Floats, Pixels, Scene, setting
 
 
-def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) -> NDArray[np.float32]:
+def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) -> Pixels:
     """Smooth noise with mean 0 between -1 and 1 (standard deviation about 0.3), of any number of axes.
 
     `scale` is the width of the lattice in voxels, for all axes or one per axis: a hill and the valley beside it take
@@ -31,7 +30,7 @@ def perlin(seed: int, shape: Sequence[int], scale: ArrayLike, octaves: int = 1) 
     return noise
 
 
-def _octave(rng: np.random.Generator, shape: Sequence[int], scales: NDArray[np.float64]) -> NDArray[np.float32]:
+def _octave(rng: np.random.Generator, shape: Sequence[int], scales: Floats) -> Pixels:
     """One lattice of random directions; a voxel mixes how far it lies along those of the corners around it.
 
     The mixing weights are products over the axes, so each of the gradient's components is interpolated axis by axis.

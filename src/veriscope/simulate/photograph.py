@@ -10,20 +10,18 @@ from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.simulate.camera import Camera, to_integers
 from veriscope.simulate.optics import convolve, subsample
-from veriscope.simulate.spread import PSF
+from veriscope.simulate.psf import PSF
 
 DARK, BRIGHT = 0.1, 99.9  # percentiles: no light, and the light that sends the camera's photons
 
 
 @dataclass(frozen=True)
 class Light:
-    """An image as light: 0 at the percentile 0.1 of its values, 1 at 99.9, which lie at `dark` and `bright` (per
-    channel). Nothing is clipped at the top.
-    """
+    """An image as light: 0 at the percentile 0.1 of its values, 1 at 99.9, not clipped at the top."""
 
     image: Image
-    dark: tuple[float, ...]
-    bright: tuple[float, ...]
+    dark: tuple[float, ...]  # where the percentile 0.1 lay, per channel
+    bright: tuple[float, ...]  # and 99.9
 
 
 def as_light(image: Image) -> Light:
@@ -35,8 +33,7 @@ def as_light(image: Image) -> Light:
     if not np.isfinite(pixels).all():
         raise DataError("An image used as light must be finite, but this one holds NaN or infinite values.")
     ends = []
-    by_channel = np.moveaxis(pixels, image.axes.index("C"), 0) if "C" in image.axes else pixels[None]
-    for channel in by_channel:
+    for channel in np.moveaxis(pixels, image.axes.index("C"), 0) if "C" in image.axes else pixels[None]:
         dark, bright = np.percentile(channel, (DARK, BRIGHT))
         if not bright > dark:
             raise DataError(
@@ -45,16 +42,14 @@ def as_light(image: Image) -> Light:
             )
         channel[...] = np.clip((channel - dark) / (bright - dark), 0, None)
         ends.append((float(dark), float(bright)))
-    return Light(image.with_array(pixels), tuple(end[0] for end in ends), tuple(end[1] for end in ends))
+    return Light(image.with_array(pixels), *zip(*ends, strict=True))
 
 
 def blurred(light: Image, psf: PSF) -> Image:
     """`light` through the microscope `psf` (on the same voxels): volumes in 3D, images without Z as planes in focus."""
     order = "".join(letter for letter in light.axes if letter not in light.spatial_axes)
-    if light.size("Z") > 1:
-        seen, kernel = light.moved(order + "ZYX"), psf.kernel
-    else:
-        seen, kernel = light.moved(order + "Z" * ("Z" in light.axes) + "YX"), psf.lateral
+    seen = light.moved(order + "Z" * ("Z" in light.axes) + "YX")
+    kernel = psf.kernel if light.size("Z") > 1 else psf.lateral
     return seen.with_array(convolve(np.asarray(seen), kernel)).moved(light.axes)
 
 

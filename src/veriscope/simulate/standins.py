@@ -19,18 +19,15 @@ from veriscope.simulate.camera import Camera, to_integers
 from veriscope.simulate.epithelium import Epithelium
 from veriscope.simulate.granules import Granules
 from veriscope.simulate.network import Network
-from veriscope.simulate.nuclei import Nuclei
+from veriscope.simulate.nuclei import Nuclei, Shell
 from veriscope.simulate.optics import Depth, convolve, subsample
 from veriscope.simulate.perlin import Background
-from veriscope.simulate.psf import from_words
-from veriscope.simulate.scene import Drawn
-from veriscope.simulate.shell import Shell
-from veriscope.simulate.spread import PSF
+from veriscope.simulate.psf import PSF, from_words
+from veriscope.simulate.scene import Drawn, Pixels
 from veriscope.simulate.tubules import Tubules
 
 TRUTH, INPUT, LABELS, HEIGHT = "GT", "input", "labels", "height"
 PHOTONS = (20.0, 500.0)  # SI 2.5
-Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def denoised(stand: StandIn, rng: np.random.Generator, shape: Shape, exact: bool
     """Volumes at every light level. Training truths have the noise of full light, those of tests (`exact`) none."""
     drawn, scene, seen = _drawn(stand, rng, shape)
     if stand.optics.depth is not None:
-        seen = stand.optics.depth.apply(seen, _three(stand.voxel_size))
+        seen = stand.optics.depth.apply(seen, stand.voxel_size)
     images = _at_levels(stand, rng, drawn, scene.light, seen, seen, exact)
     return Simulated(images | ({} if scene.labels is None else {LABELS: scene.labels}), drawn)
 
@@ -148,7 +145,7 @@ def blurred_light(stand: StandIn, rng: np.random.Generator, drawn: Drawn, light:
     if stand.optics.background is not None:
         drawn["background"] = stand.optics.background.draw(rng, light.shape, stand.voxel_size)
         light = light + np.asarray(stand.optics.background.apply(drawn["background"]).light)
-    return convolve(light, stand.optics.on(_three(stand.voxel_size)))
+    return convolve(light, stand.optics.on((stand.voxel_size[0], *stand.voxel_size)[-3:]))  # Z Y X, also of a plane
 
 
 def _at_levels(
@@ -174,16 +171,8 @@ def _evenly_blurred(light: Image, psf: PSF) -> Pixels:
     """Every axis blurred as the lateral ones are: what a microscope as sharp along Z would see."""
     from scipy.ndimage import gaussian_filter
 
-    _, y, _ = psf.fwhm()
-    sigma = [y / 2.3548 / step for step in light.full_voxel_size or ()]
-    pixels = np.asarray(light)
-    return np.asarray(gaussian_filter(pixels, [0.0] * (pixels.ndim - 3) + sigma, mode="reflect"))
-
-
-def _three(voxel_size: Sequence[float]) -> tuple[float, float, float]:
-    """Voxel size Z Y X, also of a plane."""
-    z, y, x = (voxel_size[0], *voxel_size)[-3:]
-    return z, y, x
+    sigma = [psf.fwhm()[1] / 2.3548 / step for step in light.full_voxel_size or ()]
+    return np.asarray(gaussian_filter(np.asarray(light), [0.0] * (light.ndim - 3) + sigma, mode="reflect"))
 
 
 # The experiments

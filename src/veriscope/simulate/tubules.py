@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import DataError
 from veriscope.images.image import Image
-from veriscope.simulate.scene import Drawn, Field, Scene
-from veriscope.simulate.settings import Checked, Range, between, check_number, setting
+from veriscope.simulate.scene import Checked, Drawn, Field, Floats, Range, Scene, between, check_number, setting
 
 MOST = 200_000  # filaments: more were never meant, but asked for with a voxel size in the wrong unit
 
@@ -67,7 +66,7 @@ class Tubules(Checked):
             "walk": int(rng.integers(2**63)),
         }
 
-    def curvature(self, drawn: Drawn) -> NDArray[np.float64]:
+    def curvature(self, drawn: Drawn) -> Floats:
         """Curvature of every filament (rows) after every step, in turns per step: never beyond ±kmax."""
         first, wander, bend = (np.array(drawn[name]).reshape(-1, 1) for name in ("curvature", "wander", "bend"))
         normal = np.random.default_rng(drawn["walk"]).standard_normal((len(first), max(drawn["steps"], default=0)))
@@ -117,9 +116,7 @@ def pair(
     return Scene(_drawn_lines(field, np.concatenate(lines), light, step, width_um))
 
 
-def _drawn_lines(
-    field: Field, places: NDArray[np.complex128], light: NDArray[np.float64], step: float, width: float
-) -> Image:
+def _drawn_lines(field: Field, places: NDArray[np.complex128], light: Floats, step: float, width: float) -> Image:
     """Light of steps at `places` (x + iy, um; NaN: none) with `light` in the middle of a line `width` wide (sigma, um).
 
     A canvas with a border as wide as the blur catches what lies just outside.
@@ -136,12 +133,8 @@ def _drawn_lines(
     row, column = y.astype(np.intp), x.astype(np.intp)
     below, right = y - row, x - column
     canvas = np.zeros(int(shape.prod()))
-    for down, across, part in (
-        (0, 0, (1 - below) * (1 - right)),
-        (0, 1, (1 - below) * right),
-        (1, 0, below * (1 - right)),
-        (1, 1, below * right),
-    ):
+    for down, across in np.ndindex(2, 2):
+        part = (below if down else 1 - below) * (right if across else 1 - right)
         canvas += np.bincount((row + down) * shape[1] + column + across, weight * part, len(canvas))
     # A line of one step per step's length has 1 / (its width by sqrt(2 pi)) in its middle; splatting widens it a little
     pixel = sqrt(field.voxel_size[0] * field.voxel_size[1])
