@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from veriscope.classical import mincost, project
 from veriscope.classical.manifold import BACKGROUND, FOREGROUND, column_kinds
-from veriscope.classical.surface import edges_of
+from veriscope.classical.premosa import edges_of
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.simulate.camera import Camera, to_integers

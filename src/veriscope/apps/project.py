@@ -15,7 +15,7 @@ from veriscope.images.lazy import Blank
 from veriscope.images.reading import list_images, read_image
 
 if TYPE_CHECKING:
-    from veriscope.classical.surface import Projected
+    from veriscope.classical.project import Projected
 
 METHODS = ("premosa", "mincost", "sme", "max")
 SETTINGS = "Settings of methods"

@@ -20,6 +20,8 @@ from veriscope.noise import Noise
 
 __all__ = ["Noise", "estimate", "with_anscombe"]
 
+Floats = NDArray[np.float64]
+
 BLOCK = 8  # pixels along Y and X over which brightness and noise are compared
 BINS = 24  # of brightness, with equally many blocks
 DARK = 0.01  # fraction of the blocks that count as darkness where no offset is given
@@ -40,11 +42,8 @@ def estimate(image: Any, offset: float | None = None) -> Noise:
     if (word := getattr(image, "axes", None)) is not None:
         order = "".join(letter for letter in word if letter not in "YX") + "YX"
         pixels = np.asarray(image.moved(order))
-    planes = pixels.reshape(-1, *pixels.shape[-2:]) if pixels.ndim > 1 else pixels[None, None]
-    if min(planes.shape[1:]) >= BLOCK:
-        variances, black, white = _blocks(planes.astype(np.float64))
-    else:
-        variances = black = white = np.empty(0)
+    pixels = np.atleast_2d(pixels)
+    variances, black, white = _blocks(pixels.reshape(-1, *pixels.shape[-2:]).astype(np.float64))
     if len(variances) < 8 or not variances.any():
         raise DataError(
             f"Noise is estimated from at least 8 blocks of {BLOCK} x {BLOCK} pixels with noise, but the image, of "
@@ -90,7 +89,7 @@ def with_anscombe(method: Method, noise: Noise | None = None) -> Method:
     )
 
 
-def _blocks(planes: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _blocks(planes: Floats) -> tuple[Floats, ...]:
     """The noise's variance in every block of the planes (plane, Y, X), and the means of its black and white squares."""
     rows, columns = (size // BLOCK for size in planes.shape[1:])
     cut = planes[:, : rows * BLOCK, : columns * BLOCK].reshape(len(planes), rows, BLOCK, columns, BLOCK)
@@ -100,9 +99,7 @@ def _blocks(planes: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     return (fine**2).mean(axis=(1, 2)), blocks[:, black].mean(axis=1), blocks[:, ~black].mean(axis=1)
 
 
-def _bins(
-    variances: NDArray[np.float64], black: NDArray[np.float64], white: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], ...]:
+def _bins(variances: Floats, black: Floats, white: Floats) -> tuple[Floats, Floats]:
     """Brightness and median variance of blocks of similar brightness.
 
     They are sorted by one half of their pixels and measured by the other: the noise of their own means would make the
@@ -117,7 +114,7 @@ def _bins(
     return levels, noise
 
 
-def _line(levels: NDArray[np.float64], noise: NDArray[np.float64]) -> tuple[float, float]:
+def _line(levels: Floats, noise: Floats) -> tuple[float, float]:
     """Slope and intercept of the line through the bins, outliers counting little; errors grow with the variance."""
     from scipy.optimize import least_squares
 

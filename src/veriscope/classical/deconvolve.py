@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from math import ceil, isfinite
+from math import isfinite
 from typing import Any, Generic, NamedTuple, cast
 
 import numpy as np
@@ -113,13 +113,12 @@ def deconvolved(
     counts, divergences = [], []
     for place in np.ndindex(*moved.shape[: -len(space)]):
         volume = moved[place]
-        known = np.isfinite(volume) | (False if valid is None else ~valid[place])
-        if not known.all():
+        if not (np.isfinite(volume) | ~valid[place]).all():
             raise DataError("The image holds NaN or infinite values. Mask them, or replace them.")
-        seen = np.ones(volume.shape, bool) if valid is None else valid[place]
-        if not seen.any():
+        if not valid[place].any():
             raise DataError("The mask leaves no valid pixel. It is True where pixels are valid.")
-        result[place], count, divergence = _steps(volume, kernel, background, seen, iterations, tolerance, watch)
+        done = _steps(volume, kernel, background, valid[place], iterations, tolerance, watch)
+        result[place], count, divergence = done
         counts.append(count)
         divergences.append(divergence)
     sharp: Any = result if word is None else cast("Any", image).with_array(axes_of.move(result, order, word))
@@ -171,10 +170,7 @@ def _steps(
 
 
 class _Grid:
-    """Convolution with `kernel` on a grid larger than the image by the kernel's reach, so that no light wraps around.
-
-    Real transforms in float32.
-    """
+    """Convolution in float32 on a grid larger than the image by the reach of `kernel`, so that none wraps around."""
 
     def __init__(self, shape: tuple[int, ...], kernel: NDArray[np.float32]) -> None:
         from scipy import fft
@@ -237,22 +233,19 @@ def _kernel(psf: Any, image: Any, space: str) -> NDArray[np.float32]:
     return np.asarray(kernel / kernel.sum(), np.float32)
 
 
-def _valid(mask: Any, shape: tuple[int, ...], have: str, order: str) -> NDArray[np.bool_] | None:
+def _valid(mask: Any, shape: tuple[int, ...], have: str, order: str) -> NDArray[np.bool_]:
     """The mask with the axes `order` of the image; of the image's space only, it holds for all channels and times."""
-    if mask is None:
-        return None
-    valid = np.asarray(mask).astype(bool)
+    valid = np.broadcast_to(True, shape) if mask is None else np.asarray(mask).astype(bool)
     space = axes_of.spatial(have)
     sides = tuple(side for letter, side in zip(have, shape, strict=True) if letter in space)
-    if valid.shape == shape:
-        return axes_of.move(valid, have, order)
-    if valid.shape != sides:
+    if valid.shape not in (shape, sides):
         raise DataError(
             f"The mask has the shape {valid.shape}, the image {shape}. Give a mask of the same shape, or of {sides} "
             f"({space}) for all channels and time points."
         )
-    full = tuple(side for letter in order for name, side in zip(have, shape, strict=True) if letter == name)
-    return np.asarray(np.broadcast_to(axes_of.move(valid, space, axes_of.canonical(space)), full))
+    if valid.shape != shape:
+        valid = np.expand_dims(valid, [at for at, letter in enumerate(have) if letter not in space])
+    return axes_of.move(np.broadcast_to(valid, shape), have, order)
 
 
 # Stacks whose planes lie apart
@@ -284,7 +277,10 @@ def interpolated(image: Picture) -> Picture:
 
 
 def on_raw_planes(image: Picture, psf: PSF, factor: float, **options: Any) -> Picture:
-    """Richardson-Lucy on every `factor`-th plane of a stack that was interpolated along Z, and interpolated again."""
+    """Deconvolution on the planes that were recorded, then cubic interpolation.
+
+    It is Richardson-Lucy, with its `options`, on every `factor`-th plane of a stack that was interpolated along Z.
+    """
     from veriscope.images.resampling import resampled
     from veriscope.simulate.optics import subsample
 
@@ -304,9 +300,9 @@ def methods(psf: PSF, factor: float = 1.0, background: float = 0.0) -> tuple[Met
     `psf` is that of the finer grid, and `factor` the number of its planes for each raw one (1: none is raw).
     `background` is the grey value of pixels without light, as for `deconvolved`.
     """
-    if not (isfinite(factor) and factor >= 1):
-        raise DataError(f"The factor along Z is a number from 1, such as 5 or 10.2, not {factor:g}.")
+    from veriscope.images.resampling import checked_factor
 
+    checked_factor(factor, "Z")
     fixed: dict[str, Any] = {"psf": psf, "background": background, "tolerance": 0.0}
     cubic = Method("cubic", "cubic interpolation", "isotropic", interpolated, source="Keys 1981", speed=(100.0, 100.0))
     fine = Method(
@@ -321,15 +317,10 @@ def methods(psf: PSF, factor: float = 1.0, background: float = 0.0) -> tuple[Met
     )
     if factor == 1:
         return cubic, fine
-    raw = partial(_raw, factor=factor, **fixed)
+    raw = partial(on_raw_planes, factor=factor, **fixed)
     return cubic, fine, replace(fine, name="rl-raw", title="Richardson-Lucy on raw planes", run=raw)
 
 
-def _fine(image: Any, iterations: float, **fixed: Any) -> Any:
+def _fine(image: Any, **options: Any) -> Any:
     """Deconvolution on the interpolated planes: the most likely object, for photon noise."""
-    return richardson_lucy(image, iterations=ceil(iterations), **fixed)
-
-
-def _raw(image: Any, iterations: float, **fixed: Any) -> Any:
-    """Deconvolution on the planes that were recorded, then cubic interpolation."""
-    return on_raw_planes(image, iterations=ceil(iterations), **fixed)
+    return richardson_lucy(image, **options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,8 @@ from veriscope.classical.method import Method
 from veriscope.cores import available
 from veriscope.errors import DataError
 from veriscope.images.volumes import Picture, at_once, by_slabs, each
+
+Pixels = NDArray[np.float32]
 
 SMALLEST = {2: 16, 3: 8}  # pixels along every axis; bm3d 4.0.3 ends the program on planes of 8 x 8
 LOOKED_UP = 400  # places in SimpleITK's table of the Gaussian over brightness, up to four standard deviations
@@ -56,7 +59,7 @@ def bilateral(image: Picture, sigma: float, tolerance: float) -> Picture:
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(available())  # by default all that the machine has
 
-    def smooth(unit: NDArray[np.float32], span: float) -> Any:
+    def smooth(unit: Pixels, span: float) -> Any:
         picture = SimpleITK.GetImageFromArray(unit)
         return SimpleITK.GetArrayFromImage(SimpleITK.Bilateral(picture, float(sigma), tolerance / span, LOOKED_UP))
 
@@ -98,24 +101,7 @@ def bm3d(image: Picture, sigma: float) -> Picture:
     A stack is denoised plane by plane, two at once. Raises DataError where the package is not installed: it is free for
     non-commercial use only, so it comes with the extra `nonfree`.
     """
-    _positive("sigma of BM3D", sigma, "noise_sigma")
-    BM3D.check()
-    from bm3d import BM3DProfile
-    from bm3d import bm3d as denoise
-
-    profile = _alone(BM3DProfile())
-
-    def smooth(unit: NDArray[np.float32], span: float) -> Any:
-        planes = unit.reshape(-1, *unit.shape[-2:])
-        result = np.empty(planes.shape)
-
-        def work(z: int) -> None:
-            result[z] = _mirrored(planes[z], lambda plane: denoise(plane, sigma / span, profile))
-
-        at_once(work, range(len(planes)))
-        return result.reshape(unit.shape)
-
-    return _in_unit(image, smooth)
+    return _by_blocks(image, sigma, BM3D, 2)
 
 
 def bm4d(image: Picture, sigma: float) -> Picture:
@@ -123,17 +109,33 @@ def bm4d(image: Picture, sigma: float) -> Picture:
 
     Raises DataError for a plane.
     """
-    _positive("sigma of BM4D", sigma, "noise_sigma")
-    BM4D.check()
-    from bm4d import BM4DProfile
-    from bm4d import bm4d as denoise
+    return _by_blocks(image, sigma, BM4D, 3)
 
-    profile = _alone(BM4DProfile())
 
-    def smooth(unit: NDArray[np.float32], span: float) -> Any:
-        if unit.ndim != 3:
+def _by_blocks(image: Picture, sigma: float, method: Method, dimensions: int) -> Picture:
+    """BM3D or BM4D of every plane or stack; where that is too small for blocks, its mirror image continues it."""
+    _positive(f"sigma of {method.title}", sigma, "noise_sigma")
+    method.check()
+    package = import_module(method.module)
+    denoise, profile = getattr(package, method.module), getattr(package, f"{method.title}Profile")()
+    # With threads of its own, repeated runs differ by rounding, and calls from two threads of ours end the program
+    # (4.2.5: "Assertion `_threads.empty()' failed").
+    profile.num_threads = 1
+
+    def smooth(unit: Pixels, span: float) -> Any:
+        if unit.ndim < dimensions:
             raise DataError("BM4D denoises stacks of several planes, but this image is one plane. Use BM3D instead.")
-        return _mirrored(unit, lambda pixels: denoise(pixels, sigma / span, profile))
+        pieces = unit.reshape(-1, *unit.shape[-dimensions:])
+        result = np.empty(pieces.shape)
+        beyond = [(0, max(SMALLEST[dimensions] - size, 0)) for size in pieces.shape[1:]]
+        inside = tuple(slice(size) for size in pieces.shape[1:])
+
+        def work(number: int) -> None:
+            wide = np.pad(pieces[number], beyond, mode="symmetric")
+            result[number] = denoise(wide, sigma / span, profile)[inside]
+
+        at_once(work, range(len(pieces)))
+        return result.reshape(unit.shape)
 
     return _in_unit(image, smooth)
 
@@ -155,10 +157,10 @@ def _positive(what: str, value: float, start: str) -> None:
         raise DataError(f"The {what} must be above 0, not {value}. Try {start}.")
 
 
-def _filtered(image: Picture, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Picture:
+def _filtered(image: Picture, function: Callable[[Pixels], Pixels]) -> Picture:
     """`function` on every plane or volume as float32, where there is anything to filter."""
 
-    def one(volume: NDArray[Any]) -> NDArray[np.float32]:
+    def one(volume: NDArray[Any]) -> Pixels:
         pixels = volume.astype(np.float32)
         if pixels.ndim not in (2, 3):
             raise DataError(f"A denoiser takes planes (Y X) or stacks (Z Y X), not the shape {volume.shape}.")
@@ -170,33 +172,19 @@ def _filtered(image: Picture, function: Callable[[NDArray[np.float32]], NDArray[
     return cast("Picture", each(image, one))
 
 
-def _in_unit(image: Picture, function: Callable[[NDArray[np.float32], float], Any]) -> Picture:
+def _in_unit(image: Picture, function: Callable[[Pixels, float], Any]) -> Picture:
     """`function(unit, span)` on every plane or volume shifted and scaled to the range 0 to 1, and back.
 
     That changes nothing but the rounding, as the filters here commute with it; `span` is the range in the image's unit.
     """
 
-    def one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def one(pixels: Pixels) -> Pixels:
         wide = pixels.astype(np.float64)
         low, span = wide.min(), wide.max() - wide.min()
         smooth = np.asarray(function(((wide - low) / span).astype(np.float32), float(span)), np.float64)
         return np.asarray((smooth * span + low).astype(np.float32))
 
     return _filtered(image, one)
-
-
-def _mirrored(pixels: NDArray[np.float32], function: Callable[[NDArray[np.float32]], Any]) -> Any:
-    """`function` of an image that is continued by its mirror image where it is too small for blocks."""
-    wide = np.pad(pixels, [(0, max(SMALLEST[pixels.ndim] - size, 0)) for size in pixels.shape], mode="symmetric")
-    return function(wide)[tuple(slice(size) for size in pixels.shape)]
-
-
-def _alone(profile: Any) -> Any:
-    """The profile of BM3D or BM4D for a single thread: with its own, repeated runs differ by rounding, and calls from
-    two threads of ours end the program (4.2.5: "Assertion `_threads.empty()' failed").
-    """
-    profile.num_threads = 1
-    return profile
 
 
 LOW_PASS = Method(

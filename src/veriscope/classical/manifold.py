@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import vq
@@ -71,9 +73,7 @@ def _pull(kind: NDArray[np.intp], first: Heights, light: NDArray[np.float32]) ->
     return np.where(fore, strength, np.where(unsure, trust * strength, 0.0))
 
 
-def _smoothness(
-    first: Heights, light: NDArray[np.float32], fore: NDArray[np.bool_], unsure: NDArray[np.bool_]
-) -> float:
+def _smoothness(first: Heights, light: NDArray[Any], fore: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> float:
     """How far foreground stands out from its neighbours, at the quantile that keeps what is surely bright."""
     middles = np.linspace(light.min(), light.max(), BINS)
     edges = np.concatenate([[-np.inf], (middles[1:] + middles[:-1]) / 2, [np.inf]])

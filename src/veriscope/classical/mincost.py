@@ -12,10 +12,9 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from veriscope.classical.surface import edges_of, mean_of_parts
+from veriscope.classical.premosa import edges_of, mean_of_parts
 
 Heights = NDArray[np.float64]
-Nodes = NDArray[np.int32]
 
 ENDLESS = 2**30  # capacity of an arc that must not be cut; those that may be cut sum up to less
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, median_filter
-
-from veriscope.classical.surface import edges_of, mean_of_parts
 
 Heights = NDArray[np.float64]
 Edges = NDArray[np.intp]
@@ -79,3 +80,16 @@ def _climbed(height: NDArray[np.intp], contrast: Heights, reach: int) -> NDArray
         if not (np.abs(step) == reach).any() or reach == 0:
             break
     return height
+
+
+def edges_of(size: int, width: int) -> Edges:
+    """Where parts of about `width` begin, and the end of the last: at least one part, and none much smaller."""
+    parts = max(1, round(size / width))
+    return np.round(np.linspace(0, size, parts + 1)).astype(np.intp)
+
+
+def mean_of_parts(plane: NDArray[Any], edges: Sequence[Edges]) -> Heights:
+    """Means of the rectangles that `edges` (along Y, along X) cut a plane into."""
+    rows, columns = (part[:-1] for part in edges)
+    sums: Heights = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), columns, axis=1)
+    return sums / np.outer(*(np.diff(part) for part in edges))

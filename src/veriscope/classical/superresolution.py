@@ -62,10 +62,8 @@ def srrf(movie: Image | NDArray[Any], magnification: int = 5, radius: float = 0.
 
     Raises DataError where nanopyx is missing, saying how to install it, and for unusable movies.
     """
-    frames = _frames(movie)
-    _check(frames, magnification, radius, combine, tuple(ORDERS))
-    pixels = _run(frames, method="srrf", magnification=magnification, ringRadius=radius, order=ORDERS[combine])
-    return _image(movie, pixels, magnification)
+    order = ORDERS.get(combine)
+    return _made(movie, magnification, radius, combine, tuple(ORDERS), method="srrf", ringRadius=radius, order=order)
 
 
 def esrrf(
@@ -79,17 +77,16 @@ def esrrf(
 
     `radius` is about that of the PSF in pixels; more `sensitivity` is sharper, and harder on noise.
     """
-    frames = _frames(movie)
-    _check(frames, magnification, radius, combine, tuple(NAMES))
     if not (isfinite(sensitivity) and sensitivity > 0):
         raise DataError(f"The sensitivity of eSRRF is a number above 0, not {sensitivity:g}. Usual are 1 to 5.")
-    settings = {"radius": radius, "sensitivity": sensitivity, "temporal_correlation": NAMES[combine]}
-    pixels = _run(frames, method="esrrf", magnification=magnification, **settings)
-    return _image(movie, pixels, magnification)
+    settings = {"radius": radius, "sensitivity": sensitivity, "temporal_correlation": NAMES.get(combine)}
+    return _made(movie, magnification, radius, combine, tuple(NAMES), method="esrrf", **settings)
 
 
-def _frames(movie: Any) -> NDArray[np.float32]:
-    """T Y X, float32, once it is known to be a movie."""
+def _made(
+    movie: Any, magnification: int, radius: float, combine: str, choices: tuple[str, ...], **settings: Any
+) -> Image:
+    """The image that nanopyx makes with these `settings`, once they are known to be possible."""
     if not isinstance(movie, Image) and np.ndim(movie) != 3:
         raise AxesError(f"SRRF needs frames of one field (T Y X), not an array of shape {np.shape(movie)}.")
     whole = movie if isinstance(movie, Image) else Image(movie, "TYX")
@@ -101,16 +98,17 @@ def _frames(movie: Any) -> NDArray[np.float32]:
             f"SRRF needs fluctuations: at least 2 frames of {LEAST} x {LEAST} pixels, not {lengths(frames.shape)} "
             f"(T Y X). Give a longer or larger movie."
         )
-    return np.asarray(finite(frames, "movie"))
-
-
-def _check(frames: NDArray[Any], magnification: int, radius: float, combine: str, choices: tuple[str, ...]) -> None:
+    finite(frames, "movie")
     if not (isinstance(magnification, int | np.integer) and 1 <= magnification <= 20):
         raise DataError(f"The magnification is a whole number from 1 to 20, not {magnification}. Usual are 4 or 5.")
     if not (isfinite(radius) and 0 < radius < min(frames.shape[1:]) / 4):
         raise DataError(f"The radius is above 0 and below a quarter of the image, not {radius:g} pixels. Try 0.5 to 3.")
     if combine not in choices:
         raise DataError(f"Frames cannot be combined by '{combine}'. Choose {listed(choices, 'or')}.")
+    pixels = _run(frames, magnification=magnification, **settings)
+    y, x = whole.voxel("Y"), whole.voxel("X")
+    finer = None if y is None or x is None else (y / magnification, x / magnification)
+    return Image(pixels, "YX", finer, None, whole.name)
 
 
 def _run(frames: NDArray[np.float32], **settings: Any) -> NDArray[np.float32]:
@@ -140,11 +138,3 @@ def _run(frames: NDArray[np.float32], **settings: Any) -> NDArray[np.float32]:
                 "frames, or another version of nanopyx."
             )
         return np.asarray(np.load(result))
-
-
-def _image(movie: Any, pixels: NDArray[np.float32], magnification: int) -> Image:
-    if not isinstance(movie, Image):
-        return Image(pixels, "YX")
-    y, x = movie.voxel("Y"), movie.voxel("X")
-    finer = None if y is None or x is None else (y / magnification, x / magnification)
-    return Image(pixels, "YX", finer, None, movie.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, product
 from math import prod
 from typing import Any, Generic, NamedTuple, cast
@@ -173,42 +174,37 @@ def _tune(method: Method, low: Any, truth: Any) -> Settings:
         method = method.fit(low)
     grid = {name: sorted(values) for name, values in method.grid.items()}
     start = grid.pop(method.climbs, [])
+    plan = zip((SEARCH, CONFIRM), SECONDS, strict=True)
+    speed = 1e6 * method.speed[low.ndim - 2] * min(prod(truth.shape) / prod(low.shape), 1)  # pixels of the truth
+    small, larger = (min(size[truth.ndim], int(speed * most)) for size, most in plan)
+    sizes = (larger if method.task == "isotropic" else small, larger)
+    regions = [_central(low.shape, truth.shape, size) for size in sizes]
     known: dict[tuple[str, Window, float], float] = {}  # small images are seen whole twice, but tried once
 
-    def errors(window: Window, size: int) -> _Errors:
-        """What this window does to the central region of so many pixels, for every value that climbs."""
-        seen, part = _central(low.shape, truth.shape, size)
-
-        def error(value: float) -> float:
-            key = (str(part), window, value)
-            if key not in known:
-                parameters = method.parameters(_choice(method, window, value), sigma)
-                result = run_on(method.run, _cut(low, seen), parameters)
-                known[key] = _misfit(np.asarray(_cut(truth, part)), np.asarray(result))
-            return known[key]
-
-        return _Errors(error)
+    def error(region: int, window: Window, value: float) -> float:
+        """Of the smaller (0) or the larger central region, for this value of the parameter that climbs."""
+        seen, part = regions[region]
+        key = (str(part), window, value)
+        if key not in known:
+            result = run_on(method.run, _cut(low, seen), method.parameters(_choice(method, window, value), sigma))
+            known[key] = _misfit(np.asarray(_cut(truth, part)), np.asarray(result))
+        return known[key]
 
     def search(windows: Iterable[Window]) -> None:
         values = start or [0.0]
         for window in windows:
-            scores[window] = errors(window, small).climb(values, STEP if start else None)
+            scores[window] = _climb(partial(error, 0, window), values, STEP if start else None)
             values = [scores[window][1]]  # the next window needs about the same
 
-    plan = zip((SEARCH, CONFIRM), SECONDS, strict=True)
-    speed = 1e6 * method.speed[low.ndim - 2] * min(prod(truth.shape) / prod(low.shape), 1)  # pixels of the truth
-    small, larger = (min(size[truth.ndim], int(speed * most)) for size, most in plan)
-    if method.task == "isotropic":
-        small = larger
     scores: dict[Window, tuple[float, float]] = {}  # window: (error, value that climbs)
     first, *others = [*grid.values(), [0.0]]  # the first parameter's values have a thread each
     at_once(search, [[(value, *rest) for rest in product(*others)] for value in first])
-    least = min(error for error, _ in scores.values())
-    promising = sorted((error, window) for window, (error, _) in scores.items() if error <= PROMISING * least)[:AT_MOST]
-    again = {window: errors(window, larger) for _, window in promising}
-    at_once(lambda window: again[window](scores[window][1]), again)
-    window = min(again, key=lambda window: again[window](scores[window][1]))
-    _, value = again[window].climb([scores[window][1]], STEP**0.5 if start else None)
+    least = min(scores.values())[0]
+    promising = sorted((score, window) for window, (score, _) in scores.items() if score <= PROMISING * least)
+    windows = [window for _, window in promising[:AT_MOST]]
+    at_once(lambda window: error(1, window, scores[window][1]), windows)
+    window = min(windows, key=lambda window: error(1, window, scores[window][1]))
+    _, value = _climb(partial(error, 1, window), [scores[window][1]], STEP**0.5 if start else None)
     return _settings(method, _choice(method, window, value), sigma)
 
 
@@ -218,35 +214,24 @@ def _choice(method: Method, window: Window, value: float) -> dict[str, float]:
     return {name: value if name == method.climbs else next(values) for name in method.grid}
 
 
-class _Errors:
-    """Error as a function of the value that climbs; each is computed once."""
+def _climb(error: Callable[[float], float], start: Sequence[float], step: float | None) -> tuple[float, float]:
+    """(error, value) of the best: those of `start`, and beyond its ends in steps for as long as that helps."""
+    tried: dict[float, float] = {}
 
-    def __init__(self, function: Callable[[float], float]) -> None:
-        self.function = function
-        self.known: dict[float, float] = {}
+    def attempt(values: Sequence[float]) -> tuple[float, float]:
+        at_once(lambda value: tried.update({value: error(value)}), values)
+        return min((found, value) for value, found in tried.items())
 
-    def __call__(self, value: float) -> float:
-        if value not in self.known:
-            self.known[value] = self.function(value)
-        return self.known[value]
-
-    def climb(self, start: Sequence[float], step: float | None) -> tuple[float, float]:
-        """(error, value) of the best: those of `start`, and beyond its ends in steps for as long as that helps."""
-        at_once(self, start)
-        error, best = self._best()
-        patience = PATIENCE
-        while step is not None and patience:
-            ends = [(best / step, min(self.known)), (best * step, max(self.known))]
-            beyond = [value for value, end in ends if best == end]
-            if not beyond:
-                break
-            at_once(self, beyond)
-            before, (error, best) = error, self._best()
-            patience = PATIENCE if error < before * (1 - HELPS) else patience - 1
-        return error, best
-
-    def _best(self) -> tuple[float, float]:
-        return min((error, value) for value, error in self.known.items())
+    least, best = attempt(start)
+    patience = PATIENCE
+    while step is not None and patience:
+        ends = [(best / step, min(tried)), (best * step, max(tried))]
+        beyond = [value for value, end in ends if best == end]
+        if not beyond:
+            break
+        before, (least, best) = least, attempt(beyond)
+        patience = PATIENCE if least < before * (1 - HELPS) else patience - 1
+    return least, best
 
 
 def _cut(image: Any, part: tuple[slice, ...]) -> Any:

@@ -328,7 +328,7 @@ def from_words(text: str, voxel_size: Sequence[float] | None) -> PSF:
         return _from_file(text, voxel_size)
     if voxel_size is None:
         raise DataError(f"The PSF {text} needs the voxel size of the image, which it does not state. {SAVE_IT}")
-    values: dict[str, float] = {"wavelength": GREEN, "index": WATER}
+    values: dict[str, Any] = {"wavelength": GREEN, "index": WATER}
     for setting in filter(None, (part.strip() for part in settings.split(","))):
         name, _, word = (part.strip() for part in setting.partition("="))
         name = name.lower()
