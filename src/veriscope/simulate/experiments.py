@@ -70,7 +70,6 @@ def simulate(
     """
     training, _, testing, _ = standin(name).fields[checked_scale(scale)]
     wanted = [(part, number) for part, count in ((TRAINING, training), (TESTING, testing)) for number in range(count)]
-
     with _whole(folder, seed, overwrite, settings(name, seed, scale)) as made:
         for done, (part, number) in enumerate(wanted):
             if progress is not None:
@@ -94,7 +93,6 @@ def simulate_pairs(
     """
     if count < 1:
         raise DataError(f"The number of fields is at least 1, not {count}.")
-
     known = {"experiment": "own", "seed": seed, "veriscope": __version__, "fields": count, "shape": list(shape)}
     with _whole(folder, seed, overwrite, {**known, **stand.settings()}) as made:
         for number in range(count):
@@ -159,8 +157,6 @@ def settings(name: str, seed: int, scale: str) -> dict[str, Any]:
 
 def made_by(folder: str | Path) -> dict[str, Any] | None:
     """The settings of the simulation in `folder`; None where there is none."""
-    if not (Path(folder) / SETTINGS).is_file():
-        return None
     try:
         known = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
