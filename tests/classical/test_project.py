@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from veriscope.classical import mincost, project
-from veriscope.classical.manifold import BACKGROUND, FOREGROUND, column_kinds
-from veriscope.classical.premosa import edges_of
+from veriscope.classical import project
+from veriscope.classical.surfaces import BACKGROUND, FOREGROUND, column_kinds, edges_of, least_cost
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
 from veriscope.simulate.camera import Camera, to_integers
@@ -190,7 +189,7 @@ def test_the_sheet_of_least_cost_is_the_best_of_all(bend: int, seed: int) -> Non
         return float(cost[sheet, rows, columns].sum()) if max(steps) <= bend else np.inf
 
     best = min(total(np.reshape(heights, (2, 3))) for heights in product(range(4), repeat=6))
-    assert total(mincost.least_cost(cost, bend)) == pytest.approx(best, abs=1e-4)
+    assert total(least_cost(cost, bend)) == pytest.approx(best, abs=1e-4)
 
 
 def test_columns_are_sorted_by_how_they_vary_along_z() -> None:

@@ -143,9 +143,9 @@ def smooth_manifold(stack: Picture, *, channel: int = 0) -> Projected[Picture]:
     It has no settings. Pixels come from the nearest plane, as in the authors' program. Lumps of bright pixels that
     float beside the surface draw the sheet to them.
     """
-    from veriscope.classical.manifold import find_surface
+    from veriscope.classical import surfaces
 
-    return along(stack, channel, find_surface, nearest=True)
+    return along(stack, channel, surfaces.smooth_manifold, nearest=True)
 
 
 def minimum_cost(
@@ -161,9 +161,9 @@ def minimum_cost(
         raise DataError(f"The blur of the minimum-cost surface is 0 pixels or more, not {blur:g}. Try 2.")
     _at_least_one("step", step, 4)
     _at_least_one("bend", bend, 1)
-    from veriscope.classical.mincost import find_surface
+    from veriscope.classical import surfaces
 
-    return along(stack, channel, lambda volume: find_surface(volume, blur, int(step), int(bend)))
+    return along(stack, channel, lambda volume: surfaces.minimum_cost(volume, blur, int(step), int(bend)))
 
 
 def premosa(
@@ -178,9 +178,9 @@ def premosa(
         raise DataError(f"Blocks of PreMosa are at least 2 pixels wide, not {block:g}. Try 20.")
     _at_least_one("brightest", brightest, 50)
     _at_least_one("reach", reach, 2)
-    from veriscope.classical.premosa import find_surface
+    from veriscope.classical import surfaces
 
-    return along(stack, channel, lambda volume: find_surface(volume, int(block), int(brightest), int(reach)))
+    return along(stack, channel, lambda volume: surfaces.premosa(volume, int(block), int(brightest), int(reach)))
 
 
 def _at_least_one(name: str, value: float, usual: int) -> None:
