@@ -80,6 +80,30 @@ def test_the_factor_that_is_missing_is_found(times: float) -> None:
         assert times == 1 or after <= before + 0.005
 
 
+def test_images_without_a_truth_are_trusted_less_where_the_networks_lie_farther_apart() -> None:
+    torch.manual_seed(0)
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(32, 32))
+    members = build(recipe).eval(), build(recipe).eval()
+    source: Any = TruthAround(members[0], 1.0)
+    rng = np.random.default_rng(1)
+    alike, bright = (rng.normal(0.5, by, (2, 1, 64, 64)).astype(np.float32) for by in (0.2, 2.0))
+
+    def apart(images: Any) -> float:
+        with torch.inference_mode():
+            means, scales = torch.stack([one(torch.from_numpy(images)) for one in members]).unbind(2)
+        return float(means.std(0).mean() / scales.mean())
+
+    def level(sections: Any = None) -> Any:
+        source.sections = None if sections is None else lambda: iter(sections)
+        known = measured(Ensemble(recipe, members), source, source, 2**20)
+        return Calibration.from_json(known["calibration"]).levels[0].log_factor
+
+    usual = level()
+    np.testing.assert_allclose(level(alike), usual, atol=0.02)
+    np.testing.assert_allclose(level(bright) - usual, np.log(apart(bright) / apart(alike)), atol=0.02)
+    assert apart(bright) > 1.3 * apart(alike)
+
+
 def test_pieces_are_what_restoring_makes_of_the_same_crop(ensemble: Ensemble) -> None:
     """The calibration is measured as a user restores: own percentiles, the same networks."""
     (pair,) = images(1, 7)

@@ -15,8 +15,11 @@ from veriscope.errors import ModelError, TrainingError, VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
+from veriscope.restoring.frames import frames
+from veriscope.restoring.scaling import normalizer
 from veriscope.sharing import csbdeep
 from veriscope.training.material import Cutting, FromPairs, prepare, usual_scaling
+from veriscope.training.stacks import Stacks
 
 QUICK: dict[str, Any] = {"members": 1, "epochs": 1, "device": "cpu", "progress": False}
 
@@ -156,6 +159,20 @@ def test_what_is_kept_aside_is_said(recwarn: pytest.WarningsRecorder) -> None:
     assert ready.notes == ["there is one pair only, so 25 % of its field are kept aside for checking."]
     assert ready.found["found"] == "1 (1 to train, 1 to check)"
     assert not recwarn.list  # notes are returned
+
+
+def test_sections_are_looked_at_as_restoring_gives_them_to_the_networks() -> None:
+    stack = np.random.default_rng(0).integers(0, 1000, (3, 2, 24, 20)).astype(np.uint16)
+    image = vs.Image(stack, "ZCYX", (4.0, 1.0, 1.0))
+    sections = list(Stacks((image,), 4.0, (None,)).sections())
+    recipe = vs.Recipe(axes="YX", task="isotropic", upsample=(4, 1, 1), channels_in=2, channels_out=2)
+    apart = frames(image, recipe)
+    scaling = normalizer(apart, Ensemble(recipe, (build(recipe),)))(())
+    whole = scaling.apply(apart.read((), tuple(slice(0, n) for n in apart.shape)))
+    assert len(sections) == 12
+    np.testing.assert_allclose(sections[0], whole[:, :, 0], rtol=1e-5)
+    np.testing.assert_allclose(sections[1], whole[..., 1], rtol=1e-5)
+    assert sections[11].shape == (2, 12, 24)
 
 
 def test_how_pairs_are_normalised_follows_from_the_recipe() -> None:

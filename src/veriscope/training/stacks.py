@@ -17,7 +17,7 @@ from veriscope.images.pairing import Pairs
 from veriscope.images.reading import list_images, read_image
 from veriscope.images.resampling import resampled
 from veriscope.noise import Noise
-from veriscope.normalize import fit
+from veriscope.normalize import Normalization, fit
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.simulate.anisotropy import LEAST_LINES, anisotropic_pairs, checked_subsample, parts_for_checking
 from veriscope.simulate.psf import from_words
@@ -84,19 +84,22 @@ class Stacks:
 
         Nobody knows what they should look like. Their planes are as fine as pixels, their values normalised.
         """
+        known: dict[int, tuple[Image, Normalization]] = {}
         for number in range(SECTIONS):
-            stack = self.stacks[number % len(self.stacks)]
-            frame = stack.region(**{letter: slice(0, 1) for letter in "ST" if letter in stack.axes})
+            which = number % len(self.stacks)
+            if which not in known:
+                whole = self.stacks[which]
+                frame = whole.region(**{letter: slice(0, 1) for letter in "ST" if letter in whole.axes})
+                fine = resampled(frame, {"Z": self.subsample})
+                known[which] = fine, fit(fine.blocks_with_contrast(), FIXED_PERCENTILES)
+            fine, scaling = known[which]
             across, along = ("Y", "X") if number % 2 == 0 else ("X", "Y")
-            place = round((number + 0.5) / SECTIONS * frame.size(across) - 0.5)
-            length = min(
-                frame.size(along), max(LEAST_LINES, LARGEST_SECTION // round(self.subsample * frame.size("Z")))
-            )
-            start = (frame.size(along) - length) // 2
-            scaling = fit(frame.blocks_with_contrast(), FIXED_PERCENTILES)
-            thin = frame.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
-            block = np.asarray(resampled(thin, {"Z": self.subsample}).moved("C" + across + "Z" + along).array)
-            yield scaling.apply(block.reshape(block.shape[-4], *block.shape[-2:]))
+            place = number * fine.size(across) // SECTIONS
+            length = min(fine.size(along), max(LEAST_LINES, LARGEST_SECTION // fine.size("Z")))
+            start = (fine.size(along) - length) // 2
+            thin = fine.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
+            block = np.asarray(thin.moved("C" + across + "Z" + along).array)
+            yield scaling.apply(block[(0,) * (block.ndim - 4)][:, 0])
 
     def found(self, training: Pairs, checking: Pairs) -> dict[str, str]:
         """What there is to learn from, in words."""
