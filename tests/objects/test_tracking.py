@@ -53,6 +53,11 @@ def test_a_square_is_followed_in_planes_and_in_volumes() -> None:
     np.testing.assert_array_equal(track(thick), thick > 0)
 
 
+def test_labels_in_another_order_of_bytes_are_followed() -> None:
+    labels = movie("aa.bb", ".aabb", "..aab")
+    np.testing.assert_array_equal(track(labels.astype(">u2")), track(labels))
+
+
 def test_an_image_keeps_what_it_is_and_its_axes_decide() -> None:
     labels = movie("aa..", ".bb.")
     image = vs.Image(np.moveaxis(labels, 0, 2), "YXT", (0.5, 0.25), time_step=3.0)

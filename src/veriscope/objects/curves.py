@@ -68,15 +68,8 @@ class Curves:
             one = best.scores
             count = f"{one.found} of {one.truth}"
             rows.append((name, best.threshold, best.fraction, count, one.seg, one.error, one.average_precision))
-        columns = (
-            Column("image", left=True),
-            Column("threshold", ".5g"),
-            Column("of range", ".2f"),
-            Column("objects"),
-            Column("SEG", ".3f"),
-            Column("ERROR", ".3f"),
-            Column("AP", ".3f"),
-        )
+        columns = [Column("image", left=True), Column("threshold", ".5g"), Column("of range", ".2f"), Column("objects")]
+        columns += [Column("SEG", ".3f"), Column("ERROR", ".3f"), Column("AP", ".3f")]
         title = f"At the threshold of the best SEG; AP (average precision) at IoU {self.iou:g}"
         return Table(columns, rows, title)
 
@@ -114,9 +107,8 @@ def against_threshold(
     if not images:
         raise DataError("There are no images to segment. Give at least one, such as {'input': image}.")
     for name, image in images.items():
-        none = np.zeros(np.shape(image), np.int32)
-        like: Any = image
-        empty = like.with_array(none) if hasattr(image, "axes") else none
+        none: Any = np.zeros(np.shape(image), np.int32)
+        empty = image.with_array(none) if isinstance(image, Image) else none
         if not overlaps.scores(truth, empty, iou, inside).truth:  # also refuses other shapes, before the work
             raise DataError(
                 f"The ground truth holds no objects, so there is nothing for {name} to find. Is it the right file?"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,6 @@ class Forest:
     right: NDArray[np.int32]
     value: NDArray[np.float32]  # (nodes, classes), each row adds up to 1
 
-    @property
-    def trees(self) -> int:
-        return len(self.starts)
-
     def probability(self, features: NDArray[np.float32], workers: int = 1) -> NDArray[np.float32]:
         """(samples, features) to (samples, classes): the mean of what the trees say."""
         feature = self.feature.astype(np.intp)
@@ -64,9 +60,6 @@ class Forest:
         with ThreadPoolExecutor(workers) as pool:  # NumPy lets go of Python while it gathers
             answers = list(pool.map(ask, blocks))
         return np.concatenate([np.empty((0, self.value.shape[1]), np.float32), *answers])
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def grow(
@@ -111,9 +104,11 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], features: int, classes: int,
     nodes = len(forest.feature)
     own = np.arange(nodes)
     inside = forest.left.shape == forest.right.shape == forest.threshold.shape == forest.feature.shape == (nodes,)
-    if any(array.dtype.kind != KINDS[name] for name, array in forest.arrays().items()):
+    if any(array.dtype.kind != KINDS[name] for name, array in vars(forest).items()):
         raise _damaged(where, "its numbers are of the wrong type")
-    if not (inside and nodes and forest.trees and forest.value.shape == (nodes, classes) and forest.starts.ndim == 1):
+    if not (
+        inside and nodes and len(forest.starts) and forest.value.shape == (nodes, classes) and forest.starts.ndim == 1
+    ):
         raise _damaged(where, "its parts do not fit each other")
     leaf = (forest.left == own) & (forest.right == own)
     ahead = (np.minimum(forest.left, forest.right) > own) & (np.maximum(forest.left, forest.right) < nodes)

@@ -100,10 +100,8 @@ def scores(truth: Labels, found: Labels, iou: float = IOU, inside: ArrayLike | N
     """All scores at once, from one table of overlaps. Precision, recall and AP are at `iou`."""
     table = overlaps(truth, found, inside)
     paired = matched(table, iou)
-    return Scores(
-        len(table.truth_labels), len(table.found_labels), _seg(table), _error(table),
-        paired.precision, paired.recall, paired.average_precision,
-    )  # fmt: skip
+    of_pairs = paired.precision, paired.recall, paired.average_precision
+    return Scores(len(table.truth_labels), len(table.found_labels), _seg(table), _error(table), *of_pairs)
 
 
 def seg(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> float:
@@ -200,6 +198,11 @@ class _Numbers:
         new = np.concatenate([[0], np.where(keep, np.cumsum(keep), 0)])
         return _Numbers(np.where(wanted, new[self.pixels], 0), self.labels[keep], self.shape, self.order)
 
+    def within(self, mask: NDArray[np.bool_]) -> _Numbers:
+        """The part in `mask`, without objects that have more than half of their pixels outside."""
+        outside = np.bincount(self.pixels[~mask], minlength=len(self.labels) + 1)[1:]
+        return self.only(mask, 2 * outside <= self.sizes())
+
 
 def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> tuple[_Numbers, Overlaps]:
     from scipy.sparse import coo_array
@@ -218,16 +221,14 @@ def _compared(truth: Labels, found: Labels, inside: ArrayLike | None = None) -> 
         )
     if inside is not None:
         mask = _mask(inside, a.shape)
-        a, b = (one.only(mask, _mostly(one, mask)) for one in (a, b))
+        a, b = a.within(mask), b.within(mask)
     both = (a.pixels > 0) & (b.pixels > 0)
     ends = (a.pixels[both] - 1, b.pixels[both] - 1)
     shape = (max(len(a.labels), 1), max(len(b.labels), 1))
-    table = (
-        coo_array((np.ones(len(ends[0]), np.int64), ends), shape).tocsr().tocoo()
-    )  # through rows: sums in linear time
-    return a, Overlaps(
-        a.labels, b.labels, a.sizes(), b.sizes(), table.row.astype(np.int64), table.col.astype(np.int64), table.data
-    )  # fmt: skip
+    pairs = coo_array((np.ones(len(ends[0]), np.int64), ends), shape)
+    table = pairs.tocsr().tocoo()  # through rows: sums in linear time
+    row, column = (one.astype(np.int64) for one in (table.row, table.col))
+    return a, Overlaps(a.labels, b.labels, a.sizes(), b.sizes(), row, column, table.data)
 
 
 def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
@@ -235,8 +236,8 @@ def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
     check_labels(pixels, name)
     order, frames = None, 1
     if word is not None:
-        order = axes_of.canonical(str(word) + "".join(letter for letter in "STC" if letter not in word))
-        pixels = axes_of.move(pixels, _axes(labels) or str(word), order)
+        order = axes_of.canonical(f"STC{word}")
+        pixels = axes_of.move(pixels, _axes(labels) or word, order)
         frames = int(np.prod(pixels.shape[:3]))
     flat = np.ravel(pixels)
     if int(flat.max()) <= 4 * flat.size:  # a table of all numbers is faster than sorting the pixels
@@ -246,13 +247,12 @@ def _numbered(labels: Labels, word: str | None, name: str) -> _Numbers:
         present, number = np.unique(flat, return_inverse=True)
     number = number.reshape(-1).astype(np.int64) + (present[0] != 0)  # from 1 on where there is no background
     present = present[present != 0]
-    if frames > 1:
-        count = len(present)
-        frame = np.repeat(np.arange(frames), flat.size // frames)
-        number = np.where(number > 0, number + frame * count, 0)
-        everywhere = _Numbers(number, np.tile(present, frames), pixels.shape, order)
-        return everywhere.only(number > 0, everywhere.sizes() > 0)
-    return _Numbers(number, present, pixels.shape, order)
+    if frames == 1:
+        return _Numbers(number, present, pixels.shape, order)
+    frame = np.repeat(np.arange(frames), flat.size // frames)
+    number = np.where(number > 0, number + frame * len(present), 0)
+    everywhere = _Numbers(number, np.tile(present, frames), pixels.shape, order)
+    return everywhere.only(number > 0, everywhere.sizes() > 0)
 
 
 def _mask(inside: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -264,13 +264,6 @@ def _mask(inside: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
             f"{_times(mask.shape)} pixels."
         )
     return np.broadcast_to(mask, shape).ravel()
-
-
-def _mostly(one: _Numbers, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which objects do not have more than half of their pixels outside `mask`."""
-    count = len(one.labels) + 1
-    outside = np.bincount(one.pixels[~mask], minlength=count)
-    return np.asarray(2 * outside <= np.bincount(one.pixels, minlength=count))[1:]
 
 
 def _axes(labels: Labels) -> str | None:

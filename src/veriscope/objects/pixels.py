@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from veriscope import axes as axes_of
 from veriscope import saving
@@ -81,7 +81,7 @@ class PixelClassifier:
         if saving.exists(target) and not overwrite:
             raise OutputError(f"{target} exists already. Choose another name, or replace it with overwrite.")
         facts = {"format": FORMAT, "classes": self.classes, "dimensions": self.dimensions, "sigmas": self.sigmas}
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.forest.arrays().items()}
+        arrays = {name: np.ascontiguousarray(array) for name, array in vars(self.forest).items()}
         saving.write(target, save(arrays, {"veriscope.pixels": json.dumps(facts)}), overwrite)
         return target
 
@@ -93,7 +93,7 @@ class PixelClassifier:
 
     def _column(self, of: int) -> int:
         if of not in self.classes:
-            raise DataError(f"This pixel classifier knows the classes {_listed(self.classes)}, not {of}.")
+            raise DataError(f"This pixel classifier knows the classes {', '.join(map(str, self.classes))}, not {of}.")
         return self.classes.index(of)
 
     def _check(self, image: Any) -> None:
@@ -136,8 +136,8 @@ def train_pixels(
     if not {BACKGROUND, OBJECT} <= set(classes) <= {BACKGROUND, OBJECT, BORDER}:
         raise DataError(
             f"Examples hold 0 (unknown), 1 (background), 2 (object) and if wanted 3 (border), at least 1 and 2; but "
-            f"these hold {_listed(classes) or 'nothing but 0'}. Are they label images of objects? Then use "
-            f"from_objects."
+            f"these hold {', '.join(map(str, classes[:8])) or 'nothing but 0'}. Are they label images of objects? Then "
+            f"use from_objects."
         )
     chosen = _drawn([example for _, example in pairs], classes, at_most, np.random.default_rng(seed))
     described, kinds = [], []
@@ -252,7 +252,3 @@ def _dimensions(image: Any) -> int:
     if found not in (2, 3):
         raise DataError(f"A pixel classifier works on 2D and 3D images, but this one has {found} dimensions.")
     return found
-
-
-def _listed(values: ArrayLike) -> str:
-    return ", ".join(str(value) for value in list(np.asarray(values))[:8])

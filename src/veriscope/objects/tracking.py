@@ -72,11 +72,9 @@ def track(labels: Labels) -> Labels:
     """
     frames, order = _movie(labels, "The movie")
     tracked = np.zeros(frames.shape, np.int64)
-    present = _numbers(frames[0])
-    tracks = np.arange(1, len(present) + 1)
-    tracked[0] = _renamed(frames[0], present, tracks)
-    count = len(tracks)
-    for at, (before, after) in enumerate(pairwise(frames), start=1):
+    tracks, count = np.zeros(0, np.int64), 0
+    before: NDArray[Any] = np.zeros(frames.shape[1:], np.int64)
+    for at, after in enumerate(frames):
         table = overlaps(before, after)
         linked = links(table)
         following = np.zeros(len(table.found_labels), np.int64)
@@ -85,7 +83,8 @@ def track(labels: Labels) -> Labels:
         following[new] = np.arange(count + 1, count + 1 + np.count_nonzero(new))
         count += int(np.count_nonzero(new))
         tracks = following
-        tracked[at] = _renamed(after, table.found_labels, tracks)
+        before = after
+        tracked[at] = np.append(0, tracks)[np.searchsorted(table.found_labels, after, side="right")]
     small = tracked.astype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
     given: Any = labels
     return cast("Labels", small if order is None else given.with_array(axes_of.move(small, order, given.axes)))
@@ -101,13 +100,11 @@ def links(table: Overlaps) -> NDArray[np.bool_]:
 def tracks(labels: Any) -> Tracks:
     """When each number of a movie, such as `track` gives it, is first and last seen, and in how many frames."""
     frames, _ = _movie(labels, "The movie")
-    seen = [(number, at) for at, frame in enumerate(frames) for number in _numbers(frame).tolist()]
+    seen = [(number, at) for at, frame in enumerate(frames) for number in _present(frame)]
     pairs = np.array(seen, np.int64).reshape(-1, 2)
-    numbers, owner, length = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
-    start, end = np.full(len(numbers), len(frames)), np.full(len(numbers), -1)
-    np.minimum.at(start, owner, pairs[:, 1])
-    np.maximum.at(end, owner, pairs[:, 1])
-    return Tracks(numbers, start, end, length)
+    numbers, first, length = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    _, last = np.unique(pairs[::-1, 0], return_index=True)
+    return Tracks(numbers, pairs[first, 1], pairs[::-1][last, 1], length)
 
 
 def followed(truth: Any, found: Any) -> Followed:
@@ -122,31 +119,27 @@ def followed(truth: Any, found: Any) -> Followed:
             f"space. Crop or resample one of them first."
         )
     recognised = [_recognised(*frames) for frames in zip(true, ours, strict=True)]
-    there = [set(_numbers(frame).tolist()) for frame in true]
-    found_there = [set(_numbers(frame).tolist()) for frame in ours]
+    there, found_there = ([set(_present(frame)) for frame in frames] for frames in (true, ours))
     steps = []
     for (now, then), (seen, seen_then) in zip(pairwise(there), pairwise(recognised), strict=True):
         both = now & then
         kept = sum(cell in seen and seen.get(cell) == seen_then.get(cell) for cell in both)
         steps.append((kept, len(both)))
-    right, wanted = (sum(column) for column in zip(*steps, strict=True)) if steps else (0, 0)
+    right, wanted = sum(kept for kept, _ in steps), sum(both for _, both in steps)
     linked = sum(len(now & then) for now, then in pairwise(found_there))
-    cells = [(first, last, _kept(cell, first, last, recognised)) for cell, first, last in _stays(there)]
-    lengths = [last - first + 1 for first, last, _ in cells]
-    first_seen = [(last, kept) for first, last, kept in cells if first == 0]
+    stays = list(_stays(there, recognised))
+    begun = [(full, kept) for first, full, kept in stays if first == 0]
     return Followed(
-        cells=len(cells),
+        cells=len(stays),
         links=wanted,
         recall=fraction(right, wanted),
         precision=fraction(right, linked),
-        frames=fraction(sum(kept for _, _, kept in cells), len(cells)),
-        possible=fraction(sum(lengths), len(cells)),
-        to_the_end=fraction(sum(kept == full for (_, _, kept), full in zip(cells, lengths, strict=True)), len(cells)),
+        frames=fraction(sum(kept for *_, kept in stays), len(stays)),
+        possible=fraction(sum(full for _, full, _ in stays), len(stays)),
+        to_the_end=fraction(sum(kept == full for _, full, kept in stays), len(stays)),
         recall_of_step=tuple(fraction(*step) for step in steps),
         still=tuple(
-            fraction(
-                sum(kept > at for last, kept in first_seen if last >= at), sum(last >= at for last, _ in first_seen)
-            )
+            fraction(sum(kept > at for _, kept in begun), sum(full > at for full, _ in begun))
             for at in range(len(there))
         ),
     )
@@ -163,25 +156,22 @@ def _recognised(truth: NDArray[Any], found: NDArray[Any]) -> dict[int, int]:
     return dict(zip(*(column.tolist() for column in numbers), strict=True))
 
 
-def _stays(there: list[set[int]]) -> Iterator[tuple[int, int, int]]:
-    """Cell, first and last frame of every stay of two frames or more, in the order in which they begin."""
+def _stays(there: list[set[int]], recognised: list[dict[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Of every stay of a cell of two frames or more, in the order in which they begin: the first frame, in how many
+    the cell is seen, and for how many it is followed.
+    """
     for first, now in enumerate(there):
         before = there[first - 1] if first else set()
         for cell in sorted(now - before):
-            last = first
-            while last + 1 < len(there) and cell in there[last + 1]:
-                last += 1
-            if last > first:
-                yield cell, first, last
+            full = next((at for at, frame in enumerate(there[first:]) if cell not in frame), len(there) - first)
+            own = recognised[first].get(cell)
+            lost = (at for at, frame in enumerate(recognised[first:]) if own is None or frame.get(cell) != own)
+            if full > 1:
+                yield first, full, min(next(lost, full), full)
 
 
-def _kept(cell: int, first: int, last: int, recognised: list[dict[int, int]]) -> int:
-    """For how many frames the cell is followed."""
-    own = recognised[first].get(cell)
-    for count, at in enumerate(range(first, last + 1)):
-        if own is None or recognised[at].get(cell) != own:
-            return count
-    return last - first + 1
+def _present(frame: NDArray[Any]) -> list[int]:
+    return list(np.unique(frame[frame > 0]).tolist())
 
 
 def _largest(group: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -191,19 +181,6 @@ def _largest(group: NDArray[np.int64], shared: NDArray[np.int64]) -> NDArray[np.
     best = np.zeros(len(group), bool)
     best[order[first]] = True
     return best
-
-
-def _numbers(frame: NDArray[Any]) -> NDArray[Any]:
-    present = np.unique(frame)
-    there: NDArray[Any] = present[present != 0]
-    return there
-
-
-def _renamed(frame: NDArray[Any], present: NDArray[Any], names: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`frame` with the labels `present` (sorted) called by `names`."""
-    if not len(present):
-        return np.zeros(frame.shape, np.int64)
-    return np.where(frame > 0, names[np.minimum(np.searchsorted(present, frame), len(present) - 1)], 0)
 
 
 # -- movies -----------------------------------------------------------------------------------------
