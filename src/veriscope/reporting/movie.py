@@ -63,7 +63,9 @@ def write_movie(
         return save_image(target, drawn, overwrite)
     low, high = np.percentile(np.asarray(plane.mean), PERCENTILES)
     shown = grey(np.asarray(drawn), float(low), float(high))
-    saving.write(target, gif(shown) if kind == ".gif" else _mp4(shown, target), overwrite)
+    hundredths = 10 * round(100 / RATE)  # in which GIF counts time, in ms
+    made = _animation(shown, "GIF", duration=hundredths) if kind == ".gif" else _mp4(shown, target)
+    saving.write(target, made, overwrite)
     return target
 
 
@@ -94,17 +96,13 @@ def grey(values: NDArray[Any], low: float, high: float) -> Frames:
     return np.rint(255 * np.clip((values - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
 
 
-def gif(frames: Frames) -> bytes:
-    """Grey frames (T, Y, X) as GIF, pixel for pixel, in an endless loop."""
-    return _animation(frames, "GIF", duration=10 * round(100 / RATE))  # GIF counts hundredths of a second
-
-
 def webp(frames: Frames) -> bytes:
     """Grey frames (T, Y, X) as small animated WebP, in an endless loop."""
     return _animation(frames, "WEBP", duration=round(1000 / RATE), quality=QUALITY)
 
 
 def _animation(frames: Frames, kind: str, **choices: Any) -> bytes:
+    """Grey frames (T, Y, X) as a picture that moves, in an endless loop."""
     from PIL import Image as Pillow
 
     pictures = [Pillow.fromarray(frame) for frame in frames]

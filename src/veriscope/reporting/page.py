@@ -12,7 +12,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +38,9 @@ GREYS = (
 )
 
 
-class _Parts:
-    """What the template can make, as HTML: `words`, `grid` (of a Table), `copy`, `figure`, `panel` and `frame`."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_template(), name)
-
-
-html = _Parts()
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(Path(__file__).with_name("page.html.jinja").read_text("utf-8")).module
+# What the template makes, as HTML: `words`, `grid` (of a Table), `copy`, `figure`, `panel` and `frame`.
+_TEMPLATE = Path(__file__).with_name("page.html.jinja").read_text("utf-8")
+html: Any = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_TEMPLATE).module
 
 
 def write(path: str | os.PathLike[str], overwrite: bool, make: Callable[[], str]) -> Path:

@@ -114,13 +114,13 @@ def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[M
     rows = {row.method: row for row in judgement.by_image().get(picture.name, ())}
     pixel_z, _, pixel_x = picture.pixel
     stretch = pages.stretch_of(picture)
+    shape = picture.planes["truth"].shape
+    line = _line_mark(shape, picture, stretch)
+    mark, with_bar = (pages.overlay(shape, stretch, line, pixel) for pixel in (None, pixel_x))
     panels: list[Markup] = []
     for method, plane in picture.planes.items():
-        mark = pages.overlay(
-            plane.shape, stretch, _line_mark(plane.shape, picture, stretch), None if panels else pixel_x
-        )
         label = label_of(method)
-        frames = [html.frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark)]
+        frames = [html.frame(f"{label} of {picture.name}", png(plane, stretch=stretch), mark if panels else with_bar)]
         if picture.cuts:
             cut = picture.cuts[method]
             deep = cut.shape[0] * (pixel_z / pixel_x if pixel_z and pixel_x else 1.0)
@@ -132,7 +132,6 @@ def _picture(picture: Picture, judgement: Judgement, moving: bool) -> Iterator[M
         ("disagreement", "% of full disagreement", picture.disagreement),
     ):
         if shown is not None:
-            mark = pages.overlay(shown.shape, stretch, _line_mark(shown.shape, picture, stretch))
             panels.append(pages.heat(label, shown, unit, mark, stretch=stretch))
     yield html.figure(
         panels, _caption(picture), [_profile(picture)], _profile_caption(picture), picture.name, picture.where
@@ -175,9 +174,7 @@ def _caption(picture: Picture) -> str:
             "Disagreement is how far the networks contradict each other, from 0 (all say the same) to 100 % (their "
             "predictions do not overlap)."
         )
-    parts.append("The line between the two ticks is the one drawn below.")
-    parts.append(pages.bar_in_words(picture))
-    return " ".join(parts)
+    return " ".join([*parts, "The line between the two ticks is the one drawn below.", pages.bar_in_words(picture)])
 
 
 def _profile_caption(picture: Picture) -> str:
@@ -300,17 +297,13 @@ def _profile(picture: Picture) -> Markup:
     widths = {"input": 0.8, "classical": 1.2, "restoration": 1.8, "truth": 1.6}
     for method, values in picture.profiles.items():
         role = pages.role_of(method)
-        style: Any = (0, (3, 1.6)) if role == "truth" else "solid"
-        alpha = 0.55 if role == "input" else 1.0
-        axes.plot(
-            x,
-            values,
-            color=pages.COLOURS[role],
-            linewidth=widths[role],
-            linestyle=style,
-            alpha=alpha,
-            label=label_of(method),
-        )
+        dashes: Any = (0, (3, 1.6)) if role == "truth" else "solid"
+        style: Any = {
+            "color": pages.COLOURS[role],
+            "linewidth": widths[role],
+            "alpha": 0.55 if role == "input" else 1.0,
+        }
+        axes.plot(x, values, label=label_of(method), linestyle=dashes, **style)
     shown = [values for method, values in picture.profiles.items() if method not in INPUTS] + list(picture.band or ())
     bottom, top = min(float(one.min()) for one in shown), max(float(one.max()) for one in shown)
     room = 0.15 * (top - bottom) or 1.0
@@ -349,9 +342,7 @@ def _training(history: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _training_caption(history: Sequence[Mapping[str, Any]]) -> str:
-    steps = [
-        max(row["step"] for row in history if row["member"] == m) for m in dict.fromkeys(r["member"] for r in history)
-    ]
+    steps = list({row["member"]: row["step"] for row in history}.values())  # the last of each
     counted = f"{steps[0]} steps" if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)} steps"
     return (
         f"Left: loss on the patches kept aside for checking, the negative log likelihood where a distribution is "

@@ -37,22 +37,21 @@ class Page:
     written: float = -np.inf
 
     def __enter__(self) -> Page:
-        saving.write(self.path, self._page("planning", running=True).encode(), True)
+        self._write("planning")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        said = "finished" if kind is None else "stopped"
-        saving.write(self.path, self._page(said, running=False).encode(), True)
+        self._write("finished" if kind is None else "stopped", running=False)
 
     def __call__(self, step: Step) -> None:
         self.last = step
         if step.check_loss is not None and (not self.rows or self.rows[-1][1] != step.check_loss):
             self.rows.append((step.done, step.check_loss))
         if time.monotonic() - self.written >= self.every:
-            saving.write(self.path, self._page("running", running=True).encode(), True)
+            self._write("running")
             self.written = time.monotonic()
 
-    def _page(self, said: str, running: bool) -> str:
+    def _write(self, said: str, running: bool = True) -> None:
         parts = [f"<h1>{escape(self.title)}</h1>"]
         if (step := self.last) is not None:
             left = "" if step.seconds_left is None or not running else f", {duration(step.seconds_left)} left"
@@ -68,10 +67,8 @@ class Page:
         else:
             parts.append(f"<p>{said}</p>")
         again = f'<meta http-equiv="refresh" content="{self.every:.0f}">' if running else ""
-        return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8">{again}<title>{escape(self.title)}</title>'
-            f"<style>{STYLE}</style>{''.join(parts)}</html>"
-        )
+        page = f'<!doctype html><html lang="en"><meta charset="utf-8">{again}<title>{escape(self.title)}</title>'
+        saving.write(self.path, f"{page}<style>{STYLE}</style>{''.join(parts)}</html>")
 
 
 def chart(rows: list[tuple[float, float]]) -> str:
