@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from math import isfinite
 from typing import Any, Literal, get_args
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
+from veriscope.judging.spectra import LEAST
 from veriscope.wording import lengths
 
 Criterion = Literal["1/7", "1/2", "half-bit", "3-sigma"]
@@ -24,7 +26,6 @@ Direction = Literal["all", "lateral", "axial"]
 CONE = 30.0  # degrees around the optical axis, or to either side of the plane across it
 SMOOTHED = 3  # neighbouring rings that are averaged, by their number of frequencies
 FEWEST = 0.5  # rings are passed over whose threshold is above that
-LEAST = 8  # pixels along every axis
 WIDENED = 4.5  # frequencies that say the same: each has its mirror image, and the window joins neighbours (2 x 1.5^2)
 
 
@@ -150,22 +151,14 @@ def ring_correlation(
     if not (of_first.sum() > 0 and of_second.sum() > 0):
         raise DataError("An image is constant: there is nothing to compare. Choose another region or channel.")
     numbers = np.bincount(ring.ravel(), minlength=rings)[1:]
-    radii = per_ring(radius)
     filled = numbers > 0  # close to the axis a cone holds no frequency
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.where(of_first * of_second > 0, cross / np.sqrt(of_first * of_second), 0.0)
-    numbers, value = numbers[filled], value[filled]
+    both = of_first * of_second
+    value = np.divide(cross, np.sqrt(both), out=np.zeros(count), where=both > 0)[filled]
+    numbers = numbers[filled]
     ones = np.ones(min(SMOOTHED, len(value)))
     smooth = np.convolve(value * numbers, ones, "same") / np.convolve(numbers, ones, "same")
-    return Correlation(
-        radii[filled] / numbers,
-        smooth.clip(-1, 1),
-        _threshold(criterion, numbers),
-        numbers,
-        criterion,
-        direction,
-        unit,
-    )
+    curve = smooth.clip(-1, 1), _threshold(criterion, numbers)
+    return Correlation(per_ring(radius)[filled] / numbers, *curve, numbers, criterion, direction, unit)
 
 
 def split(image: Image | NDArray[Any], seed: int, gain: float = 1.0, offset: float = 0.0) -> tuple[Image, Image]:
@@ -233,10 +226,8 @@ def _choose(what: str, given: str, choices: tuple[str, ...]) -> None:
 
 def _voxels(one: Image, other: Image, letters: str) -> tuple[list[float], str]:
     """Voxel sizes and their unit: pixels where one of the images does not know them."""
-    first, second = (
-        [size for letter in letters if (size := image.voxel(letter)) is not None] for image in (one, other)
-    )
-    if min(len(first), len(second)) < len(letters):
+    first, second = ([image.voxel(letter) or 0.0 for letter in letters] for image in (one, other))
+    if not all(first + second):
         return [1.0] * len(letters), "pixels"
     if any(abs(a - b) > 0.01 * a for a, b in zip(first, second, strict=True)):
         raise DataError(f"The images have voxels of different sizes, {first} and {second} um. Correct one of them.")
@@ -259,11 +250,7 @@ def _spectra(image: Image, letters: str, channel: int) -> Iterator[NDArray[np.co
     from scipy import fft
 
     whole = image.moved("STCZYX")
-    window: Any = 1.0
-    for number, letter in enumerate(letters):
-        sides = [1] * len(letters)
-        sides[number] = -1
-        window = window * np.hanning(image.size(letter) + 2)[1:-1].reshape(sides)
+    window: Any = reduce(np.multiply.outer, [np.hanning(image.size(letter) + 2)[1:-1] for letter in letters])
     for sample, time in np.ndindex(*whole.shape[:2]):
         values = whole.read(sample, time, channel).astype(np.float64)
         values = values[0] if len(letters) == 2 else values

@@ -78,11 +78,11 @@ def section(image: Image, name: str = "xz", channel: int = 0) -> Section:
             slices -= slices.mean(axis=(1, 2), keepdims=True)
             power = power + (np.abs(np.fft.fft2(slices * window)) ** 2).sum(axis=0)
     power = power / ((window**2).sum() * stacks.shape[0] * stacks.shape[1] * stacks.shape[3])
-    known = None not in (image.voxel(row), image.voxel(column))
-    steps = {letter: image.voxel(letter) if known else None for letter in (row, column)}
+    voxels = image.voxel(row), image.voxel(column)
+    known = None not in voxels
     rows, columns = (
-        np.asarray(np.fft.fftshift(np.fft.fftfreq(image.size(letter), step or 1.0)), np.float64)
-        for letter, step in steps.items()
+        np.fft.fftshift(np.fft.fftfreq(length, step if known and step else 1.0))
+        for length, step in zip(power.shape, voxels, strict=True)
     )
     return Section(np.fft.fftshift(power), rows, columns, name, "um" if known else "pixels")
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
-from veriscope.calibrated import Calibration
+from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.judging import quality
-from veriscope.judging.calibration import EPS, Reliability, coverage, reliability, reliability_of
+from veriscope.judging.calibration import EPS, Reliability, reliability_of
 from veriscope.tables import plain
 
 LEVELS = (0.5, 0.9, 0.99)  # of intervals
@@ -64,12 +64,8 @@ class Trust:
                 for count in self.reliability
             },
             "reliability": [
-                {
-                    "eps": one.eps,
-                    "confidence": plain(one.confidence.tolist()),
-                    "accuracy": plain(one.accuracy.tolist()),
-                    "share": one.share.tolist(),
-                }
+                {"eps": one.eps}
+                | {name: plain(getattr(one, name).tolist()) for name in ("confidence", "accuracy", "share")}
                 for one in self.reliability[self.members]
             ],
             "disagreement": self.disagreement.tolist(),
@@ -112,39 +108,37 @@ def measure(
     y = y.ravel()[::every].astype(np.float32)
     mu = (a * means.reshape(len(means), -1)[:, ::every] + b).astype(np.float32)
     width = (abs(a) * scales.reshape(len(scales), -1)[:, ::every]).astype(np.float32)
+    networks = len(mu) // views
     calibrated = None
     if right is not None and widening is not None:
-        calibrated = _put_right(mu, width, y, len(mu) // views, right, widening.ravel()[::every])
-    networks = len(mu) // views
+        calibrated = _figures({networks: (mu, width)}, y, np.zeros(BINS), right, widening.ravel()[::every])
     of_one = np.arange(len(mu)).reshape(views, networks).T.ravel()  # all views of a network, then those of the next
     mu, width = mu[of_one], width[of_one]
-    seen = {n: (mu[: n * views], width[: n * views]) for n in range(1, networks + 1)}
     histogram, _ = np.histogram(laplace.disagreement(mu, width), BINS, (0, 1))
-    return Trust(
-        pixels=y.size,
-        reliability={n: tuple(reliability(*one, y, eps) for eps in EPS) for n, one in seen.items()},
-        log_likelihood={n: float(laplace.log_likelihood(*one, y).mean(dtype=np.float64)) for n, one in seen.items()},
-        coverage={n: tuple(coverage(*one, y, level) for level in LEVELS) for n, one in seen.items()},
-        disagreement=histogram / y.size,
-        calibrated=calibrated,
-    )
+    seen = {n: (mu[: n * views], width[: n * views]) for n in range(1, networks + 1)}
+    return _figures(seen, y, histogram / y.size, AsPredicted(), 1.0, calibrated)
 
 
-def _put_right(
-    mu: NDArray[Any], width: NDArray[Any], y: NDArray[Any], networks: int, right: Calibration, wide: NDArray[Any]
+def _figures(
+    seen: dict[int, tuple[Any, Any]],  # flat means and scales, by the number of their networks
+    y: NDArray[Any],
+    disagreement: NDArray[Any],
+    says: Distribution,
+    widening: Any,
+    calibrated: Trust | None = None,
 ) -> Trust:
-    """The same figures once they are put right, of all members, for flat pixels."""
-    error = np.abs(y - laplace.mixture_mean(mu))
-    inside = right.right(laplace.interval_probability(mu, width, error / wide))
-    return Trust(
-        pixels=y.size,
-        reliability={
-            networks: tuple(reliability_of(right.probability(mu, width, wide, eps), error <= eps, eps) for eps in EPS)
-        },
-        log_likelihood={networks: float(right.log_likelihood(mu, width, wide, y).mean(dtype=np.float64))},
-        coverage={networks: tuple(float(np.mean(inside <= level)) for level in LEVELS)},
-        disagreement=np.zeros(BINS),
-    )
+    """How far what `says` makes of means and scales agrees with the truth `y`."""
+    found = Trust(y.size, {}, {}, {}, disagreement, calibrated)
+    for count, (mu, width) in seen.items():
+        error = np.abs(y - laplace.mixture_mean(mu))
+        inside = laplace.interval_probability(mu, width, error / widening)
+        inside = says.right(inside) if isinstance(says, Calibration) else inside
+        found.reliability[count] = tuple(
+            reliability_of(says.probability(mu, width, widening, eps), error <= eps, eps) for eps in EPS
+        )
+        found.log_likelihood[count] = float(says.log_likelihood(mu, width, widening, y).mean(dtype=np.float64))
+        found.coverage[count] = tuple(float(np.mean(inside <= level)) for level in LEVELS)
+    return found
 
 
 def pool(parts: Sequence[Trust]) -> Trust:
@@ -170,10 +164,8 @@ def _pooled(parts: Sequence[Reliability], weights: NDArray[np.float64]) -> Relia
     share = weights @ np.array([part.share for part in parts])
     with np.errstate(invalid="ignore"):  # 0 / 0: nobody has pixels in this bin
         confidence, accuracy = (
-            weights
-            @ np.array([np.nan_to_num(values) * part.share for values, part in zip(each, parts, strict=True)])
-            / share
-            for each in ([part.confidence for part in parts], [part.accuracy for part in parts])
+            weights @ np.array([np.nan_to_num(getattr(part, name)) * part.share for part in parts]) / share
+            for name in ("confidence", "accuracy")
         )
     ece = float(np.nansum(share * np.abs(accuracy - confidence)))
     return Reliability(parts[0].eps, confidence, accuracy, share, ece)
