@@ -15,6 +15,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
+from veriscope.calibrated import CENTRAL, CUMULATIVE, Calibration, Level
 from veriscope.classical import tune
 from veriscope.classical.method import Method, Task
 from veriscope.classical.methods import for_task, from_words
@@ -139,6 +140,19 @@ def test_a_slow_method_runs_on_a_crop_where_all_others_are_judged_again() -> Non
     assert_allclose(found.of("smooth", "central 64 x 64 px").nrmse[0], expected, rtol=1e-6)
     assert set(found.pictures[0].planes) == {"input", "smooth", "double", "restoration", "truth"}
     assert found.pictures[0].scale is not None
+
+
+def test_a_calibrated_model_is_judged_within_a_crop_too() -> None:
+    level = Level(*(np.array(one) for one in ([0.0], [np.log(0.2)], [[0.0], [0.0]], [0.0, 0.0], np.zeros((2, 2)))))
+    measured = Calibration((level,), CENTRAL, CUMULATIVE, np.ones(len(CENTRAL))).to_json()
+    plain = model()
+    narrow = replace(plain, facts=plain.facts.change(calibration={**measured, "ece": {}}))
+    lines = [compare([pair(shape=(112, 128))], one, [DOUBLE], minutes=1.0).lines[-1] for one in (plain, narrow)]
+    assert {(line.method, line.region) for line in lines} == {("restoration", "central 64 x 64 px")}
+    covered, narrower = (line.coverage for line in lines)
+    assert covered is not None
+    assert narrower is not None
+    assert 0 < narrower < covered
 
 
 def test_where_all_methods_are_limited_the_largest_error_is_that_in_the_crop() -> None:

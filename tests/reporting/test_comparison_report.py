@@ -36,7 +36,7 @@ def comparison(own: float = 0.05, seconds: float = 0.5) -> Comparison:
     rng = np.random.default_rng(0)
     truth = np.sin(np.arange(80) / 4) * np.ones((80, 80))
     images = {"input": truth + rng.normal(0, 1, truth.shape), "smooth": truth, "slow": truth, "restoration": truth}
-    shown = picture("a<b", "YX", images, truth, None, {"Y": 0.1, "X": 0.1}, 0.9)
+    shown = picture("a<b", images, truth, None, {"Y": 0.1, "X": 0.1}, 0.9)
     small = np.zeros((30, 30), np.float32)
     failure = Failure("c", "restoration", 0.4, (50, 60), {"input": small, "truth": small}, small, small, (40, 50))
     return Comparison(
@@ -118,7 +118,7 @@ def test_a_report_is_not_replaced_unless_asked_for(tmp_path: Path) -> None:
 def test_sections_along_z_are_shown_where_planes_would_not_tell() -> None:
     truth = np.random.default_rng(0).random((20, 24, 28))
     for method, sections in (("input, interpolated", 3), ("input", 0)):
-        shown = picture("a", "ZYX", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
+        shown = picture("a", {method: truth, "smooth": truth}, truth, None, {"Z": 0.2, "Y": 0.1, "X": 0.1}, 0.9)
         lines = tuple(Result("a", one, 0.1, 20.0, 0.9) for one in (method, "smooth"))
         page = render(Comparison(lines, pictures=(shown,)))
         assert page.count('alt="section of') == sections

@@ -303,7 +303,7 @@ def test_samples_in_the_report_have_the_contrast_of_its_panels_and_flicker_where
     truth = gaussian_filter(rng.normal(size=(64, 64)), 4)
     truth = (truth - truth.min()) / np.ptp(truth) * 4000
     scales = np.where(np.arange(64) < 32, 0.5, 400) * np.ones((1, 64, 64))
-    shown = picture("halves", "YX", {"restoration": truth}, truth, (truth[None], scales), {}, 0.9)
+    shown = picture("halves", {"restoration": truth}, truth, (truth[None], scales), {}, 0.9)
     frames, _ = animation(render(dataclasses.replace(judge(trained(), [pair()]), pictures=(shown,))))
     flicker = frames.std(axis=0)
     assert_allclose(frames.mean(axis=0)[:, :28], 255 * shown.planes["truth"][:, :28].clip(0, 1), atol=8)

@@ -64,7 +64,7 @@ def judgement(shape: tuple[int, ...] = (6, 24, 40), voxels: Any = None) -> Judge
     truth = truth * np.ones(shape)
     members = np.stack([truth + rng.normal(0, 5, shape) for _ in range(2)]), np.full((2, *shape), 6.0)
     images = {"input": truth + rng.normal(0, 40, shape), "smooth": truth + 1, "restoration": members[0].mean(0)}
-    shown = picture("a<b", "ZYX"[-len(shape) :], images, truth, members, voxels or {}, 0.9)
+    shown = picture("a<b", images, truth, members, voxels or {}, 0.9)
     rows = (
         Score("a<b", "input", 0.2, 13.98, 0.25),
         Score("a<b", "smooth", 0.05, 26.02, 0.6),
@@ -178,7 +178,7 @@ def test_the_band_and_the_profiles_lie_on_the_line_that_is_marked() -> None:
 def test_a_large_image_is_shown_where_its_structure_is() -> None:
     truth = np.random.default_rng(0).normal(0, 0.01, (700, 900))
     truth[500:600, 700:800] += np.random.default_rng(1).random((100, 100))
-    shown = picture("large", "YX", {"input": truth}, truth, None, {}, 0.9)
+    shown = picture("large", {"input": truth}, truth, None, {}, 0.9)
     assert shown.planes["truth"].shape == (320, 320)
     assert shown.planes["truth"].max() > 0.9
     assert shown.where.startswith("Y ")
@@ -187,7 +187,7 @@ def test_a_large_image_is_shown_where_its_structure_is() -> None:
 def test_the_input_is_shown_with_its_signal_as_bright_as_the_truths() -> None:
     truth = np.repeat([0.0, 1.0], 800).reshape(40, 40)
     noisy = 7 * truth + np.random.default_rng(0).normal(0, 10, truth.shape)
-    shown = picture("halves", "YX", {"input": noisy}, truth, None, {}, 0.9).planes["input"]
+    shown = picture("halves", {"input": noisy}, truth, None, {}, 0.9).planes["input"]
     difference = shown[20:].mean() - shown[:20].mean()
     assert difference == pytest.approx(1, rel=1e-5)
 

@@ -13,12 +13,10 @@ from typing import Any, Unpack
 import numpy as np
 
 from veriscope.classical.method import Method
-from veriscope.comparing.comparison import Comparison, Credit, Result
+from veriscope.comparing.comparison import Comparison, Credit
 from veriscope.comparing.facts import facts_of, facts_of_pairs, machine, versions
-from veriscope.comparing.failures import Failure
 from veriscope.comparing.judge import check_keywords
 from veriscope.comparing.kept import Kept
-from veriscope.comparing.picture import Picture
 from veriscope.comparing.plan import Design, MethodPlan, check_pixels, prepare, region_name
 from veriscope.comparing.run import Measurement, Progress
 from veriscope.errors import DataError
@@ -91,26 +89,23 @@ def compare(
         run.say(note)
     run.warm_up()
     run.tune_elsewhere()
-    lines: list[Result] = []
-    shown: list[Picture] = []
-    failures: list[Failure] = []
     pictured = set(np.linspace(0, len(design.pairs) - 1, pictures).round().astype(int))  # conditions follow each other
     for number in range(len(design.pairs)):
-        results, seen, failure = run.image(number, pictures - len(shown) if number in pictured else 0)
-        lines += results
-        shown += seen
-        failures += [] if failure is None else [failure]
-    if not lines:
+        run.image(number, pictures - len(run.pictures) if number in pictured else 0)
+    if not run.lines:
         raise DataError(f"There is nothing to compare: every method failed. {' '.join(run.notes)}")
+    compared = facts_of_pairs(design.pairs, model, restoring.get("normalize", "image"))
+    compared |= {"crop": region_name(design.crop, "none"), "background": design.background or None}
+    network = {} if model is None else facts_of(model)
     comparison = Comparison(
-        tuple(lines),
+        tuple(run.lines),
         tuple(_credit(one, design) for one in design.planned),
-        tuple(shown),
-        tuple(sorted(failures, key=lambda one: -one.error)[:FAILURES]),
+        tuple(run.pictures),
+        tuple(sorted(run.failures, key=lambda one: -one.error)[:FAILURES]),
         tuple(run.notes),
         design.tuned_words,
         0 if model is None else len(model),
-        _facts(design, restoring.get("normalize", "image")),
+        {"Compared": compared, "Machine": machine(), **network, "Versions": versions()},
     )
     if run.kept is not None:
         run.kept.write_figures(comparison.to_json())
@@ -119,26 +114,16 @@ def compare(
 
 def _credit(one: MethodPlan, design: Design) -> Credit:
     method = one.method
-    steps = method.steps
-
-    def each(words: Sequence[str]) -> str:
-        return "; ".join(dict.fromkeys(word for word in words if word))
-
+    known = [(_purpose(one), one.source, f"{one.library} {one.version}".strip(), one.licence) for one in method.steps]
+    does, source, library, licence = ("; ".join(dict.fromkeys(filter(None, each))) for each in zip(*known, strict=True))
     tried = ", ".join(
         f"{name}{' (in standard deviations of the noise)' if name in method.in_noise else ''} "
         f"{', '.join(f'{value:g}' for value in values)}{' and beyond' if name == method.climbs else ''}"
         for name, values in method.grid.items()
     )
-    return Credit(
-        method.name,
-        design.label(method),
-        each([_purpose(step) for step in steps]),
-        each([step.source for step in steps]),
-        each([f"{step.library} {step.version}".strip() for step in steps]),
-        each([step.licence for step in steps]),
-        f"tried {tried}" if tried and design.tune else "nothing to tune" if not tried else "not tuned",
-        region_name(one.side, design.region),
-    )
+    tuned = f"tried {tried}" if tried and design.tune else "nothing to tune" if not tried else "not tuned"
+    region = region_name(one.side, design.region)
+    return Credit(method.name, design.label(method), does, source, library, licence, tuned, region)
 
 
 def _purpose(method: Method) -> str:
@@ -146,10 +131,3 @@ def _purpose(method: Method) -> str:
     function = getattr(method.run, "func", method.run)  # of a partial one
     text = " ".join((function.__doc__ or "").split("\n\n")[0].split()).replace("`", "")
     return text.split(". ")[0].rstrip(".")
-
-
-def _facts(design: Design, normalize: Any) -> dict[str, dict[str, Any]]:
-    compared = facts_of_pairs(design.pairs, design.model, normalize)
-    compared |= {"crop": region_name(design.crop, "none"), "background": design.background or None}
-    network = {} if design.model is None else facts_of(design.model)
-    return {"Compared": compared, "Machine": machine(), **network, "Versions": versions()}

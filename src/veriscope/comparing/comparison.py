@@ -128,30 +128,24 @@ class Comparison:
     def of(self, method: str, region: str | None = None) -> Summary:
         """The means of one method, for example ``comparison.of("restoration").nrmse``: mean and standard deviation."""
         region = region or self.region
-        lines = [line for line in self.lines if (line.method, line.region) == (method, region)]
+        lines, network = (
+            [line for line in self.lines if (line.method, line.region) == (name, region)]
+            for name in (method, RESTORATION)
+        )
         if not lines:
             raise DataError(
                 f"'{method}' was not compared in {region}. There are: {', '.join(self.methods(region)) or 'none'}."
             )
-        network = {(line.image, line.channel): line.nrmse for line in self._network(region)}
-        own, speed = self._speed(method), self._speed(RESTORATION)
-        met = [line for line in lines if (line.image, line.channel) in network]
+        speed, of_network = self._speed(method), self._speed(RESTORATION)
+        times, closer = None, None
+        if method != RESTORATION:
+            times = None if speed is None or of_network is None else of_network / speed
+            its = {(line.image, line.channel): line.nrmse for line in network}
+            wins = [its[line.image, line.channel] < line.nrmse for line in lines if (line.image, line.channel) in its]
+            closer = sum(wins) if wins else None
         nrmse, psnr, ssim = (_spread([getattr(line, name) for line in lines]) for name in FIGURES)
-        return Summary(
-            method,
-            region,
-            len(lines),
-            nrmse,
-            psnr,
-            ssim,
-            _total(lines, "seconds"),
-            _total(lines, "tuning"),
-            own,
-            None if method == RESTORATION or own is None or speed is None else speed / own,
-            None
-            if method == RESTORATION or not met
-            else sum(network[line.image, line.channel] < line.nrmse for line in met),
-        )
+        seconds, tuning = _total(lines, "seconds"), _total(lines, "tuning")
+        return Summary(method, region, len(lines), nrmse, psnr, ssim, seconds, tuning, speed, times, closer)
 
     def overall(self, region: str | None = None) -> tuple[Summary, ...]:
         """One summary per method."""
@@ -162,9 +156,6 @@ class Comparison:
         """Of the methods that are neither input nor network, the closest to the truth in the region common to all."""
         others = [one for one in self.overall(self.regions[-1]) if one.method not in (*INPUTS, RESTORATION)]
         return min(others, key=lambda one: one.nrmse[0], default=None)
-
-    def _network(self, region: str) -> list[Result]:
-        return [line for line in self.lines if (line.method, line.region) == (RESTORATION, region)]
 
     def _speed(self, method: str) -> float | None:
         """Over all images that the method was run on, whatever the region."""
@@ -204,11 +195,11 @@ class Comparison:
         """To copy: the means as "text", "markdown" or "latex"; every line, with its settings, as "csv" or "tsv"."""
         if form in ("csv", "tsv"):
             return self._every_line().write(form)
-        tables = [(part.means(region), name) for region, name, part in self.parts()]
-        return "\n\n".join(
-            replace(table, title=f"{table.title}, {name}" if name else table.title).write(form)
-            for table, name in tables
-        )
+        texts = []
+        for region, name, part in self.parts():
+            table = part.means(region)
+            texts.append(replace(table, title=f"{table.title}, {name}" if name else table.title).write(form))
+        return "\n\n".join(texts)
 
     def counted(self, region: str) -> str:
         """Over what the means of a region are taken: "Mean and spread over 3 images"."""
@@ -224,26 +215,24 @@ class Comparison:
         return Table(columns, rows, missing="")
 
     def __str__(self) -> str:
-        parts = [self.table()]
-        if self.tuned:
-            parts.append(textwrap.fill(f"Parameters: {self.tuned}", 100))
-        if self.failures:
-            parts.append(textwrap.fill(str(self.failures[0]), 100))
+        words = [f"Parameters: {self.tuned}"] if self.tuned else []
+        words += map(str, self.failures[:1])
         notes = ["\n".join(self.notes)] if self.notes else []
-        return "\n\n".join([*parts, *notes, textwrap.fill(self.settings, 100)])
+        filled = [textwrap.fill(one, 100) for one in (*words, self.settings)]
+        return "\n\n".join([self.table(), *filled[:-1], *notes, filled[-1]])
 
     def _repr_html_(self) -> str:
         return "".join(notebook.words([self.counted(one)]) + notebook.table(self.means(one)) for one in self.regions)
+
+    def _summaries(self) -> list[dict[str, Any]]:
+        return [plain(one) for region in self.regions for one in self.overall(region)]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; what is not finite becomes None."""
         return {
             "lines": self._every_line().to_json(),
-            "overall": [plain(one) for region in self.regions for one in self.overall(region)],
-            "conditions": {
-                name: [plain(one) for region in part.regions for one in part.overall(region)]
-                for name, part in ((name, self.only(images)) for name, images in self.conditions.items())
-            },
+            "overall": self._summaries(),
+            "conditions": {name: self.only(images)._summaries() for name, images in self.conditions.items()},
             "methods": [asdict(one) for one in self.credits],
             "largest_relative_errors": [one.to_json() for one in self.failures],
             "notes": list(self.notes),

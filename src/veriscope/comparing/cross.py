@@ -35,7 +35,7 @@ class Cell:
     coverage: float | None = None  # fraction of the truth in the 90 % band
     disagreement: float | None = None  # mean over pixels, 0 to 1
     unlike: float | None = None  # mean fraction of windows unlike those of training
-    verdicts: tuple[int, int, int] | None = None  # images by level of their verdict
+    verdicts: tuple[int, ...] | None = None  # images by level of their verdict
     failure: str = ""  # why the model cannot restore these images
 
 
@@ -47,33 +47,23 @@ class CrossTable:
 
     def of(self, model: str, data: str) -> Cell:
         """One model on one data set."""
-        for cell in self.cells:
-            if (cell.model, cell.data) == (model, data):
-                return cell
-        raise DataError(f"'{model}' was not tried on '{data}'.")
+        cells = {(cell.model, cell.data): cell for cell in self.cells}
+        if (model, data) not in cells:
+            raise DataError(f"'{model}' was not tried on '{data}'.")
+        return cells[model, data]
 
     def table(self) -> Table:
         """A row for each model and data set."""
-        columns = (
-            Column("model", left=True),
-            Column("data", left=True),
-            Column("images"),
-            Column("NRMSE input", ".4f"),
-            Column("restored", ".4f"),
-            Column("SSIM input", ".3f"),
-            Column("restored", ".3f"),
-            Column("in 90 %", ".1%"),
-            Column("disagree", ".3f"),
-            Column("unlike", ".1%"),
-            Column("like/parts/unlike", lambda levels: "/".join(map(str, levels))),
-        )
+        columns = [Column("model", left=True), Column("data", left=True), Column("images")]
+        columns += [Column("NRMSE input", ".4f"), Column("restored", ".4f")]
+        columns += [Column("SSIM input", ".3f"), Column("restored", ".3f")]
+        columns += [Column("in 90 %", ".1%"), Column("disagree", ".3f"), Column("unlike", ".1%")]
+        columns.append(Column("like/parts/unlike", lambda levels: "/".join(map(str, levels))))
         rows = []
         for one in self.cells:
             scores = *(one.nrmse or (None, None)), *(one.ssim or (None, None))
-            verdicts = "cannot" if one.failure else one.verdicts
-            rows.append(
-                (one.model, one.data, one.images, *scores, one.coverage, one.disagreement, one.unlike, verdicts)
-            )
+            trust = one.coverage, one.disagreement, one.unlike, "cannot" if one.failure else one.verdicts
+            rows.append((one.model, one.data, one.images, *scores, *trust))
         return Table(columns, rows, blocks=True)
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -120,9 +110,7 @@ def _cell(name: str, data: str, members: int, judged: Judgement) -> Cell:
     before, after = judged.input, judged.of(RESTORATION)
     nrmse, psnr, ssim = (None if before is None else (getattr(before, key), getattr(after, key)) for key in FIGURES)
     known = list(judged.verdicts.values())
-    levels = [sum(verdict.level == level for verdict in known) for level in range(len(LEVELS))]
-    middles = (np.arange(BINS) + 0.5) / BINS
-    trust = judged.trust
+    trust, middles = judged.trust, (np.arange(BINS) + 0.5) / BINS
     return Cell(
         name,
         data,
@@ -133,5 +121,5 @@ def _cell(name: str, data: str, members: int, judged: Judgement) -> Cell:
         coverage=after.coverage,
         disagreement=None if trust is None or members == 1 else float(middles @ trust.disagreement),
         unlike=float(np.mean([verdict.unlike for verdict in known])) if known else None,
-        verdicts=(levels[0], levels[1], levels[2]) if known else None,
+        verdicts=tuple(sum(one.level == level for one in known) for level in range(len(LEVELS))) if known else None,
     )

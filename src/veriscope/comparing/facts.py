@@ -55,13 +55,8 @@ def machine() -> dict[str, Any]:
     """Processor, cores that may be used, threads of torch and the GPU, where there is one."""
     import torch
 
-    known: dict[str, Any] = {
-        "processor": _processor(),
-        "cores": available(),
-        "threads of torch": torch.get_num_threads(),
-    }
-    if torch.cuda.is_available():
-        known["GPU"] = torch.cuda.get_device_name()
+    known = {"processor": _processor(), "cores": available(), "threads of torch": torch.get_num_threads()}
+    known |= {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {**known, "system": f"{platform.system()} {platform.machine()}"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import laplace
+from veriscope.comparing.judge import members_of
 from veriscope.comparing.picture import as_shown
 from veriscope.images.image import Image
 from veriscope.judging import quality
+from veriscope.restoring.restoration import Restoration
 
 WINDOW = 7  # pixels along Y and X over which the error is averaged
 FLOOR = 0.25  # of the truth's range: where the truth is darker the error is taken relative to this
@@ -56,19 +58,17 @@ def largest_relative_error(
     truth: Image,
     images: Mapping[str, Image],
     method: str,
-    members: Sequence[tuple[Any, Any]] = (),
+    restored: Restoration | None = None,
 ) -> Failure:
     """The worst place of `method` among all channels of the first time point of one image.
 
-    `members` are, by channel, means and scales (M, *space) that predict what `method` shows, in the axes of
-    `quality.volumes`.
+    `restored` is what predicts the image of `method`, if it is that of a model.
     """
     worst = []
     for channel, frame, (high, made) in quality.volumes(truth, images[method]):
         if frame == 0:
             errors = relative_error(high, made)
-            inner = _inside(errors)
-            place = tuple(int(at) for at in np.unravel_index(int(np.argmax(inner)), errors.shape))
+            place = _largest(errors)
             worst.append((float(errors[place]), channel, place, errors))
     error, channel, place, errors = max(worst, key=lambda one: one[0])
     volumes = {
@@ -79,9 +79,9 @@ def largest_relative_error(
     rows, columns = (_around(at, size) for at, size in zip(place[-2:], errors.shape[-2:], strict=True))
     window: Any = (*place[:-2], rows, columns)
     scale = None
-    if members:
+    if (members := members_of(truth, restored, channel)) is not None:
         a, _ = quality.affine_match(quality.normalize_truth(high), np.asarray(made, np.float64))
-        means, scales = (np.asarray(one)[(slice(None), *window)] for one in members[channel])
+        means, scales = (one[:, *window] for one in members)
         scale = (abs(a) * laplace.mixture_scale(means, scales)).astype(np.float32)
     planes = {label: as_shown(y, x, label)[window].astype(np.float32) for label, (y, x) in volumes.items()}
     planes["truth"] = quality.normalize_truth(high)[window].astype(np.float32)
@@ -107,14 +107,12 @@ def relative_error(truth: Any, image: Any) -> NDArray[np.float64]:
     return np.asarray(wrong / np.maximum(bright, FLOOR))
 
 
-def _inside(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """-1 where the window is cut by the border; as it is where the image is no larger than a window."""
-    edge = WINDOW // 2
-    if min(errors.shape[-2:]) <= 2 * edge:
-        return errors
-    inside = np.full_like(errors, -1.0)
-    inside[..., edge:-edge, edge:-edge] = errors[..., edge:-edge, edge:-edge]
-    return inside
+def _largest(errors: NDArray[np.float64]) -> tuple[int, ...]:
+    """Where they are largest, but for windows cut by the border, unless the image is no larger than a window."""
+    edge = WINDOW // 2 if min(errors.shape[-2:]) >= WINDOW else 0
+    inside = errors[..., edge : errors.shape[-2] - edge, edge : errors.shape[-1] - edge]
+    *plane, row, column = map(int, np.unravel_index(int(np.argmax(inside)), inside.shape))
+    return *plane, row + edge, column + edge
 
 
 def _around(at: int, length: int) -> slice:

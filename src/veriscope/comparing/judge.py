@@ -6,6 +6,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
 from typing import Any, TypeAlias, Unpack
 
 import numpy as np
@@ -62,9 +63,7 @@ class Judgement:
 
     rows: tuple[Score, ...]
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
-    history: tuple[dict[str, Any], ...] = field(
-        default=(), repr=False
-    )  # of the training, one entry per round and member
+    history: tuple[dict[str, Any], ...] = field(default=(), repr=False)  # of the training, by round and member
     facts: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     settings: str = quality.SETTINGS
     trust: Trust | None = field(default=None, repr=False)  # over all images and channels; None without scales
@@ -121,21 +120,18 @@ class Judgement:
         groups = self.by_image()
         if len(groups) > 1:
             groups[f"mean of {len(self.images)}"] = list(self.overall)
-        columns = (
-            Column("image", left=True),
-            Column("method", left=True),
-            Column("NRMSE", ".4f"),
-            Column("PSNR", ".2f"),
-            Column("SSIM", ".3f"),
-            Column(f"in {BAND:.0%} band", ".1%", optional=True),
-            Column("expected NRMSE", lambda one: f"{one.nrmse:.4f} ({one.low:.4f}-{one.high:.4f})", optional=True),
+        columns = [Column("image", left=True), Column("method", left=True)]
+        columns += [Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")]
+        columns.append(Column(f"in {BAND:.0%} band", ".1%", optional=True))
+        expected = Column(
+            "expected NRMSE", lambda one: f"{one.nrmse:.4f} ({one.low:.4f}-{one.high:.4f})", optional=True
         )
         rows = [
             ("" if number else name, row.method, row.nrmse, row.psnr, row.ssim, row.coverage, row.expected)
             for name, own in groups.items()
             for number, row in enumerate(own)
         ]
-        return Table(columns, rows, missing="", blocks=True)
+        return Table([*columns, expected], rows, missing="", blocks=True)
 
     def __str__(self) -> str:
         parts = [self.table().text(), textwrap.fill(self.settings, 100)]
@@ -191,8 +187,6 @@ def judge(
 
     >>> judgement = judge(model, pairs, others={"smooth": lambda pair: smoothed(pair.low)})  # doctest: +SKIP
     """
-    from veriscope.restoring.restore import restore
-
     check_keywords("judge", settings)
     pairs, others = list(pairs), dict(others or {})
     if not pairs:
@@ -211,24 +205,18 @@ def judge(
     verdicts: dict[str, Verdict] = {}
     as_given = INTERPOLATED if model.recipe.finer else INPUT
     for number, pair in enumerate(pairs):
+        name = pair.name or f"image {number + 1}"
         check_pair(pair, model.recipe.projects)
         truth = pair.high.flat if model.recipe.projects else pair.high
         inputs = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VeriscopeWarning)  # the verdicts are part of the answer
-            restored = restore(pair.low, model.on_grid, undo=undo, lazy=False, **settings)
+        restored = restored_in_memory(pair.low, model, undo=undo, **settings)
         if restored.verdict is not None:
-            verdicts[pair.name or f"image {number + 1}"] = restored.verdict
-        made = {name: other(pair) if callable(other) else other[number] for name, other in others.items()}
-        scores, shown = judge_one(
-            pair.name or f"image {number + 1}",
-            truth,
-            {**inputs, **made, RESTORATION: restored.mean},
-            restored,
-            pictures - len(kept),
-        )
+            verdicts[name] = restored.verdict
+        made = {method: other(pair) if callable(other) else other[number] for method, other in others.items()}
+        methods = {**inputs, **made, RESTORATION: restored.mean}
+        scores, shown = judge_one(name, truth, methods, restored, pictures - len(kept))
         rows += [replace(row, expected=restored.expected) if row.method == RESTORATION else row for row in scores]
         kept += shown
         trusts += _trusts(truth, restored, len(restored.means) // len(model))
@@ -270,15 +258,13 @@ def judge_one(
             for method, image in methods.items()
         }
         for method, own in pairs.items():
-            each = [quality.quality_of_volume(*pair) for pair in own]
-            nrmse, psnr, ssim = (float(np.mean([getattr(one, key) for one in each])) for key in FIGURES)
+            found = quality.mean_quality(own)
             covered = _coverage(truth, restored, channel) if method == RESTORATION else None
-            rows.append(Score(name, method, nrmse, psnr, ssim, covered, label))
+            rows.append(Score(name, method, found.nrmse, found.psnr, found.ssim, covered, label))
         if len(shown) < pictures:
             shown.append(
                 picture(
                     name if label is None else f"{name}, channel {channel}",
-                    axes_of.canonical(truth.spatial_axes),
                     {method: own[0][1] for method, own in pairs.items()},
                     next(iter(pairs.values()))[0][0],
                     members_of(truth, restored, channel),
@@ -287,6 +273,15 @@ def judge_one(
                 )
             )
     return rows, shown
+
+
+def restored_in_memory(low: Image, model: Ensemble, **how: Any) -> Restoration:
+    """The image restored on the grid of the truth. The verdicts are part of the answer, so nothing warns of them."""
+    from veriscope.restoring.restore import restore
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)
+        return restore(low, model.on_grid, lazy=False, **how)
 
 
 def check_keywords(function: str, given: Mapping[str, Any], known: type = Settings) -> None:
@@ -313,11 +308,8 @@ def check_pair(pair: Pair, projects: bool) -> None:
 
 def _maximum(stack: Image) -> Image:
     """The maximum along Z, read plane by plane."""
-    first, *others = (stack.region(Z=z) for z in range(stack.size("Z")))
-    brightest = np.array(first)
-    for plane in others:
-        np.maximum(brightest, np.asarray(plane), out=brightest)
-    return first.with_array(brightest)
+    planes = [stack.region(Z=z) for z in range(stack.size("Z"))]
+    return planes[0].with_array(reduce(np.maximum, map(np.asarray, planes)))
 
 
 def _shown_plane(truth: Image, restored: Restoration) -> Restoration:
@@ -339,8 +331,9 @@ def predictions(truth: Image, restored: Restoration | None, channel: int) -> Ite
         np.stack([axes_of.move(one, restored.axes, order) for one in group])
         for group in (restored.means, restored.scales)
     )
-    wide: Any = None if restored.widening is None else np.asarray(restored.widening)
-    wide = np.ones((1,) * len(order)) if wide is None else axes_of.move(wide, restored.axes, order)
+    wide: Any = 1.0
+    if restored.widening is not None:
+        wide = axes_of.move(np.asarray(restored.widening), restored.axes, order)
     wide = np.broadcast_to(wide, means.shape[1:])
     pairs = (pair for c, _, pair in quality.volumes(truth, restored.mean) if c == channel)
     for place, pair in zip(np.ndindex(*means.shape[1:3]), pairs, strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -48,66 +49,56 @@ class Picture:
 
 def picture(
     name: str,
-    axes: str,
     images: Mapping[str, Any],
     truth: Any,
     members: tuple[Any, Any] | None,
     voxels: Mapping[str, float | None],
     level: float,
 ) -> Picture:
-    """The part of one plane or volume with most structure; `images` are by method.
+    """The part of one plane (Y, X) or volume (Z, Y, X) with most structure; `images` are by method.
 
-    `axes` are the letters of all arrays, "YX" or "ZYX" in any order. `members` are means and scales, M in front, that
-    predict the image called "restoration".
+    `members` are means and scales, M in front, that predict the image called "restoration".
     """
-    order = [axes.index(letter) for letter in "ZYX" if letter in axes]
-
-    def as_stack(array: Any) -> Any:
-        moved = np.transpose(array, order)
-        return moved if moved.ndim == 3 else moved[None]
-
-    matched = {method: as_stack(as_shown(truth, image, method)) for method, image in images.items()}
-    clean = as_stack(quality.normalize_truth(truth))
-    depth = clean.shape[0]
+    clean = _stack(quality.normalize_truth(truth))
+    stacks = {method: _stack(as_shown(truth, image, method)) for method, image in images.items()} | {"truth": clean}
     z = busiest_plane(clean)
-    rows, columns = _busiest(clean[z])
+    rows, columns = busiest_region(clean[z], LARGEST, [(size - LARGEST) // 4 for size in clean[z].shape])
+    planes = {method: stack[z, rows, columns].astype(np.float32) for method, stack in stacks.items()}
     row, first, last = _line(clean[z, rows, columns])
-    everything = {**matched, "truth": clean}
-    left = columns.start
-    along = (z, rows.start + row, slice(left + first, left + last))
-    scale, band, disagreement, region = None, None, None, None
+    cuts = {method: stack[:, rows.start + row, columns].astype(np.float32) for method, stack in stacks.items()}
+    scale, band, disagreement, drawn = None, None, None, None
     if members is not None:
-        a, b = quality.affine_match(quality.normalize_truth(truth), np.asarray(images["restoration"], np.float64))
-        means, scales = (np.stack([as_stack(one) for one in group]) for group in members)
-        window = (slice(None), z, rows, columns)
-        scale = (abs(a) * laplace.mixture_scale(means[window], scales[window])).astype(np.float32)
-        if len(means) > 1:
-            disagreement = laplace.disagreement(means[window], scales[window])
-        region = (a * means[window] + b).astype(np.float32), (abs(a) * scales[window]).astype(np.float32)
-        mu, width = means[(slice(None), *along)], scales[(slice(None), *along)]
-        half = abs(a) * laplace.symmetric_interval(mu, width, level)
-        middle = a * mu.mean(0) + b
+        a, b = quality.affine_match(clean, _stack(np.asarray(images["restoration"], np.float64)))
+        mu, width = (np.asarray(one).reshape(len(one), *clean.shape)[:, z, rows, columns] for one in members)
+        scale = (abs(a) * laplace.mixture_scale(mu, width)).astype(np.float32)
+        if len(mu) > 1:
+            disagreement = laplace.disagreement(mu, width)
+        drawn = (a * mu + b).astype(np.float32), (abs(a) * width).astype(np.float32)
+        on_line = mu[:, row, first:last], width[:, row, first:last]
+        half = abs(a) * laplace.symmetric_interval(*on_line, level)
+        middle = a * on_line[0].mean(0) + b
         band = ((middle - half).astype(np.float32), (middle + half).astype(np.float32))
-    where = f"plane {z + 1} of {depth}" if depth > 1 else ""
-    if clean[z].shape != clean[z, rows, columns].shape:
-        part = f"Y {rows.start}–{rows.stop}, X {columns.start}–{columns.stop} px"
-        where = f"{where}, {part}" if where else part
+    where = [f"plane {z + 1} of {len(clean)}"] if len(clean) > 1 else []
+    if clean[z].shape != planes["truth"].shape:
+        where.append(f"Y {rows.start}–{rows.stop}, X {columns.start}–{columns.stop} px")
     return Picture(
         name,
-        where,
-        {method: stack[z, rows, columns].astype(np.float32) for method, stack in everything.items()},
-        {method: stack[:, rows.start + row, columns].astype(np.float32) for method, stack in everything.items()}
-        if depth > 1
-        else {},
+        ", ".join(where),
+        planes,
+        cuts if len(clean) > 1 else {},
         scale,
         (row, first, last),
-        {method: stack[along].astype(np.float32) for method, stack in everything.items()},
+        {method: plane[row, first:last] for method, plane in planes.items()},
         band,
         level,
         (voxels.get("Z"), voxels.get("Y"), voxels.get("X")),
         disagreement,
-        region if region is not None and (region[1] > 0).all() else None,  # a constant prediction matches with a = 0
+        drawn if drawn is not None and (drawn[1] > 0).all() else None,  # a constant prediction matches with a = 0
     )
+
+
+def _stack(array: Any) -> Any:
+    return array.reshape(-1, *array.shape[-2:])
 
 
 def busiest_plane(stack: Any) -> int:
@@ -134,15 +125,15 @@ def one_plane(restoration: Restoration, at: Mapping[str, int] | None = None) -> 
     if "Z" in letters and "Z" not in places:
         places["Z"] = busiest_plane(np.asarray(restoration.mean.region(**places).moved("ZYX")))
     index = (slice(None), *(places.get(letter, slice(None)) for letter in restoration.axes))
-    order = (0, 1, 2) if restoration.axes.index("Y") < restoration.axes.index("X") else (0, 2, 1)
+    left = "".join(letter for letter in restoration.axes if letter in "YX")
     means, scales = (
-        None if group is None else np.asarray(group[index]).transpose(order)
-        for group in (restoration.means, restoration.scales)
+        None if group is None else np.stack([axes_of.move(one, left, "YX") for one in np.asarray(group[index])])
+        for group in restoration.members
     )
     assert means is not None
     voxels = dict(zip(axes_of.spatial(restoration.axes), restoration.voxel_size or (), strict=False))
     voxel_size = (voxels["Y"], voxels["X"]) if voxels else None
-    return Restoration(means.copy(), None if scales is None else scales.copy(), "YX", voxel_size, name=restoration.name)
+    return Restoration(means, scales, "YX", voxel_size, name=restoration.name)
 
 
 def as_shown(truth: Any, image: Any, method: str) -> Any:
@@ -155,31 +146,29 @@ def as_shown(truth: Any, image: Any, method: str) -> Any:
     return y.mean() + (x - x.mean()) / max(kept, 0.05)
 
 
-def _busiest(plane: Any) -> tuple[slice, slice]:
-    """The region of at most LARGEST pixels a side whose brightness varies most, on a coarse grid."""
-    best, found = -1.0, (slice(0, plane.shape[0]), slice(0, plane.shape[1]))
-    sizes = [min(LARGEST, size) for size in plane.shape]
+def busiest_region(plane: Any, side: int, steps: Sequence[int]) -> tuple[slice, slice]:
+    """Of the regions of `side` pixels (or less, where the plane is smaller) the one whose brightness varies most.
+
+    They begin so many `steps` apart along Y and X.
+    """
+    sizes = [min(side, size) for size in plane.shape]
     starts = [
-        range(0, whole - part + 1, max(1, (whole - part) // 4)) for whole, part in zip(plane.shape, sizes, strict=True)
+        range(0, whole - part + 1, max(1, step)) for whole, part, step in zip(plane.shape, sizes, steps, strict=True)
     ]
-    for top in starts[0]:
-        for left in starts[1]:
-            part = (slice(top, top + sizes[0]), slice(left, left + sizes[1]))
-            spread = float(plane[part].std())
-            if spread > best:
-                best, found = spread, part
-    return found
+    regions = [(slice(y, y + sizes[0]), slice(x, x + sizes[1])) for y, x in product(*starts)]
+    return max(regions, key=lambda region: float(plane[region].std()))
 
 
 def _line(region: Any) -> tuple[int, int, int]:
     """Row, first column and last column + 1 of the horizontal line along which the truth goes up and down most."""
-    length = min(LONGEST, region.shape[1])
-    margin = region.shape[0] // 8  # not at the very edge, where a line is hard to see
-    best, found = -1.0, (region.shape[0] // 2, 0, length)
-    for row in range(margin, region.shape[0] - margin):
-        for first in range(0, region.shape[1] - length + 1, max(1, (region.shape[1] - length) // 4)):
-            part = region[row, first : first + length]
-            spread = float(np.abs(part[3:] - part[:-3]).sum())
-            if spread > best:
-                best, found = spread, (row, first, first + length)
-    return found
+    height, width = region.shape
+    length = min(LONGEST, width)
+    margin = height // 8  # not at the very edge, where a line is hard to see
+
+    def change(place: tuple[int, int]) -> float:
+        part = region[place[0], place[1] : place[1] + length]
+        return float(np.abs(part[3:] - part[:-3]).sum())
+
+    places = product(range(margin, height - margin), range(0, width - length + 1, max(1, (width - length) // 4)))
+    row, first = max(places, key=change)
+    return row, first, first + length

@@ -124,9 +124,8 @@ def prepare(
     if crop is not None:
         check_side(crop, pairs)
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]
-    factor = None if model is None else model.recipe.finer.get("Z")
-    dimensions = 3 if pairs[0].low.size("Z") > 1 else 2
-    chosen, notes = _chosen(methods, task, dimensions, psf, factor, background)
+    optics = (psf, None if model is None else model.recipe.finer.get("Z"), background)
+    chosen, notes = _chosen(methods, task, _dimensions(pairs[0].low), optics)
     if task == "project" and not any(method.name == "max" for method in chosen):
         chosen = (methods_of.from_words("max", task), *chosen)  # stands for the input
     if psf is not None and task != "isotropic":
@@ -190,18 +189,11 @@ def check_pixels(design: Design) -> None:
 
 
 def _chosen(
-    methods: str | Sequence[Method | str] | None,
-    task: Task,
-    dimensions: int,
-    psf: Any,
-    factor: float | None,
-    background: float,
+    methods: str | Sequence[Method | str] | None, task: Task, dimensions: int, optics: tuple[Any, float | None, float]
 ) -> tuple[tuple[Method, ...], list[str]]:
     """The methods that were asked for, all of which must be able to run; by default those that can, with notes."""
     if methods is None:
-        fitting = [
-            one for one in methods_of.for_task(task, psf, factor, background) if dimensions in one.steps[0].dimensions
-        ]
+        fitting = [one for one in methods_of.for_task(task, *optics) if dimensions in one.steps[0].dimensions]
         able, missing = methods_of.installed(fitting)
         return able, [f"{name} is left out: {why}" for name, why in missing.items()]
     chosen: list[Method] = []
@@ -210,7 +202,7 @@ def _chosen(
             words = [word.strip() for word in one.split(",")]
             chosen += [blind.METHOD] * (blind.METHOD.name in words)
             one = ",".join(word for word in words if word != blind.METHOD.name)
-            chosen += methods_of.several(one, task, psf, factor, background) if one or not chosen else ()
+            chosen += methods_of.several(one, task, *optics) if one or not chosen else ()
         else:
             chosen.append(one)
     titles = [method.title for method in chosen]
@@ -250,21 +242,20 @@ def _planned(method: Method, pairs: Sequence[Pair], tuned: bool, minutes: float 
 
 
 def cropped(image: Image, side: int | None, margin: int = 0) -> Image:
-    """The central `side` x `side` pixels, and `margin` more where the image has them; planes and channels whole."""
-    if side is None:
-        return image
-    return image.region(**{letter: _span(image.size(letter), side, margin) for letter in "YX"})
+    """The central `side` x `side` pixels, and `margin` more where the image has them; planes and channels whole.
+
+    The margin goes when what was made of such a part is cropped once more, without one.
+    """
+    return image if side is None else image.region(**spans_of(image, side, margin))
 
 
-def without_margin(image: Image, whole: Image, side: int | None, margin: int) -> Image:
-    """The central square of what was made of ``cropped(whole, side, margin)``."""
-    if side is None:
-        return image
+def spans_of(image: Image, side: int, margin: int = 0) -> dict[str, slice]:
+    """Where ``cropped`` finds its pixels along Y and X."""
     spans = {}
     for letter in "YX":
-        inner, outer = (_span(whole.size(letter), side, more) for more in (0, margin))
-        spans[letter] = slice(inner.start - outer.start, inner.stop - outer.start)
-    return image.region(**spans)
+        start = max(0, (image.size(letter) - side) // 2)
+        spans[letter] = slice(max(0, start - margin), min(image.size(letter), start + side + margin))
+    return spans
 
 
 def check_side(side: int, pairs: Sequence[Pair]) -> None:
@@ -297,12 +288,6 @@ def seconds_for(method: Method, image: Image, tuned: bool) -> float:
 
 def region_name(side: int | None, whole: str) -> str:
     return whole if side is None else f"central {side} x {side} px"
-
-
-def _span(length: int, side: int, margin: int) -> slice:
-    start = max(0, (length - side) // 2)
-    stop = min(length, start + side)
-    return slice(max(0, start - margin), min(length, stop + margin))
 
 
 def _dimensions(image: Image) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any, TypeVar
@@ -18,11 +17,11 @@ from veriscope.classical.method import Method
 from veriscope.comparing.comparison import Result
 from veriscope.comparing.facts import machine
 from veriscope.comparing.failures import Failure, largest_relative_error
-from veriscope.comparing.judge import RESTORATION, Score, judge_one, members_of
+from veriscope.comparing.judge import RESTORATION, Score, judge_one, restored_in_memory
 from veriscope.comparing.kept import Kept, fingerprint
 from veriscope.comparing.picture import INPUT, INPUTS, INTERPOLATED, Picture
-from veriscope.comparing.plan import Design, MethodPlan, cropped, region_name, without_margin
-from veriscope.errors import DataError, VeriscopeWarning
+from veriscope.comparing.plan import Design, MethodPlan, cropped, region_name, spans_of
+from veriscope.errors import DataError
 from veriscope.images.image import Image
 from veriscope.restoring.restoration import Restoration
 
@@ -41,19 +40,21 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Done:
-    """One image by one method."""
+class Effort:
+    """What one image took by one method."""
 
-    image: Image
     seconds: float
     voxels: int
     tuning: float | None = None
-    settings: tuple[str, ...] = ()  # one per channel
+    settings: Sequence[str] = ()  # one per channel
+
+
+Done = tuple[Image, Effort]  # one image by one method
 
 
 @dataclass(eq=False)
 class Measurement:
-    """A comparison at work: its notes so far, and how long things really take."""
+    """A comparison at work: what it has found so far, and how long things really take."""
 
     design: Design
     how: dict[str, Any]  # of restore
@@ -61,6 +62,9 @@ class Measurement:
     tell: Callable[[str], object] | None
     kept: Kept | None = None
     notes: list[str] = field(default_factory=list)
+    lines: list[Result] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)  # the largest relative error of each image
     elsewhere: dict[str, Any] = field(default_factory=dict)  # method: settings found on `tune_on`
 
     def __post_init__(self) -> None:
@@ -89,9 +93,9 @@ class Measurement:
         for one in self.design.planned:
             self.report(f"warming up: {one.method.title}")
             _attempt(partial(tuning.apply, one.method, piece))
-        if self.design.model is not None:
+        if (model := self.design.model) is not None:
             self.report(f"warming up: {RESTORATION}")
-            _attempt(lambda: self.restore(piece))
+            _attempt(partial(restored_in_memory, piece, model, **self.how))
 
     def tune_elsewhere(self) -> None:
         """Settings from another image, once; a method that cannot be tuned there fails on every image."""
@@ -106,16 +110,7 @@ class Measurement:
             if problem:
                 self.say(f"{one.method.title} could not be tuned on {other.name}: {problem}")
 
-    def restore(self, low: Image) -> Restoration:
-        from veriscope.restoring.restore import restore
-
-        model = self.design.model
-        assert model is not None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VeriscopeWarning)
-            return restore(low, model.on_grid, **self.how, lazy=False)
-
-    def image(self, number: int, pictures: int) -> tuple[list[Result], list[Picture], Failure | None]:
+    def image(self, number: int, pictures: int) -> None:
         """One image by everything: its lines, at most so many pictures, and its largest relative error."""
         pair = self.design.pairs[number]
         name = pair.name or f"image {number + 1}"
@@ -126,10 +121,11 @@ class Measurement:
                 made[one.side][self.design.label(one.method)] = done
         restored = None
         if self.design.model is not None:
-            answer = self.attempt(RESTORATION, RESTORATION, name, lambda: timed(lambda: self.restore(low)))
+            work = partial(restored_in_memory, low, self.design.model, **self.how)
+            answer = self.attempt(RESTORATION, RESTORATION, name, lambda: timed(work))
             if answer is not None:
                 restored, seconds = answer
-                made[None][RESTORATION] = Done(restored.mean, seconds, prod(low.shape))
+                made[None][RESTORATION] = restored.mean, Effort(seconds, prod(low.shape))
                 if self.kept is not None:
                     self.kept.keep(RESTORATION, name, "", restored.mean, {"seconds": seconds})
         given = self.design.task == "project" or INTERPOLATED in made[None]  # the input is one of the methods
@@ -137,24 +133,20 @@ class Measurement:
         smallest = min(self.design.limits, default=None)
         regions: dict[int | None, dict[str, Image]] = {}
         lines: list[Result] = []
-        shown: list[Picture] = []
         for side, dones in made.items():
-            images |= {label: done.image for label, done in dones.items()}
+            images |= {label: image for label, (image, _) in dones.items()}
             regions[side] = {label: cropped(image, side) for label, image in images.items()}
             if not images:  # everything failed, or is limited to a smaller region
                 continue
-            rows, seen = judge_one(
-                name,
-                cropped(truth, side),
-                dict(sorted(regions[side].items(), key=lambda one: one[0] == RESTORATION)),
-                restored if restored is None else _cut(restored, side),
-                pictures if side == smallest else 0,
-            )
+            methods = dict(sorted(regions[side].items(), key=lambda one: one[0] == RESTORATION))
+            most = pictures if side == smallest else 0
+            rows, shown = judge_one(name, cropped(truth, side), methods, _cut(restored, side), most)
             region = region_name(side, self.design.region)
             lines += [_result(row, dones.get(row.method), region) for row in rows]
-            shown += seen
+            self.pictures += shown
+        self.lines += lines
         side = None if set(regions[None]) - set(INPUTS) else smallest  # or all methods are limited
-        return lines, shown, self.worst(name, cropped(truth, side), regions[side], lines, restored)
+        self.find_worst(name, cropped(truth, side), regions[side], lines, restored)
 
     def attempt(self, label: str, title: str, name: str, work: Callable[[], Made]) -> Made | None:
         """What `work` makes of one image; None, with a word of why, where it fails. The others continue."""
@@ -178,16 +170,14 @@ class Measurement:
             if (earlier := self.kept.find(method.name, name, key)) is not None:
                 self.report(f"{label}: {name}")
                 self.finished(label, 0.0, measured=False)
-                image, facts = earlier
-                return Done(image, facts["seconds"], facts["voxels"], facts["tuning"], tuple(facts["settings"]))
+                return earlier[0], Effort(**earlier[1])
         done = self.attempt(label, method.title, name, lambda: self.made(method, source, goal))
         if done is None:
             return None
-        done = replace(done, image=without_margin(done.image, low, one.side, MARGIN))
+        image, effort = cropped(done[0], one.side), done[1]
         if self.kept is not None:
-            facts = {"seconds": done.seconds, "voxels": done.voxels, "tuning": done.tuning, "settings": done.settings}
-            self.kept.keep(method.name, name, key, done.image, facts)
-        return done
+            self.kept.keep(method.name, name, key, image, vars(effort))
+        return image, effort
 
     def made(self, method: Method, low: Image, truth: Image) -> Done:
         """`low` by a method that is tuned as asked for."""
@@ -205,11 +195,11 @@ class Measurement:
         made, seconds = timed(lambda: tuning.apply(method, low, settings))
         words = tuple(map(str, settings)) if method.usual or method.grid else ()
         image = made if isinstance(made, Image) else truth.with_array(np.asarray(made))
-        return Done(image, seconds, prod(low.shape), tuned, words)
+        return image, Effort(seconds, prod(low.shape), tuned, words)
 
-    def worst(
+    def find_worst(
         self, name: str, truth: Image, images: dict[str, Image], lines: Sequence[Result], restored: Restoration | None
-    ) -> Failure | None:
+    ) -> None:
         """The largest relative error of the network, or of the best method without one, beside the best other."""
         errors: dict[str, list[float]] = {}
         for line in lines:
@@ -218,12 +208,10 @@ class Measurement:
         best = min(errors, key=lambda method: float(np.mean(errors[method])), default=None)
         subject = RESTORATION if restored is not None else best
         if subject is None:
-            return None
+            return
         first = [label for label in images if label in INPUTS][:1]
         shown = {label: images[label] for label in dict.fromkeys([*first, best, subject]) if label is not None}
-        members = [members_of(truth, restored, channel) for channel in range(truth.size("C"))]
-        known = [one for one in members if one is not None]
-        return largest_relative_error(name, truth, shown, subject, known)
+        self.failures.append(largest_relative_error(name, truth, shown, subject, restored))
 
 
 def timed(work: Callable[[], Made]) -> tuple[Made, float]:
@@ -244,21 +232,17 @@ def _attempt(work: Callable[[], Made]) -> tuple[Made | None, str]:
         return None, str(problem) or type(problem).__name__
 
 
-def _cut(restored: Restoration, side: int | None) -> Restoration:
+def _cut(restored: Restoration | None, side: int | None) -> Restoration | None:
     """The prediction within a crop."""
-    if side is None:
+    if restored is None or side is None:
         return restored
-
-    def cut(members: Any) -> Any:
-        return np.stack([np.asarray(cropped(Image(one, restored.axes), side)) for one in members])
-
-    scales = None if restored.scales is None else cut(restored.scales)
-    return replace(restored, means=cut(restored.means), scales=scales, surface=None)
+    spans = spans_of(restored.mean, side)
+    return restored.part(tuple(spans.get(letter, slice(None)) for letter in restored.axes))
 
 
 def _result(score: Score, done: Done | None, region: str) -> Result:
-    result = Result(**vars(score), region=region)
     if done is None or score.method == INTERPOLATED:
-        return result
-    settings = done.settings[score.channel or 0] if done.settings else ""
-    return replace(result, seconds=done.seconds, voxels=done.voxels, tuning=done.tuning, settings=settings)
+        return Result(**vars(score), region=region)
+    _, effort = done
+    settings = effort.settings[score.channel or 0] if effort.settings else ""
+    return Result(**vars(score), **{**vars(effort), "region": region, "settings": settings})

@@ -7,8 +7,9 @@ Whatever a brightness and a contrast slider could mend is thus no error.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -67,15 +68,16 @@ def quality(truth: Picture, restored: Picture) -> Quality:
     DataError for images of different shape, for NaN or infinite values, for a truth without contrast, and for images
     thinner than 3 pixels (an axis of a single pixel is no axis).
     """
-    each = [quality_of_volume(*pair) for *_, pair in volumes(truth, restored)]
-    return Quality(*(_average(getattr(one, name) for one in each) for name in ("nrmse", "psnr", "ssim")))
+    return mean_quality(pair for *_, pair in volumes(truth, restored))
 
 
-def quality_of_volume(truth: ArrayLike, restored: ArrayLike) -> Quality:
-    """The three figures of one plane or volume."""
-    y, x = matched(truth, restored)
-    error = _rmse(y, x)
-    return Quality(error, _decibel(error), _similarity(y, x))
+def mean_quality(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Quality:
+    """The mean figures of planes or volumes, each with its truth first."""
+    each = []
+    for y, x in itertools.starmap(matched, pairs):
+        error = _rmse(y, x)
+        each.append((error, _decibel(error), _similarity(y, x)))
+    return Quality(*map(_average, zip(*each, strict=True)))
 
 
 # -- bringing both images to one scale --------------------------------------------------------------
@@ -132,7 +134,7 @@ def volumes(truth: Picture, restored: Picture) -> Iterator[tuple[int, int, tuple
     if word is None:
         yield 0, 0, (y, x)
         return
-    order = axes_of.canonical(str(word) + "".join(letter for letter in "STC" if letter not in word))
+    order = axes_of.canonical(f"STC{word}")
     y = axes_of.move(y, getattr(truth, "axes", word), order)
     x = axes_of.move(x, getattr(restored, "axes", word), order)
     if y.shape != x.shape:
@@ -140,11 +142,9 @@ def volumes(truth: Picture, restored: Picture) -> Iterator[tuple[int, int, tuple
             f"The ground truth and the compared image must have the same shape, but as {order} they have "
             f"{_times(y.shape)} and {_times(x.shape)} pixels. Crop or resample one of them first."
         )
-    samples, frames, channels = y.shape[:3]
-    for channel in range(channels):
-        for frame in range(samples * frames):
-            place = (*divmod(frame, frames), channel)
-            yield channel, frame, (y[place], x[place])
+    for channel in range(y.shape[2]):
+        for frame, place in enumerate(np.ndindex(*y.shape[:2])):
+            yield channel, frame, (y[*place, channel], x[*place, channel])
 
 
 # -- the figures ------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def _finite(image: ArrayLike, name: str) -> Floats:
     return values
 
 
-def _average(values: Iterator[float]) -> float:
+def _average(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 

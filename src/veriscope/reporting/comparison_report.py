@@ -13,7 +13,7 @@ from veriscope.comparing.comparison import Comparison, Summary, speed_in_words, 
 from veriscope.comparing.facts import versions
 from veriscope.comparing.failures import EXPLAINED, WINDOW, Failure
 from veriscope.comparing.judge import RESTORATION
-from veriscope.comparing.picture import INTERPOLATED, Picture
+from veriscope.comparing.picture import INTERPOLATED, Picture, busiest_region
 from veriscope.comparing.run import TIMING
 from veriscope.reporting import page as pages
 from veriscope.reporting.charts import INK, chart, svg
@@ -214,14 +214,7 @@ def _busiest(plane: Any) -> tuple[slice, slice]:
     shown = np.clip(plane, 0, 1)
     detail = gaussian_filter(shown, 1) - gaussian_filter(shown, 4)
     side = max(min(16, *plane.shape), max(plane.shape) // INSET)
-    height, width = (min(side, size) for size in plane.shape)
-    corners = [
-        (top, left)
-        for top in range(0, plane.shape[0] - height + 1, max(1, height // 4))
-        for left in range(0, plane.shape[1] - width + 1, max(1, width // 4))
-    ]
-    top, left = max(corners, key=lambda at: float(detail[at[0] : at[0] + height, at[1] : at[1] + width].std()))
-    return slice(top, top + height), slice(left, left + width)
+    return busiest_region(detail, side, (side // 4, side // 4))
 
 
 # -- failures and credits ---------------------------------------------------------------------------
