@@ -7,13 +7,12 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -51,16 +50,18 @@ class Contents:
     odd: dict[str, str] = field(default_factory=dict)
 
 
-class Source(Hashable, Protocol):
-    """A hashable recipe for opening a file; the result has .shape, .dtype and basic indexing."""
+@dataclass(frozen=True)
+class Source:
+    """How to open what is `inside` a file: ``open(path, inside)`` has .shape, .dtype and basic indexing.
 
-    @property
-    def path(self) -> str: ...
+    ``load(path, inside)`` gives all pixels, where that is faster than indexing. `stamp` changes when the file does.
+    """
 
-    def open(self) -> Any: ...
-
-    def load(self) -> NDArray[Any]:
-        """All pixels, in the fastest way."""
+    path: str
+    inside: Hashable
+    stamp: tuple[int, int]
+    open: Callable[[str, Any], Any] = field(repr=False)
+    load: Callable[[str, Any], NDArray[Any]] | None = field(default=None, repr=False)
 
 
 def stamp(path: str | Path) -> tuple[int, int]:
@@ -74,7 +75,7 @@ def stamp(path: str | Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _opened(source: Source, process: int) -> Any:
-    return source.open()
+    return source.open(source.path, source.inside)
 
 
 class FileArray(LazyArray):
@@ -99,8 +100,10 @@ class FileArray(LazyArray):
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = plain_index(index, self.shape)
         everything = parts == tuple(slice(0, size, 1) for size in self.shape)
-        with foreseen(self.source.path):
-            block = np.asarray(self.source.load() if everything else self._array()[parts])
+        source = self.source
+        with foreseen(source.path):
+            load = source.load if everything else None
+            block = np.asarray(self._array()[parts] if load is None else load(source.path, source.inside))
         return block.astype(self.dtype, copy=False)
 
 
@@ -118,7 +121,7 @@ def pick(path: Path, count: int, choice: int | None, names: Sequence[str] = ()) 
 def foreseen(path: str | Path) -> Iterator[None]:
     """What a library says about a damaged or unreadable file becomes an ImageFormatError; its logging is silenced."""
     try:
-        with _silence:
+        with _silence():
             yield
     except VeriscopeError:
         raise
@@ -141,33 +144,16 @@ def _said(path: str | Path, error: Exception) -> str | None:
     return f"'{path}' cannot be read; it seems to be damaged or cut short ({reason}). Copy or export it again."
 
 
-class _Silence:
-    """Silences tifffile's logging within a ``with`` block, in its own thread only, and leaves nothing behind."""
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Silences tifffile's logging in this thread only, and leaves nothing behind."""
+    here, logger = threading.get_ident(), logging.getLogger("tifffile")
 
-    def __init__(self) -> None:
-        self._inside: ContextVar[int] = ContextVar("inside", default=0)
-        self._lock = threading.Lock()
-        self._count = 0
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != here
 
-    def filter(self, _record: object) -> bool:
-        return not self._inside.get()
-
-    def __enter__(self) -> None:
-        self._inside.set(self._inside.get() + 1)
-        self._change(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._inside.set(self._inside.get() - 1)
-        self._change(-1)
-
-    def _change(self, step: int) -> None:
-        logger = logging.getLogger("tifffile")
-        with self._lock:
-            self._count += step
-            if self._count:
-                logger.addFilter(self)
-            else:
-                logger.removeFilter(self)
-
-
-_silence = _Silence()
+    logger.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(elsewhere)

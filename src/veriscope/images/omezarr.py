@@ -6,19 +6,15 @@ import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from veriscope import stores
 from veriscope.axes import ORDER, SPACE
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
+from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.wording import lengths, shortened
 from veriscope.wording import size as data_size
@@ -36,23 +32,6 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / marker).is_file() for marker in MARKERS)
 
 
-@dataclass(frozen=True)
-class ZarrSource:
-    """An array inside a Zarr folder."""
-
-    path: str
-    inside: str
-    stamp: tuple[int, int]
-
-    def open(self) -> Any:
-        import zarr
-
-        return zarr.open_array(_store(self.path), path=self.inside, mode="r")
-
-    def load(self) -> NDArray[Any]:
-        return np.asarray(self.open()[...])
-
-
 def read_zarr(path: Path, choice: int | None) -> Contents:
     """Contents of the full-size level of an OME-Zarr image, or of a plain Zarr array."""
     import zarr
@@ -63,15 +42,16 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
             axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
             _check_declared(path, path, node)
-            return Contents(FileArray(ZarrSource(str(path), "", stamp(path)), node.shape, node.dtype), axes, axes)
+            source = Source(str(path), "", stamp(path), _opened)
+            return Contents(FileArray(source, node.shape, node.dtype), axes, axes)
         inside, multiscale = _multiscale(path, node, choice)
         datasets = multiscale.get("datasets") or []
         if not datasets or "path" not in datasets[0]:
             raise ImageFormatError(f"'{path}' lists no levels in its multiscales. Write it again as OME-Zarr.")
-        source = ZarrSource(str(path), f"{inside}{datasets[0]['path']}", stamp(path))
-        level = source.open()
-        _check_declared(path, path / source.inside, level)
-        array = FileArray(source, level.shape, level.dtype)
+        place = f"{inside}{datasets[0]['path']}"
+        level = _opened(str(path), place)
+        _check_declared(path, path / place, level)
+        array = FileArray(Source(str(path), place, stamp(path), _opened), level.shape, level.dtype)
         letters, units = _axes(multiscale, array.ndim)
         letters = letters if len(letters) == array.ndim else ""
         scales = _transforms("scale", multiscale, datasets[0], array.ndim)
@@ -80,6 +60,12 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
         start = [*_transforms("translation", multiscale, datasets[0], array.ndim), [0.0] * array.ndim][0]
         carried = _carried(node[inside.rstrip("/")] if inside else node, letters, start, voxel)
     return Contents(array, letters, letters, voxel, step, carried=carried, odd=odd)
+
+
+def _opened(path: str, inside: str) -> Any:
+    import zarr
+
+    return zarr.open_array(_store(path), path=inside, mode="r")
 
 
 def _store(path: str | Path) -> Any:

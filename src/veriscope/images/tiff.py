@@ -6,7 +6,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images import ome
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
+from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.lazy import plain_index
 from veriscope.images.ome import Described, described
 from veriscope.images.tiff_writing import runs
@@ -44,7 +44,8 @@ def read_tiff(path: Path, choice: int | None) -> Contents:
             _check_pixels(path, tif, series)
             axes, full_axes = _axes(tif, series)
             facts = _facts(path, tif, said, number)
-            array = FileArray(TiffSource(str(path), number, stamp(path)), series.shape, series.dtype)
+            source = Source(str(path), number, stamp(path), _open_series, _load_series)
+            array = FileArray(source, series.shape, series.dtype)
     known = facts.voxel.get("Z") is not None
     shown = "".join(letter for letter in full_axes if letter in axes or (letter == "Z" and known))
     return replace(facts, array=array, axes=axes, full_axes=full_axes, shown=shown)
@@ -97,37 +98,31 @@ def members(path: Path) -> frozenset[str]:
     return said.files or frozenset([path.name])
 
 
-@dataclass(frozen=True)
-class TiffSource:
-    """One series of a TIFF file, opened as a chunked array."""
+def _open_series(path: str, number: int) -> Any:
+    """A series as a chunked array."""
+    import zarr
 
-    path: str
-    series: int
-    stamp: tuple[int, int]
-
-    def open(self) -> Any:
-        import zarr
-
-        tif, _ = opened(self.path)
-        try:
-            series = tif.series[self.series]
-            if series.dataoffset is not None and not series.is_multifile and series.pages[0].parent is tif:
-                dtype = series.dtype.newbyteorder(tif.byteorder)
-                tif.close()
-                return Flat(Path(self.path), series.dataoffset, series.shape, dtype)
-            array = zarr.open_array(series.aszarr(level=0), mode="r")
-        except BaseException:
+    tif, _ = opened(path)
+    try:
+        series = tif.series[number]
+        if series.dataoffset is not None and not series.is_multifile and series.pages[0].parent is tif:
+            dtype = series.dtype.newbyteorder(tif.byteorder)
             tif.close()
-            raise
-        weakref.finalize(array, tif.close)
-        return array
+            return Flat(Path(path), series.dataoffset, series.shape, dtype)
+        array = zarr.open_array(series.aszarr(level=0), mode="r")
+    except BaseException:
+        tif.close()
+        raise
+    weakref.finalize(array, tif.close)
+    return array
 
-    def load(self) -> NDArray[Any]:
-        tif, _ = opened(self.path)
-        with tif:
-            series = tif.series[self.series]
-            whole: NDArray[Any] = series.asarray()
-            return whole.reshape(series.shape)
+
+def _load_series(path: str, number: int) -> NDArray[Any]:
+    tif, _ = opened(path)
+    with tif:
+        series = tif.series[number]
+        whole: NDArray[Any] = series.asarray()
+        return whole.reshape(series.shape)
 
 
 class Flat:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from veriscope.axes import ORDER
 from veriscope.errors import ImageFormatError
 from veriscope.images.carried import Carried, named
-from veriscope.images.contents import Contents, FileArray, foreseen, pick, stamp
+from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.ome import parsed
 from veriscope.images.units import as_number, micrometres, seconds
 
@@ -64,29 +63,18 @@ def _word(path: Path, axes: str) -> str:
 # Nikon
 
 
-@dataclass(frozen=True)
-class Nd2Source:
+def _open_nd2(path: str, position: int) -> Any:
     """One position of an ND2 file as an array, read frame by frame."""
+    import nd2
 
-    path: str
-    position: int
-    stamp: tuple[int, int]
-
-    def open(self) -> Any:
-        import nd2
-
-        file = nd2.ND2File(self.path)
-        try:
-            frames = _Nd2Frames(file, self.position)
-        except BaseException:
-            file.close()
-            raise
-        weakref.finalize(frames, file.close)
-        return frames
-
-    def load(self) -> NDArray[Any]:
-        frames = self.open()
-        return np.asarray(frames[tuple(slice(0, size, 1) for size in frames.shape)])
+    file = nd2.ND2File(path)
+    try:
+        frames = _Nd2Frames(file, position)
+    except BaseException:
+        file.close()
+        raise
+    weakref.finalize(frames, file.close)
+    return frames
 
 
 class _Nd2Frames:
@@ -136,7 +124,7 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
             if loop.type == "TimeLoop":
                 step = seconds(loop.parameters.periodMs or loop.parameters.periodDiff.avg, "ms")
         carried = Carried(named([str(one.channel.name or "") for one in file.metadata.channels or []]))
-    array = FileArray(Nd2Source(str(path), position, stamp(path)), shape, dtype)
+    array = FileArray(Source(str(path), position, stamp(path), _open_nd2), shape, dtype)
     return Contents(array, axes, axes, voxel, step, carried=carried)
 
 
