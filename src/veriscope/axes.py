@@ -43,6 +43,11 @@ def check(axes: str, shape: Sequence[int] | None = None) -> str:
     return word
 
 
+def sound(word: str) -> bool:
+    """Whether every letter is that of an axis and appears once."""
+    return not set(word) - set(ORDER) and len(set(word)) == len(word)
+
+
 def spatial(axes: str) -> str:
     """The spatial letters of `axes`, in their order: ``spatial("TCZYX") == "ZYX"``."""
     return "".join(letter for letter in axes if letter in SPACE)

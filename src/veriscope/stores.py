@@ -12,12 +12,14 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from veriscope.errors import OutputError, VeriscopeError, addresses
+from veriscope.errors import ImageFormatError, OutputError, VeriscopeError, addresses
 
 ROOTS = ("zarr.json", ".zgroup", ".zarray")  # of what zarr keeps at an address
+MARKERS = (*ROOTS, ".zattrs")
 ZIPPED = (".zarr.zip", ".ozx")
 _URL = re.compile(r"(s3|gs|az|https?|memory):/+(.*)", re.DOTALL)
 _RETRIES = 4
@@ -48,22 +50,17 @@ def is_zip(place: PathLike) -> bool:
 
 def opened(place: PathLike, read_only: bool = False) -> Any:
     """zarr's store for a folder, a zip file or an address. Raises VeriscopeError where a library is missing."""
+    from zarr import storage
+
     address = url(place)
     if address is None and is_zip(place):
-        from zarr.storage import ZipStore
-
-        return ZipStore(str(place), mode="r", read_only=True)
+        return storage.ZipStore(str(place), mode="r", read_only=True)
     if address is None:
-        from zarr.storage import LocalStore
-
-        return LocalStore(str(place), read_only=read_only)
+        return _regular_files()(str(place), read_only=True) if read_only else storage.LocalStore(str(place))
     if address.startswith("memory:"):
-        from zarr.storage import FsspecStore
-
-        return FsspecStore.from_url(address, read_only=read_only)
+        return storage.FsspecStore.from_url(address, read_only=read_only)
     try:
         from obstore.store import from_url
-        from zarr.storage import ObjectStore
     except ImportError as problem:
         raise VeriscopeError(
             f"'{address}' lies in the network, for which obstore is needed. Install it: pip install "
@@ -73,7 +70,22 @@ def opened(place: PathLike, read_only: bool = False) -> Any:
 
     patience = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=60)}
     store = from_url(address, client_options={"allow_http": True}, retry_config=patience)
-    return ObjectStore(store, read_only=read_only)
+    return storage.ObjectStore(store, read_only=read_only)
+
+
+@cache
+def _regular_files() -> Any:
+    """A folder to read from. What is a pipe, socket or device would block for ever: it raises ImageFormatError."""
+    from zarr.storage import LocalStore
+
+    class RegularFiles(LocalStore):  # type: ignore[misc]
+        async def get(self, key: str, *options: Any, **named: Any) -> Any:
+            path = self.root / key
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise ImageFormatError(f"'{path}' is a pipe, socket or device, not a file. Copy the image again.")
+            return await super().get(key, *options, **named)
+
+    return RegularFiles
 
 
 def get(folder: PathLike, name: str) -> bytes | None:

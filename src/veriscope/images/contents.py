@@ -67,7 +67,7 @@ class Source:
 def stamp(path: str | Path) -> tuple[int, int]:
     """Changes when a file or folder is replaced."""
     if stores.url(path) is not None:
-        found = [stores.get(path, name) or b"" for name in (*stores.ROOTS, ".zattrs")]
+        found = [stores.get(path, name) or b"" for name in stores.MARKERS]
         return len(b"".join(found)), zlib.crc32(b"".join(found))
     facts = os.stat(path)
     return facts.st_ino, facts.st_mtime_ns

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from veriscope import stores
-from veriscope.axes import ORDER, SPACE
+from veriscope.axes import SPACE, sound
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
@@ -21,15 +21,14 @@ from veriscope.wording import size as data_size
 
 LARGEST_CHUNK = 2**33  # bytes of a chunk that is read
 SUSPICIOUS_BYTES, SUSPICIOUS_PIECES = 10**10, 10**6  # of arrays whose files are counted before anything is read
-MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def is_zarr(path: Path) -> bool:
     """Whether the folder, or what lies at the address, `path` is a Zarr group or array."""
     if stores.url(path) is not None:
         with stores.explained(path, ImageFormatError):
-            return any(stores.get(path, marker) is not None for marker in MARKERS)
-    return path.is_dir() and any((path / marker).is_file() for marker in MARKERS)
+            return any(stores.get(path, marker) is not None for marker in stores.MARKERS)
+    return path.is_dir() and any((path / marker).is_file() for marker in stores.MARKERS)
 
 
 def read_zarr(path: Path, choice: int | None) -> Contents:
@@ -37,10 +36,10 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
     import zarr
 
     with foreseen(path):
-        node = zarr.open(_store(path), mode="r")
+        node = zarr.open(stores.opened(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
             names = "".join(str(name or "?") for name in getattr(node.metadata, "dimension_names", None) or ()).upper()
-            axes = names if names and not set(names) - set(ORDER) and len(set(names)) == len(names) == node.ndim else ""
+            axes = names if len(names) == node.ndim and sound(names) else ""
             _check_declared(path, path, node)
             source = Source(str(path), "", stamp(path), _opened)
             return Contents(FileArray(source, node.shape, node.dtype), axes, axes)
@@ -65,15 +64,7 @@ def read_zarr(path: Path, choice: int | None) -> Contents:
 def _opened(path: str, inside: str) -> Any:
     import zarr
 
-    return zarr.open_array(_store(path), path=inside, mode="r")
-
-
-def _store(path: str | Path) -> Any:
-    if stores.url(path) is not None or stores.is_zip(path):
-        return stores.opened(path, read_only=True)
-    from veriscope.images.zarr_store import RegularFiles
-
-    return RegularFiles(path)
+    return zarr.open_array(stores.opened(path, read_only=True), path=inside, mode="r")
 
 
 def _check_declared(path: Path, folder: Path, level: Any) -> None:
@@ -89,7 +80,7 @@ def _check_declared(path: Path, folder: Path, level: Any) -> None:
         )
     if folder.is_dir() and (nbytes > SUSPICIOUS_BYTES or pieces > SUSPICIOUS_PIECES):
         wanted = pieces // 1000 + 1
-        files = (name for *_, names in os.walk(folder) for name in names if name not in (*MARKERS, ".zmetadata"))
+        files = (name for *_, names in os.walk(folder) for name in names if name not in (*stores.MARKERS, ".zmetadata"))
         stored = sum(1 for _ in itertools.islice(files, wanted))
         if stored < wanted:
             raise ImageFormatError(
@@ -134,16 +125,18 @@ def _axes(multiscale: Mapping[str, Any], ndim: int) -> tuple[str, list[str | Non
     described = multiscale.get("axes") or []
     if not described and ndim == 5 and str(multiscale.get("version", "0.1")) in ("0.1", "0.2"):
         return "TCZYX", [None] * 5
-    names = [str(axis.get("name", "?") if isinstance(axis, Mapping) else axis).upper() for axis in described]
-    units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in described]
-    types = [str(axis.get("type", "")) if isinstance(axis, Mapping) else "" for axis in described]
+    entries = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in described]
+    names = [str(axis.get("name", "?")).upper() for axis in entries]
+    types = [str(axis.get("type", "")) for axis in entries]
     letters = [{"time": "T", "channel": "C"}.get(kind, name) for kind, name in zip(types, names, strict=True)]
     free = [letter for letter in "XYZ" if letter not in letters]  # the last is X, then Y, then Z
     for place in reversed(range(len(letters))):
         if types[place] == "space" and letters[place] not in "XYZ" and free:
             letters[place] = free.pop(0)
-    sound = all(letter in ORDER and len(letter) == 1 for letter in letters) and len(set(letters)) == len(letters)
-    return ("".join(letters) if sound else ""), [None if unit is None else str(unit) for unit in units]
+    whole = all(len(letter) == 1 for letter in letters) and sound("".join(letters))
+    return ("".join(letters) if whole else ""), [
+        None if (unit := axis.get("unit")) is None else str(unit) for axis in entries
+    ]
 
 
 def _sizes(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.axes import ORDER
+from veriscope.axes import sound
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images import ome
 from veriscope.images.carried import Carried, named
@@ -235,13 +235,9 @@ def _axes(tif: Any, series: Any) -> tuple[str, str]:
         full = full.replace("S", "")  # of size 1
     in_text = any(str(one.get("axes", "")).upper() == series.get_axes(False) for one in tif.shaped_metadata or ())
     stated = series.kind != "shaped" or in_text or set(axes) <= set("YXC")
-    if not stated or not _sound(axes):
+    if not stated or not sound(axes):
         return "", ""
-    return axes, full if _sound(full) and set(axes) <= set(full) else axes
-
-
-def _sound(axes: str) -> bool:
-    return not set(axes) - set(ORDER) and len(set(axes)) == len(axes)
+    return axes, full if sound(full) and set(axes) <= set(full) else axes
 
 
 def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:

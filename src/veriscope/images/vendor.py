@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope.axes import ORDER
+from veriscope.axes import ORDER, sound
 from veriscope.errors import ImageFormatError
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
@@ -51,8 +51,8 @@ def read_vendor(path: Path, what: str, choice: int | None) -> Contents:
 
 
 def _word(path: Path, axes: str) -> str:
-    unknown = sorted(set(axes) - set(ORDER))
-    if unknown or len(set(axes)) < len(axes):
+    if not sound(axes):
+        unknown = sorted(set(axes) - set(ORDER))
         raise ImageFormatError(
             f"'{path}' has the dimensions '{axes}', of which {', '.join(unknown) or 'one twice'} cannot be used here. "
             f"Export the part you need as OME-TIFF with the maker's program or Fiji."
