@@ -37,7 +37,10 @@ class ChunkCache:
             return image.read(*region)
         spans = [range(part.start // size, -(-part.stop // size)) for part, size in zip(region, chunks, strict=True)]
         corners = list(itertools.product(*spans))
-        found = self._found(key, corners)
+        with self._lock:
+            found = {corner: self._chunks[key, corner] for corner in corners if (key, corner) in self._chunks}
+            for corner in found:
+                self._chunks.move_to_end((key, corner))
         if missing := [corner for corner in corners if corner not in found]:
             found |= self._load(image, key, missing, chunks)
         out = np.empty([part.stop - part.start for part in region], dtype=image.dtype)
@@ -50,30 +53,16 @@ class ChunkCache:
             out[tuple(target)] = found[corner][tuple(inside)]
         return out
 
-    def _found(self, key: Any, corners: list[Corner]) -> dict[Corner, NDArray[Any]]:
-        found = {}
-        with self._lock:
-            for corner in corners:
-                if (chunk := self._chunks.get((key, corner))) is not None:
-                    self._chunks.move_to_end((key, corner))
-                    found[corner] = chunk
-        return found
-
     def _load(
         self, image: Image, key: Any, missing: list[Corner], chunks: tuple[int, ...]
     ) -> dict[Corner, NDArray[Any]]:
         """Read the chunks between the `missing` ones in one go, which is faster than one by one, and keep them."""
-        ends = list(zip(np.min(missing, axis=0).tolist(), np.max(missing, axis=0).tolist(), strict=True))
-        box = image.read(
-            *(slice(low * size, (high + 1) * size) for (low, high), size in zip(ends, chunks, strict=True))
-        )
+        first, stop = np.min(missing, axis=0), np.max(missing, axis=0) + 1
+        box = image.read(*map(slice, (first * chunks).tolist(), (stop * chunks).tolist()))
         loaded = {}
-        for corner in itertools.product(*(range(low, high + 1) for low, high in ends)):
-            place = (
-                slice((number - low) * size, (number - low + 1) * size)
-                for number, (low, _), size in zip(corner, ends, chunks, strict=True)
-            )
-            loaded[corner] = box[tuple(place)].copy()
+        for place in np.ndindex(*(stop - first).tolist()):
+            inside = tuple(slice(at * size, (at + 1) * size) for at, size in zip(place, chunks, strict=True))
+            loaded[tuple((first + place).tolist())] = box[inside].copy()
         with self._lock:
             for corner, chunk in loaded.items():
                 if (key, corner) not in self._chunks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite, prod
 from typing import Any
 
@@ -42,11 +42,8 @@ class Image:
 
     def __post_init__(self) -> None:
         array = self.array
-        if not (
-            hasattr(array, "shape")
-            and hasattr(array, "__getitem__")
-            and isinstance(getattr(array, "dtype", None), np.dtype)
-        ):
+        indexed = hasattr(array, "shape") and hasattr(array, "__getitem__")
+        if not (indexed and isinstance(getattr(array, "dtype", None), np.dtype)):
             array = np.asarray(array)  # lists, tensors, other images
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "axes", ax.check(self.axes, array.shape))
@@ -151,7 +148,7 @@ class Image:
 
     def in_memory(self) -> Image:
         """The same image with its pixels loaded."""
-        return self._new(np.asarray(self), self.axes) if self.is_lazy else self
+        return self.with_array(np.asarray(self)) if self.is_lazy else self
 
     # Other views; none of them reads pixels
 
@@ -164,8 +161,8 @@ class Image:
         if target == self.axes:
             return self
         if not self.is_lazy:
-            return self._new(ax.move(self.array, self.axes, target), target)
-        return self._new(LazyView(self.array, ax.moves(self.axes, target, self.shape)), target)
+            return self.with_array(ax.move(self.array, self.axes, target), target)
+        return self.with_array(LazyView(self.array, ax.moves(self.axes, target, self.shape)), target)
 
     @property
     def flat(self) -> Image:
@@ -184,17 +181,15 @@ class Image:
         if isinstance(chosen, int):
             chosen = slice(chosen, chosen + 1)
         moved = [a for a in self.spatial_axes if (p := parts[a]) not in (0, slice(0, getattr(p, "stop", 0), 1))]
-        return self._new(array, left, self.carried.of(chosen, moved))
+        return replace(self.with_array(array, left), carried=self.carried.of(chosen, moved))
 
     def with_array(self, array: Any, axes: str | None = None) -> Image:
         """Other pixels with the same voxel size, time step, name and whatever else is known of the image that still
         fits; `axes` where they changed.
         """
-        return self._new(array, self.axes if axes is None else ax.check(axes))
-
-    def _new(self, array: Any, axes: str, carried: Carried | None = None) -> Image:
-        voxel_size = tuple(self.voxel(letter) for letter in ax.spatial(axes))
-        return Image(array, axes, voxel_size, self.time_step, self.name, self.carried if carried is None else carried)
+        word = self.axes if axes is None else ax.check(axes)
+        voxel_size = tuple(self.voxel(letter) for letter in ax.spatial(word))
+        return Image(array, word, voxel_size, self.time_step, self.name, self.carried)
 
     # Streaming
 
@@ -220,18 +215,17 @@ class Image:
         blank: list[NDArray[Any]] = []
         found = False
         for frame in range(self.shape[time]):
-            held: list[NDArray[Any]] | None = []  # of this frame, while it may be blank
-            for block in self.region(T=frame).blocks(rest):
-                if held is not None:
-                    value = (held or [block])[0].reshape(len(block), -1)[:, 0].reshape((-1,) + (1,) * (block.ndim - 1))
-                    if (block == value).all():
-                        held.append(np.broadcast_to(value.copy(), block.shape))
-                        continue
-                    yield from held
-                    held = None
-                found = True
-                yield block
-            blank += held or []
+            blocks = self.region(T=frame).blocks(rest)
+            held: list[NDArray[Any]] = []  # of this frame, while it may be blank
+            for block in blocks:
+                value = (held or [block])[0].reshape(len(block), -1)[:, 0].reshape((-1,) + (1,) * (block.ndim - 1))
+                if not (block == value).all():
+                    found = True
+                    yield from itertools.chain(held, [block], blocks)
+                    break
+                held.append(np.broadcast_to(value.copy(), block.shape))
+            else:
+                blank += held
         if not found:
             yield from blank
 

@@ -84,10 +84,6 @@ class LazyView(LazyArray):
     for each source axis the part that is seen: a slice, or an int for an axis that is not part of the view.
     """
 
-    source: Any
-    order: tuple[int | None, ...]
-    window: tuple[slice | int, ...]
-
     def __init__(self, source: Any, order: Sequence[int | None], window: Sequence[slice | int] | None = None) -> None:
         if window is None:
             window = [slice(0, size, 1) if axis in order else 0 for axis, size in enumerate(source.shape)]
@@ -100,7 +96,7 @@ class LazyView(LazyArray):
         self.window = tuple(window)
         self.dtype = np.dtype(source.dtype)
         self.shape = tuple(
-            1 if axis is None else len(range(*_as_slice(self.window[axis]).indices(source.shape[axis])))
+            1 if axis is None else len(range(*as_slice(self.window[axis]).indices(source.shape[axis])))
             for axis in self.order
         )
 
@@ -116,7 +112,7 @@ class LazyView(LazyArray):
         cuts: Cuts | None = getattr(self.source, "cuts", None)
         if cuts is None:
             return None
-        return tuple((0,) if axis is None else _seen(cuts[axis], _as_slice(self.window[axis])) for axis in self.order)
+        return tuple((0,) if axis is None else _seen(cuts[axis], as_slice(self.window[axis])) for axis in self.order)
 
     def _behind(self, window: Sequence[slice | int]) -> list[slice | int]:
         """The window of the source that belongs to a window of this view."""
@@ -124,7 +120,7 @@ class LazyView(LazyArray):
         for axis, part in zip(self.order, window, strict=True):
             if axis is None:
                 continue
-            seen = _as_slice(self.window[axis])
+            seen = as_slice(self.window[axis])
             if isinstance(part, slice):
                 start, stop = (seen.start + end * seen.step for end in (part.start, part.stop))
                 behind[axis] = slice(start, max(start, min(stop, seen.stop)), seen.step * part.step)
@@ -139,19 +135,18 @@ class LazyView(LazyArray):
         return LazyView(self.source, order, self._behind(parts))
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts = plain_index(index, self.shape)
-        window = self._behind(parts)
-        kept = [axis for axis, part in zip(self.order, parts, strict=True) if isinstance(part, slice)]
-        block = np.asarray(self.source[tuple(window)])
-        left = [axis for axis, part in enumerate(window) if isinstance(part, slice)]  # source axes still in block
-        # axes of the source that the view does not show are ints in the window, so `left` is what `kept` names
-        block = block.transpose([left.index(axis) for axis in kept if axis is not None])
-        block = block[tuple(np.newaxis if axis is None else slice(None) for axis in kept)]
-        asked = (part for part in parts if isinstance(part, slice))
-        return block[tuple(part if axis is None else slice(None) for axis, part in zip(kept, asked, strict=True))]
+        view = self.view(index)
+        block = np.asarray(view.source[tuple(view.window)])
+        left = [axis for axis, part in enumerate(view.window) if isinstance(part, slice)]  # source axes still in block
+        # axes of the source that the view does not show are ints in the window, so `left` is what the order names
+        block = block.transpose([left.index(axis) for axis in view.order if axis is not None])
+        block = block[tuple(np.newaxis if axis is None else slice(None) for axis in view.order)]
+        asked = (part for part in plain_index(index, self.shape) if isinstance(part, slice))
+        return block[tuple(part if axis is None else slice(None) for axis, part in zip(view.order, asked, strict=True))]
 
 
-def _as_slice(part: slice | int) -> slice:
+def as_slice(part: slice | int) -> slice:
+    """A part of an axis as a slice, also where it is a single entry."""
     return part if isinstance(part, slice) else slice(part, part + 1, 1)
 
 

@@ -19,7 +19,7 @@ from veriscope.errors import ImageFormatError, warn
 from veriscope.images import ome
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
-from veriscope.images.lazy import plain_index
+from veriscope.images.lazy import as_slice, plain_index
 from veriscope.images.ome import Described, described
 from veriscope.images.tiff_writing import runs
 from veriscope.images.units import as_number, micrometres, seconds
@@ -141,7 +141,7 @@ class Flat:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = plain_index(index, self.shape)
-        spans = [part if isinstance(part, slice) else slice(part, part + 1, 1) for part in parts]
+        spans = [as_slice(part) for part in parts]
         block = np.empty([span.stop - span.start for span in spans], self.dtype)
         with self._lock:
             for offset, run in runs(self.shape, spans, block):

@@ -21,7 +21,7 @@ from veriscope import axes as ax
 from veriscope import saving, stores
 from veriscope.errors import DataError, OutputError, warn
 from veriscope.images.image import Image, pieces
-from veriscope.images.lazy import Blank, plain_index
+from veriscope.images.lazy import Blank, as_slice, plain_index
 from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 from veriscope.images.tiff_writing import TiffTarget, imagej_can
@@ -126,7 +126,7 @@ class Writer:
         `array` has the type of the file or one that goes into it without rounding; see `cast`.
         """
         parts = plain_index(tuple(slices), self.shape)
-        spans = [part if isinstance(part, slice) else slice(part, part + 1, 1) for part in parts]
+        spans = [as_slice(part) for part in parts]
         wanted = tuple(len(range(*span.indices(size))) for span, size in zip(spans, self.shape, strict=True))
         given = np.asarray(array)
         taken = tuple(size for size, part in zip(wanted, parts, strict=True) if isinstance(part, slice))
