@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -58,7 +57,10 @@ class Grid(Sequence[Span]):
 
 
 def reading(core: Span, shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Tile:
-    """The tile that computes `core` of a padded image of `shape`."""
+    """The tile that computes `core` of a padded image of `shape`, by reading multiples of `step` around it.
+
+    It ends at the borders of the image: there the network pads as it would for the whole image.
+    """
     read = tuple(
         slice(max(part.start - padded(reach, n), 0), min(part.stop + padded(reach, n), length))
         for part, length, reach, n in zip(core, shape, halo, step, strict=True)
@@ -71,38 +73,23 @@ def padded(length: int, step: int) -> int:
     return -(-length // step) * step
 
 
-def spans(length: int, core: int, halo: int, step: int) -> Iterator[tuple[slice, slice]]:
-    """Cut `length` into cores; pair each with the wider span the network reads, on multiples of `step`.
-
-    `length` and `core` are multiples of `step`. Spans end at the borders of the image: there the network pads as it
-    would for the whole image.
-    """
-    wide = padded(halo, step)
-    for start in range(0, length, core):
-        stop = min(start + core, length)
-        yield slice(max(start - wide, 0), min(stop + wide, length)), slice(start, stop)
-
-
 def tiles(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> Iterator[Tile]:
     """All tiles of a padded image of `shape`, last axis fastest; `core` is rounded up to multiples of `step`."""
     if any(length % n for length, n in zip(shape, step, strict=True)):
         raise ValueError(f"The padded shape {tuple(shape)} must be a multiple of the step {tuple(step)}.")
     if any(length < 1 for length in core):
         raise ValueError(f"A tile has at least one pixel along each axis, not {tuple(core)}.")
-    axes = [
-        list(spans(length, padded(size, n), reach, n))
-        for length, size, reach, n in zip(shape, core, halo, step, strict=True)
-    ]
-    for pieces in product(*axes):
-        yield Tile(read=tuple(read for read, _ in pieces), core=tuple(piece for _, piece in pieces))
+    for part in Grid(tuple(shape), tuple(map(padded, core, step))):
+        yield reading(part, shape, halo, step)
 
 
 def overhead(shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> float:
     """How many voxels are computed for each voxel of the padded image: 1 for a single tile, more with halos."""
     ratio = 1.0
-    for length, size, reach, n in zip(shape, core, halo, step, strict=True):
-        read = sum(span.stop - span.start for span, _ in spans(length, padded(size, n), reach, n))
-        ratio *= read / length
+    for length, size, reach, n in zip(shape, map(padded, core, step), halo, step, strict=True):
+        wide = padded(reach, n)
+        read = (min(start + size + wide, length) - max(start - wide, 0) for start in range(0, length, size))
+        ratio *= sum(read) / length
     return ratio
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veriscope.images.carried import Carried, named
+from veriscope.images.contents import Contents
 from veriscope.images.units import as_number, micrometres, seconds
 
 if TYPE_CHECKING:
@@ -166,39 +167,27 @@ def _file(entry: Element, path: Path, uuid: str | None) -> str:
 
 # What is stated of an image
 
-Scale = tuple[dict[str, float | None], float | None]
 
-
-def scale(image: Element) -> Scale:
-    """Voxel size (um) and time step (s); um and s are the default units."""
+def stated(image: Element) -> Contents:
+    """Voxel size and time step (um and s are the default units), names of channels, position, acquisition, text."""
     facts = _pixels(image)
-    voxel = {
-        letter: micrometres(as_number(facts.get(f"PhysicalSize{letter}")), facts.get(f"PhysicalSize{letter}Unit", "µm"))
-        for letter in "XYZ"
-    }
-    return voxel, seconds(as_number(facts.get("TimeIncrement")), facts.get("TimeIncrementUnit", "s"))
-
-
-def odd(image: Element) -> dict[str, str]:
-    """What is stated for the voxel and cannot be used, by letter: {"Z": "0 µm"}."""
-    facts, (voxel, _) = _pixels(image), scale(image)
-    return {
-        letter: f"{facts[f'PhysicalSize{letter}']} {facts.get(f'PhysicalSize{letter}Unit', 'µm')}"
-        for letter in "XYZ"
-        if f"PhysicalSize{letter}" in facts and voxel[letter] is None
-    }
-
-
-def carried(image: Element) -> Carried:
-    """Names of channels, position, time of acquisition, description."""
+    units = {letter: facts.get(f"PhysicalSize{letter}Unit", "µm") for letter in "XYZ"}
+    voxel = {a: micrometres(as_number(facts.get(f"PhysicalSize{a}")), unit) for a, unit in units.items()}
+    sizes = {a: facts[f"PhysicalSize{a}"] for a in "XYZ" if f"PhysicalSize{a}" in facts}
     channels = image.findall("{*}Pixels/{*}Channel")
     names = [channel.get("Name") or channel.get("Fluor") or "" for channel in channels]
-    colours = [_colour(channel.get("Color")) for channel in channels]
-    return Carried(
-        channels=named(names, colours),
+    carried = Carried(
+        channels=named(names, [_colour(channel.get("Color")) for channel in channels]),
         position=dict(_position(image)),
         acquired=(image.findtext("{*}AcquisitionDate") or "").strip(),
         description=(image.findtext("{*}Description") or "").strip(),
+    )
+    return Contents(
+        None,
+        voxel=voxel,
+        time_step=seconds(as_number(facts.get("TimeIncrement")), facts.get("TimeIncrementUnit", "s")),
+        carried=carried,
+        odd={a: f"{size} {units[a]}" for a, size in sizes.items() if voxel[a] is None},
     )
 
 

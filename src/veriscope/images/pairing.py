@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 
@@ -79,11 +79,7 @@ class Pairs(Sequence[Pair]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    @overload
-    def __getitem__(self, index: int) -> Pair: ...
-    @overload
-    def __getitem__(self, index: slice) -> Pairs: ...
-    def __getitem__(self, index: int | slice) -> Pair | Pairs:
+    def __getitem__(self, index: Any) -> Any:
         return Pairs(self._pairs[index]) if isinstance(index, slice) else self._pairs[index]
 
     def __repr__(self) -> str:
@@ -105,7 +101,10 @@ class Pairs(Sequence[Pair]):
                 f"Fractions of {check:g} for checking and {test:g} for testing leave nothing to train on. "
                 f"Give fractions from 0 to 1 whose sum is below 1, such as 0.1 and 0.1."
             )
-        fields = self._fields()
+        numbers: dict[object, list[int]] = {}  # of the pairs that show one field
+        for number, pair in enumerate(self._pairs):
+            numbers.setdefault(number if pair.field is None else pair.field, []).append(number)
+        fields = list(numbers.values())
         counts = [max(1, round(part * len(fields))) if part > 0 else 0 for part in (check, test)]
         while sum(counts) >= len(fields) and max(counts) > 1:
             counts[counts.index(max(counts))] -= 1
@@ -119,13 +118,6 @@ class Pairs(Sequence[Pair]):
             for group in groups
         )
         return training, checking, testing
-
-    def _fields(self) -> list[list[int]]:
-        """The numbers of the pairs that show one field, for each field in order."""
-        fields: dict[object, list[int]] = {}
-        for number, pair in enumerate(self._pairs):
-            fields.setdefault(number if pair.field is None else pair.field, []).append(number)
-        return list(fields.values())
 
     def _split_regions(self, check: float, test: float) -> tuple[Pairs, Pairs, Pairs]:
         parts: tuple[list[Pair], ...] = ([], [], [])
@@ -283,13 +275,9 @@ def _samples(pair: Pair) -> list[Pair]:
     pairs = []
     for number in range(pair.low.size("S")):
         field = None if pair.field is None else f"{pair.field}[{number}]"
-        low, high = _sample(pair.low, number), _sample(pair.high, number)
+        low, high = (one.region(S=number) if "S" in one.axes else one for one in (pair.low, pair.high))
         pairs.append(Pair(low, high, f"{pair.name}[{number}]", field, pair.turns))
     return pairs
-
-
-def _sample(image: Image, number: int) -> Image:
-    return image.region(S=number) if "S" in image.axes else image
 
 
 def _by_name(files: Sequence[Path]) -> dict[str, Path]:

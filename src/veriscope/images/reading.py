@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from math import prod
 from pathlib import Path
 
@@ -160,14 +160,9 @@ def list_images(path: str | Path, *more: str | Path) -> list[Path]:
     An image that has several names, such as an OME-TIFF of several files, is listed once, under the first, with a
     warning. Raises ImageFormatError when there are none.
     """
-    return distinct([found for place in (path, *more) for found in list_names(place)])
-
-
-def distinct(paths: Iterable[Path]) -> list[Path]:
-    """`paths` without further names of images that are among them already; says so."""
     names_of: dict[Hashable, list[Path]] = {}
-    for path in dict.fromkeys(paths):
-        names_of.setdefault(identity(path), []).append(path)
+    for found in dict.fromkeys(name for place in (path, *more) for name in list_names(place)):
+        names_of.setdefault(identity(found), []).append(found)
     for first, *others in names_of.values():
         if others:
             names = shortened([f"'{other}'" for other in others], 3)

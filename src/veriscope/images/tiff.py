@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from veriscope.axes import sound
 from veriscope.errors import ImageFormatError, warn
-from veriscope.images import ome
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.lazy import as_slice, plain_index
-from veriscope.images.ome import Described, described
+from veriscope.images.ome import Described, described, stated
 from veriscope.images.tiff_writing import runs
 from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.wording import lengths
@@ -250,14 +249,14 @@ def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
         if image is None:
             warn(f"'{path}': it is not clear which image of its description is meant; the voxel size is unknown.")
             return Contents(None)
-        voxel, step = ome.scale(image)
-        if not any(voxel.get(letter) for letter in "XY"):
-            voxel |= _resolution(tif)
-        return Contents(None, voxel=voxel, time_step=step, carried=ome.carried(image), odd=ome.odd(image))
+        facts = stated(image)
+        if not any(facts.voxel.get(letter) for letter in "XY"):
+            facts.voxel |= _resolution(tif)
+        return facts
     if tif.is_lsm:
-        facts = tif.lsm_metadata or {}
-        voxel = {letter: micrometres(facts.get(f"VoxelSize{letter}", 0), "m") for letter in "XYZ"}
-        return Contents(None, voxel=voxel, time_step=seconds(facts.get("TimeIntervall", 0), "s"))
+        lsm = tif.lsm_metadata or {}
+        voxel = {letter: micrometres(lsm.get(f"VoxelSize{letter}", 0), "m") for letter in "XYZ"}
+        return Contents(None, voxel=voxel, time_step=seconds(lsm.get("TimeIntervall", 0), "s"))
     if tif.is_imagej:
         voxel, step = _imagej_scale(tif)
         return Contents(None, voxel=voxel, time_step=step, carried=_imagej_carried(tif))

@@ -30,7 +30,7 @@ def each(image: Any, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: ty
     pixels = finite(image)
     if word is None:
         return function(pixels)
-    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
+    space = _space(word)
     order = "".join(letter for letter in word if letter not in space) + space
     moved = axes_of.move(pixels, word, order)
     outer = moved.shape[: len(order) - len(space)]
@@ -38,6 +38,10 @@ def each(image: Any, function: Callable[[NDArray[Any]], NDArray[Any]], dtype: ty
     for place in np.ndindex(*outer):
         result[place] = function(moved[place])
     return image.with_array(axes_of.move(result, order, word))
+
+
+def _space(word: str) -> str:
+    return axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
 
 
 def finite(image: Any, what: str = "image") -> NDArray[Any]:
@@ -62,7 +66,7 @@ def split(image: Any, flat: bool = True) -> Frames:
     if word is None:
         pixels = np.asarray(image)
         return [[pixels[0] if flat and pixels.ndim == 3 and len(pixels) == 1 else pixels]]
-    space = axes_of.spatial(axes_of.canonical(axes_of.image_axes(word, "A classical method")))
+    space = _space(word)
     if flat and image.size("Z") == 1:
         space = space.replace("Z", "")
     moved = image.in_memory().moved(f"TC{space}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def open_writer(
     check_place(final, overwrite, folder=zarr)
     with saving.explained(final):
         temporary = final if stores.url(final) is not None else saving.fresh(final, zarr)
-        target: _Target
+        target: TiffTarget | ZarrTarget
         try:
             if zarr:
                 order = zarr_order(axes, final)
@@ -112,7 +112,9 @@ def zarr_layout(
 class Writer:
     """A file in the making. `chunks`: a good size for regions, in the order of the axes that were asked for."""
 
-    def __init__(self, path: Path, temporary: Path, target: _Target, facts: Image, order: str, overwrite: bool) -> None:
+    def __init__(
+        self, path: Path, temporary: Path, target: TiffTarget | ZarrTarget, facts: Image, order: str, overwrite: bool
+    ) -> None:
         self.path, self._overwrite = path, overwrite
         self.axes, self.shape, self.dtype = facts.axes, facts.shape, facts.dtype
         self.chunks: tuple[int, ...] = tuple(target.chunks[order.index(letter)] for letter in facts.axes)
@@ -178,52 +180,36 @@ class Writer:
                 stores.remove(self._temporary)
 
 
-class _Target(Protocol):
-    """Where regions go, in the order of the file's axes."""
-
-    chunks: tuple[int, ...]
-    without: tuple[str, ...]  # names of what Carried holds and the format has no place for
-
-    def put(self, spans: Sequence[slice], block: NDArray[Any]) -> None: ...
-    def finish(self) -> None: ...
-    def close(self) -> None: ...
-
-
 # Places, names and errors
 
 
 def check_place(final: Path, overwrite: bool, folder: bool) -> None:
-    if (address := stores.url(final)) is not None:
-        _check_address(address, final, overwrite, folder)
-        return
-    folder = folder and not stores.is_zip(final)
+    """Raise OutputError where nothing can be written, a `folder` of Zarr or a file: known before long work."""
+    address = stores.url(final)
     with saving.explained(final):
-        if not final.parent.is_dir():
+        if address is not None:
+            if address.startswith("http") or not folder or stores.is_zip(final):
+                what = "can be read, not written" if address.startswith("http") else "can only hold OME-Zarr"
+                raise OutputError(f"'{address}' {what}. Write an OME-Zarr to s3://, gs://, memory:// or a folder.")
+            if not address.startswith("memory:"):
+                stores.names(final)  # raises what is wrong with the bucket
+            taken = not overwrite and stores.exists(final) and stores.is_finished(final)
+        else:
+            folder = folder and not stores.is_zip(final)
+            if not final.parent.is_dir():
+                raise OutputError(
+                    f"The folder '{final.parent}' does not exist, so '{final.name}' cannot be written. Create it."
+                )
+            if final.is_dir() and not (folder and (is_zarr(final) or not any(final.iterdir()))):
+                raise OutputError(f"'{final}' is a folder{' with other things in it' * folder}. Choose another name.")
+            taken = not overwrite and (final.exists() or final.is_symlink())
+        if taken:
             raise OutputError(
-                f"The folder '{final.parent}' does not exist, so '{final.name}' cannot be written. Create it."
+                f"'{address or final}' exists already. Choose another name, or replace it with overwrite (--overwrite)."
             )
-        if final.is_dir() and not (folder and (is_zarr(final) or not any(final.iterdir()))):
-            raise OutputError(f"'{final}' is a folder{' with other things in it' * folder}. Choose another name.")
-        if (final.exists() or final.is_symlink()) and not overwrite:
-            raise OutputError(
-                f"'{final}' exists already. Choose another name, or replace it with overwrite (--overwrite)."
-            )
-        if not os.access(final.parent, os.W_OK):
+        if address is None and not os.access(final.parent, os.W_OK):
             raise OutputError(
                 f"The folder '{final.parent}' is not writable. Choose another one or change its permissions."
-            )
-
-
-def _check_address(address: str, final: Path, overwrite: bool, zarr: bool) -> None:
-    if address.startswith("http") or not zarr or stores.is_zip(final):
-        what = "can be read, not written" if address.startswith("http") else "can only hold OME-Zarr"
-        raise OutputError(f"'{address}' {what}. Write an OME-Zarr to s3://, gs://, memory:// or a folder.")
-    with saving.explained(final):
-        if not address.startswith("memory:"):
-            stores.names(final)  # raises what is wrong with the bucket
-        if not overwrite and stores.exists(final) and stores.is_finished(final):
-            raise OutputError(
-                f"'{address}' exists already. Choose another name, or replace it with overwrite (--overwrite)."
             )
 
 

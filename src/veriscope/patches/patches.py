@@ -17,7 +17,6 @@ from veriscope.errors import DataError
 from veriscope.images.cache import ChunkCache
 from veriscope.images.image import Image
 from veriscope.patches import augment, sampling
-from veriscope.patches.fields import Field
 from veriscope.patches.scaling import Ends, Scaling, percentile_facts
 from veriscope.tiling import Span
 from veriscope.wording import lengths
@@ -68,6 +67,22 @@ class Prepared:
     ends: tuple[Ends, Ends]
     starts: tuple[sampling.Starts, ...]
     orientations: augment.Orientations
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One time point of a pair as restoring sees it: `read(span)` gives low (C, ..., Y, X) and high (C, *shape) of a
+    part of `shape`.
+
+    Both float32, normalised as at restoration. `alike`: restored images are normalised like this, and look like this;
+    not so planes that stand for slices of a stack, nor patches that came without their image.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[Span], tuple[Array, Array]]
+    depth: int = 1  # planes of low for each of high
+    alike: bool = True
+    noisy: bool = False  # high too, with noise of its own or as low itself
 
 
 class Supply:
@@ -164,25 +179,25 @@ class Patches(Supply):
 
     def drawn(self, index: int, seed: int) -> Drawn:
         """As of any supply; every run of as many patches as there are frames uses each once, in random order."""
-        rng = np.random.default_rng((seed, index))
-        pair, frame = self._frames[self._order(seed, index // len(self._frames))[index % len(self._frames)]]
-        prepared = self._pairs[pair]
-        start = self._start(prepared, frame, rng)
-        orientation = prepared.orientations.draw(rng)
-        percentiles = self.choices.normalize.draw(rng)
-        return {"pair": pair, "frame": frame, "start": start, "orientation": orientation, "percentiles": percentiles}
+        order = self._order(seed, index // len(self._frames))
+        number = int(order[index % len(self._frames)])
+        return self._drawn(number, np.random.default_rng((seed, index)), training=True)
 
     def drawn_check(self, index: int) -> Drawn:
         """What makes checking patch `index`: frames in turn, positions fixed, percentiles (2, 99.8)."""
         rng = np.random.default_rng((self.choices.seed, index, 1))
-        pair, frame = self._frames[index % len(self._frames)]
-        prepared = self._pairs[pair]
+        return self._drawn(index % len(self._frames), rng, training=False)
+
+    def _drawn(self, number: int, rng: np.random.Generator, training: bool) -> Drawn:
+        """From frame `number`, counted over all pairs."""
+        pair, frame = self._frames[number]
+        prepared, normalize = self._pairs[pair], self.choices.normalize
         return {
             "pair": pair,
             "frame": frame,
             "start": self._start(prepared, frame, rng),
-            "orientation": augment.AS_IT_IS,
-            "percentiles": self.choices.normalize.usual,
+            "orientation": prepared.orientations.draw(rng) if training else augment.AS_IT_IS,
+            "percentiles": normalize.draw(rng) if training else normalize.usual,
         }
 
     def _start(self, prepared: Prepared, frame: int, rng: np.random.Generator) -> tuple[int, ...]:

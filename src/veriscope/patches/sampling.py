@@ -8,12 +8,15 @@ map of such positions is made from maxima of small blocks, read piece by piece: 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from veriscope.images.image import piece_shape
+from veriscope.tiling import Grid
 
 MOST_CELLS = 2**16  # cells of the map of one image; images that need no more have an exact map
 PIECE_BYTES = 2**25  # of the image, read at once
@@ -177,23 +180,11 @@ def _halved(blocks: NDArray[Any], axis: int) -> NDArray[Any]:
     return halved
 
 
-def _pieces(
-    size: tuple[int, ...], cell: tuple[int, ...], voxel_bytes: int, chunks: Sequence[int] | None
-) -> Iterator[tuple[slice, ...]]:
-    """Regions that cover the image, begin on multiples of `cell`, follow the chunks and hold at most 32 MB."""
-    grain = [math.lcm(step, chunk) for step, chunk in zip(cell, chunks, strict=True)] if chunks else list(cell)
-    grain = [step if step > length else grown for step, grown, length in zip(cell, grain, size, strict=True)]
-    limit = max(PIECE_BYTES // voxel_bytes, 1)
-    if math.prod(min(grown, length) for grown, length in zip(grain, size, strict=True)) > limit:
+def _pieces(size: tuple[int, ...], cell: tuple[int, ...], voxel_bytes: int, chunks: Sequence[int] | None) -> Grid:
+    """Regions that cover the image, begin on multiples of `cell`, follow the chunks and hold about 32 MB."""
+    grain = list(map(math.lcm, cell, chunks)) if chunks else list(cell)
+    if math.prod(map(min, grain, size)) * voxel_bytes > PIECE_BYTES:
         grain = list(cell)
-    extent = [min(grown, length) for grown, length in zip(grain, size, strict=True)]
-    for axis in reversed(range(len(size))):
-        rest = math.prod(extent) // extent[axis]
-        times = max(limit // (rest * grain[axis]), 1)
-        extent[axis] = min(grain[axis] * times, size[axis])
-    starts = [range(0, length, step) for length, step in zip(size, extent, strict=True)]
-    for corner in np.ndindex(*[len(begin) for begin in starts]):
-        begin = [starts[axis][place] for axis, place in enumerate(corner)]
-        yield tuple(
-            slice(first, min(first + step, length)) for first, step, length in zip(begin, extent, size, strict=True)
-        )
+    limit = max(PIECE_BYTES, math.prod(map(min, grain, size)) * voxel_bytes)
+    piece = piece_shape(size, voxel_bytes, limit, grain)
+    return Grid(size, piece)

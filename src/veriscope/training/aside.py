@@ -26,7 +26,7 @@ from veriscope.looking import counted, look
 from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
-from veriscope.patches.fields import Field
+from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.textures import Piece
 from veriscope.tiling import Span, windows

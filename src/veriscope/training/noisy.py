@@ -21,7 +21,7 @@ from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs, read_pairs
 from veriscope.images.reading import list_images, read_image, stem
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.fields import Field
+from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED
 from veriscope.training.material import Aside, Cutting, Found, FromPairs
 from veriscope.training.setup import Batch
