@@ -101,7 +101,7 @@ def fit(blocks: Blocks | Count, wanted: Sequence[float] = (2.0, 99.8)) -> Normal
     """
     if len(wanted) != 2 or not wanted[0] < wanted[1]:
         raise DataError(f"Normalisation needs a lower and a higher percentile, such as 2 and 99.8, not {wanted}.")
-    count = blocks if isinstance(blocks, Count) else counting(blocks)
+    count = counting(blocks)
     found = percentiles(count, wanted)
     alike = found[:, 0] >= found[:, 1]
     if alike.any():
@@ -146,8 +146,7 @@ def percentiles(blocks: Blocks | Count, wanted: Sequence[float]) -> NDArray[np.f
     """
     if not wanted or not all(0 <= value <= 100 for value in wanted):
         raise DataError(f"Percentiles lie between 0 and 100, unlike {tuple(wanted)}.")
-    count = blocks if isinstance(blocks, Count) else counting(blocks)
-    return _by_digits(count, np.asarray(wanted, dtype=np.float64))
+    return _by_digits(counting(blocks), np.asarray(wanted, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -157,14 +156,12 @@ class Count:
     run: Callable[[Leaders, int], Counted]
 
 
-def counting(blocks: Blocks) -> Count:
-    """Counting here, one piece after the other."""
-    if callable(blocks):
-        fresh = blocks
-    else:
-        kept = [blocks] if isinstance(blocks, np.ndarray) else list(blocks)
-        fresh = lambda: kept  # noqa: E731
-    return Count(lambda leaders, done: Counted().see(fresh(), leaders, done))
+def counting(blocks: Blocks | Count) -> Count:
+    """Counting here, one piece after the other; a Count as it is."""
+    if isinstance(blocks, Count):
+        return blocks
+    kept = blocks if callable(blocks) else [blocks] if isinstance(blocks, np.ndarray) else list(blocks)
+    return Count(lambda leaders, done: Counted().see(kept() if callable(kept) else kept, leaders, done))
 
 
 class Counted:
@@ -234,42 +231,33 @@ class Counted:
             raise DataError("There are no pixels to take percentiles of. Check how the image was read or cropped.")
 
 
-def _ranks(wanted: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Ranks below and above each percentile, and the weight of the upper one, as np.percentile has them."""
-    place = wanted / 100 * (count - 1)
-    below = np.floor(place).astype(np.int64)
-    return below, np.minimum(below + 1, count - 1), place - below
-
-
-# A digit of 16 bits per pass, from the front, as one looks up words in a dictionary
-
-
 def _by_digits(count: Count, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A digit of 16 bits per pass, from the front, as one looks up words in a dictionary."""
     found: list[dict[int, tuple[int, int]]] = []  # per channel: rank -> (leading digits of its key, values before)
-    below = above = np.empty(0, np.int64)
-    weight = np.empty(0)
     done = 0
     while True:
         watch = count.run([sorted({leader for leader, _ in ranked.values()}) for ranked in found], done)
         watch.check()
         assert watch.dtype is not None
-        if not found:
-            below, above, weight = _ranks(wanted, watch.pixels)
-            ranks = {int(rank) for rank in (*below, *above)}
-            found = [dict.fromkeys(ranks, (0, 0)) for _ in range(watch.channels)]
+        if not found:  # ranks below and above each percentile, and the weight of the upper one, as in np.percentile
+            place = wanted / 100 * (watch.pixels - 1)
+            below = np.floor(place).astype(np.int64)
+            above, weight = np.minimum(below + 1, watch.pixels - 1), place - below
+            found = [dict.fromkeys([*below.tolist(), *above.tolist()], (0, 0)) for _ in range(watch.channels)]
         bits = 8 * watch.dtype.itemsize
         step = min(_DIGIT, bits)
-        sums = [{leader: np.cumsum(seen) for leader, seen in counted.items()} for counted in watch.counts]
-        found = [
-            {rank: _narrow(total[leader], rank, leader, before, step) for rank, (leader, before) in ranked.items()}
-            for ranked, total in zip(found, sums, strict=True)
-        ]
+        for ranked, counted in zip(found, watch.counts, strict=True):
+            totals = {leader: np.cumsum(seen) for leader, seen in counted.items()}
+            for rank, (leader, before) in ranked.items():
+                total = totals[leader]
+                digit = int(np.searchsorted(total, rank - before, side="right"))
+                ranked[rank] = leader << step | digit, before + (int(total[digit - 1]) if digit else 0)
         done += step
-        values = [
-            {rank: _value(leader, done, bits, watch.dtype) for rank, (leader, _) in ranked.items()} for ranked in found
-        ]
         if done == bits or (done >= 32 and all(_is_close(ranked, done, bits, watch.dtype) for ranked in found)):
-            low, high = (np.array([[of[int(r)] for r in ranks] for of in values]) for ranks in (below, above))
+            low, high = (
+                np.array([[_value(of[rank][0], done, bits, watch.dtype) for rank in ranks.tolist()] for of in found])
+                for ranks in (below, above)
+            )
             # interpolated linearly, with np.percentile's rounding
             blend = np.where(weight >= 0.5, high - (high - low) * (1 - weight), low + (high - low) * weight)
             return np.asarray(blend)
@@ -280,14 +268,12 @@ def _keys(values: NDArray[Any]) -> NDArray[Any]:
     bits = 8 * values.dtype.itemsize
     raw: NDArray[Any] = values.view(f"u{values.dtype.itemsize}")
     top = raw.dtype.type(1 << (bits - 1))
-    if values.dtype.kind in "bu":
-        return raw
     if values.dtype.kind == "i":
-        flipped: NDArray[Any] = raw ^ top
-        return flipped
-    signs = (values.view(f"i{values.dtype.itemsize}") >> (bits - 1)).view(raw.dtype)  # all bits of negative floats,
-    counted: NDArray[Any] = raw ^ (signs | top)  # which count downwards
-    return counted
+        raw = raw ^ top
+    elif values.dtype.kind == "f":
+        signs = (values.view(f"i{values.dtype.itemsize}") >> (bits - 1)).view(raw.dtype)  # all bits of negative floats,
+        raw = raw ^ (signs | top)  # which count downwards
+    return raw
 
 
 def _digits(keys: NDArray[Any], leader: int, done: int, bits: int) -> NDArray[Any]:
@@ -299,11 +285,6 @@ def _digits(keys: NDArray[Any], leader: int, done: int, bits: int) -> NDArray[An
         keys = keys[keys >> kind(bits - done) == kind(leader)]
     digits: NDArray[Any] = (keys >> kind(bits - done - _DIGIT)) & kind(2**_DIGIT - 1)
     return digits.astype(np.uint16)
-
-
-def _narrow(total: NDArray[np.int64], rank: int, leader: int, before: int, step: int) -> tuple[int, int]:
-    digit = int(np.searchsorted(total, rank - before, side="right"))
-    return leader << step | digit, before + (int(total[digit - 1]) if digit else 0)
 
 
 def _value(leader: int, done: int, bits: int, dtype: np.dtype[Any]) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
-from veriscope.images.lazy import LazyArray, chunks_of, plain_index
+from veriscope.images.lazy import LazyArray, as_slice, chunks_of, plain_index
 
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 POINTS = "Z"  # planes are points along Z, each at its depth; along Y and X pixels are areas side by side
@@ -40,11 +40,6 @@ class Grid:
         return np.asarray(places, np.float64)
 
 
-def grid(letter: str, factor: float, size: int, length: int | None = None) -> Grid:
-    """The grid that is `factor` times finer along the axis `letter` of `size` entries; `length` where it is known."""
-    return Grid(factor, max(1, round(size * factor)) if length is None else length, letter in POINTS)
-
-
 def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, int] | None = None) -> Image:
     """`image` with `factors` times as many pixels along the axes named, float32 and lazy; voxels shrink accordingly.
 
@@ -65,11 +60,12 @@ def resampled(image: Image, factors: Mapping[str, float], lengths: Mapping[str, 
         )
     if any(length < 1 for length in lengths.values()):
         raise DataError(f"A finer grid has at least one pixel along each axis, not {lengths}.")
-    grids = {
-        image.axes.index(letter): grid(letter, wanted.get(letter, 1.0), image.size(letter), lengths.get(letter))
-        for letter in image.spatial_axes
-        if wanted.get(letter, 1.0) != 1 or lengths.get(letter, image.size(letter)) != image.size(letter)
-    }
+    grids = {}
+    for letter in image.spatial_axes:
+        factor, size = wanted.get(letter, 1.0), image.size(letter)
+        length = lengths.get(letter, max(1, round(size * factor)))
+        if factor != 1 or length != size:
+            grids[image.axes.index(letter)] = Grid(factor, length, letter in POINTS)
     if not grids:
         return image
     return replace(image, array=Resampled(image.array, grids), voxel_size=_finer_voxels(image, wanted))
@@ -108,82 +104,6 @@ def zoomed(image: Image, factors: Mapping[str, float], whole: bool) -> Image:
     return replace(image, array=array, voxel_size=_finer_voxels(image, factors))
 
 
-class Resampled(LazyArray):
-    """A lazy array: `source` on finer `grids`, one for each axis (by its number) that changes.
-
-    `weigh` gives the weights of four neighbours, as `cubic` does.
-    """
-
-    def __init__(
-        self,
-        source: Any,
-        grids: Mapping[int, Grid],
-        dtype: DTypeLike = np.float32,
-        weigh: Weigh | None = None,
-    ) -> None:
-        self.source = source
-        self.weigh = weigh or cubic
-        self.grids = dict(sorted(grids.items()))
-        self.shape = tuple(
-            self.grids[axis].length if axis in self.grids else int(n) for axis, n in enumerate(source.shape)
-        )
-        self.dtype = np.dtype(dtype)
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """About what a chunk of the source becomes; None when the source has none."""
-        chunks = chunks_of(self.source)
-        if chunks is None:
-            return None
-        grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
-        return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts = plain_index(index, self.shape)
-        taps: dict[int, _Taps] = {}
-        region: list[slice | int] = list(parts)
-        for axis, finer in self.grids.items():
-            part = parts[axis]
-            entries = np.arange(part.start, part.stop, part.step) if isinstance(part, slice) else np.array([part])
-            if not len(entries):
-                return np.empty(
-                    [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)], self.dtype
-                )
-            taps[axis] = _taps(finer, entries, self.source.shape[axis], self.weigh)
-            region[axis] = slice(taps[axis].first, taps[axis].stop)
-        block = np.asarray(self.source[tuple(region)])
-        exact = self.weigh is cubic and (block.dtype.itemsize <= 2 or block.dtype == np.float32)
-        block = block.astype(np.float32 if exact else np.float64, copy=False)
-        dropped = 0  # axes before this one that the index has taken away
-        for axis, part in enumerate(parts):
-            if axis in taps:
-                block = _interpolated(block, axis - dropped, taps[axis])
-                if not isinstance(part, slice):
-                    block = np.take(block, 0, axis=axis - dropped)
-            dropped += not isinstance(part, slice)
-        return np.asarray(np.floor(block + 0.5) if self.dtype.kind in "iu" else block, self.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class _Taps:
-    """The old entries that new ones are made of: `places` (4, n) counted from `first`, with `weights` (4, n)."""
-
-    first: int
-    stop: int
-    places: NDArray[np.intp]
-    weights: NDArray[np.float64]
-
-
-def _taps(finer: Grid, entries: NDArray[Any], size: int, weigh: Weigh) -> _Taps:
-    positions = np.clip(finer.positions(entries), 0, size - 1)
-    below = np.floor(positions).astype(np.intp)
-    weights = weigh(positions - below)
-    places = np.clip(below + np.arange(-1, 3)[:, None], 0, size - 1)
-    used = places[weights != 0]  # on a plane of the old grid nothing else is read
-    first, stop = int(used.min()), int(used.max()) + 1
-    return _Taps(first, stop, np.clip(places - first, 0, stop - first - 1), weights)
-
-
 def cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights (4, n) of the entries at -1, 0, 1, 2 for positions `t` from 0 to below 1: Keys (1981), a = -1/2."""
     return np.stack(
@@ -201,15 +121,74 @@ def linear(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.zeros_like(t), 1 - t, t, np.zeros_like(t)])
 
 
-def _interpolated(block: NDArray[Any], axis: int, taps: _Taps) -> NDArray[Any]:
+class Resampled(LazyArray):
+    """A lazy array: `source` on finer `grids`, one for each axis (by its number) that changes.
+
+    `weigh` gives the weights of four neighbours, as `cubic` does.
+    """
+
+    def __init__(
+        self, source: Any, grids: Mapping[int, Grid], dtype: DTypeLike = np.float32, weigh: Weigh = cubic
+    ) -> None:
+        self.source, self.weigh = source, weigh
+        self.grids = dict(sorted(grids.items()))
+        self.shape = tuple(
+            self.grids[axis].length if axis in self.grids else int(n) for axis, n in enumerate(source.shape)
+        )
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """About what a chunk of the source becomes; None when the source has none."""
+        chunks = chunks_of(self.source)
+        if chunks is None:
+            return None
+        grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
+        return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        parts = plain_index(index, self.shape)
+        region = [as_slice(part) for part in parts]
+        taps: dict[int, tuple[NDArray[np.intp], NDArray[np.float64]]] = {}
+        for axis, finer in self.grids.items():
+            entries = np.arange(region[axis].start, region[axis].stop, region[axis].step)
+            if not len(entries):
+                asked = [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)]
+                return np.empty(asked, self.dtype)
+            region[axis], *taps[axis] = _taps(finer, entries, self.source.shape[axis], self.weigh)
+        block = np.asarray(self.source[tuple(region)])
+        exact = self.weigh is cubic and (block.dtype.itemsize <= 2 or block.dtype == np.float32)
+        block = block.astype(np.float32 if exact else np.float64, copy=False)
+        for axis, (places, weights) in taps.items():
+            block = _interpolated(block, axis, places, weights)
+        block = block[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
+        return np.asarray(np.floor(block + 0.5) if self.dtype.kind in "iu" else block, self.dtype)
+
+
+def _taps(
+    finer: Grid, entries: NDArray[Any], size: int, weigh: Weigh
+) -> tuple[slice, NDArray[np.intp], NDArray[np.float64]]:
+    """The old entries that new ones are made of: a span, places in it (4, n), and their weights (4, n)."""
+    positions = np.clip(finer.positions(entries), 0, size - 1)
+    below = np.floor(positions).astype(np.intp)
+    weights = weigh(positions - below)
+    places = np.clip(below + np.arange(-1, 3)[:, None], 0, size - 1)
+    used = places[weights != 0]  # on a plane of the old grid nothing else is read
+    first, last = int(used.min()), int(used.max())
+    return slice(first, last + 1, 1), np.clip(places - first, 0, last - first), weights
+
+
+def _interpolated(
+    block: NDArray[Any], axis: int, places: NDArray[np.intp], weights: NDArray[np.float64]
+) -> NDArray[Any]:
     """Sums in the same order for every entry, so that a part equals the part of the whole to the last bit."""
-    shape = [1] * block.ndim
-    shape[axis] = -1
-    weights = taps.weights.astype(block.dtype)
-    result: NDArray[Any] = np.take(block, taps.places[0], axis=axis)
-    result *= weights[0].reshape(shape)
-    for place, weight in zip(taps.places[1:], weights[1:], strict=True):
+    shape = [4, *[1] * block.ndim]
+    shape[1 + axis] = -1
+    first, *others = zip(places, weights.astype(block.dtype).reshape(shape), strict=True)
+    result: NDArray[Any] = np.take(block, first[0], axis=axis)
+    result *= first[1]
+    for place, weight in others:
         one = np.take(block, place, axis=axis)
-        one *= weight.reshape(shape)
+        one *= weight
         result += one
     return result
