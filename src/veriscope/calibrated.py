@@ -50,7 +50,7 @@ class Sample:
     scales: Floats
     truth: Floats
     window: NDArray[np.intp]  # (n,), the number of the window of the image that each pixel lies in
-    texture: NDArray[np.float64]  # (2,), noise and contrast of the input, see `images.noise`; NaN where not known
+    texture: NDArray[np.float64]  # (2,), noise and contrast of the input, see `noise`; NaN where not known
     image: int = 0  # samples of the same image have the same number
     trained_on: bool = False
 

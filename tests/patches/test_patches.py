@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,7 @@ def test_the_share_of_patches_on_foreground_is_a_choice() -> None:
     for index in range(400):
         y, x = patches.drawn(index, 0)["start"]
         shown += spots().high.array[y + 8 : y + 24, x + 8 : x + 24].max() > 40
-    assert allowed.fraction < 0.2
+    assert len(allowed) / math.prod(allowed.free) < 0.2
     assert 0.45 < shown / 400 < 0.7
 
 

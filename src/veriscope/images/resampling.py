@@ -155,7 +155,8 @@ class Resampled(LazyArray):
             if not len(entries):
                 asked = [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)]
                 return np.empty(asked, self.dtype)
-            region[axis], *taps[axis] = _taps(finer, entries, self.source.shape[axis], self.weigh)
+            region[axis], places, weights = _taps(finer, entries, self.source.shape[axis], self.weigh)
+            taps[axis] = places, weights
         block = np.asarray(self.source[tuple(region)])
         exact = self.weigh is cubic and (block.dtype.itemsize <= 2 or block.dtype == np.float32)
         block = block.astype(np.float32 if exact else np.float64, copy=False)

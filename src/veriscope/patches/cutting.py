@@ -86,16 +86,14 @@ def cut_patches(
     empty: list[str] = []
     widen = choices.normalize.usual is not None
     for pair, (low, high) in zip(pairs, moved, strict=True):
-        tables = (
-            table_of(low, f"{_name(low, pair)} (low)", widen, empty),
-            table_of(high, f"{_name(high, pair)} (high)", widen, empty),
-        )
-        ends = choices.normalize.ends((low, high), tables, pair.name)
-        starts = []
-        for number in range(high.shape[0] * high.shape[1]):
-            found = _starts(high, number, shape, tables[1], choices, most_cells)
+        low_table = table_of(low, f"{_name(low, pair)} (low)", widen, empty)
+        high_table = table_of(high, f"{_name(high, pair)} (high)", widen, empty)
+        ends = choices.normalize.ends((low, high), (low_table, high_table), pair.name)
+        starts, count = [], high.shape[0] * high.shape[1]
+        for number in range(count):
+            found = _starts(high, number, shape, high_table, choices, most_cells)
             if len(found) == 0:
-                dim.append(_name(high, pair) + (f" frame {number}" if high.shape[0] * high.shape[1] > 1 else ""))
+                dim.append(_name(high, pair) + (f" frame {number}" if count > 1 else ""))
                 found = sampling.everywhere(high.shape[3:], shape)
             starts.append(found)
         orientations = augment.allowed(axes, shape, [low.voxel(letter) for letter in axes])
@@ -118,13 +116,12 @@ def cut_patches(
 
 def _depth(pairs: Sequence[Pair]) -> int:
     """How many planes the stacks have that are to be projected; 0 where nothing is."""
-    stacks = [pair for pair in pairs if pair.projects]
+    stacks, others = ([pair for pair in pairs if pair.projects is wanted] for wanted in (True, False))
     if not stacks:
         return 0
-    if len(stacks) < len(pairs):
-        other = next(pair for pair in pairs if not pair.projects)
+    if others:
         raise DataError(
-            f"In pair '{stacks[0].name}' high is a single plane for a stack, in '{other.name}' it is not. "
+            f"In pair '{stacks[0].name}' high is a single plane for a stack, in '{others[0].name}' it is not. "
             f"A network learns one of both; leave the others out."
         )
     depths = {pair.low.size("Z"): pair.name for pair in reversed(stacks)}
@@ -154,12 +151,8 @@ def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) ->
             )
         target = image.moved("STC" + axes)
         space = target.shape[-len(shape) :]
-        small = [
-            f"{letter} {have} < {want}"
-            for letter, have, want in zip(axes_high, space, shape, strict=True)
-            if have < want
-        ]
-        if small:
+        sizes = zip(axes_high, space, shape, strict=True)
+        if small := [f"{letter} {have} < {want}" for letter, have, want in sizes if have < want]:
             raise DataError(
                 f"{name} ({what}) is {lengths(target.shape[3:])} ({axes}), smaller than a patch of {lengths(shape)}: "
                 f"{', '.join(small)}. Use patches of at most {lengths(np.minimum(space, shape))}, "
@@ -189,12 +182,7 @@ def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
 
 
 def _starts(
-    high: Image,
-    frame: int,
-    shape: tuple[int, ...],
-    table: Table,
-    choices: Choices,
-    most_cells: int,
+    high: Image, frame: int, shape: tuple[int, ...], table: Table, choices: Choices, most_cells: int
 ) -> sampling.Starts:
     """Where patches of a frame may start; none, when the frame has no foreground."""
     if choices.foreground is None or choices.foreground_share == 0:

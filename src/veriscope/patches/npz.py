@@ -54,13 +54,10 @@ def save_npz(
         zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
     ):
         flat = (1,) * (len(patches.low_shape) - len(patches.shape))
-        low_space, high_space = patches.low_shape, (*flat, *patches.shape)
-        for key, which, channels, space in (
-            ("X", 0, patches.channels_in, low_space),
-            ("Y", 1, patches.channels_out, high_space),
-        ):
+        low, high = (patches.channels_in, *patches.low_shape), (patches.channels_out, *flat, *patches.shape)
+        for which, (key, shape) in enumerate((("X", low), ("Y", high))):
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (count, channels, *space)}
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, *shape)}
                 np.lib.format.write_array_header_1_0(member, header)
                 for index in range(count):
                     patch = patches.plain(index, seed)[which]
@@ -94,12 +91,10 @@ def load_npz(path: str | os.PathLike[str], axes: str | None = None) -> ArrayPatc
     except FileNotFoundError as error:
         raise ImageFormatError(f"There is no file {name}. Check the path.") from error
     except (*UNREADABLE, OSError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(name, error) from error
+        raise ImageFormatError(
+            f"{name} is not a readable .npz file of arrays ({error}). Copy or make it again."
+        ) from error
     return array_patches(low, high, word, name)
-
-
-def _damaged(name: str, error: BaseException) -> ImageFormatError:
-    return ImageFormatError(f"{name} is not a readable .npz file of arrays ({error}). Copy or make it again.")
 
 
 @contextlib.contextmanager
@@ -182,10 +177,7 @@ class ArrayPatches(Supply):
         return len(self.low)
 
     def __repr__(self) -> str:
-        what = f"{lengths(self.low_shape)} ({self.axes})"
-        return (
-            f"<ArrayPatches: {len(self)} of {what}{'' if self.axes == self.axes_out else f' to {lengths(self.shape)}'}>"
-        )
+        return f"<ArrayPatches: {len(self)} of {self._called()}>"
 
     def split(self, check: float = 0.1) -> tuple[ArrayPatches, ArrayPatches]:
         """(training, checking): the last `check` of the entries, at least one, are for checking. Views, no copies."""
@@ -195,11 +187,9 @@ class ArrayPatches(Supply):
                 f"Of {len(self)} patches {check:g} cannot be split off for checking: both parts need at least one. "
                 f"Use a fraction between 0 and 1, or save more patches."
             )
-        cut = len(self) - count
-        return (
-            ArrayPatches(self.low[:cut], self.high[:cut], self.axes, self.name),
-            ArrayPatches(self.low[cut:], self.high[cut:], self.axes, self.name),
-        )
+        parts = slice(None, -count), slice(-count, None)
+        training, checking = (ArrayPatches(self.low[one], self.high[one], self.axes, self.name) for one in parts)
+        return training, checking
 
     def drawn(self, index: int, seed: int) -> dict[str, Any]:
         """{"entry", "orientation"}."""

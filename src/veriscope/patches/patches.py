@@ -128,6 +128,10 @@ class Supply:
         """Checking patches stacked: (low, high), each float32 (B, C, *shape)."""
         return _stacked(self.checking(index) for index in indices)
 
+    def _called(self) -> str:
+        flat = "" if self.axes == self.axes_out else f" to {lengths(self.shape)}"
+        return f"{lengths(self.low_shape)} ({self.axes}){flat}"
+
     def _remembered(self, pairs: int, frames: int, names: list[str], **choices: Any) -> dict[str, Any]:
         """What a model remembers of its patches beside their intensities."""
         depth = {"depth": self.low_shape[0]} if self.axes != self.axes_out else {}
@@ -172,8 +176,7 @@ class Patches(Supply):
         return self.choices.per_image * len(self._frames)
 
     def __repr__(self) -> str:
-        what = f"{lengths(self.low_shape)} ({self.axes})" + (f" to {lengths(self.shape)}" if self.depth else "")
-        return f"<Patches: {len(self)} of {what} from {len(self._pairs)} pairs>"
+        return f"<Patches: {len(self)} of {self._called()} from {len(self._pairs)} pairs>"
 
     # Draw
 

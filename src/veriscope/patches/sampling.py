@@ -53,11 +53,6 @@ class Starts:
             return int(self.ends[-1]) if len(self.ends) else 0
         return len(self.cells) * math.prod(self.cell)
 
-    @property
-    def fraction(self) -> float:
-        """Which part of all positions counts, 0 .. 1."""
-        return len(self) / math.prod(self.free)
-
     def draw(self, rng: np.random.Generator) -> tuple[int, ...]:
         """One start, every one that counts with the same chance."""
         if self.cells is None:
@@ -113,12 +108,6 @@ def on_foreground(
     return Starts(size, shape, cell, chosen, np.cumsum(held.ravel()[chosen], dtype=kind))
 
 
-def centre(patch: int) -> tuple[int, int]:
-    """First voxel and length of the central half of a patch, along one axis: what the maximum filter looks at."""
-    length = max(patch // 2, 1)
-    return patch // 2 - length // 2, length
-
-
 def _cell(size: tuple[int, ...], shape: tuple[int, ...], most_cells: int) -> tuple[int, ...]:
     """The smallest cells that leave at most `most_cells` of them, as far as every cell still sees a whole block."""
     cell = [1] * len(size)
@@ -131,8 +120,9 @@ def _cell(size: tuple[int, ...], shape: tuple[int, ...], most_cells: int) -> tup
 
 
 def _seen(patch: int, step: int) -> range:
-    """Blocks of `step` voxels, counted from the cell's own, at the centre of every patch that starts in it."""
-    first, length = centre(patch)
+    """Blocks of `step` voxels, counted from the cell's own, in the central half of every patch that starts in it."""
+    length = max(patch // 2, 1)
+    first = patch // 2 - length // 2
     return range(-(-(step - 1 + first) // step), (first + length) // step)
 
 

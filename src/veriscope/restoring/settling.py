@@ -14,8 +14,8 @@ from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Calibration, Distribution
 from veriscope.expected import Expectation, Expected, Tally, mean_of
 from veriscope.familiarity import Verdict, with_error
-from veriscope.images.noise import noise_and_contrast
 from veriscope.networks.model import Ensemble
+from veriscope.noise import noise_and_contrast
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
 from veriscope.restoring.running import Answers, Block

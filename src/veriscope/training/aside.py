@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from veriscope import calibrated, expected, focus, laplace
 from veriscope.calibrated import Calibration, Level, Sample
 from veriscope.familiarity import Rows, familiar
-from veriscope.images.noise import noise_and_contrast
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
 from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
+from veriscope.noise import noise_and_contrast
 from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.textures import Piece
@@ -60,7 +60,7 @@ class Seen:
     high: Block
     means: Block  # (M, channels_out, *space)
     scales: Block | None
-    texture: NDArray[np.float64]  # (C_in, 2), see `images.noise`; NaN where it says nothing of what is restored
+    texture: NDArray[np.float64]  # (C_in, 2), see `noise`; NaN where it says nothing of what is restored
     size: int = 0  # 0 for the largest pieces, 1 for the next, ...
     image: int = 0
     trained_on: bool = False
