@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,11 +165,8 @@ def read_pairs(
         matched = _matched(low, high, _by_name(lows), _by_name(highs))
     fields = _fields_of(matched)
     of_low, of_high = axes if isinstance(axes, tuple) else (axes, axes)
-    opened = [
-        (read_image(a, of_low, lazy=True), read_image(b, of_high, lazy=True), name)
-        for a, b, name in matched
-        if name in fields
-    ]
+    used = [one for one in matched if one[2] in fields]
+    opened = [(read_image(a, of_low, lazy=True), read_image(b, of_high, lazy=True), name) for a, b, name in used]
     if lazy is None:
         lazy = sum(a.nbytes + b.nbytes for a, b, _ in opened) > IN_MEMORY_UP_TO
     if not lazy:
@@ -210,27 +208,26 @@ def _fields_of(matched: Sequence[tuple[Path, Path, str]]) -> dict[str, str | Non
     """The field of each pair by its name, where it shares an image with another; pairs that repeat others are omitted,
     with a warning. Raises PairingError where low and high are one image.
     """
-    fields: dict[str, str | None] = {}
-    first: dict[object, str] = {}
+    fields: dict[str, str] = {}  # by the name of a pair in it; that of the pair where it is alone
     of_image: dict[object, str] = {}
-    again = []
+    seen, again = set(), []
     for low, high, name in matched:
-        marks = [identity(low), identity(high)]
+        marks = identity(low), identity(high)
         if marks[0] == marks[1]:
             raise PairingError(f"Low and high of pair '{name}' are one image: '{low}' and '{high}'. Give another high.")
-        if tuple(marks) in first:
+        if marks in seen:
             again.append(name)
             continue
-        first[tuple(marks)] = name
-        shared = [of_image[mark] for mark in marks if mark in of_image]
-        for other in {fields[known] or known for known in shared}:  # they all show one field now
-            for known in [known for known in fields if (fields[known] or known) == other]:
-                fields[known] = fields[shared[0]] or shared[0]
-        fields[name] = fields[shared[0]] if shared else None
+        seen.add(marks)
+        shared = [fields[of_image[mark]] for mark in marks if mark in of_image]
+        fields[name] = shared[0] if shared else name
+        if len(set(shared)) > 1:  # they all show one field now
+            fields = {known: shared[0] if field in shared else field for known, field in fields.items()}
         of_image |= dict.fromkeys(marks, name)
     if again:
         warn(f"{shortened(again)}: the same images as other pairs under other names; each is used once.")
-    return fields
+    count = Counter(fields.values())
+    return {name: field if count[field] > 1 else None for name, field in fields.items()}
 
 
 def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
@@ -241,11 +238,8 @@ def _check_voxels(pairs: Sequence[tuple[Image, Image, str]]) -> None:
     differing: dict[str, list[str]] = {}
     sizes: dict[str, list[str]] = {}
     for low, high, name in pairs:
-        both = [
-            (low.voxel(letter), high.voxel(letter))
-            for letter in high.spatial_axes
-            if low.size(letter) == high.size(letter)
-        ]
+        alike = [letter for letter in high.spatial_axes if low.size(letter) == high.size(letter)]
+        both = [(low.voxel(letter), high.voxel(letter)) for letter in alike]
         worst = max((max(a / b, b / a) for a, b in both if a and b), default=1.0)
         words = f"low has voxels of {_voxel(low)}, high of {_voxel(high)}"
         if worst > CANNOT_BE:
@@ -295,15 +289,13 @@ def _by_name(files: Sequence[Path]) -> dict[str, Path]:
 def _matched(
     low: str | Path, high: str | Path, lows: dict[str, Path], highs: dict[str, Path]
 ) -> list[tuple[Path, Path, str]]:
-    alone_low = [lows[name].name for name in lows if name not in highs]
-    alone_high = [highs[name].name for name in highs if name not in lows]
-    if alone_low or alone_high:
-        parts = [
-            f"{len(alone)} of {len(all_)} in '{place}' {'has' if len(alone) == 1 else 'have'} no partner in '{other}': "
-            f"{shortened(alone)}"
-            for alone, all_, place, other in ((alone_low, lows, low, high), (alone_high, highs, high, low))
-            if alone
-        ]
+    parts = []
+    for place, files, other, partners in ((low, lows, high, highs), (high, highs, low, lows)):
+        if alone := [files[name].name for name in files if name not in partners]:
+            have = "has" if len(alone) == 1 else "have"
+            names = shortened(alone)
+            parts.append(f"{len(alone)} of {len(files)} in '{place}' {have} no partner in '{other}': {names}")
+    if parts:
         raise PairingError(f"Images are paired by file name. {'; '.join(parts)}. Rename, add or remove these files.")
     return [(lows[name], highs[name], name) for name in lows]
 

@@ -258,8 +258,7 @@ def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
         voxel = {letter: micrometres(lsm.get(f"VoxelSize{letter}", 0), "m") for letter in "XYZ"}
         return Contents(None, voxel=voxel, time_step=seconds(lsm.get("TimeIntervall", 0), "s"))
     if tif.is_imagej:
-        voxel, step = _imagej_scale(tif)
-        return Contents(None, voxel=voxel, time_step=step, carried=_imagej_carried(tif))
+        return _of_imagej(tif)
     return Contents(None, voxel=_resolution(tif), trouble=said.trouble)
 
 
@@ -290,33 +289,31 @@ def _printless(voxel: dict[str, float | None]) -> dict[str, float | None]:
     return {} if (voxel.get("X") or 0) >= PRINT_RESOLUTION else voxel
 
 
-def _imagej_scale(tif: Any) -> tuple[dict[str, float | None], float | None]:
+def _of_imagej(tif: Any) -> Contents:
+    """Scale and text; the labels of planes are names of channels where they repeat with the channels."""
     facts = tif.imagej_metadata or {}
     unit = str(facts.get("unit", ""))
     voxel = {
         "X": micrometres(_pixel(tif, 282), unit),
         "Y": micrometres(_pixel(tif, 283), str(facts.get("yunit", unit))),
     }
-    step = seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
     large = (micrometres(1.0, unit) or 0) > 1000  # cm and inch: without a depth, ImageJ's 1 would be 1 cm
-    if large and not (voxel := _printless(voxel)):
-        return {}, step
-    if "spacing" in facts or (not large and "Z" in tif.series[0].axes):  # ImageJ omits the spacing when it is 1
+    voxel = _printless(voxel) if large else voxel
+    # ImageJ omits the spacing when it is 1
+    if (voxel or not large) and ("spacing" in facts or (not large and "Z" in tif.series[0].axes)):
         voxel["Z"] = micrometres(abs(as_number(facts.get("spacing", 1.0))), str(facts.get("zunit", unit)))
-    return voxel, step
-
-
-def _imagej_carried(tif: Any) -> Carried:
-    """Labels of planes, which are names of channels where they repeat with the channels, colours, and the text."""
-    facts = tif.imagej_metadata or {}
+    step = seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
     labels = tuple(str(label) for label in facts.get("Labels") or ())
     channels = int(as_number(facts.get("channels", 1))) or 1
-    colours = [_brightest(table) for table in facts.get("LUTs") or ()] if channels > 1 else []
-    text = str(facts.get("Info", "") or "").strip()
     names = labels[:channels]
     if names and len(names) == channels and labels == names * (len(labels) // channels):
-        return Carried(named(names, colours), description=text)
-    return Carried(named([""] * channels, colours), description=text, labels=labels)
+        labels = ()
+    else:
+        names = ("",) * channels
+    colours = [_brightest(table) for table in facts.get("LUTs") or ()] if channels > 1 else []
+    text = str(facts.get("Info", "") or "").strip()
+    carried = Carried(named(names, colours), description=text, labels=labels)
+    return Contents(None, voxel=voxel, time_step=step, carried=carried)
 
 
 def _brightest(table: Any) -> str:

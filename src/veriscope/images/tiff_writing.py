@@ -88,7 +88,7 @@ class TiffTarget:
             _write_all(self._file, run)
 
     def finish(self) -> None:
-        pass
+        """Metadata are there from the beginning."""
 
     def close(self) -> None:
         if self._file is not None:
