@@ -38,10 +38,7 @@ def client_of(cluster: Any, workers: int | None) -> Iterator[Client]:
         ) from problem
     if cluster is not None and workers is not None:
         raise VeriscopeError("--cluster and --workers exclude each other: workers of a cluster are started there.")
-    if cluster is not None and not isinstance(cluster, str):
-        yield cluster
-        return
-    if cluster is not None:
+    if isinstance(cluster, str):
         try:
             client = Client(cluster, timeout=CONNECTING, name="veriscope")
         except (OSError, ValueError, TimeoutError, TypeError) as problem:
@@ -52,6 +49,9 @@ def client_of(cluster: Any, workers: int | None) -> Iterator[Client]:
             ) from problem
         with client:
             yield client
+        return
+    if cluster is not None:
+        yield cluster
         return
     count = workers or 1
     if not 1 <= count <= 1024:

@@ -82,9 +82,8 @@ class Table:
 
     def to_json(self) -> list[dict[str, Any]]:
         """A record of plain values for each row, by heading."""
-        return [
-            {column.name: plain(value) for column, value in zip(self.columns, row, strict=True)} for row in self.rows
-        ]
+        names = [column.name for column in self.columns]
+        return [plain(dict(zip(names, row, strict=True))) for row in self.rows]
 
     def write(self, form: str) -> str:
         """As "text", "markdown", "latex", "csv" or "tsv"."""
@@ -96,11 +95,8 @@ class Table:
 
     def _shown(self) -> list[int]:
         """Which columns there are."""
-        return [
-            at
-            for at, column in enumerate(self.columns)
-            if not column.optional or any(row[at] is not None for row in self.rows)
-        ]
+        known = {at for row in self.rows for at, value in enumerate(row) if value is not None}
+        return [at for at, column in enumerate(self.columns) if at in known or not column.optional]
 
     def _cell(self, column: Column, value: Any) -> str:
         if value is None or (column.form and isinstance(value, float) and math.isnan(value)):

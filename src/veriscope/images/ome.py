@@ -105,7 +105,8 @@ def _for_file(root: Element, path: Path, uuid: str | None, pages: int, note: str
     names = {_name(mark).lower() for mark in every}
     known = any((uuid and mark.text == uuid) or _name(mark).lower() == path.name.lower() for mark in every)
     entries = root.findall("{*}Image/{*}Pixels/{*}TiffData")
-    if len(names) == 1 and len(every) == len(entries) and not known and pages >= _planes(root) > 0:  # renamed
+    ends = [as_number(entry.get("IFD", 0)) + as_number(entry.get("PlaneCount", 1)) for entry in entries]
+    if len(names) == 1 and len(every) == len(entries) and not known and pages >= max(ends, default=0) > 0:  # renamed
         for entry in entries:
             for mark in entry.findall("{*}UUID"):
                 entry.remove(mark)
@@ -134,22 +135,16 @@ def _too_much(image: Element, pages: int, pixels: int) -> str:
     """What is declared far beyond the pages that there are; "" where nothing is."""
     facts, most = _pixels(image), 1000 + 100 * pages  # planes may be missing
     planes = [as_number(facts.get(f"Size{letter}", 1)) for letter in "ZCT"]
-    ends = [
-        sum(as_number(entry.get(key, usual)) for key, usual in (("IFD", 0), ("PlaneCount", 1), ("NumPlanes", 0)))
-        for entry in image.iterfind("{*}Pixels/{*}TiffData")
-    ]
-    firsts = [as_number(entry.get(f"First{a}", 0)) for entry in image.iterfind("{*}Pixels/{*}TiffData") for a in "ZCT"]
-    worst = max(prod(planes), *ends, *firsts, 0)
+    counts = [prod(planes)]
+    for entry in image.iterfind("{*}Pixels/{*}TiffData"):
+        usual = {"IFD": 0, "PlaneCount": 1, "NumPlanes": 0}
+        counts.append(sum(as_number(entry.get(key, value)) for key, value in usual.items()))
+        counts += [as_number(entry.get(f"First{letter}", 0)) for letter in "ZCT"]
+    worst = max(counts)
     if worst > most:
         return f"declares {worst:,.0f} planes, but {pages:,} are there"
     size = prod(as_number(facts.get(f"Size{letter}", 1)) for letter in "YX")
     return f"declares planes of {size:,.0f} pixels, but they have {pixels:,}" if size > 100 * pixels else ""
-
-
-def _planes(root: Element) -> float:
-    """How many pages the description needs, as far as it states them."""
-    entries = root.iterfind("{*}Image/{*}Pixels/{*}TiffData")
-    return max((as_number(entry.get("IFD", 0)) + as_number(entry.get("PlaneCount", 1)) for entry in entries), default=0)
 
 
 def _name(mark: Element) -> str:

@@ -89,8 +89,8 @@ class Layout:
     def pieces(self, level: int) -> Grid:
         """Regions of a smaller level to be made one by one: about 32 MB, of whole chunks and whole shards."""
         shape = self.shapes[level]
-        unit, shards = self.packed(shape)
-        unit = shards or unit
+        chunks, shards = self.packed(shape)
+        unit = shards or chunks
         nbytes = prod(unit) * self.facts.dtype.itemsize
         return Grid(shape, piece_shape(shape, self.facts.dtype.itemsize, max(2**25, nbytes), unit))
 
@@ -166,13 +166,8 @@ class ZarrTarget:
         """Write the metadata that make it an image."""
         import zarr
 
-        total = [1] * len(self._facts.shape)
-        scales = [total]
-        for factor in self.layout.factors:
-            total = [have * step for have, step in zip(total, factor, strict=True)]
-            scales.append(total)
         version = self.layout.version
-        facts: dict[str, Any] = {"multiscales": [ome_zarr_metadata(self._facts, scales, version)]}
+        facts: dict[str, Any] = {"multiscales": [ome_zarr_metadata(self._facts, self.layout.factors, version)]}
         facts |= _omero(self._facts)
         if version == "0.5":
             facts = {"ome": {"version": "0.5", **facts}}
@@ -203,11 +198,8 @@ def pyramid_factors(facts: Image, smallest: int = 256) -> list[tuple[int, ...]]:
     pixel = {letter: facts.voxel(letter) or 0.0 for letter in facts.spatial_axes}
     levels = []
     while max(sizes["Y"], sizes["X"]) > smallest:
-        steps = dict.fromkeys(facts.axes, 1)
-        lateral = min(pixel["Y"], pixel["X"])
-        for letter in "YX":
-            steps[letter] = 2 if sizes[letter] > 1 else 1
-        if sizes.get("Z", 1) > 1 and 0 < pixel["Z"] < 1.5 * lateral:
+        steps = {letter: 2 if letter in "YX" and sizes[letter] > 1 else 1 for letter in facts.axes}
+        if sizes.get("Z", 1) > 1 and 0 < pixel["Z"] < 1.5 * min(pixel["Y"], pixel["X"]):
             steps["Z"] = 2
         for letter, step in steps.items():
             sizes[letter] = ceil(sizes[letter] / step)
@@ -230,8 +222,10 @@ def shrink(block: NDArray[Any], factor: Sequence[int]) -> NDArray[Any]:
     return np.asarray(mean, block.dtype) if block.dtype.kind == "f" else cast(mean, block.dtype)[0]
 
 
-def ome_zarr_metadata(facts: Image, scales: Sequence[Sequence[int]], version: str) -> dict[str, Any]:
-    """The multiscales entry (NGFF 0.4 and 0.5): axes with types and units, and where each level lies."""
+def ome_zarr_metadata(facts: Image, factors: Sequence[Sequence[int]], version: str) -> dict[str, Any]:
+    """The multiscales entry (NGFF 0.4 and 0.5): axes with types and units, and where each level lies, which is made
+    from the one before by its `factors`.
+    """
     kinds = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
     axes: list[dict[str, str]] = []
     for letter in facts.axes:
@@ -244,10 +238,10 @@ def ome_zarr_metadata(facts: Image, scales: Sequence[Sequence[int]], version: st
     unit = [facts.voxel(a) or (facts.time_step if a == "T" else None) or 1.0 for a in facts.axes]
     start = [_start(facts, letter) for letter in facts.axes]
     datasets = []
-    for number, factors in enumerate(scales):
-        moves: list[dict[str, Any]] = [{"type": "scale", "scale": [u * f for u, f in zip(unit, factors, strict=True)]}]
+    for number, total in enumerate(np.cumprod([[1] * len(unit), *factors], axis=0).tolist()):
+        moves: list[dict[str, Any]] = [{"type": "scale", "scale": [u * f for u, f in zip(unit, total, strict=True)]}]
         if number or any(start):  # the middle of the first box
-            shift = [s + u * (f - 1) / 2 for s, u, f in zip(start, unit, factors, strict=True)]
+            shift = [s + u * (f - 1) / 2 for s, u, f in zip(start, unit, total, strict=True)]
             moves.append({"type": "translation", "translation": shift})
         datasets.append({"path": str(number), "coordinateTransformations": moves})
     entry_04 = {"version": "0.4"} if version == "0.4" else {}
@@ -268,11 +262,8 @@ def _omero(facts: Image) -> dict[str, Any]:
     kind = facts.dtype
     least, most = (0, 1) if kind.kind not in "ui" else (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     window = {"min": least, "max": most, "start": least, "end": most}
-    return {
-        "omero": {
-            "channels": [
-                {"label": encodable(one.name), "color": one.colour or "FFFFFF", "active": True, "window": window}
-                for one in facts.carried.channels
-            ]
-        }
-    }
+    channels = [
+        {"label": encodable(one.name), "color": one.colour or "FFFFFF", "active": True, "window": window}
+        for one in facts.carried.channels
+    ]
+    return {"omero": {"channels": channels}}

@@ -170,9 +170,9 @@ def _moved(pair: Pair, axes_low: str, axes_high: str, shape: tuple[int, ...]) ->
 
 
 def _same_channels(pairs: Sequence[Pair]) -> tuple[int, int]:
-    first = pairs[0].low.size("C"), pairs[0].high.size("C")
-    for pair in pairs:
-        here = pair.low.size("C"), pair.high.size("C")
+    counts = [(pair.low.size("C"), pair.high.size("C")) for pair in pairs]
+    first = counts[0]
+    for pair, here in zip(pairs, counts, strict=True):
         if here != first:
             raise DataError(
                 f"Pair '{pair.name}' has {here[0]} channels in low and {here[1]} in high, but '{pairs[0].name}' has "
