@@ -17,10 +17,10 @@ import numpy as np
 from veriscope import axes as ax
 from veriscope import stores
 from veriscope.errors import AxesError, ImageFormatError, VeriscopeError, warn
-from veriscope.images import omezarr, tiff, vendor
+from veriscope.images import tiff, vendor
 from veriscope.images.contents import Contents, foreseen
 from veriscope.images.image import Image
-from veriscope.images.omezarr import is_zarr
+from veriscope.images.omezarr import is_zarr, read_zarr
 from veriscope.wording import lengths, shortened
 
 LAZY_OVER = 256 * 2**20  # bytes: larger images stay on disk unless asked otherwise
@@ -101,25 +101,23 @@ def _letters(file: Path, contents: Contents, axes: str | None) -> str:
 
 def _contents(file: Path, choice: int | None) -> Contents:
     with foreseen(file):
+        if is_zarr(file):
+            return read_zarr(file, choice)
         if stores.url(file) is not None:
-            if not omezarr.is_zarr(file):
-                names_there(file)  # raises what is wrong with the store
-                raise ImageFormatError(f"There is no OME-Zarr at '{file}'. Check the address.")
-            return omezarr.read_zarr(file, choice)
+            names_there(file)  # raises what is wrong with the store
+            raise ImageFormatError(f"There is no OME-Zarr at '{file}'. Check the address.")
         if not file.exists():
             raise ImageFormatError(f"'{file}' does not exist. Check the name and the folder.")
         if not (file.is_file() or file.is_dir()):
             raise ImageFormatError(f"'{file}' is a pipe, socket or device, not a file. Give an image.")
         if file.is_dir():
-            if omezarr.is_zarr(file):
-                return omezarr.read_zarr(file, choice)
             if file.suffix.lower() == ".zarr":
                 raise ImageFormatError(f"'{file}' is an empty or damaged Zarr folder, without metadata. Copy it again.")
             raise ImageFormatError(f"'{file}' is a folder, not an image. Give one of the images in it.")
         with file.open("rb") as stream:
             head = stream.read(16)
     if head.startswith(b"PK\x03\x04") and stores.is_zip(file):
-        return omezarr.read_zarr(file, choice)
+        return read_zarr(file, choice)
     if not head:
         raise ImageFormatError(f"'{file}' is empty (0 bytes). Copy or export it again.")
     if (kind := vendor.kind(head, file)) is not None:
@@ -129,7 +127,8 @@ def _contents(file: Path, choice: int | None) -> Contents:
     if head.startswith(b"\x93NUMPY"):
         with foreseen(file):
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        return Contents(array, "YX" if array.ndim == 2 else "", "YX" if array.ndim == 2 else "")
+        axes = "YX" if array.ndim == 2 else ""
+        return Contents(array, axes, axes)
     known = next((what for start, what in _NOT_OURS.items() if head.startswith(start)), None)
     raise ImageFormatError(
         f"'{file}' is {known or 'not an image of a known kind'}. Images are TIFF, OME-TIFF, OME-Zarr, NumPy (.npy), or "
@@ -191,7 +190,7 @@ def list_names(path: str | Path) -> list[Path]:
     """As `list_images`, but every name, also where several mean one image."""
     place, choice = split_choice(path)
     if stores.url(place) is not None:
-        if choice is not None or place.name.lower().endswith(".zarr") or omezarr.is_zarr(place):
+        if choice is not None or place.name.lower().endswith(".zarr") or is_zarr(place):
             return [Path(path)]
         found = [place / name for name in names_there(place) if name.lower().endswith(".zarr")]
         if not found:
