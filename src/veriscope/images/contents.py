@@ -20,7 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from veriscope import stores
 from veriscope.errors import ImageFormatError, VeriscopeError
 from veriscope.images.carried import NOTHING, Carried
-from veriscope.images.lazy import LazyArray, chunks_of, plain_index
+from veriscope.images.lazy import LazyArray, chunks_of
+from veriscope.tiling import Span
 from veriscope.wording import shortened
 
 _EXPECTED = (
@@ -97,13 +98,11 @@ class FileArray(LazyArray):
         with foreseen(self.source.path):
             return _opened(self.source, os.getpid())  # a forked process must not share file positions
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts = plain_index(index, self.shape)
-        everything = parts == tuple(slice(0, size, 1) for size in self.shape)
-        source = self.source
+    def region(self, spans: Span) -> NDArray[Any]:
+        source, everything = self.source, spans == tuple(slice(0, size, 1) for size in self.shape)
         with foreseen(source.path):
             load = source.load if everything else None
-            block = np.asarray(self._array()[parts] if load is None else load(source.path, source.inside))
+            block = np.asarray(self._array()[spans] if load is None else load(source.path, source.inside))
         return block.astype(self.dtype, copy=False)
 
 

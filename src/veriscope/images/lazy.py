@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from veriscope.images.casting import pixel_type
+from veriscope.tiling import Span
 
 Cuts = tuple[tuple[int, ...], ...]
 """Where the pieces of a lazy array that is computed piece by piece begin along each axis: its attribute `cuts`. Read
@@ -52,6 +53,16 @@ def _one(part: Any, size: int) -> slice | int:
     return number % size
 
 
+def as_slice(part: slice | int) -> slice:
+    """A part of an axis as a slice, also where it is a single entry."""
+    return part if isinstance(part, slice) else slice(part, part + 1, 1)
+
+
+def shape_of(spans: Iterable[slice]) -> tuple[int, ...]:
+    """The shape of what `spans` show; they have a start, a stop and a step."""
+    return tuple(len(range(span.start, span.stop, span.step)) for span in spans)
+
+
 class LazyArray:
     """What all lazy arrays have in common: they have a `shape` and a `dtype`, and read what is indexed."""
 
@@ -62,8 +73,14 @@ class LazyArray:
     def ndim(self) -> int:
         return len(self.shape)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
+    def region(self, spans: Span) -> NDArray[Any]:
+        """The pixels at `spans`, a forward slice for each axis."""
         raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        parts = plain_index(index, self.shape)
+        block = self.region(tuple(as_slice(part) for part in parts))
+        return block[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
@@ -95,10 +112,7 @@ class LazyView(LazyArray):
         self.order = tuple(order)
         self.window = tuple(window)
         self.dtype = np.dtype(source.dtype)
-        self.shape = tuple(
-            1 if axis is None else len(range(*as_slice(self.window[axis]).indices(source.shape[axis])))
-            for axis in self.order
-        )
+        self.shape = shape_of(slice(0, 1, 1) if axis is None else as_slice(self.window[axis]) for axis in self.order)
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
@@ -134,20 +148,14 @@ class LazyView(LazyArray):
         order = [axis for axis, part in zip(self.order, parts, strict=True) if isinstance(part, slice)]
         return LazyView(self.source, order, self._behind(parts))
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        view = self.view(index)
-        block = np.asarray(view.source[tuple(view.window)])
-        left = [axis for axis, part in enumerate(view.window) if isinstance(part, slice)]  # source axes still in block
+    def region(self, spans: Span) -> NDArray[Any]:
+        behind = self._behind(spans)
+        block = np.asarray(self.source[tuple(behind)])
+        left = [axis for axis, part in enumerate(behind) if isinstance(part, slice)]  # source axes still in block
         # axes of the source that the view does not show are ints in the window, so `left` is what the order names
-        block = block.transpose([left.index(axis) for axis in view.order if axis is not None])
-        block = block[tuple(np.newaxis if axis is None else slice(None) for axis in view.order)]
-        asked = (part for part in plain_index(index, self.shape) if isinstance(part, slice))
-        return block[tuple(part if axis is None else slice(None) for axis, part in zip(view.order, asked, strict=True))]
-
-
-def as_slice(part: slice | int) -> slice:
-    """A part of an axis as a slice, also where it is a single entry."""
-    return part if isinstance(part, slice) else slice(part, part + 1, 1)
+        block = block.transpose([left.index(axis) for axis in self.order if axis is not None])
+        block = block[tuple(np.newaxis if axis is None else slice(None) for axis in self.order)]
+        return block[tuple(span if axis is None else slice(None) for axis, span in zip(self.order, spans, strict=True))]
 
 
 def _seen(starts: Sequence[int], part: slice) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from veriscope.errors import AxesError, DataError
 from veriscope.images.image import Image
-from veriscope.images.lazy import LazyArray, as_slice, chunks_of, plain_index
+from veriscope.images.lazy import LazyArray, chunks_of, shape_of
+from veriscope.tiling import Span
 
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 POINTS = "Z"  # planes are points along Z, each at its depth; along Y and X pixels are areas side by side
@@ -146,15 +147,13 @@ class Resampled(LazyArray):
         grown = [self.grids[axis].factor * size if axis in self.grids else size for axis, size in enumerate(chunks)]
         return tuple(min(max(1, round(size)), most) for size, most in zip(grown, self.shape, strict=True))
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts = plain_index(index, self.shape)
-        region = [as_slice(part) for part in parts]
+    def region(self, spans: Span) -> NDArray[Any]:
+        if 0 in shape_of(spans):
+            return np.empty(shape_of(spans), self.dtype)
+        region = list(spans)
         taps: dict[int, tuple[NDArray[np.intp], NDArray[np.float64]]] = {}
         for axis, finer in self.grids.items():
-            entries = np.arange(region[axis].start, region[axis].stop, region[axis].step)
-            if not len(entries):
-                asked = [len(range(p.start, p.stop, p.step)) for p in parts if isinstance(p, slice)]
-                return np.empty(asked, self.dtype)
+            entries = np.arange(spans[axis].start, spans[axis].stop, spans[axis].step)
             region[axis], places, weights = _taps(finer, entries, self.source.shape[axis], self.weigh)
             taps[axis] = places, weights
         block = np.asarray(self.source[tuple(region)])
@@ -162,7 +161,6 @@ class Resampled(LazyArray):
         block = block.astype(np.float32 if exact else np.float64, copy=False)
         for axis, (places, weights) in taps.items():
             block = _interpolated(block, axis, places, weights)
-        block = block[tuple(slice(None) if isinstance(part, slice) else 0 for part in parts)]
         return np.asarray(np.floor(block + 0.5) if self.dtype.kind in "iu" else block, self.dtype)
 
 

@@ -18,10 +18,11 @@ from veriscope.axes import sound
 from veriscope.errors import ImageFormatError, warn
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
-from veriscope.images.lazy import as_slice, plain_index
+from veriscope.images.lazy import LazyArray
 from veriscope.images.ome import Described, described, stated
 from veriscope.images.tiff_writing import runs
 from veriscope.images.units import as_number, micrometres, seconds
+from veriscope.tiling import Span
 from veriscope.wording import lengths
 from veriscope.wording import size as data_size
 
@@ -124,7 +125,7 @@ def _load_series(path: str, number: int) -> NDArray[Any]:
         return whole.reshape(series.shape)
 
 
-class Flat:
+class Flat(LazyArray):
     """Pixels that lie one after the other in a file: any region of them is read by plain reads.
 
     Libraries read whole strips, and the only strip of a large plane can be all of it. Through a memory map every page
@@ -138,9 +139,7 @@ class Flat:
         self._file = path.open("rb", buffering=0)
         weakref.finalize(self, self._file.close)
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        parts = plain_index(index, self.shape)
-        spans = [as_slice(part) for part in parts]
+    def region(self, spans: Span) -> NDArray[Any]:
         block = np.empty([span.stop - span.start for span in spans], self.dtype)
         with self._lock:
             for offset, run in runs(self.shape, spans, block):
@@ -151,7 +150,7 @@ class Flat:
                     if not count:
                         raise _cut_short(self.path)
                     left = left[count:]
-        return block[tuple(slice(None, None, part.step) if isinstance(part, slice) else 0 for part in parts)]
+        return block[tuple(slice(None, None, span.step) for span in spans)]
 
 
 def _check_chain(path: Path, tif: Any) -> None:

@@ -20,8 +20,10 @@ from veriscope.axes import ORDER, sound
 from veriscope.errors import ImageFormatError
 from veriscope.images.carried import Carried, named
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
+from veriscope.images.lazy import LazyArray, shape_of
 from veriscope.images.ome import parsed
 from veriscope.images.units import as_number, micrometres, seconds
+from veriscope.tiling import Span
 
 _NEEDS = {"ND2": "nd2", "CZI": "czifile", "LIF": "liffile"}
 
@@ -77,7 +79,7 @@ def _open_nd2(path: str, position: int) -> Any:
     return frames
 
 
-class _Nd2Frames:
+class _Nd2Frames(LazyArray):
     """Pixels of an open ND2 file: loops (T, P, Z in the file's order) outside, frames (C, Y, X, or Y, X, S) inside."""
 
     def __init__(self, file: Any, position: int) -> None:
@@ -93,15 +95,12 @@ class _Nd2Frames:
         self.chunks = (1,) * len(outer) + self.shape[len(outer) :]
         self.dtype: np.dtype[Any] = np.dtype(file.dtype)
 
-    def __getitem__(self, parts: tuple[slice | int, ...]) -> NDArray[Any]:
-        outer, inner = parts[: self._outer], parts[self._outer :]
-        picked = [range(n)[p] if isinstance(p, slice) else [p] for n, p in zip(self.shape, outer, strict=False)]
-        frames = [self._frame(where)[inner] for where in itertools.product(*picked)]
-        kept = [len(list(entries)) for entries, part in zip(picked, outer, strict=True) if isinstance(part, slice)]
-        if not frames:
-            empty = np.empty(self.shape[self._outer :], self.dtype)[inner]
-            return np.empty((*kept, *empty.shape), self.dtype)
-        return np.stack(frames).reshape(*kept, *frames[0].shape)
+    def region(self, spans: Span) -> NDArray[Any]:
+        outer = [range(span.start, span.stop, span.step) for span in spans[: self._outer]]
+        result = np.empty(shape_of(spans), self.dtype)
+        for place, where in zip(np.ndindex(*map(len, outer)), itertools.product(*outer), strict=True):
+            result[place] = self._frame(where)[spans[self._outer :]]
+        return result
 
     def _frame(self, where: Sequence[int]) -> NDArray[Any]:
         rest = iter(where)

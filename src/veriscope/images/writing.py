@@ -21,7 +21,7 @@ from veriscope import axes as ax
 from veriscope import saving, stores
 from veriscope.errors import DataError, OutputError, warn
 from veriscope.images.image import Image, pieces
-from veriscope.images.lazy import Blank, as_slice, plain_index
+from veriscope.images.lazy import Blank, as_slice, plain_index, shape_of
 from veriscope.images.omezarr import is_zarr
 from veriscope.images.reading import stem
 from veriscope.images.tiff_writing import TiffTarget, imagej_can
@@ -129,7 +129,7 @@ class Writer:
         """
         parts = plain_index(tuple(slices), self.shape)
         spans = [as_slice(part) for part in parts]
-        wanted = tuple(len(range(*span.indices(size))) for span, size in zip(spans, self.shape, strict=True))
+        wanted = shape_of(spans)
         given = np.asarray(array)
         taken = tuple(size for size, part in zip(wanted, parts, strict=True) if isinstance(part, slice))
         if given.shape not in (wanted, taken):
