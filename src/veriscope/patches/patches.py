@@ -64,7 +64,7 @@ class Prepared:
 
     name: str
     images: tuple[Image, Image]
-    ends: tuple[Ends, Ends]
+    ends: tuple[Ends, ...]
     starts: tuple[sampling.Starts, ...]
     orientations: augment.Orientations
 

@@ -44,20 +44,31 @@ MOST_VOXELS = 2**23  # compared at once
 
 
 @dataclass(frozen=True)
-class ByPercentiles:
-    """By two percentiles of the whole image, those of high being its own, or brought over from low."""
+class Scaling:
+    """One way to normalise, by its `word`: by two percentiles of the whole image, those of high being its own, or
+    brought over from low; without a word by the same `numbers` in all images, for low and high.
+    """
 
-    word: Word
-    drawn: bool = False  # for each patch in training
-    usual: Drawn = FIXED_PERCENTILES  # of patches for checking
+    word: Word | None
+    numbers: tuple[Normalization, ...] = ()
+
+    @property
+    def usual(self) -> Drawn:
+        """The percentiles of patches for checking; None where there are none."""
+        return None if self.numbers else FIXED_PERCENTILES
 
     @property
     def alike(self) -> bool:
         """Whether images are normalised like this when they are restored."""
-        return self.word != "shared"
+        return self.word not in (None, "shared")
 
     def check(self, channels: tuple[int, int], projects: bool) -> None:
         """Raise DataError where pairs of so many channels, or of stacks and planes, cannot be normalised like this."""
+        for what, one, wanted in zip(("low", "high"), self.numbers, channels, strict=False):
+            if one.channels != wanted:
+                raise DataError(
+                    f"The normalisation for {what} is for {one.channels} channels, but the {what} images have {wanted}."
+                )
         if self.word == "matched" and projects:
             raise DataError(
                 "normalize='matched' compares low and high pixel by pixel, but low is a stack and high a plane. "
@@ -71,63 +82,37 @@ class ByPercentiles:
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """The percentiles of a patch for training."""
-        if not self.drawn:
+        if self.word != "random":
             return self.usual
         return float(rng.uniform(*LOW_PERCENTILES)), float(rng.uniform(*HIGH_PERCENTILES))
 
-    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
+    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, ...]:
         """What becomes 0 and 1 in low and high (S T C [Z] Y X) of the pair called `name`."""
+        if self.numbers:
+            return tuple(partial(_constant, one) for one in self.numbers)
         low, high = tables
         if self.word == "matched":
             high = matched(*images, low, name)
         return partial(_interpolated, low), partial(_interpolated, low if self.word == "shared" else high)
 
-    def to_json(self) -> str:
+    def to_json(self) -> str | list[dict[str, list[float]]]:
         """As a model remembers it."""
-        return self.word
+        return self.word or [one.to_json() for one in self.numbers]
 
 
-@dataclass(frozen=True)
-class AsGiven:
-    """By the same numbers in all images; otherwise as `ByPercentiles`."""
-
-    low: Normalization
-    high: Normalization
-    usual: Drawn = None
-    alike: bool = False
-
-    def check(self, channels: tuple[int, int], projects: bool) -> None:
-        for what, one, wanted in zip(("low", "high"), (self.low, self.high), channels, strict=True):
-            if one.channels != wanted:
-                raise DataError(
-                    f"The normalisation for {what} is for {one.channels} channels, but the {what} images have {wanted}."
-                )
-
-    def draw(self, rng: np.random.Generator) -> Drawn:
-        return None
-
-    def ends(self, images: tuple[Image, Image], tables: tuple[Table, Table], name: str) -> tuple[Ends, Ends]:
-        return partial(_constant, self.low), partial(_constant, self.high)
-
-    def to_json(self) -> list[dict[str, list[float]]]:
-        return [self.low.to_json(), self.high.to_json()]
-
-
-Scaling: TypeAlias = ByPercentiles | AsGiven
-RANDOM = ByPercentiles("random", drawn=True)
-FIXED, MATCHED, SHARED = ByPercentiles("fixed"), ByPercentiles("matched"), ByPercentiles("shared")
+RANDOM, FIXED, MATCHED, SHARED = Scaling("random"), Scaling("fixed"), Scaling("matched"), Scaling("shared")
 WORDS = {known.word: known for known in (RANDOM, FIXED, MATCHED, SHARED)}
 Normalize = Word | Scaling | tuple[Normalization, Normalization]
 
 
 def scaling(normalize: Normalize) -> Scaling:
     """The object for what a user wrote: a word, a pair of Normalizations, or an object already. Raises DataError."""
-    if isinstance(normalize, ByPercentiles | AsGiven):
+    if isinstance(normalize, Scaling):
         return normalize
     if isinstance(normalize, str) and normalize in WORDS:
         return WORDS[normalize]
     if isinstance(normalize, tuple) and len(normalize) == 2 and all(isinstance(n, Normalization) for n in normalize):
-        return AsGiven(*normalize)
+        return Scaling(None, normalize)
     raise DataError(
         f"normalize is 'random', 'fixed', 'matched', 'shared' or a pair (low, high) of Normalizations, "
         f"not {normalize!r}."
