@@ -65,8 +65,8 @@ NOTHING = Carried()
 
 def named(names: Sequence[str], colours: Sequence[str] = ()) -> tuple[Channel, ...]:
     """Channels called `names`; none where nothing is stated of any of them."""
-    colours = [*colours, *[""] * (len(names) - len(colours))]
-    channels = tuple(Channel(name.strip(), colour) for name, colour in zip(names, colours, strict=False))
+    known = zip(names, [*colours, *[""] * len(names)], strict=False)
+    channels = tuple(Channel(name.strip(), colour) for name, colour in known)
     return channels if any(channel.name or channel.colour for channel in channels) else ()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypedDict
 
 import numpy as np
@@ -168,7 +169,6 @@ class Patches(Supply):
         self.choices = choices
         self._pairs = pairs
         self._frames = [(number, frame) for number, pair in enumerate(pairs) for frame in range(len(pair.starts))]
-        self._orders: dict[tuple[int, int], NDArray[np.int64]] = {}
         self._cache = cache
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ class Patches(Supply):
 
     def drawn(self, index: int, seed: int) -> Drawn:
         """As of any supply; every run of as many patches as there are frames uses each once, in random order."""
-        order = self._order(seed, index // len(self._frames))
+        order = _order(seed, index // len(self._frames), len(self._frames))
         number = int(order[index % len(self._frames)])
         return self._drawn(number, np.random.default_rng((seed, index)), training=True)
 
@@ -208,16 +208,6 @@ class Patches(Supply):
         if fraction < 1 and rng.random() >= fraction:
             starts = sampling.everywhere(starts.size, starts.shape)
         return starts.draw(rng)
-
-    def _order(self, seed: int, turn: int) -> NDArray[np.int64]:
-        """The order in which frames are used in one `turn`; kept for the next patch."""
-        order = self._orders.get((seed, turn))
-        if order is None:
-            order = np.random.default_rng((seed, turn, 2)).permutation(len(self._frames))
-            if len(self._orders) >= 16:
-                self._orders.clear()
-            self._orders[seed, turn] = order
-        return order
 
     # Apply
 
@@ -279,6 +269,12 @@ class Patches(Supply):
             "time_step": first.time_step,
             "training": self._remembered(len(self._pairs), len(self._frames), names, **choices),
         }
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, turn: int, count: int) -> NDArray[np.int64]:
+    """The order in which `count` frames are used in one `turn`."""
+    return np.random.default_rng((seed, turn, 2)).permutation(count)
 
 
 def _normalized_into(out: Array, crop: NDArray[Any], zero: NDArray[np.float64], one: NDArray[np.float64]) -> None:
