@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -58,18 +58,17 @@ def planes(image: Any) -> dict[str, str]:
 
 def facts(known: Mapping[str, str]) -> str:
     """Names and values, line by line."""
-    return (
-        "<table>"
-        + "".join(f"<tr><th>{escape(a)}</th><td>{escape(str(b))}</td></tr>" for a, b in known.items())
-        + "</table>"
-    )
+    return _rows(f"<th>{escape(name)}</th><td>{escape(str(value))}</td>" for name, value in known.items())
 
 
 def table(made: Table) -> str:
     """A table with its headings."""
     head, *rows = made.cells()
     lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return _rows([*lines, *("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)])
+
+
+def _rows(lines: Iterable[str]) -> str:
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from veriscope.errors import AxesError, DataError, ImageFormatError, VeriscopeWarning
+from veriscope.images.carried import micrometres, seconds
 from veriscope.images.image import Image
 from veriscope.images.reading import list_images, read_image, split_choice, stem
-from veriscope.images.units import micrometres, seconds
 from veriscope.images.writing import save_image
 
 PIXELS = np.random.default_rng(0).integers(0, 1000, (2, 3, 4, 40, 50)).astype("uint16")

@@ -13,9 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veriscope.images.carried import Carried, named
+from veriscope.images.carried import Carried, as_number, micrometres, named, seconds
 from veriscope.images.contents import Contents
-from veriscope.images.units import as_number, micrometres, seconds
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

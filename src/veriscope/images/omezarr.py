@@ -13,9 +13,8 @@ from typing import Any
 from veriscope import stores
 from veriscope.axes import SPACE, sound
 from veriscope.errors import ImageFormatError, warn
-from veriscope.images.carried import Carried, named
+from veriscope.images.carried import Carried, as_number, micrometres, named, seconds
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
-from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.wording import lengths, shortened
 from veriscope.wording import size as data_size
 

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from veriscope.axes import sound
 from veriscope.errors import ImageFormatError, warn
-from veriscope.images.carried import Carried, named
+from veriscope.images.carried import Carried, as_number, micrometres, named, seconds
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.lazy import LazyArray
 from veriscope.images.ome import Described, described, stated
 from veriscope.images.tiff_writing import runs
-from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.tiling import Span
 from veriscope.wording import lengths
 from veriscope.wording import size as data_size

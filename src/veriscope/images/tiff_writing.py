@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriscope.errors import AxesError, DataError
-from veriscope.images.carried import encodable
+from veriscope.images.carried import encodable, micrometres
 from veriscope.images.image import Image
-from veriscope.images.units import micrometres
 
 CLASSIC_LIMIT = 2**32 - 2**25  # bytes of pixels: more needs BigTIFF; the rest of 4 GB is room for the metadata
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from veriscope.axes import ORDER, sound
 from veriscope.errors import ImageFormatError
-from veriscope.images.carried import Carried, named
+from veriscope.images.carried import Carried, as_number, micrometres, named, seconds
 from veriscope.images.contents import Contents, FileArray, Source, foreseen, pick, stamp
 from veriscope.images.lazy import LazyArray, shape_of
 from veriscope.images.ome import parsed
-from veriscope.images.units import as_number, micrometres, seconds
 from veriscope.tiling import Span
 
 _NEEDS = {"ND2": "nd2", "CZI": "czifile", "LIF": "liffile"}

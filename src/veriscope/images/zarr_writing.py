@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from veriscope import stores
 from veriscope.errors import AxesError, OutputError
-from veriscope.images.carried import encodable
+from veriscope.images.carried import encodable, micrometres
 from veriscope.images.casting import cast
 from veriscope.images.image import Image, piece_shape
-from veriscope.images.units import micrometres
 from veriscope.tiling import Grid
 from veriscope.wording import lengths
 
