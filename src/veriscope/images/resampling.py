@@ -174,7 +174,7 @@ def _taps(
     places = np.clip(below + np.arange(-1, 3)[:, None], 0, size - 1)
     used = places[weights != 0]  # on a plane of the old grid nothing else is read
     first, last = int(used.min()), int(used.max())
-    return slice(first, last + 1, 1), np.clip(places - first, 0, last - first), weights
+    return slice(first, last + 1), np.clip(places - first, 0, last - first), weights
 
 
 def _interpolated(
