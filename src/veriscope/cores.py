@@ -6,8 +6,6 @@ import os
 from math import ceil
 from pathlib import Path
 
-GROUPS = Path("/sys/fs/cgroup")
-
 
 def available() -> int:
     """Cores that this process may use: those it is bound to, and no more than the quota of its container (cgroup)."""
@@ -16,7 +14,7 @@ def available() -> int:
     return bound if quota is None else max(1, min(bound, ceil(quota)))
 
 
-def _quota(root: Path = GROUPS, own: Path = Path("/proc/self/cgroup")) -> float | None:
+def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """Cores' worth of time that this process and its container may use; None where nothing limits it."""
     limits = []
     for line in _text(own).splitlines():

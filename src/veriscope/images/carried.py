@@ -58,10 +58,8 @@ class Carried:
 
     def fitting(self, channels: int, planes: int) -> Carried:
         """The same without what belongs to other numbers of channels or planes."""
-        kept = self.channels if len(self.channels) == channels else ()
         labels = self.labels if len(self.labels) == planes else ()
-        unchanged = (kept, labels) == (self.channels, self.labels)
-        return self if unchanged else replace(self, channels=kept, labels=labels)
+        return replace(self, channels=self.channels if len(self.channels) == channels else (), labels=labels)
 
     def of(self, channels: slice | None, cut: Iterable[str]) -> Carried:
         """Of a part of the image: some of its channels (None: all), without the position along the axes `cut`."""
@@ -70,15 +68,10 @@ class Carried:
 
     def describe(self) -> dict[str, str]:
         """What a person wants to know."""
-        known = {}
-        if self.channel_names:
-            known["channels"] = ", ".join(channel.name or "?" for channel in self.channels)
-        if self.position:
-            places = (f"{letter} {value:g} {unit}".rstrip() for letter, (value, unit) in sorted(self.position.items()))
-            known["position"] = ", ".join(places)
-        if self.acquired:
-            known["acquired"] = self.acquired
-        return known
+        places = (f"{letter} {value:g} {unit}".rstrip() for letter, (value, unit) in sorted(self.position.items()))
+        names = ", ".join(channel.name or "?" for channel in self.channels) if self.channel_names else ""
+        known = {"channels": names, "position": ", ".join(places), "acquired": self.acquired}
+        return {name: value for name, value in known.items() if value}
 
 
 NOTHING = Carried()

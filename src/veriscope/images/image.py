@@ -233,23 +233,21 @@ class Image:
 
     def describe(self) -> dict[str, str]:
         """What a person wants to know, as words in order, without reading pixels."""
-        known: dict[str, str] = {"name": self.name} if self.name else {}
-        known["axes"] = self.axes
-        known["shape"] = lengths(self.shape)
-        known["type"] = str(self.dtype)
-        known["size"] = data_size(self.nbytes)
-        if self.spatial_axes:
-            known["voxel size"] = (
-                f"{lengths(self.voxel_size)} um ({self.spatial_axes})" if self.voxel_size else "unknown"
-            )
-        if "T" in self.axes or self.time_step is not None:
-            known["time step"] = "unknown" if self.time_step is None else f"{self.time_step:g} s"
-        known |= self.carried.describe()
-        lazy = "on disk" if self.cuts is None else "computed when read"
-        known["pixels"] = lazy if self.is_lazy else "in memory"
-        if self.chunks is not None:
-            known["chunks"] = lengths(self.chunks)
-        return known
+        step = "unknown" if self.time_step is None else f"{self.time_step:g} s"
+        voxel_size = f"{lengths(self.voxel_size)} um ({self.spatial_axes})" if self.voxel_size else "unknown"
+        known = {
+            "name": self.name,
+            "axes": self.axes,
+            "shape": lengths(self.shape),
+            "type": str(self.dtype),
+            "size": data_size(self.nbytes),
+            "voxel size": voxel_size if self.spatial_axes else "",
+            "time step": step if "T" in self.axes or self.time_step is not None else "",
+            **self.carried.describe(),
+            "pixels": "in memory" if not self.is_lazy else "on disk" if self.cuts is None else "computed when read",
+            "chunks": lengths(self.chunks or ()),
+        }
+        return {name: value for name, value in known.items() if value}
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a picture where that is quickly read, and what is known of the image."""

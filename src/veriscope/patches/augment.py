@@ -57,12 +57,9 @@ def allowed(axes: str, shape: Sequence[int], voxel_size: Sequence[float | None] 
     that nobody wrote down is taken as equal in Y and X, as it is on every camera.
     """
     y, x = axes.index("Y"), axes.index("X")
-    turns = shape[y] == shape[x]
-    if voxel_size is not None:
-        height, width = voxel_size[y], voxel_size[x]
-        if height is not None and width is not None:
-            turns = turns and abs(height - width) <= SAME_VOXEL * max(height, width)
-    return Orientations(axes, turns)
+    height, width = (voxel_size[y], voxel_size[x]) if voxel_size is not None else (None, None)
+    alike = height is None or width is None or abs(height - width) <= SAME_VOXEL * max(height, width)
+    return Orientations(axes, alike and shape[y] == shape[x])
 
 
 def apply(patch: NDArray[Any], axes: str, drawn: Orientation) -> NDArray[Any]:
