@@ -101,6 +101,9 @@ class LazyView(LazyArray):
     for each source axis the part that is seen: a slice, or an int for an axis that is not part of the view.
     """
 
+    source: Any
+    order: tuple[int | None, ...]
+
     def __init__(self, source: Any, order: Sequence[int | None], window: Sequence[slice | int] | None = None) -> None:
         if window is None:
             window = [slice(0, size, 1) if axis in order else 0 for axis, size in enumerate(source.shape)]

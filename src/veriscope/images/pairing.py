@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 
@@ -80,7 +80,11 @@ class Pairs(Sequence[Pair]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> Pair | Pairs:
         return Pairs(self._pairs[index]) if isinstance(index, slice) else self._pairs[index]
 
     def __repr__(self) -> str:
