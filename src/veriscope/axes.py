@@ -76,9 +76,8 @@ def move(array: NDArray[Any], source: str, target: str) -> NDArray[Any]:
     source, target = check(source, array.shape), check(target)
     order = moves(source, target, array.shape)
     kept = [position for position in order if position is not None]
-    dropped = tuple(position for position in range(array.ndim) if position not in kept)
-    squeezed = np.squeeze(array, axis=dropped) if dropped else array
-    moved = np.transpose(squeezed, [sorted(kept).index(position) for position in kept])
+    shown = array[tuple(slice(None) if position in kept else 0 for position in range(array.ndim))]
+    moved = np.transpose(shown, [sorted(kept).index(position) for position in kept])
     return moved[tuple(np.newaxis if position is None else slice(None) for position in order)]
 
 

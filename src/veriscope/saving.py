@@ -91,7 +91,7 @@ def fresh(final: Path, folder: bool = False) -> Path:
     if folder:
         temporary.mkdir()
     else:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary.touch(exist_ok=False)
     return temporary
 
 
@@ -127,7 +127,7 @@ def _put_new(temporary: Path, final: Path) -> None:
         except OSError as problem:
             if problem.errno not in _NO_LINKS:
                 raise
-            os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
+            final.touch(exist_ok=False)  # the name is ours from here on
             os.replace(temporary, final)
     except OSError as problem:
         if problem.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):

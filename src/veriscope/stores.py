@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -134,8 +135,6 @@ def exists(place: PathLike) -> bool:
 
 def is_finished(place: PathLike) -> bool:
     """Whether what zarr keeps at an address is more than an image that was begun."""
-    import json
-
     root, old = get(place, "zarr.json"), get(place, ".zgroup")
     if root is not None:
         return bool(json.loads(root).get("attributes")) or json.loads(root).get("node_type") == "array"

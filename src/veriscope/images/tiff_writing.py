@@ -53,7 +53,6 @@ class TiffTarget:
             )
         if facts.nbytes > shutil.disk_usage(temporary.parent).free:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self._file: IO[bytes] | None = None
         big = facts.nbytes > CLASSIC_LIMIT
         kind = _ome_metadata(facts, uuid) if ome else _imagej_metadata(facts)
         # ImageJ's five axes and the one of colours, all spelled out: tifffile takes a width of 1 for colours otherwise
@@ -71,7 +70,7 @@ class TiffTarget:
             if hasattr(os, "posix_fallocate"):  # find out now that the disk is too small, not after hours
                 os.posix_fallocate(self._file.fileno(), self._start, facts.nbytes)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
         self.without: tuple[str, ...] = ("labels",) if ome else ("position", "acquired")
         self.chunks = tuple(
@@ -80,7 +79,6 @@ class TiffTarget:
         )
 
     def put(self, spans: Sequence[slice], block: NDArray[Any]) -> None:
-        assert self._file is not None
         stored = np.ascontiguousarray(block.astype(self._dtype, copy=False))
         for offset, run in runs(self._shape, spans, stored):
             self._file.seek(self._start + offset * self._dtype.itemsize)
@@ -90,9 +88,7 @@ class TiffTarget:
         """Metadata are there from the beginning."""
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
 
 def _write_all(file: IO[bytes], run: NDArray[Any]) -> None:
