@@ -183,13 +183,7 @@ def matched(low: Image, high: Image, values: NDArray[np.float64], name: str) -> 
     for sample, time, start in product(*map(range, low.shape[:2]), range(0, low.shape[3], step)):
         where = slice(sample, sample + 1), slice(time, time + 1), slice(None), slice(start, start + step)
         here, there = (image.read(*where).astype(np.float64) for image in (low, high))
-        sums += [
-            here.sum(across),
-            there.sum(across),
-            (there * there).sum(across),
-            (here * there).sum(across),
-            (here * here).sum(across),
-        ]
+        sums += [one.sum(across) for one in (here, there, there * there, here * there, here * here)]
         count += here.size // here.shape[2]
     mean_low, mean_high, square, both, square_low = sums / count
     covariance = both - mean_low * mean_high
