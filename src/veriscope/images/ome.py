@@ -80,10 +80,6 @@ def parsed(text: str) -> Element:
             root = fromstring(_mended(text), forbid_dtd=True)
     except (ParseError, RecursionError, LookupError) as error:
         raise ValueError(str(error)) from error
-    for place in root.iter():
-        for key, value in place.attrib.items():
-            if re.fullmatch(r"[-+]?\d+,\d+", value) and key.startswith(("Physical", "Time", "Position")):
-                place.set(key, value.replace(",", "."))
     return root
 
 

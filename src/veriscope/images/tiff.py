@@ -6,6 +6,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -58,20 +59,17 @@ def opened(path: Path | str) -> tuple[Any, Described]:
     import tifffile
 
     path = Path(path)
-    tif = tifffile.TiffFile(path)
-    try:
+    with ExitStack() as closing:
+        tif = closing.enter_context(tifffile.TiffFile(path))
         text = tif.pages[0].description if tif.pages else ""
         if not (tif.is_ome or "<OME" in text[:2000]):
             if "<!ENTITY" in text:  # formats such as SCN are parsed by tifffile, not by defusedxml
                 raise ImageFormatError(f"'{path}' has a description that declares XML entities. Export it again.")
+            closing.pop_all()
             return tif, Described()
         _check_chain(path, tif)
         first = tif.pages[0]
         said = described(path, text, len(tif.pages), int(first.imagewidth) * int(first.imagelength))
-    except BaseException:
-        tif.close()
-        raise
-    tif.close()
     for name in said.files:
         other = path.parent / name
         if other.exists() and not other.is_file():
@@ -101,17 +99,14 @@ def _open_series(path: str, number: int) -> Any:
     """A series as a chunked array."""
     import zarr
 
-    tif, _ = opened(path)
-    try:
+    with ExitStack() as closing:
+        tif = closing.enter_context(opened(path)[0])
         series = tif.series[number]
         if series.dataoffset is not None and not series.is_multifile and series.pages[0].parent is tif:
             dtype = series.dtype.newbyteorder(tif.byteorder)
-            tif.close()
             return Flat(Path(path), series.dataoffset, series.shape, dtype)
         array = zarr.open_array(series.aszarr(level=0), mode="r")
-    except BaseException:
-        tif.close()
-        raise
+        closing.pop_all()
     weakref.finalize(array, tif.close)
     return array
 
