@@ -24,8 +24,7 @@ from machine import header
 
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
-from veriscope.networks.surface import SurfaceLayers
+from veriscope.networks.recipe import Recipe, SurfaceLayers
 from veriscope.sharing import csbdeep
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "csbdeep-roundtrip.txt"

@@ -14,8 +14,7 @@ from veriscope.networks import build
 from veriscope.networks.folder import load, save
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
-from veriscope.networks.recipe import Recipe
-from veriscope.networks.surface import SurfaceLayers
+from veriscope.networks.recipe import Recipe, SurfaceLayers
 from veriscope.networks.unet import count_parameters
 
 

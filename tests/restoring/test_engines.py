@@ -21,7 +21,6 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.restoring import engines
 from veriscope.restoring.engines import AGREES, EXACT, Engine
-from veriscope.restoring.isotropic import in_space
 
 SMALL: dict[str, Any] = {"depth": 2, "base": 4}
 KINDS = {
@@ -50,8 +49,8 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def networks_and_image(kind: str) -> tuple[tuple[Any, ...], torch.Tensor]:
     recipe, shape = KINDS[kind]
     torch.manual_seed(1)
-    ensemble = in_space(Ensemble(recipe, (build(recipe).eval(), build(recipe).eval())))
-    return ensemble.members, torch.rand(shape)
+    ensemble = Ensemble(recipe, (build(recipe).eval(), build(recipe).eval()))
+    return ensemble.in_space().members, torch.rand(shape)
 
 
 def answers(run: engines.Run, image: torch.Tensor, kind: str) -> torch.Tensor:

@@ -20,7 +20,6 @@ from veriscope.images.resampling import resampled
 from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
-from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.prepared import plan
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file
@@ -138,10 +137,10 @@ def test_the_two_directions_disagree_where_only_one_can_see(make: Make, noise: M
 
 
 def test_an_ensemble_is_put_into_space_once(make: Make, ensemble: Ensemble) -> None:
-    once = in_space(make(4))
+    once = make(4).in_space()
     assert (len(once), once.halo, once.step, once.recipe.axes) == (4, (8, 8, 8), (2, 2, 2), "YX")
-    assert in_space(once) is once
-    assert in_space(ensemble) is ensemble
+    assert once.in_space() is once
+    assert ensemble.in_space() is ensemble
 
 
 def test_a_network_that_changes_nothing_leaves_an_isotropic_stack_as_it_is(make: Make, noise: Make) -> None:

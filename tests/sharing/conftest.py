@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from veriscope.errors import VeriscopeWarning
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
-from veriscope.networks.surface import SurfaceLayers
+from veriscope.networks.recipe import Recipe, SurfaceLayers
 from veriscope.sharing import csbdeep
 
 UNUSUAL = SurfaceLayers((5, 3, 3), (3, 3, 5), (3, 4), 1, 3, 2)

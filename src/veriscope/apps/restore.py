@@ -112,12 +112,11 @@ def restore(
     names, replaces = [name for one in asked for name in one.files], overwrite or sharing.resume
     jobs = files.plan_outputs(sources, out, form, names, replaces, [TRUST])
 
-    from veriscope.restoring.isotropic import in_space
     from veriscope.restoring.memory import Whole
     from veriscope.sharing.opening import load
 
     ensemble = load(model)
-    check(in_space(ensemble, combine), asked, str(model), lambda name: f"--{name.replace('_', '-')}")
+    check(ensemble.in_space(combine), asked, str(model), lambda name: f"--{name.replace('_', '-')}")
     settings: Settings = {
         **machine, "memory": None if limits.memory is None else Whole(limits.memory), "channel": channel,
         "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": way,

@@ -22,7 +22,6 @@ from veriscope.images.pairing import Pair
 from veriscope.judging import quality
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import frames
-from veriscope.restoring.isotropic import in_space
 from veriscope.wording import duration, listed
 
 MINUTES = 10.0  # a method may take for all images before it is limited to a crop
@@ -120,7 +119,7 @@ def prepare(
         check_pair(pair, task == "project")
         _check_channels(pair, pairs[0], model)
         if model is not None:  # raises what `restore` would raise in the middle of the work
-            frames(pair.low, in_space(model.on_grid).recipe)
+            frames(pair.low, model.on_grid.in_space().recipe)
     if crop is not None:
         check_side(crop, pairs)
         pairs = [replace(pair, low=cropped(pair.low, crop), high=cropped(pair.high, crop)) for pair in pairs]

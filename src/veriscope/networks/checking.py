@@ -81,7 +81,8 @@ def _short(value: Any) -> str:
 
 def to_json(one: Any) -> dict[str, Any]:
     """The fields of a dataclass of plain values, tuples as lists."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(one).items()}
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(one)))
+    return fields
 
 
 def made(kind: type[Kind], values: Any, form: dict[str, Form]) -> Kind:
@@ -102,19 +103,15 @@ def from_json(text: str) -> Any:
 
     try:
         value = json.loads(text, parse_constant=refuse)
+        if _depth(value) > DEEPEST:
+            raise RecursionError
     except RecursionError as problem:
         raise ValueError("it is nested too deeply") from problem
-    if _depth(value) > DEEPEST:
-        raise ValueError("it is nested too deeply")
     return value
 
 
 def _depth(value: Any) -> int:
-    level, depth = [value], 0
-    while level and depth <= DEEPEST:
-        inner = [one for one in level if isinstance(one, dict | list)]
-        level = [each for one in inner for each in (one.values() if isinstance(one, dict) else one)]
-        depth += bool(inner)
-        if not inner:
-            break
-    return depth
+    """Levels of lists and groups."""
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)

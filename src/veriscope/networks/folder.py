@@ -38,14 +38,8 @@ FORMAT = 1  # of recipe.json; grows when an older veriscope could no longer read
 DESCRIPTION = "recipe.json"
 LOG = "log.csv"
 UNFINISHED = "unfinished.safetensors"  # the state of a member in training
-
-
-_FORM = {  # of recipe.json; the recipe itself is checked where it is made
-    "format": Whole(1, FORMAT),
-    "recipe": {},
-    "members": Whole(0, 1000),
-    "facts": facts.FORM,
-}
+# of recipe.json; the recipe itself is checked where it is made
+_FORM = {"format": Whole(1, FORMAT), "recipe": {}, "members": Whole(0, 1000), "facts": facts.FORM}
 
 
 @dataclass(frozen=True)
@@ -57,14 +51,9 @@ class Description:
     facts: Facts
 
 
-def member_file(number: int) -> str:
-    """Name of the weights of member `number`, counted from 0."""
-    return f"member-{number}.safetensors"
-
-
-def graph_file(number: int) -> str:
-    """Name of member `number` where it is a graph."""
-    return f"member-{number}.onnx"
+def member_file(number: int, kind: str = "safetensors") -> str:
+    """Name of the weights of member `number`, counted from 0; of `kind` "onnx" where it is a graph."""
+    return f"member-{number}.{kind}"
 
 
 def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -76,7 +65,7 @@ def save(ensemble: Ensemble, folder: str | os.PathLike[str], overwrite: bool = F
     with saving.beside(target, overwrite or saving.exists(target), folder=True) as made:
         for number, member in enumerate(ensemble.members):
             if isinstance(member, OnnxNetwork):
-                write_file(made / graph_file(number), member.contents)
+                write_file(made / member_file(number, "onnx"), member.contents)
             else:
                 write_member(made, number, member.state_dict())
         write_description(made, ensemble.recipe, len(ensemble), ensemble.facts)
@@ -96,12 +85,10 @@ def load(folder: str | os.PathLike[str]) -> Ensemble:
         raise ModelError(f"The model '{source}' has no trained member yet. Train it, or resume its training.")
     if recipe.foreign is not None:
         try:
-            files = [(source / graph_file(number)).read_bytes() for number in range(count)]
+            files = [(source / member_file(number, "onnx")).read_bytes() for number in range(count)]
         except OSError as problem:
-            path = problem.filename
-            raise ModelError(
-                f"The model is incomplete: '{path}' cannot be read. Copy the whole folder again."
-            ) from problem
+            said = f"The model is incomplete: '{problem.filename}' cannot be read. Copy the whole folder again."
+            raise ModelError(said) from problem
         return Ensemble(recipe, tuple(OnnxNetwork(recipe, file) for file in files), described.facts)
     return Ensemble(recipe, tuple(read_members(source, recipe, count)), described.facts)
 

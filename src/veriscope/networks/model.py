@@ -14,8 +14,8 @@ from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.network import Network
 from veriscope.networks.projection import Heights
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.slices import BothWays, Slices
-from veriscope.networks.unet import count_parameters
+from veriscope.networks.slices import Slices
+from veriscope.networks.unet import UNet, count_parameters
 
 if hasattr(os, "register_at_fork"):  # a forked process has no threads of OpenMP and would wait for them for ever
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
@@ -26,9 +26,7 @@ class Ensemble:
     """Members that differ by their seed only, and what they remember of their training; JSON is understood too."""
 
     recipe: Recipe
-    members: (
-        tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[BothWays, ...] | tuple[OnnxNetwork, ...]
-    )
+    members: tuple[Network, ...] | tuple[Heights, ...] | tuple[Slices, ...] | tuple[OnnxNetwork, ...]
     facts: Facts = field(default_factory=Facts)
 
     def __post_init__(self) -> None:
@@ -49,7 +47,7 @@ class Ensemble:
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
         first = self.members[0]
-        return first.step if isinstance(first, Slices | BothWays) else self.recipe.step
+        return first.step if isinstance(first, Slices) else self.recipe.step
 
     @property
     def reach(self) -> tuple[int, ...]:
@@ -77,6 +75,31 @@ class Ensemble:
     def on_grid(self) -> Ensemble:
         """The same for images that are on the fine grid already, as pairs are."""
         return replace(self, recipe=self.recipe.change(upsample=()))
+
+    def in_space(self, combine: str | None = None) -> Ensemble:
+        """The ensemble that restores stacks, of networks for isotropic restoring (SI 2.4); others come back as they are.
+
+        A stack is made finer along Z; then all its xz and all its yz slices are restored by networks that have learned
+        to undo the loss of sharpness along one axis of a plane: of each of the M networks there is one member for xz
+        slices, then one for yz slices.
+
+        The restored image is the arithmetic mean of the 2 M means, as in the SI. What is predicted for a pixel is the
+        mixture of all 2 M Laplace distributions with equal weights. That is what is known when one does not know which
+        of the directions is right: its spread holds the disagreement of the two directions beside that of the
+        networks, and it claims no gain from averaging. Both directions look at the same voxel, so that their errors
+        are not independent; the distribution of the average of two independent ones would be too narrow.
+
+        With `combine` "csbdeep", which is what the recipe says of networks from there, one member stands for both
+        directions of a network (see `Slices`).
+        """
+        wanted = self
+        if combine not in (None, self.recipe.combine):
+            wanted = replace(self, recipe=self.recipe.change(combine=combine))
+        if not wanted.recipe.isotropic or isinstance(self.members[0], Slices):
+            return wanted
+        flat = [member for member in self.members if isinstance(member, UNet)]
+        laterals = ("XY",) if wanted.recipe.combine == "csbdeep" else ("X", "Y")
+        return replace(wanted, members=tuple(Slices(member, lateral) for lateral in laterals for member in flat))
 
     def to(self, device: str | torch.device) -> Ensemble:
         """The same ensemble with its weights on `device` (moved in place, as torch does)."""

@@ -16,8 +16,6 @@ Network: TypeAlias = UNet | Projection
 """Takes (batch, channels_in, *space) to means and scales (batch, 2 channels_out, *axes of the result)."""
 
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 MOST_PARAMETERS = 2**28  # of one network: 1 GB of weights, and four times as much in training
 
 

@@ -6,14 +6,11 @@ image; the probabilities tell the height of the surface too.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch.nn.functional as F
 from torch import Tensor, arange, cat, nn
 
 from veriscope.networks.recipe import Recipe
-from veriscope.networks.surface import Kernel
-from veriscope.networks.unet import Traced, UNet
+from veriscope.networks.unet import Traced, UNet, convolution, through, widened
 
 
 class Surface(nn.Module):
@@ -29,30 +26,25 @@ class Surface(nn.Module):
         self.down = nn.ModuleList()
         channels, kernel = recipe.channels_in, layers.first
         for _ in range(layers.depth * layers.convolutions):
-            self.down.append(_convolution(channels, layers.filters, kernel))
+            self.down.append(convolution(channels, layers.filters, kernel))
             channels, kernel = layers.filters, layers.kernel
         before_last = (layers.depth + 1) * layers.convolutions - 1
-        self.up = nn.ModuleList(_convolution(channels, channels, kernel) for _ in range(before_last))
-        self.last = _convolution(channels, channels, kernel)
-        self.logits = _convolution(channels, 1, kernel)
+        self.up = nn.ModuleList(convolution(channels, channels, kernel) for _ in range(before_last))
+        self.last = convolution(channels, channels, kernel)
+        self.logits = convolution(channels, 1, kernel)
 
     def forward(self, stack: Tensor) -> Tensor:
-        return self.scores(stack).float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
-
-    def scores(self, stack: Tensor) -> Tensor:
-        """Logits of the probabilities, (batch, 1, Z, Y, X)."""
         x, lateral, together = stack, (1, *self.layers.pool), self.layers.convolutions
         for number, layer in enumerate(self.down, start=1):
-            x = F.relu(layer(x), inplace=True)
+            x = through([layer], x)
             if number % together == 0:
                 x = F.max_pool3d(x, lateral)
         for number, layer in enumerate(self.up, start=1):
-            x = F.relu(layer(x), inplace=True)
+            x = through([layer], x)
             if number % together == 0:
                 x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
-        x = F.relu(self.last(x), inplace=True)
-        logits: Tensor = self.logits(x)
-        return logits
+        logits: Tensor = self.logits(through([self.last], x))
+        return logits.float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
 
     def height(self, stack: Tensor) -> tuple[Tensor, Tensor]:
         """The expected plane, counted from 0, and its standard deviation, in planes: (batch, 1, Y, X) each."""
@@ -65,16 +57,15 @@ class Surface(nn.Module):
     def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         """The pixels along Y (axis 0), or X (1), that outputs `first` to `last` are computed from; along Z all are."""
         pool, together = self.layers.pool[axis], self.layers.convolutions
-        for full in (self.logits, self.last):
-            first, last = _widen(full, first, last, axis)
+        first, last = widened([self.last, self.logits], first, last, axis + 1)  # behind Z
         for number, layer in reversed(list(enumerate(self.up, start=1))):
             if number % together == 0:
                 first, last = first // pool, last // pool
-            first, last = _widen(layer, first, last, axis)
+            first, last = widened([layer], first, last, axis + 1)
         for number, layer in reversed(list(enumerate(self.down, start=1))):
             if number % together == 0:
                 first, last = first * pool, last * pool + pool - 1
-            first, last = _widen(layer, first, last, axis)
+            first, last = widened([layer], first, last, axis + 1)
         return first, last
 
 
@@ -124,16 +115,3 @@ class Heights(Traced):
 
     def reads(self, first: int, last: int, axis: int) -> tuple[int, int]:
         return self.surface.reads(first, last, axis)
-
-
-def _convolution(channels_in: int, channels_out: int, kernel: Kernel) -> nn.Conv3d:
-    layer = nn.Conv3d(channels_in, channels_out, kernel, padding="same")
-    nn.init.xavier_uniform_(layer.weight)  # Glorot
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _widen(layer: nn.Module, first: int, last: int, axis: int) -> tuple[int, int]:
-    reach = cast(nn.Conv3d, layer).kernel_size[axis + 1] // 2  # behind Z
-    return first - reach, last + reach

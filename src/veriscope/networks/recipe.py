@@ -8,11 +8,10 @@ from typing import Any
 
 from veriscope import axes as letters
 from veriscope.errors import AxesError, ModelError
-from veriscope.networks.checking import OneOf, Real, Whole, to_json, wrong
-from veriscope.networks.foreign import Foreign
-from veriscope.networks.surface import SURFACES, SurfaceLayers
+from veriscope.networks.checking import OneOf, Real, Whole, made, to_json, wrong
 from veriscope.wording import lengths, listed
 
+Kernel = tuple[int, int, int]  # Z, Y, X
 PATCH = {"YX": (64, 64), "ZYX": (16, 32, 32)}  # many small steps learn more than few large ones
 DEPTH = {"YX": 3, "ZYX": 2}
 BATCH = 4
@@ -20,38 +19,103 @@ FAST: dict[str, Any] = {"base": 8}  # of a smaller network (benchmarks/fast.py)
 
 # Networks of the SI (Supp. Figs. 8, 12, 19) with the training settings of Supp. Table 3.
 _PAPER_TRAINING: dict[str, Any] = {
-    "learning_rate": 4e-4,
-    "schedule": "plateau",
-    "scale_weight": 0.0,
-    "scale_rate": 1.0,
-    "warmup": 0.0,
-    "averaging": 0.0,
-    "clip": 0.0,
-    "weight_decay": 0.0,
-    "epochs": 200,
-}
-_PAPER: dict[str, dict[str, Any]] = {
-    "planaria": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
-    "tribolium": {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)},
-    "ins1": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
-    "hela": {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)},
-    "retina": {
-        "axes": "YX", "task": "isotropic", "upsample": (10.2, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
-        "patch": (128, 128), "channels": 2,
-    },
-    "drosophila": {  # a plane every 1.96 um, pixels of 0.39 um
-        "axes": "YX", "task": "isotropic", "upsample": (5, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
-        "patch": (128, 128),
-    },
-    "liver": {
-        "axes": "YX", "task": "isotropic", "upsample": (8, 1, 1), "kernel": 5, "depth": 2, "batch": 32,
-        "patch": (128, 128), "channels": 2,
-    },
-    "flywing": {  # of stacks of 50 planes
-        "axes": "ZYX", "task": "project", "projection": "paper", "kernel": 3, "depth": 3, "batch": 16,
-        "patch": (64, 64),
-    },
+    "learning_rate": 4e-4, "schedule": "plateau", "scale_weight": 0.0, "scale_rate": 1.0, "warmup": 0.0,
+    "averaging": 0.0, "clip": 0.0, "weight_decay": 0.0, "epochs": 200,
 }  # fmt: skip
+_STACKS: dict[str, Any] = {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)}
+_PLANES: dict[str, Any] = {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)}
+_SLICES = {**_PLANES, "task": "isotropic"}
+_PAPER: dict[str, dict[str, Any]] = {
+    "planaria": _STACKS,
+    "tribolium": _STACKS,
+    "ins1": _PLANES,
+    "hela": _PLANES,
+    "retina": {**_SLICES, "upsample": (10.2, 1, 1), "channels": 2},
+    "drosophila": {**_SLICES, "upsample": (5, 1, 1)},  # a plane every 1.96 um, pixels of 0.39 um
+    "liver": {**_SLICES, "upsample": (8, 1, 1), "channels": 2},
+    "flywing": {**_STACKS, "task": "project", "projection": "paper", "depth": 3, "patch": (64, 64)},  # 50 planes each
+}
+_SIZE = Whole(1, 63)
+_LAYERS_FORM: dict[str, Any] = {
+    "first": [_SIZE], "kernel": [_SIZE], "pool": [Whole(1, 64)], "depth": Whole(1, 8), "filters": Whole(1, 4096),
+    "convolutions": Whole(1, 16),
+}  # fmt: skip
+_GRAPH_FORM: dict[str, Any] = {
+    "sha256": str, "step": [Whole(1, 4096)], "least": [Whole(0, 2**16)], "halo": [Whole(0, 2**16)], "axes_in": str,
+    "axes_out": str, "bytes": Real(1e-9, 2**40), "scaling": ("percentiles", "moments", "fixed"),
+    "percentiles": [Real(0, 100)], "low": [Real()], "high": [Real()],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SurfaceLayers:
+    """The layers that find a surface in a stack (SI 1.1, Supp. Fig. 12).
+
+    [convs, pool] `depth` times, [convs, upsample] `depth` times, convs, and a linear conv to one channel of logits.
+
+    Pooling and upsampling are lateral only, so a stack may have any number of planes. No skips.
+    """
+
+    first: Kernel  # of the first convolution
+    kernel: Kernel  # of all others
+    pool: tuple[int, int]  # pixels along Y and along X that become one
+    depth: int
+    filters: int = 8
+    convolutions: int = 1  # one after the other, before each pooling and each upsampling
+
+    def __post_init__(self) -> None:
+        said = wrong(asdict(self), _LAYERS_FORM, "layers")
+        kernels = self.first, self.kernel
+        if not said and (len(self.pool) != 2 or any(len(k) != 3 or not all(n % 2 for n in k) for k in kernels)):
+            said = "kernels have three odd lengths, pools two"
+        if said:
+            raise ModelError(f"These layers cannot find a surface: {said}. Given: {self}.")
+
+    @property
+    def step(self) -> tuple[int, int]:
+        """Y and X must be multiples of this."""
+        along_y, along_x = self.pool
+        return along_y**self.depth, along_x**self.depth
+
+
+SURFACES = {
+    "paper": SurfaceLayers(first=(5, 5, 5), kernel=(3, 5, 5), pool=(4, 4), depth=2),
+    "compact": SurfaceLayers(first=(3, 3, 3), kernel=(3, 3, 3), pool=(2, 2), depth=4),  # the authors' later default
+}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What must be known of a graph of others (ONNX) to use it as a network. Lengths are pixels along Z Y X or Y X."""
+
+    sha256: str  # of the file
+    step: tuple[int, ...]  # lengths are multiples of this
+    least: tuple[int, ...]  # and no smaller than this
+    halo: tuple[int, ...]  # how far a tile is read beyond its borders
+    axes_in: str  # the graph's own: letters of b (batch), c, z, y, x
+    axes_out: str
+    bytes: float  # memory per voxel while it runs, about
+    scaling: str = "percentiles"  # of images: by two `percentiles`, by mean and deviation ("moments"), or "fixed"
+    percentiles: tuple[float, ...] = (2.0, 99.8)
+    low: tuple[float, ...] = ()  # of fixed scaling: what becomes 0 and 1, per channel
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        space = len(self.step)
+        sound = (
+            not wrong(asdict(self), _GRAPH_FORM, "graph")
+            and len(self.least) == len(self.halo) == space
+            and space in (2, 3)
+            and all(a % n == 0 for a, n in zip(self.least, self.step, strict=True))
+            and all(set(axes) <= set("bczyx") and set("yx") <= set(axes) for axes in (self.axes_in, self.axes_out))
+            and len(self.low) == len(self.high)
+            and all(low < high for low, high in zip(self.low, self.high, strict=True))
+            and (len(self.percentiles) == 2 and self.percentiles[0] < self.percentiles[1])
+        )
+        if not sound:
+            raise ModelError(f"This graph cannot be used: its description makes no sense ({self}).")
+
+
 _FORM: dict[str | None, Any] = {  # of every field; what fields have to do with each other is checked by `_check`
     "axes": ("YX", "ZYX"), "channels_in": Whole(1, 4096), "channels_out": Whole(1, 4096), "probabilistic": bool,
     "depth": Whole(1, 8), "kernel": Whole(1, 63), "base": Whole(1, 4096), "residual": bool,
@@ -64,14 +128,7 @@ _FORM: dict[str | None, Any] = {  # of every field; what fields have to do with 
 }  # fmt: skip
 _LAYERS = ("depth", "kernel", "base", "residual", "projection", "activation", "stem")  # what weights must fit
 LONGEST_STEP = 1024  # pixels that the smallest tile has along an axis
-_LATER = {
-    "task": "restore",
-    "projection": "",
-    "upsample": (),
-    "activation": "linear",
-    "combine": "mixture",
-    "foreign": None,
-}  # fields that earlier models lack, with what they mean there
+_LATER = ("task", "projection", "upsample", "activation", "combine", "foreign")  # earlier models lack them: the default
 
 
 @dataclass(frozen=True)
@@ -92,9 +149,7 @@ class Recipe:
     task: str = "restore"  # "restore": to the same axes; "project": a stack to the surface that it shows (SI 1.1);
     # "isotropic": a stack by its xz and yz slices, with a network for planes whose Y meets Z (SI 2.4)
     projection: str | SurfaceLayers = ""  # what finds the surface: layers, or a name of SURFACES; "": "compact"
-    upsample: tuple[
-        float, ...
-    ] = ()  # by which an image is interpolated first, along Z Y X or Y X of it; (): not at all
+    upsample: tuple[float, ...] = ()  # interpolates an image first, along Z Y X or Y X of it; (): not at all
     activation: str = "linear"  # of the means, behind all else: "linear" or "relu"
     combine: str = "mixture"  # "csbdeep": borders, interpolation, both directions of slices and the way back to grey
     # values as csbdeep has them, for networks that were trained there
@@ -122,9 +177,7 @@ class Recipe:
                 f"A recipe's axes are YX or ZYX, not '{self.axes}'. Channels are set by channels_in and _out."
             )
         object.__setattr__(self, "axes", word)
-        left_out = {name: getattr(self, name) for name in ("depth", "residual")}
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given |= {name: usual for name, usual in (("depth", 1), ("residual", True)) if left_out[name] in (0, None)}
+        given = vars(self) | {"depth": self.depth or 1, "residual": self.residual or True}  # may be left open
         if isinstance(self.projection, SurfaceLayers):  # these two have checked themselves
             given["projection"] = ""
         if isinstance(self.foreign, Foreign):
@@ -275,12 +328,8 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
-        values = {name: value for name, value in asdict(self).items() if _LATER.get(name) != value}
-        if isinstance(self.projection, SurfaceLayers):
-            values["projection"] = to_json(self.projection)
-        if self.foreign is not None:
-            values["foreign"] = to_json(self.foreign)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        unused = [one.name for one in fields(self) if one.name in _LATER and getattr(self, one.name) == one.default]
+        return {name: value for name, value in to_json(self).items() if name not in unused}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
@@ -292,9 +341,9 @@ class Recipe:
         given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
             if isinstance(given.get("projection"), dict):
-                given["projection"] = SurfaceLayers.from_json(given["projection"])
+                given["projection"] = made(SurfaceLayers, given["projection"], _LAYERS_FORM)
             if given.get("foreign") is not None:
-                given["foreign"] = Foreign.from_json(given["foreign"])
+                given["foreign"] = made(Foreign, given["foreign"], _GRAPH_FORM)
             return cls(**given)
         except (ModelError, AxesError) as problem:
             raise ModelError(f"The model's recipe is damaged or of another version. {problem}") from problem

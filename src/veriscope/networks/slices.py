@@ -13,31 +13,42 @@ PIECE = 2**19  # pixels of the slices that go through the network together; one 
 
 
 class Slices(nn.Module):
-    """`network` on the slices Z and `lateral` ("X" or "Y") of a stack, one after the other; its first axis meets Z.
+    """`unet` on all slices of a stack along Z, which meets its first axis, and `lateral`: "X", "Y", or "XY" for both.
 
-    (batch, channels_in, Z, Y, X) -> (batch, channels, Z, Y, X), channels as `network` makes them.
+    (batch, channels_in, Z, Y, X) -> (batch, channels, Z, Y, X), channels as `unet` makes them. The answers of both
+    directions are made one as csbdeep does: the mean is the geometric mean, negative ones counted as 0, the scale the
+    larger one; slices along Y are shown upside down.
     """
 
-    def __init__(self, network: UNet, lateral: str) -> None:
+    def __init__(self, unet: UNet, lateral: str) -> None:
         super().__init__()
-        self.network = network
-        self.recipe = network.recipe
-        self.lateral = lateral
+        self.unet, self.recipe, self.lateral = unet, unet.recipe, lateral
 
     def forward(self, stack: Tensor) -> Tensor:
         return self.part(stack, tuple(slice(0, length) for length in stack.shape[2:]))
 
     def part(self, stack: Tensor, inner: tuple[slice, ...]) -> Tensor:
         """The part `inner` of the answer to `stack`: slices that it does not meet are not computed."""
+        if self.lateral != "XY":
+            return self._along(self.lateral, stack, inner)
+        planes, (z, *lateral) = stack.shape[2], inner
+        upside_down = (slice(planes - z.stop, planes - z.start), *lateral)
+        one = self._along("X", stack, inner)
+        other = self._along("Y", stack.flip(2), upside_down).flip(2)
+        count = self.recipe.channels_out
+        mean = (one[:, :count].clamp_min(0) * other[:, :count].clamp_min(0)).sqrt()
+        return torch.cat([mean, torch.maximum(one[:, count:], other[:, count:])], dim=1)
+
+    def _along(self, lateral: str, stack: Tensor, inner: tuple[slice, ...]) -> Tensor:
         z, y, x = inner
-        wanted, across, inside = (y, 3, (z, x)) if self.lateral == "X" else (x, 4, (z, y))
+        wanted, across, inside = (y, 3, (z, x)) if lateral == "X" else (x, 4, (z, y))
         slices = stack.movedim(across, 1)[:, wanted]  # (batch, slices, channels, Z, lateral)
         batch, count = slices.shape[:2]
         slices = slices.flatten(0, 1)
         together = max(1, PIECE // (slices.shape[-1] * slices.shape[-2]))
         answers: Any = None
         for first in range(0, len(slices), together):
-            answer = self.network(slices[first : first + together])[(..., *inside)]
+            answer = self.unet(slices[first : first + together])[(..., *inside)]
             if answers is None:
                 answers = answer.new_empty((len(slices), *answer.shape[1:]))
             answers[first : first + together] = answer
@@ -54,50 +65,11 @@ class Slices(nn.Module):
     @property
     def halo(self) -> tuple[int, ...]:
         """How far, along Z Y X, a tile must be read beyond its borders: not at all across the slices."""
-        return self._in_space(*self.network.halo)
+        return self._in_space(*self.unet.halo)
 
     @property
     def reach(self) -> tuple[int, ...]:
-        return self._in_space(*self.network.reach)
+        return self._in_space(*self.unet.reach)
 
     def _in_space(self, along_z: int, lateral: int) -> tuple[int, ...]:
-        return (along_z, 0, lateral) if self.lateral == "X" else (along_z, lateral, 0)
-
-
-class BothWays(nn.Module):
-    """`network` on the slices of both directions, their answers made one as csbdeep does.
-
-    The mean is the geometric mean of both, negative ones counted as 0; the scale is the larger one. Slices along Y are
-    shown upside down. (batch, channels_in, Z, Y, X) -> (batch, channels, Z, Y, X), channels as `network` makes them.
-    """
-
-    def __init__(self, network: UNet) -> None:
-        super().__init__()
-        self.recipe = network.recipe
-        self.along_x, self.along_y = Slices(network, "X"), Slices(network, "Y")
-
-    def forward(self, stack: Tensor) -> Tensor:
-        return self.part(stack, tuple(slice(0, length) for length in stack.shape[2:]))
-
-    def part(self, stack: Tensor, inner: tuple[slice, ...]) -> Tensor:
-        """The part `inner` of the answer to `stack`."""
-        planes, (z, *lateral) = stack.shape[2], inner
-        upside_down = (slice(planes - z.stop, planes - z.start), *lateral)
-        one = self.along_x.part(stack, inner)
-        other = self.along_y.part(stack.flip(2), upside_down).flip(2)
-        count = self.recipe.channels_out
-        mean = (one[:, :count].clamp_min(0) * other[:, :count].clamp_min(0)).sqrt()
-        return torch.cat([mean, torch.maximum(one[:, count:], other[:, count:])], dim=1)
-
-    @property
-    def step(self) -> tuple[int, ...]:
-        return self.along_x.step
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """How far, along Z Y X, a tile must be read beyond its borders."""
-        return tuple(map(max, self.along_x.halo, self.along_y.halo))
-
-    @property
-    def reach(self) -> tuple[int, ...]:
-        return tuple(map(max, self.along_x.reach, self.along_y.reach))
+        return along_z, lateral * ("Y" in self.lateral), lateral * ("X" in self.lateral)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -73,20 +73,15 @@ class UNet(Traced):
             narrow = width[max(0, level - 1)]
             self.up.append(self._convolutions(channels + width[level], width[level], narrow))
             channels = narrow
-        self.mean = self._convolution(channels, recipe.channels_out * folded, 1)
-        self.scale = self._convolution(channels, recipe.channels_out * folded, 1) if recipe.probabilistic else None
+        ends = channels, recipe.channels_out * folded, (1,) * self.dimensions
+        self.mean = convolution(*ends)
+        self.scale = convolution(*ends) if recipe.probabilistic else None
         if self.scale is not None and recipe.scale_weight:  # beside the means scales learn late: begin near their end
             nn.init.constant_(cast(Tensor, self.scale.bias), math.log(math.expm1(FIRST_SCALE)))
 
-    def _convolution(self, channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d | nn.Conv3d:
-        kind = nn.Conv3d if self.dimensions == 3 else nn.Conv2d
-        layer = kind(channels_in, channels_out, kernel, padding=kernel // 2)
-        nn.init.xavier_uniform_(layer.weight)  # Glorot
-        nn.init.zeros_(cast(Tensor, layer.bias))
-        return layer
-
     def _convolutions(self, *channels: int) -> nn.ModuleList:
-        return nn.ModuleList(self._convolution(a, b, self.recipe.kernel) for a, b in pairwise(channels))
+        kernel = (self.recipe.kernel,) * self.dimensions
+        return nn.ModuleList(convolution(a, b, kernel) for a, b in pairwise(channels))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.answer(self.features(image), image)
@@ -109,13 +104,13 @@ class UNet(Traced):
         pool = F.max_pool3d if self.dimensions == 3 else F.max_pool2d
         skips = []
         for block in self.down:
-            x = _through(block, x)
+            x = through(block, x)
             skips.append(x)
             x = pool(x, 2)
-        x = _through(self.bottom, x)
+        x = through(self.bottom, x)
         for block in self.up:
             x = torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1)
-            x = _through(block, x)
+            x = through(block, x)
         return x
 
     @property
@@ -132,28 +127,37 @@ class UNet(Traced):
         first, last = first // folding, last // folding
         skips = []
         for block in reversed(self.up):
-            first, last = _widen(block, first, last, axis)
+            first, last = widened(block, first, last, axis)
             skips.append((first, last))
             first, last = first // 2, last // 2  # upsampled pixel i is a copy of pixel i // 2
-        first, last = _widen(self.bottom, first, last, axis)
+        first, last = widened(self.bottom, first, last, axis)
         for block in reversed(self.down):
             skip = skips.pop()
             first, last = min(2 * first, skip[0]), max(2 * last + 1, skip[1])  # a pooled pixel i has seen 2i and 2i + 1
-            first, last = _widen(block, first, last, axis)
+            first, last = widened(block, first, last, axis)
         return first * folding, last * folding + folding - 1
 
 
-def _through(block: nn.Module, x: Tensor) -> Tensor:
+def convolution(channels_in: int, channels_out: int, kernel: tuple[int, ...]) -> nn.Conv2d | nn.Conv3d:
+    """A convolution with an odd `kernel` that keeps the lengths, and with Glorot's random weights."""
+    kind: Any = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
+    layer: nn.Conv2d | nn.Conv3d = kind(channels_in, channels_out, kernel, padding=tuple(n // 2 for n in kernel))
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
+
+
+def through(block: nn.Module | Iterable[nn.Module], x: Tensor) -> Tensor:
+    """`x` after the convolutions of `block`, each with its ReLU."""
     for layer in cast(Iterable[nn.Module], block):
         x = F.relu(layer(x), inplace=True)
     return x
 
 
-def _widen(block: nn.Module, first: int, last: int, axis: int) -> tuple[int, int]:
-    for layer in cast(Iterable[nn.Conv2d], block):
-        reach = layer.kernel_size[axis] // 2
-        first, last = first - reach, last + reach
-    return first, last
+def widened(block: nn.Module | Iterable[nn.Module], first: int, last: int, axis: int) -> tuple[int, int]:
+    """The pixels along `axis` of space that the convolutions of `block` compute the pixels `first` to `last` from."""
+    reach = sum(layer.kernel_size[axis] // 2 for layer in cast(Iterable[nn.Conv2d], block))
+    return first - reach, last + reach
 
 
 def fold(image: Tensor, by: tuple[int, ...]) -> Tensor:
@@ -161,12 +165,10 @@ def fold(image: Tensor, by: tuple[int, ...]) -> Tensor:
     if all(n == 1 for n in by):
         return image
     batch, channels, *space = image.shape
-    dims = len(by)
-    split = image.reshape(
-        batch, channels, *(size for length, n in zip(space, by, strict=True) for size in (length // n, n))
-    )
+    dims, blocks = len(by), [length // n for length, n in zip(space, by, strict=True)]
+    split = image.reshape(batch, channels, *(size for pair in zip(blocks, by, strict=True) for size in pair))
     order = [0, 1, *(3 + 2 * axis for axis in range(dims)), *(2 + 2 * axis for axis in range(dims))]
-    return split.permute(order).reshape(batch, -1, *(length // n for length, n in zip(space, by, strict=True)))
+    return split.permute(order).reshape(batch, -1, *blocks)
 
 
 def unfold(image: Tensor, by: tuple[int, ...]) -> Tensor:

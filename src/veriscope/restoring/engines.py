@@ -30,8 +30,7 @@ from torch import Tensor, nn
 from veriscope import saving
 from veriscope.errors import DataError, OutputError, warn
 from veriscope.networks.network import by_onednn, channels_last
-from veriscope.networks.projection import Projection
-from veriscope.networks.slices import BothWays, Slices
+from veriscope.networks.slices import Slices
 from veriscope.networks.unet import UNet
 from veriscope.restoring.devices import is_out_of_memory
 from veriscope.restoring.openvino import OpenVino
@@ -71,11 +70,9 @@ class Engine:
 
     def load(self, networks: Sequence[nn.Module], device: torch.device) -> Run:
         """Copies of `networks`, ready to run on `device`."""
-        return (
-            _by_openvino(networks, self.precision)
-            if self.name == "openvino"
-            else _by_torch(networks, self.precision, device)
-        )
+        if self.name == "openvino":
+            return _by_openvino(networks, self.precision)
+        return _by_torch(networks, self.precision, device)
 
 
 EXACT = Engine("torch", "float32")
@@ -91,10 +88,7 @@ def _by_torch(networks: Sequence[nn.Module], precision: Kind, device: torch.devi
 
     def run(image: Tensor, inner: Span) -> Iterator[Tensor]:
         for member in members:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                answer = _part(member, image, inner)
-            yield answer
-            del answer
+            yield _part(member, image, inner, precision)
 
     return run
 
@@ -113,46 +107,30 @@ def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
                 together.rest()
 
         return run
-    members = [_with_graph(deepcopy(network).eval(), precision) for network in networks]
+    members: list[Any] = [deepcopy(network).eval() for network in networks]
+    for member in members:
+        member.unet = OpenVino([_unet(member)], precision)
 
     def one_by_one(image: Tensor, inner: Span) -> Iterator[Tensor]:
         with one_at_a_time:
-            for member, graph in members:
-                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                    answer = _part(member, image, inner)
-                yield answer
-                graph.rest()
+            for member in members:
+                yield _part(member, image, inner, precision)
+                member.unet.rest()
 
     return one_by_one
 
 
-def _with_graph(network: nn.Module, precision: Kind) -> tuple[nn.Module, OpenVino]:
-    """`network` with its U-Net replaced by a graph, and the graph."""
-    graph = OpenVino([_unet(network)], precision)
-    if isinstance(network, Slices):
-        network.network = graph  # type: ignore[assignment]
-    elif isinstance(network, BothWays):
-        network.along_x.network = network.along_y.network = graph  # type: ignore[assignment]
-    else:
-        assert isinstance(network, Projection)
-        network.unet = graph  # type: ignore[assignment]
-    return network, graph
-
-
 def _unet(network: nn.Module) -> Any:
-    """The U-Net in `network`; None where there is none."""
-    if isinstance(network, BothWays):
-        return network.along_x.network
-    if isinstance(network, Slices):
-        return network.network
-    return network.unet if isinstance(network, Projection) else network if isinstance(network, UNet) else None
+    """The U-Net in `network`, or that it is; None where there is none."""
+    return getattr(network, "unet", None)
 
 
-def _part(member: nn.Module, image: Tensor, inner: Span) -> Tensor:
-    if isinstance(member, Slices | BothWays):
-        return member.part(image, inner)[0].float()
-    whole: Tensor = member(image)
-    return whole[0][(slice(None), *inner)].float()
+def _part(member: nn.Module, image: Tensor, inner: Span, precision: Kind) -> Tensor:
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        if isinstance(member, Slices):
+            return member.part(image, inner)[0].float()
+        whole: Tensor = member(image)
+        return whole[0][(slice(None), *inner)].float()
 
 
 # Which
@@ -182,15 +160,8 @@ def ready(networks: Sequence[nn.Module], precision: Precision, image: Tensor, wo
     """
     weights = [part for network in networks for part in network.parameters()]
     versions = [0 if part.is_inference() else part._version for part in weights]
-    state = (
-        precision,
-        image.device,
-        len(networks),
-        type(networks[0]),
-        os.getpid(),
-        versions,
-        [part.data_ptr() for part in weights],
-    )
+    kind = precision, image.device, len(networks), type(networks[0]), os.getpid()
+    state = *kind, versions, [part.data_ptr() for part in weights]
     owner = _unet(networks[0]) or networks[0]
     kept = _KEPT.get(owner)
     if kept is None or kept.state != state:
@@ -215,24 +186,6 @@ def candidates(networks: Sequence[nn.Module], precision: Precision, device: torc
     if possible and precision != "float32" and "openvino" in installed(device):
         found += [Engine("openvino", kind) for kind in kinds]
     return found
-
-
-@dataclass
-class Trial:
-    """An engine on a piece of an image: its answers (networks, channels, *space), and how long it took."""
-
-    engine: Engine
-    run: Run
-    answers: Tensor
-    seconds: float = 0.0
-
-    def agrees(self, truth: Trial) -> bool:
-        """In float32 the greatest difference counts, in bfloat16 its root mean square; of each network's channels."""
-        space = tuple(range(2, truth.answers.dim()))
-        span = (truth.answers.amax(space) - truth.answers.amin(space)).clamp_min(1e-12)
-        off = (self.answers - truth.answers).abs()
-        apart = off.amax(space) if self.engine.precision == "float32" else off.square().mean(space).sqrt()
-        return float((apart / span).max()) <= AGREES[self.engine.precision]
 
 
 def choose(networks: Sequence[nn.Module], engines: list[Engine], image: Tensor) -> tuple[Engine, Run]:
@@ -303,7 +256,7 @@ def _seconds(run: Run, piece: Tensor, whole: Span) -> float:
 
 def piece(network: nn.Module, image: Tensor) -> tuple[Tensor, Span]:
     """A corner of `image` of at most `TRIAL` pixels, whose lengths the network can take; all of its answer."""
-    step: Sequence[int] = network.step if isinstance(network, Slices | BothWays) else network.recipe.step  # type: ignore[assignment, union-attr]
+    step: Sequence[int] = network.step if isinstance(network, Slices) else network.recipe.step  # type: ignore[assignment, union-attr]
     lengths = list(image.shape[2:])
     free = list(range(len(lengths)))[-len(step) :]  # stacks that are projected keep all planes
     while prod(lengths) > TRIAL:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from veriscope.errors import DataError
 from veriscope.networks import build
@@ -134,7 +134,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = func(*args, **(kwargs or {}))
-        for tensor in _tensors(results):
+        for tensor in (value for value in tree_leaves(results) if isinstance(value, Tensor)):
             storage = tensor.untyped_storage()
             key = storage._cdata
             if key not in self.alive:
@@ -154,14 +154,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(4 * padded(count, 2 * BLOCK) * size for count, size in zip(channels, voxels, strict=True))
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from _tensors(value)
-
-
 def best_core(
     shape: Sequence[int], halo: Sequence[int], step: Sequence[int], voxels: int, at_most: Sequence[int] | None = None
 ) -> tuple[int, ...] | None:
@@ -171,14 +163,13 @@ def best_core(
     tile is small enough (`smallest` tells what it reads).
     """
     cores, reads, works = [], [], []
-    for axis, (length, reach, n) in enumerate(zip(shape, halo, step, strict=True)):
-        limit = length if at_most is None else min(length, padded(at_most[axis], n))
-        core = _cores(length, n, limit)
+    for length, reach, n, most in zip(shape, halo, step, at_most or shape, strict=True):
+        core = _cores(length, n, min(length, padded(most, n)))
         cores.append(core)
         reads.append(np.array([_longest_read(length, size, reach, n) for size in core], np.float64))
         works.append(np.array([_all_reads(length, size, reach, n) for size in core], np.float64))
-    work = _outer(works)
-    work[_outer(reads) > voxels] = np.inf
+    work = reduce(np.multiply.outer, works)
+    work[reduce(np.multiply.outer, reads) > voxels] = np.inf
     best = np.unravel_index(int(np.argmin(work)), work.shape)
     if not np.isfinite(work[best]):
         return None
@@ -193,12 +184,11 @@ def smallest(shape: Sequence[int], halo: Sequence[int], step: Sequence[int]) -> 
 def _cores(length: int, step: int, limit: int) -> list[int]:
     """Cores worth a try, longest first: the axis cut into 1, 2, 3, ... about equal parts, later in growing jumps."""
     steps = length // step
-    parts, count = [], 1
+    parts, count = [steps], 1
     while count <= steps:
         parts.append(count)
         count = max(count + 1, int(count * 1.1))
-    found = {padded(-(-steps // count) * step, step) for count in [*parts, steps]}
-    return sorted({min(size, limit) for size in found}, reverse=True)
+    return sorted({min(-(-steps // count) * step, limit) for count in parts}, reverse=True)
 
 
 def _longest_read(length: int, core: int, halo: int, step: int) -> int:
@@ -210,11 +200,3 @@ def _all_reads(length: int, core: int, halo: int, step: int) -> int:
     starts = np.arange(0, length, core)
     wide = padded(halo, step)
     return int((np.minimum(starts + core + wide, length) - np.maximum(starts - wide, 0)).sum())
-
-
-def _outer(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    grids = np.ix_(*values)
-    product = np.ones(tuple(len(v) for v in values))
-    for grid in grids:
-        product = product * grid
-    return product

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from veriscope.errors import DataError, ModelError, warn
 from veriscope.images.image import Image
 from veriscope.networks.facts import Facts
-from veriscope.networks.foreign import Foreign
 from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
+from veriscope.networks.recipe import Foreign, Recipe
 from veriscope.normalize import Count, Normalization, counting, fit, fit_moments
 from veriscope.restoring.frames import Frames, Number
 

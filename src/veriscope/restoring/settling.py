@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Calibration, Distribution
-from veriscope.expected import Expectation, Expected, Tally, mean_of
+from veriscope.expected import Expected, Tally, mean_of
 from veriscope.familiarity import Verdict, with_error
 from veriscope.networks.model import Ensemble
 from veriscope.noise import noise_and_contrast
@@ -20,7 +22,7 @@ from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
 from veriscope.restoring.running import Answers, Block
 from veriscope.restoring.scaling import from_units
-from veriscope.restoring.watching import SliceWatcher, Watcher
+from veriscope.restoring.watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Trust:
 
 
 class Settling:
-    """Settles tiles in the networks' units, one after the other, and remembers what they say of each frame."""
+    """Settles tiles in the networks' units, one after the other; `tallies` hold what they say of each frame."""
 
     def __init__(
         self,
@@ -65,14 +67,11 @@ class Settling:
         self._forward, self._back = forward, back
         joined = model.recipe.isotropic and model.recipe.combine == "csbdeep"  # not as it was measured
         self.calibration = None if joined else stored_calibration(model)
-        self.expectation = stored_expectation(model) if self.calibration else None
-        self.widens = calibrated and self.calibration is not None
-        self.distribution: Distribution = AsPredicted()
-        if self.widens:
-            assert self.calibration is not None
-            self.distribution = self.calibration
+        self.expectation = model.facts.expectation if self.calibration else None
+        self.distribution: Distribution = self.calibration if calibrated and self.calibration else AsPredicted()
+        self.widens = isinstance(self.distribution, Calibration)
+        self.tallies: defaultdict[Number, Tally] = defaultdict(partial(Tally, model.recipe.channels_out))
         self._textures: dict[Number, NDArray[np.float64]] = {}
-        self._tallies: dict[Number, Tally] = {}
 
     def __call__(self, number: Number, answers: Answers) -> Block | None:
         """By how much each pixel's distribution is to be widened, (C, *core), where that is wanted.
@@ -83,27 +82,19 @@ class Settling:
         widening = None
         if self.calibration is not None and scales is not None:
             widening = self._widening(number, means, scales)
-            tally = self._tallies.setdefault(number, Tally(self.recipe.channels_out))
-            tally.add(laplace.mixture_mean(means), self.calibration.root_mean_square(means, scales, widening))
+            errors = self.calibration.root_mean_square(means, scales, widening)
+            self.tallies[number].add(laplace.mixture_mean(means), errors)
         from_units(self._back(number), means, scales)
         return widening if self.widens else None
 
-    def take(self, number: Number) -> Tally | None:
-        """What was counted of a frame so far, which is forgotten."""
-        return self._tallies.pop(number, None)
-
-    def add(self, number: Number, tally: Tally) -> None:
-        """Count what was taken elsewhere."""
-        self._tallies.setdefault(number, Tally(self.recipe.channels_out)).merge(tally)
-
-    def trust(self, watcher: Watcher | SliceWatcher | None, warnings: Sequence[str] = ()) -> Trust:
+    def trust(self, watcher: Watcher | None, warnings: Sequence[str] = ()) -> Trust:
         """What the tiles settled so far, and seen by `watcher`, say; `warnings` become part of the verdict."""
-        errors = [self.expected(number) for number in sorted(self._tallies)]
+        errors = [self.expected(number) for number in sorted(self.tallies)]
         whole = mean_of([one for one in errors if one is not None])
         verdict = self._verdict(None if watcher is None else watcher.verdict(warnings), whole)
         frames = {}
         if self.parts.outer:
-            for number in sorted(self._tallies if watcher is None else watcher.numbers):
+            for number in sorted(self.tallies if watcher is None else watcher.seen):
                 place = tuple(zip(self.parts.outer, number, strict=True))
                 of_frame = None if watcher is None else watcher.verdict(number=number)
                 error = self.expected(number)
@@ -117,23 +108,22 @@ class Settling:
 
     def expected(self, number: Number) -> Expected | None:
         """What error to expect of a frame, all its channels together; None where nothing is known, or it is blank."""
-        if self.expectation is None or number not in self._tallies or self._blank(number):
+        if self.expectation is None or number not in self.tallies or self._blank(number):
             return None
-        return mean_of([self.expectation.of(one) for one in self._tallies[number].nrmse])
+        return mean_of([self.expectation.of(one) for one in self.tallies[number].nrmse])
 
     def _blank(self, number: Number) -> bool:
         seen = not self.recipe.isotropic and min(self.parts.shape[-2:]) > 2
         return seen and bool(np.isnan(self._texture(number)).all())
 
     def _texture(self, number: Number) -> NDArray[np.float64]:
+        if self.recipe.isotropic:
+            return np.full((self.recipe.channels_in, 2), np.nan)
         if number not in self._textures:
             normalization = self._forward(number)
-            if self.recipe.isotropic:
-                self._textures[number] = np.full((self.recipe.channels_in, 2), np.nan)
-            else:
-                self._textures[number] = noise_and_contrast(
-                    lambda span: normalization.apply(self.parts.read(number, span)), self.parts.shape
-                )
+            self._textures[number] = noise_and_contrast(
+                lambda span: normalization.apply(self.parts.read(number, span)), self.parts.shape
+            )
         return self._textures[number]
 
     def _widening(self, number: Number, means: Block, scales: Block) -> Block:
@@ -141,9 +131,8 @@ class Settling:
         texture = self._texture(number)
         found = np.empty(means.shape[1:], np.float32)
         for channel, level in enumerate(self.calibration.levels):
-            of_channel = texture[min(channel, len(texture) - 1)]
-            own = means[:, channel], scales[:, channel]
-            found[channel] = level.factor(self._predicted(*own), of_channel)
+            predicted = self._predicted(means[:, channel], scales[:, channel])
+            found[channel] = level.factor(predicted, texture[min(channel, len(texture) - 1)])
         return found
 
     def _predicted(self, means: Block, scales: Block) -> Block:
@@ -163,7 +152,3 @@ def stored_calibration(model: Ensemble) -> Calibration | None:
     """What was measured after training; None for models that do not know it, or in words of another version."""
     found = model.facts.calibration
     return found if found is not None and len(found.levels) == model.recipe.channels_out else None
-
-
-def stored_expectation(model: Ensemble) -> Expectation | None:
-    return model.facts.expectation

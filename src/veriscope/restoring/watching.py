@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isnan
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,70 +45,92 @@ class Seen:
 
 
 class Watcher:
-    """Looks at every restored tile, in the network's units, and gives the verdict at the end.
+    """Looks at every restored tile, in the networks' units, and gives the verdict at the end.
 
     With `masking`, `mask` is that of the tile seen last, (C_out, *space). It costs a few percent of the restoration.
     Tiles are looked at each for itself, in windows of the size used before; of so many `tiles` that memory would grow
-    with them, only some windows are kept.
+    with them, only some windows are kept. `seen` is by frame.
+
+    Of stacks restored `by` slices it looks at slices as training looked at planes, each with the M networks that
+    restored it, or all where one stands for "both" directions: of each tile SLICES in either direction, all where a
+    mask is asked for.
     """
 
-    def __init__(self, known: Familiar, masking: bool = False, filters: Filters | None = None) -> None:
+    def __init__(
+        self, known: Familiar, masking: bool, filters: Filters | None, by: Literal["", "slices", "both"] = ""
+    ) -> None:
         self.known = known
         self.masking = masking
         self.filters = filters if known.textures else None
+        self.by = by
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-        self.seen: dict[Number, Seen] = {}
+        self.seen: defaultdict[Number, Seen] = defaultdict(Seen)
         self.tiles = 1
 
     def __call__(self, number: Number, given: Block, answers: Answers) -> None:
         """See one tile of a frame: the networks' input (C_in, *space) and answers (M, C_out, *space).
 
-        Of a stack that was projected the maximum along Z is looked at, as after training.
+        Of a stack that was projected the maximum along Z is looked at, as after training. Of one restored by slices
+        there are 2 M answers, those of xz slices first.
         """
-        means, scales = answers
-        if given.ndim == means.ndim:
-            given = given.max(axis=1)
+        if self.by:
+            self.mask = self._look_at_slices(number, given, *answers)
+        else:
+            shown = given.max(axis=1) if given.ndim == answers[0].ndim else given
+            self.mask = self._look(number, shown, *answers)
+
+    def _look(self, number: Number, given: Block, means: Block, scales: Block | None) -> NDArray[np.uint8]:
+        """Look at a plane or volume; its mask."""
         found = look(given, means, scales, self.known.window, every_pixel=self.masking)
-        seen, step = self.seen.setdefault(number, Seen()), max(1, self.tiles * MANY // (4 * MOST_WINDOWS))
+        seen, step = self.seen[number], max(1, self.tiles * MANY // (4 * MOST_WINDOWS))
         seen.rows.append(Rows.of(found.rows[::step]))
         if self.filters is not None:
             seen.answers.append(self.filters(given)[::step])
-        strong = None
+        mask = self._unmarked(means)
         if found.disagreement is not None and self.known.strong is not None:
             strong = found.disagreement > self.known.strong
             seen.pixels += strong.size
             seen.strong += int(np.count_nonzero(strong))
+            if self.masking:
+                mask[strong] = DOUBTFUL
         if self.masking:
-            self.mask = np.full(means.shape[1:], TRUSTED, np.uint8)
-            if strong is not None:
-                self.mask[strong] = DOUBTFUL
             far = self.known.distance(self.known.table(found.rows)) > self.known.far
             for span, doubtful in zip(found.spans, far, strict=True):
                 if doubtful:
-                    self.mask[(slice(None), *span)] = DOUBTFUL
+                    mask[(slice(None), *span)] = DOUBTFUL
+        return mask
 
-    def expect(self, tiles: int) -> None:
-        """So many tiles will be seen in all."""
-        self.tiles = tiles
+    def _look_at_slices(self, number: Number, given: Block, means: Block, scales: Block | None) -> NDArray[np.uint8]:
+        real, count = _before_edge(given), len(means) // 2
+        mask = self._unmarked(means)
+        given, means, scales = given[:, :real], means[:, :, :real], None if scales is None else scales[:, :, :real]
+        ways = (slice(None), slice(None)) if self.by == "both" else (slice(0, count), slice(count, None))
+        for own, across in zip(ways, (-2, -1), strict=True):
+            for at in self._chosen(means.shape[across]):
+                place: Any = (..., at, slice(None)) if across == -2 else (..., at)
+                scale = None if scales is None else scales[own][place]
+                found = self._look(number, given[place], means[own][place], scale)
+                if self.masking:
+                    seen = mask[:, :real]
+                    seen[place] = np.minimum(seen[place], found)
+        mask[:, real:] = mask[:, real - 1 : real]
+        return mask
 
-    @property
-    def numbers(self) -> list[Number]:
-        """The frames seen so far."""
-        return list(self.seen)
+    def _unmarked(self, means: Block) -> NDArray[np.uint8]:
+        """A mask without doubts for (M, C_out, *space); empty where none is asked for."""
+        shape = means.shape[1:]
+        return np.full(shape if self.masking else (0,) * len(shape), TRUSTED, np.uint8)
 
-    def take(self, number: Number) -> Seen | None:
-        """What was seen of a frame so far, which is forgotten."""
-        return self.seen.pop(number, None)
-
-    def add(self, number: Number, seen: Seen) -> None:
-        """Count what was taken elsewhere; tiles in their order."""
-        self.seen.setdefault(number, Seen()).merge(seen)
+    def _chosen(self, length: int) -> list[int]:
+        if self.masking:
+            return list(range(length))
+        return sorted({int(at) for at in (np.arange(SLICES) + 0.5) * length / SLICES})
 
     def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
         """On all tiles seen so far, or on those of one frame; of very many windows on some, evenly spread."""
         whole = Seen()
         for one in sorted(self.seen) if number is None else [number]:
-            whole.merge(self.seen.get(one, Seen()))
+            whole.merge(self.seen[one])
         step = max(1, sum(map(len, whole.rows)) // MOST_WINDOWS)
         rows = [row for tile in whole.rows for row in tile.every(step)]
         answered = np.concatenate(whole.answers) if whole.answers else None
@@ -144,60 +167,6 @@ def _same(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class SliceWatcher:
-    """Looks at slices of restored tiles as training looked at planes: each with the M networks that restored it.
-
-    Of each tile SLICES in either direction, all where a mask is asked for; otherwise as `Watcher`, which sees them.
-    `combined` where each of the answers stands for both directions.
-    """
-
-    def __init__(self, watcher: Watcher, combined: bool = False) -> None:
-        self.watcher = watcher
-        self.combined = combined
-        self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
-
-    def __call__(self, number: Number, given: Block, answers: Answers) -> None:
-        """See one tile of a frame: the input (C_in, Z, Y, X) and answers (2 M, C_out, Z, Y, X), those of xz first."""
-        means, scales = answers
-        real = _before_edge(given)
-        given, means, scales = given[:, :real], means[:, :, :real], None if scales is None else scales[:, :, :real]
-        count = len(means) // 2
-        ways = (slice(None), slice(None)) if self.combined else (slice(0, count), slice(count, None))
-        if self.watcher.masking:
-            self.mask = np.full(answers[0].shape[1:], TRUSTED, np.uint8)
-        for own, across in zip(ways, (-2, -1), strict=True):
-            for at in self._chosen(means.shape[across]):
-                place: Any = (..., at, slice(None)) if across == -2 else (..., at)
-                scale = None if scales is None else scales[own][place]
-                self.watcher(number, given[place], (means[own][place], scale))
-                if self.watcher.masking:
-                    seen = self.mask[:, :real]
-                    seen[place] = np.minimum(seen[place], self.watcher.mask)
-        if self.watcher.masking:
-            self.mask[:, real:] = self.mask[:, real - 1 : real]
-
-    def expect(self, tiles: int) -> None:
-        self.watcher.expect(tiles)
-
-    @property
-    def numbers(self) -> list[Number]:
-        return self.watcher.numbers
-
-    def take(self, number: Number) -> Seen | None:
-        return self.watcher.take(number)
-
-    def add(self, number: Number, seen: Seen) -> None:
-        self.watcher.add(number, seen)
-
-    def _chosen(self, length: int) -> list[int]:
-        if self.watcher.masking:
-            return list(range(length))
-        return sorted({int(at) for at in (np.arange(SLICES) + 0.5) * length / SLICES})
-
-    def verdict(self, warnings: Sequence[str] = (), number: Number | None = None) -> Verdict:
-        return self.watcher.verdict(warnings, number)
-
-
 def _before_edge(given: Block) -> int:
     """Planes of (C_in, Z, Y, X) up to the last that was taken: beyond it the image is continued by its edge values,
     which would look like saturation.
@@ -208,17 +177,19 @@ def _before_edge(given: Block) -> int:
     return real
 
 
-def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | SliceWatcher | None:
+def watcher(ensemble: Ensemble, masking: bool = False) -> Watcher | None:
     """A watcher for `ensemble`; None when it does not know its training images.
 
     The mask is DOUBTFUL where members disagree more than in 99 % of training, and in windows that lie farther from
     those of training than 99 % of them.
     """
-    if ensemble.facts.familiar is not None:
-        found = Watcher(ensemble.facts.familiar, masking, filters_of(ensemble.members, ensemble.recipe.patch))
-        combined = ensemble.recipe.combine == "csbdeep"
-        return SliceWatcher(found, combined) if ensemble.recipe.isotropic else found
-    return None
+    known, recipe = ensemble.facts.familiar, ensemble.recipe
+    if known is None:
+        return None
+    by: Literal["", "slices", "both"] = ""
+    if recipe.isotropic:
+        by = "both" if recipe.combine == "csbdeep" else "slices"
+    return Watcher(known, masking, filters_of(ensemble.members, recipe.patch), by)
 
 
 def warnings_about(

@@ -28,8 +28,7 @@ from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import Network, build, outline
 from veriscope.networks.projection import Projection
-from veriscope.networks.recipe import PATCH, Recipe
-from veriscope.networks.surface import SurfaceLayers
+from veriscope.networks.recipe import PATCH, Recipe, SurfaceLayers
 from veriscope.networks.unet import UNet
 from veriscope.sharing import keras
 from veriscope.sharing.writing import free

@@ -25,10 +25,9 @@ from veriscope.errors import ModelError
 from veriscope.images.image import Image
 from veriscope.networks import folder as own
 from veriscope.networks.facts import Facts
-from veriscope.networks.foreign import Foreign
 from veriscope.networks.graph import OnnxNetwork, session
 from veriscope.networks.model import Ensemble
-from veriscope.networks.recipe import Recipe
+from veriscope.networks.recipe import Foreign, Recipe
 from veriscope.patches.npz import UNREADABLE
 from veriscope.sharing.writing import needed
 from veriscope.sharing.zipped import Zipped, opened
