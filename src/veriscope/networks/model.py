@@ -77,7 +77,7 @@ class Ensemble:
         return replace(self, recipe=self.recipe.change(upsample=()))
 
     def in_space(self, combine: str | None = None) -> Ensemble:
-        """The ensemble that restores stacks, of networks for isotropic restoring (SI 2.4); others come back as they are.
+        """The ensemble that restores stacks, of networks for isotropic restoring (SI 2.4); others stay as they are.
 
         A stack is made finer along Z; then all its xz and all its yz slices are restored by networks that have learned
         to undo the loss of sharpness along one axis of a plane: of each of the M networks there is one member for xz

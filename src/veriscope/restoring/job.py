@@ -102,8 +102,8 @@ class Opened:
             with closing(prepared.tiles(queue=queue)) as tiles:
                 for _, core, answers, widening in tiles:
                     ready.append((core, making(answers, widening, clipped)))
-            tally = None if prepared.settling is None else prepared.settling.take(one.number)
-            seen = None if prepared.watcher is None else prepared.watcher.take(one.number)
+            tally = None if prepared.settling is None else prepared.settling.tallies.pop(one.number, None)
+            seen = None if prepared.watcher is None else prepared.watcher.seen.pop(one.number, None)
         self._check_guard()
         for core, images in ready:
             for name, values in images.items():

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from threading import RLock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from veriscope.images.lazy import Cuts, plain_index
+from veriscope.images.lazy import Cuts, LazyArray, plain_index
 from veriscope.restoring.frames import Number
 from veriscope.restoring.outputs import Make, several
 from veriscope.restoring.prepared import Prepared
-from veriscope.restoring.running import Answers, Block, Queue, Task
-from veriscope.tiling import Span, reading
-
-Key = tuple[Number, tuple[int, ...]]  # of a tile: its frame, and its place among the tiles along each spatial axis
+from veriscope.restoring.running import Answers, Block, Queue
+from veriscope.tiling import Span
 
 
 @dataclass
@@ -31,8 +27,12 @@ class _Predicted:
     number: Number
     core: Span
     answers: Answers
-    widening: Block | None
     left: int
+    widening: Block | None = None
+
+    def inside(self, core: Span) -> Any:
+        """Where the part `core` of the frame lies in the arrays."""
+        return (..., *(slice(c.start - own.start, c.stop - own.start) for c, own in zip(core, self.core, strict=True)))
 
     @property
     def nbytes(self) -> int:
@@ -52,8 +52,7 @@ class OnDemand:
         self.computed = 0  # tiles so far
         self.lock = RLock()
         self._queue = Queue(self.parts, self.plan)  # remembers that tiles had to shrink
-        self._kept: OrderedDict[Key, _Predicted] = OrderedDict()
-        self._open: tuple[Key, _Predicted] | None = None
+        self._kept: OrderedDict[int, _Predicted] = OrderedDict()  # by their numbers among all tasks of the queue
 
     @property
     def members(self) -> int:
@@ -93,41 +92,32 @@ class OnDemand:
 
     def see_some(self, most: int) -> None:
         """Compute at most so many tiles, spread over all frames, so that they are settled and watched."""
-        keys = [(number, place) for number in self.parts.numbers() for place in self._places()]
-        chosen = sorted({int(at) for at in np.linspace(0, len(keys) - 1, most)})
+        chosen = sorted({int(at) for at in np.linspace(0, len(self._queue.all) - 1, most)})
         with self.lock:
-            for _ in self._compute(keys[at] for at in chosen if keys[at] not in self._kept):
+            for _ in self._compute([at for at in chosen if at not in self._kept]):
                 pass
 
     def pieces(self, region: Span) -> Iterator[tuple[Span, Block, Block | None, Block | None]]:
         """What lies within `region`, a slice for each axis, tile by tile: where, means, scales, and widening."""
-        wanted = list(self._touched(region))
-        missing = [key for key in wanted if key not in self._kept]
-        for key in wanted:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                yield self._piece(self._kept[key], region)
+        wanted = self._touched(region)
+        missing = [at for at in wanted if at not in self._kept]
+        for at in wanted:
+            if at in self._kept:
+                self._kept.move_to_end(at)
+                yield self._piece(self._kept[at], region)
         for tile in self._compute(missing) if missing else ():
             yield self._piece(tile, region)
 
-    def _places(self) -> Iterator[tuple[int, ...]]:
-        counts = (-(-size // core) for size, core in zip(self.parts.shape, self.plan.core, strict=True))
-        return product(*(range(count) for count in counts))
-
-    def _touched(self, region: Span) -> Iterator[Key]:
-        asked = {
-            letter: range(part.start, part.stop, part.step) for letter, part in zip(self.axes, region, strict=True)
-        }
+    def _touched(self, region: Span) -> list[int]:
+        """The numbers of the tiles that hold something of `region`."""
+        asked = {axis: range(part.start, part.stop, part.step) for axis, part in zip(self.axes, region, strict=True)}
         if not all(asked.values()):
-            return
-        numbers = product(*(asked[letter] for letter in self.parts.outer))
-        places = [
-            sorted({at // core for at in asked[letter]})
-            for letter, core in zip(self.parts.space, self.plan.core, strict=True)
-        ]
-        for number in numbers:
-            for place in product(*places):
-                yield number, place
+            return []
+        cores = dict.fromkeys(self.parts.outer, 1) | dict(zip(self.parts.space, self.plan.core, strict=True))
+        places = np.ix_(*(sorted({at // core for at in asked[axis]}) for axis, core in cores.items()))
+        counts = *self.parts.counts, *self._queue.all.cores.counts
+        found: list[int] = np.ravel_multi_index(places, counts).ravel().tolist()
+        return found
 
     def _piece(self, tile: _Predicted, region: Span) -> tuple[Span, Block, Block | None, Block | None]:
         """The part of `tile` within `region`, in the axes of the result."""
@@ -145,55 +135,41 @@ class OnDemand:
 
     # Computing
 
-    def _compute(self, keys: Iterable[Key]) -> Iterator[_Predicted]:
-        """Tiles in the order of `keys`; each is kept as long as there is room."""
-        self._queue.begin(map(self._task, keys))
-        self._open = None
-        with closing(self.prepared.tiles(self._into, self._queue)) as finished:
-            for _, core, _, widening in finished:  # tiles may come in parts, when memory was short
-                assert self._open is not None
-                key, tile = self._open
-                if widening is not None:
-                    if tile.widening is None:
-                        tile.widening = np.empty(tile.answers[0].shape[1:], np.float32)
-                    inside = [slice(c.start - t.start, c.stop - t.start) for c, t in zip(core, tile.core, strict=True)]
-                    tile.widening[(slice(None), *inside)] = widening
-                tile.left -= prod(part.stop - part.start for part in core)
-                if tile.left == 0:
-                    self._kept[key] = tile
-                    self.computed += 1
-                    yield tile
-        self._open = None
+    def _compute(self, wanted: Sequence[int]) -> Iterator[_Predicted]:
+        """Tiles in the order in which they are `wanted`; each is kept as long as there is room."""
 
-    def _task(self, key: Key) -> Task:
-        number, place = key
-        core = zip(place, self.plan.core, self.plan.shape, strict=True)
-        spans = tuple(slice(at * size, min((at + 1) * size, length)) for at, size, length in core)
-        return Task(number, reading(spans, self.plan.shape, self.plan.halo, self.plan.step))
+        def into(_: Number, core: Span) -> Answers:
+            means, scales = tile.answers
+            place = tile.inside(core)
+            return means[place], None if scales is None else scales[place]
 
-    def _into(self, number: Number, core: Span) -> Answers:
-        """The place of `core` in the answers of its tile."""
-        key = number, tuple(part.start // size for part, size in zip(core, self.plan.core, strict=True))
-        if self._open is None or self._open[0] != key:
-            self._open = None
-            self._open = key, self._begin(key)
-        tile = self._open[1]
-        inside = [slice(c.start - t.start, c.stop - t.start) for c, t in zip(core, tile.core, strict=True)]
-        place = (slice(None), slice(None), *inside)
-        means, scales = tile.answers
-        return means[place], None if scales is None else scales[place]
+        self._queue.begin(self._queue.all[at] for at in wanted)
+        with closing(self.prepared.tiles(into, self._queue)) as finished:
+            for at in wanted:
+                tile = self._begin(at)
+                while tile.left:  # tiles may come in parts, when memory was short
+                    _, core, _, widening = next(finished)
+                    if widening is not None:
+                        if tile.widening is None:
+                            tile.widening = np.empty(tile.answers[0].shape[1:], np.float32)
+                        tile.widening[tile.inside(core)] = widening
+                    tile.left -= prod(part.stop - part.start for part in core)
+                self._kept[at] = tile
+                self.computed += 1
+                yield tile
 
-    def _begin(self, key: Key) -> _Predicted:
+    def _begin(self, at: int) -> _Predicted:
         """An empty tile, for which those that were used least recently have made room."""
-        core = self._task(key).core(self.parts)
+        task = self._queue.all[at]
+        core = task.core(self.parts)
         size = (self.members, self.channels, *(part.stop - part.start for part in core))
         needed = 4 * prod(size) * (1 + self.prepared.probabilistic)
         while self._kept and self.kept_bytes + needed > self.room:
             self._kept.popitem(last=False)
-        return _Predicted(key[0], core, self.prepared.empty(size), None, prod(size[2:]))
+        return _Predicted(task.number, core, self.prepared.empty(size), prod(size[2:]))
 
 
-class Computed:
+class Computed(LazyArray):
     """A lazy float32 array: what `make` makes of the members' predictions, computed where it is read.
 
     `which` of the images that it makes; `first` are axes that it puts before those of the image.
@@ -203,13 +179,8 @@ class Computed:
         self, source: OnDemand, make: Make, which: int = 0, placed: bool = False, first: tuple[int, ...] = ()
     ) -> None:
         self.source = source
-        self.shape: tuple[int, ...] = (*first, *source.shape)
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.shape, self.dtype = (*first, *source.shape), np.dtype(np.float32)
         self._make, self._which, self._placed, self._first = make, which, placed, first
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -242,9 +213,6 @@ class Computed:
         place = {"corner": [part.start for part in where], "whole": self.source.shape} if self._placed else {}
         made: Block = several(self._make(means, scales, 1.0 if widening is None else widening, **place))[self._which]
         return made
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
 
 
 def _meeting(asked: slice, piece: slice) -> tuple[slice, slice]:

@@ -15,21 +15,19 @@ from numpy.typing import NDArray
 
 from veriscope.calibrated import AsPredicted, Distribution
 from veriscope.images.image import Image
-from veriscope.networks.folder import trusted
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
 from veriscope.normalize import Normalization
 from veriscope.restoring import devices
 from veriscope.restoring.engines import Precision, checked
 from veriscope.restoring.frames import Frames, Number, frames
-from veriscope.restoring.isotropic import in_space
 from veriscope.restoring.outputs import SURFACE, Output, check
 from veriscope.restoring.plan import Memory, Plan, lengths, plan_frames
 from veriscope.restoring.running import Answers, Block, Networks, Queue, run
 from veriscope.restoring.scaling import normalizer, restorer, to_units
 from veriscope.restoring.settings import Settings, complete
 from veriscope.restoring.settling import Settling, Trust
-from veriscope.restoring.watching import SliceWatcher, Watcher, warnings_about, watcher
+from veriscope.restoring.watching import Watcher, warnings_about, watcher
 from veriscope.tiling import Span
 
 Into = Callable[[Number, Span], Answers]  # where to put the answers for a part of a frame
@@ -53,7 +51,7 @@ class Prepared:
     forward: Callable[[Number], Normalization]
     back: Callable[[Number], Normalization | None]
     settling: Settling | None
-    watcher: Watcher | SliceWatcher | None
+    watcher: Watcher | None
     measured: bool  # `forward` was taken from the image or the model, not given
     images: int = 1
     precision: Precision = "auto"
@@ -104,9 +102,8 @@ class Prepared:
 
         Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. As `run`.
         """
-
         if self.watcher is not None:
-            self.watcher.expect(self.plan.tiles)
+            self.watcher.tiles = self.plan.tiles
 
         def anew(number: Number, core: Span) -> Answers:
             return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))
@@ -127,9 +124,8 @@ class Prepared:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What is unlike the training images before anything is restored. Raises ModelError for damaged facts."""
-        with trusted():
-            return warnings_about(self.parts, self.model, self.forward if self.measured else None)
+        """What is unlike the training images before anything is restored."""
+        return warnings_about(self.parts, self.model, self.forward if self.measured else None)
 
     def surface(self) -> Prepared:
         """What finds the surface in the same image: predictions are heights and their standard deviations, in planes.
@@ -154,12 +150,12 @@ def prepare(image: Image, model: Ensemble, asked: Sequence[Output] = (), **setti
     """
     chosen = complete(settings)
     device = devices.choose(chosen["device"])
-    model = in_space(model, chosen["combine"])
+    model = model.in_space(chosen["combine"])
     check(model, asked)
     parts = frames(image, model.recipe, chosen["channel"], chosen["planes"])
     tile = lengths(chosen["tile"], parts.space)
     forward = normalizer(parts, model, chosen["normalize"])
-    back = restorer(parts, model, forward, chosen["undo"])
+    back = restorer(model, forward, chosen["undo"])
     settling = Settling(parts, model, forward, back, chosen["calibrated"])
     masking = any(one.by == "watcher" for one in asked)
     images = max(1, sum(len(one.files) for one in asked))

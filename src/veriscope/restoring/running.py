@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from veriscope.errors import DeviceError
 from veriscope.networks.model import Ensemble
@@ -82,7 +81,11 @@ class Networks:
 
     def __call__(self, block: Block, inner: Span, into: Answers) -> None:
         """Restore a normalised `block`, as networks take it, and put the part `inner` of the answers into `into`."""
-        with torch.inference_mode(), self._exact():
+        exact: AbstractContextManager[Any] = nullcontext()
+        if self.device.type == "cuda":  # no 19-bit floats in convolutions: tiled and whole results would differ
+            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        means, scales = into
+        with torch.inference_mode(), exact:
             image = torch.from_numpy(block)[None].to(self.device)
             if self.run is None:
                 work = self.work if self.roomy else 0
@@ -92,22 +95,11 @@ class Networks:
                 trial = partial(engines.answers, run, *engines.piece(self.members[0], image))
             with in_restoring(torch.get_num_threads()).held(trial):
                 self.threads = torch.get_num_threads()
-                self._answer(run(image, inner), into)
-
-    def _answer(self, found: Iterator[Tensor], into: Answers) -> None:
-        means, scales = into
-        for number, answer in enumerate(found):
-            torch.from_numpy(means[number]).copy_(answer[: self.channels])
-            if scales is not None:
-                torch.from_numpy(scales[number]).copy_(answer[self.channels :])
-            del answer
-
-    def _exact(self) -> AbstractContextManager[Any]:
-        """No 19-bit floats in the convolutions of a GPU: tiled and whole results would differ."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        return flags
+                for number, answer in enumerate(run(image, inner)):
+                    torch.from_numpy(means[number]).copy_(answer[: self.channels])
+                    if scales is not None:
+                        torch.from_numpy(scales[number]).copy_(answer[self.channels :])
+                    del answer
 
 
 def run(

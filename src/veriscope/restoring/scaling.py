@@ -45,27 +45,28 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
     """
     if isinstance(choice, Known):
         return choice
-    if isinstance(choice, Normalization):
-        return _same(_checked(choice, frames))
+    foreign, same = ensemble.recipe.foreign, choice if isinstance(choice, Normalization) else None
     if choice == "model":
-        stored = stored_normalization(ensemble.facts, "low")
-        if stored is None:
+        same = stored_normalization(ensemble.facts, "low")
+        if same is None:
             raise ModelError(
                 "This model does not know the percentiles of the images it was trained on. Normalise by the image."
             )
-        return _same(_checked(stored, frames))
-    foreign = ensemble.recipe.foreign
-    if choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
-        return _same(_checked(Normalization(foreign.low, foreign.high), frames))
-    if choice == "image":
-        return Fitted(frames, frames.outer.replace("T", "").replace("Z", ""), foreign)
-    if choice == "frame":
-        return Fitted(frames, frames.outer, foreign)
-    raise DataError(f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization.")
+    elif choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
+        same = Normalization(foreign.low, foreign.high)
+    if same is not None:
+        checked = _checked(same, frames)
+        return lambda number: checked
+    if choice not in ("image", "frame"):
+        raise DataError(
+            f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization."
+        )
+    apart = frames.outer if choice == "frame" else frames.outer.replace("T", "").replace("Z", "")
+    return Fitted(frames, apart, foreign)
 
 
 def restorer(
-    frames: Frames, ensemble: Ensemble, normalization: Callable[[Number], Normalization], undo: bool
+    ensemble: Ensemble, normalization: Callable[[Number], Normalization], undo: bool
 ) -> Callable[[Number], Normalization | None]:
     """What takes each frame's restoration back to grey values; None where it stays normalised.
 
@@ -74,19 +75,16 @@ def restorer(
     in it, though csbdeep takes them. Warns when that is not known.
     """
     recipe = ensemble.recipe
-    if not undo:
-        return lambda number: None
-    if _by_input(recipe):
+    if undo and _by_input(recipe):
         return normalization
-    target = _by_truth(ensemble)
-    if target is None:
+    target = _by_truth(ensemble) if undo else None
+    if undo and target is None:
         made = (
             "it is the projection of a stack"
             if recipe.projects
             else f"it has {recipe.channels_out} channels, the input {recipe.channels_in}"
         )
         warn(f"The restored image stays normalised: {made}, and the model does not know the grey values of its truth.")
-        return lambda number: None
     return lambda number: target
 
 
@@ -135,10 +133,6 @@ def from_units(
     means += np.array(normalization.low, np.float32).reshape(shape)
     if scales is not None:
         scales *= span
-
-
-def _same(normalization: Normalization) -> Callable[[Number], Normalization]:
-    return lambda number: normalization
 
 
 def _checked(normalization: Normalization, frames: Frames) -> Normalization:

@@ -359,7 +359,7 @@ class _Run:
             done += prod(part.stop - part.start for part in one.core(making.prepared.parts))
             self.clipped.update(answer.clipped)
             if answer.tally is not None and making.prepared.settling is not None:
-                making.prepared.settling.add(one.number, answer.tally)
+                making.prepared.settling.tallies[one.number].merge(answer.tally)
             if answer.seen is not None:
                 seen[task.number] = answer.seen
             if self.progress is not None:
@@ -374,7 +374,7 @@ class _Run:
         watcher = passes[0].prepared.watcher
         for number in sorted(seen):
             assert watcher is not None
-            watcher.add(tasks[0][number].number, seen[number])
+            watcher.seen[tasks[0][number].number].merge(seen[number])
 
     def _levels(self, layouts: dict[str, Layout], do: Callable[[Task], Any]) -> None:
         """Smaller levels one after the other: each is made of the one before."""
