@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from veriscope import saving
 from veriscope.errors import OutputError
 from veriscope.images.image import Image
 from veriscope.images.zarr_writing import Layout, ZarrTarget
-from veriscope.networks.model import Ensemble
 from veriscope.normalize import Counted, Leaders
-from veriscope.restoring.frames import Number
 from veriscope.restoring.journal import Done, owner
-from veriscope.restoring.making import Making, makings
-from veriscope.restoring.outputs import Wanted
+from veriscope.restoring.making import Work
 from veriscope.restoring.plan import Plan
-from veriscope.restoring.prepared import prepare
-from veriscope.restoring.running import Queue, Tasks
-from veriscope.restoring.settings import Settings
+from veriscope.restoring.running import Queue
+from veriscope.tiling import Span
 
 BLOCK = 2**26  # bytes of an image read at once to count its values
 
@@ -60,12 +56,8 @@ class Job:
     """What a process must know to do its part of a restoration; everything in it can be sent."""
 
     name: str  # of this run, unlike any other
-    image: Image
-    model: Ensemble
-    settings: Settings
-    asked: tuple[Wanted, ...]
-    kind: np.dtype[Any]
-    plans: tuple[Plan, ...]  # one for each pass
+    work: Work
+    plans: Sequence[Plan]  # one for each pass
     layouts: dict[str, Layout]  # of the files by their names
     guard: Path  # the journal, which names the run that may write
 
@@ -75,10 +67,8 @@ class Opened:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        prepared = prepare(job.image, job.model, [one.output for one in job.asked], **job.settings)
-        self.passes = makings(prepared, job.asked, job.kind, job.plans)
+        self.passes = job.work.passes(job.plans)
         self.queues = [Queue(one.prepared.parts, one.prepared.plan) for one in self.passes]
-        self.tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in self.passes]
         self.targets = {name: ZarrTarget(layout, begun=True) for name, layout in job.layouts.items()}
         self.turn = Lock()
 
@@ -94,9 +84,9 @@ class Opened:
 
     def _tile(self, index: int, number: int) -> Done:
         making, queue = self.passes[index], self.queues[index]
-        prepared, one = making.prepared, self.tasks[index][number]
+        prepared, one = making.prepared, queue.all[number]
         clipped: Counter[str] = Counter()
-        ready: list[tuple[Any, dict[str, NDArray[Any]]]] = []
+        ready: list[tuple[Span, dict[str, NDArray[Any]]]] = []
         with self.turn:
             queue.begin([one])
             with closing(prepared.tiles(queue=queue)) as tiles:
@@ -105,18 +95,15 @@ class Opened:
             tally = None if prepared.settling is None else prepared.settling.tallies.pop(one.number, None)
             seen = None if prepared.watcher is None else prepared.watcher.seen.pop(one.number, None)
         self._check_guard()
+        axes = prepared.parts.result_axes(making.channels)
         for core, images in ready:
             for name, values in images.items():
-                self._write(name, making, (one.number, core), values)
+                layout = self.job.layouts[name]
+                region, block = making.placed(one.number, core, values)
+                order = [axes.index(letter) for letter in layout.facts.axes]
+                with saving.explained(layout.place):
+                    self.targets[name].put([region[axis] for axis in order], block.transpose(order))
         return Done({name: lost for name, lost in clipped.items() if lost}, tally, seen)
-
-    def _write(self, name: str, making: Making, place: tuple[Number, Any], values: NDArray[Any]) -> None:
-        layout = self.job.layouts[name]
-        region, block = making.placed(*place, values)
-        axes = making.outline(name).axes
-        order = [axes.index(letter) for letter in layout.facts.axes]
-        with saving.explained(layout.place):
-            self.targets[name].put([region[axis] for axis in order], block.transpose(order))
 
     def _check_guard(self) -> None:
         """Raise OutputError where another run has begun to write the same results."""

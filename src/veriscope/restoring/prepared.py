@@ -159,7 +159,7 @@ def prepare(image: Image, model: Ensemble, asked: Sequence[Output] = (), **setti
     settling = Settling(parts, model, forward, back, chosen["calibrated"])
     masking = any(one.by == "watcher" for one in asked)
     images = max(1, sum(len(one.files) for one in asked))
-    measured = isinstance(chosen["normalize"], str)
+    measured = not isinstance(chosen["normalize"], Normalization)
     seen = watcher(model, masking)
     precision = checked(chosen["precision"])
     whole = parts, model, device, tile, chosen["memory"], forward, back, settling, seen, measured, images, precision

@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
+import torch
 
 from veriscope import saving, stores
 from veriscope.errors import DataError, OutputError, VeriscopeError
@@ -27,11 +28,10 @@ from veriscope.normalize import Count, Counted, Leaders, Normalization
 from veriscope.restoring.distributed import AnyTask, Dask, connected
 from veriscope.restoring.job import CountTask, Job, Opened, Task, count
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
-from veriscope.restoring.making import Making, check_units, makings
+from veriscope.restoring.making import Making, Report, Work, checked, reported
 from veriscope.restoring.memory import Whole, held, parse
-from veriscope.restoring.outputs import Wanted
 from veriscope.restoring.plan import SHARE, Plan
-from veriscope.restoring.prepared import Prepared, prepare
+from veriscope.restoring.prepared import Prepared
 from veriscope.restoring.running import Tasks
 from veriscope.restoring.scaling import Fitted, Known
 from veriscope.restoring.settings import Progress, Settings, complete
@@ -68,35 +68,17 @@ class Here:
         return nullcontext(Opened(job).do)
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What is to be restored in tasks, and how."""
-
-    image: Image
-    model: Ensemble
-    asked: Sequence[Wanted]
-    kind: np.dtype[Any]
-    settings: Settings
-    how: Spread
-    overwrite: bool
-
-    @property
-    def finals(self) -> list[Path]:
-        return [path for one in self.asked for path in one.paths]
-
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for an interrupted restoration to be continued."""
-        image = self.image
-        chosen = complete(self.settings)
-        settings = {name: repr(value) for name, value in chosen.items() if name not in ("memory", "device")}
-        return {
-            "image": f"{image.axes} {image.shape} {image.dtype} {image.voxel_size} {_origin(image.array)}",
-            "model": fingerprint(self.model),
-            "settings": settings,
-            "outputs": [[one.output.name, one.arguments, list(map(str, one.paths))] for one in self.asked],
-            "type": str(self.kind),
-            "chunks": [self.how.get("chunks"), self.how.get("shards")],
-        }
+def _identity(work: Work, how: Spread) -> dict[str, Any]:
+    """What must be the same for an interrupted restoration to be continued."""
+    image, chosen = work.image, complete(work.settings)
+    return {
+        "image": f"{image.axes} {image.shape} {image.dtype} {image.voxel_size} {_origin(image.array)}",
+        "model": fingerprint(work.model),
+        "settings": {name: repr(value) for name, value in chosen.items() if name not in ("memory", "device")},
+        "outputs": [[one.output.name, one.arguments, list(map(str, one.paths))] for one in work.asked],
+        "type": str(work.kind),
+        "chunks": [how.get("chunks"), how.get("shards")],
+    }
 
 
 def fingerprint(model: Ensemble) -> str:
@@ -120,17 +102,15 @@ def _origin(array: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() if isinstance(array, np.ndarray) else ""
 
 
-Restored = tuple[list[Making], Counter[str], Prepared]  # what was made in each pass, values that did not fit
-
-
 @contextmanager
-def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restored]:
+def restored_in_tasks(work: Work, how: Spread, progress: Progress | None) -> Iterator[Report]:
     """Restore what `work` says: in the block the files are complete and in their places; after it the journal goes.
 
     Raises what `restore_to_file` raises; what was finished is kept, for `resume`.
     """
-    who = work.how.get("cluster"), work.how.get("workers")
+    who = how.get("cluster"), how.get("workers")
     shared = who != (None, None)
+    work = replace(work, asked=[replace(one, paths=tuple(map(stores.absolute, one.paths))) for one in work.asked])
     for final in work.finals:
         if (stores.url(final) or "").startswith("memory:") and shared:
             raise OutputError(f"'{final}' is in the memory of one process. Write to a folder or to s3:// instead.")
@@ -145,10 +125,10 @@ def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restore
         )
     if work.settings.get("precision", "auto") == "auto":  # of engines that differ in rounding, the same for all
         work = replace(work, settings=cast(Settings, {**work.settings, "precision": "float32"}))
-    prepared = prepare(work.image, work.model, [one.output for one in work.asked], **work.settings)
+    passes = work.passes()
     journal = Journal(journal_of(work.finals[0]), work.finals)
     before = journal.begun()
-    if before is not None and not work.how.get("resume"):
+    if before is not None and not how.get("resume"):
         if not work.overwrite:
             raise OutputError(
                 f"'{work.finals[0]}' was begun earlier and is not finished. Continue with resume (--resume), or start "
@@ -159,11 +139,11 @@ def restored_in_tasks(work: Work, progress: Progress | None) -> Iterator[Restore
         for final in work.finals:
             check_place(final, work.overwrite, folder=True)
     if before is not None:
-        _check_same(before["identity"], work.identity(), work.finals[0])
-    device, alone = work.settings.get("device"), nullcontext(Here())
-    with connected(*who, work.image, device) if shared else alone as engine:
-        restored = _Run(work, prepared, journal, engine, before, progress).whole()
-    yield restored
+        _check_same(before["identity"], _identity(work, how), work.finals[0])
+    alone = nullcontext(Here())
+    with connected(*who, work.image, work.settings.get("device")) if shared else alone as engine:
+        passes, clipped = _Run(work, how, journal, engine, progress).whole(passes, before)
+    yield reported(passes, clipped, passes[0].prepared.plan.tiles)
     journal.end()
 
 
@@ -180,30 +160,26 @@ class _Run:
     """One run of a restoration in tasks."""
 
     def __init__(
-        self, work: Work, prepared: Prepared, journal: Journal, engine: Here | Dask,
-        before: dict[str, Any] | None, progress: Progress | None,
-    ) -> None:  # fmt: skip
-        self.work, self.prepared, self.journal, self.engine = work, prepared, journal, engine
-        self.before, self.progress = before, progress
+        self, work: Work, how: Spread, journal: Journal, engine: Here | Dask, progress: Progress | None
+    ) -> None:
+        self.work, self.how, self.journal, self.engine, self.progress = work, how, journal, engine, progress
         self.clipped: Counter[str] = Counter()
         self.finished: dict[str, Done] = {}
 
-    def whole(self) -> Restored:
-        if self.before is None:
-            plans = [asdict(plan) for plan in self._plans()]
-            head: dict[str, Any] = {"identity": self.work.identity(), "plans": plans, "known": None}
+    def whole(self, passes: Sequence[Making], before: dict[str, Any] | None) -> tuple[list[Making], Counter[str]]:
+        """Do what was not done `before`: the passes as they were planned, and how many values did not fit."""
+        if before is None:
+            plans = [asdict(self._plan(one)) for one in passes]
+            head: dict[str, Any] = {"identity": _identity(self.work, self.how), "plans": plans, "known": None}
             self.journal.begin(head)
             for final in self.work.finals:
                 stores.remove(unfinished(final))
         else:
-            head = self.before
+            head = before
             self.journal.own()
             self.finished, self.journal.noted = self.journal.finished(), True
         try:
-            stored: list[dict[str, Any]] = [
-                {name: tuple(v) if isinstance(v, list) else v for name, v in one.items()} for one in head["plans"]
-            ]
-            return self._restored(head, [Plan(**one) for one in stored])
+            return self._restored(passes[0].prepared.forward, head), self.clipped
         finally:
             with suppress(OSError, VeriscopeError):
                 if self.journal.noted:
@@ -211,27 +187,23 @@ class _Run:
                 else:  # nothing was done that could be continued
                     self.journal.end()
 
-    def _restored(self, head: dict[str, Any], plans: list[Plan]) -> Restored:
-        settings, asked = self.work.settings, [one.output for one in self.work.asked]
-        if isinstance(self.prepared.forward, Fitted):
-            settings = cast(Settings, {**settings, "normalize": self._normalized(self.prepared.forward, head)})
-        prepared = prepare(self.work.image, self.work.model, asked, **settings)
-        prepared = replace(prepared, measured=self.prepared.measured)
-        passes = makings(prepared, self.work.asked, self.work.kind, plans)
-        prepared = passes[0].prepared
-        check_units(self.work.kind, prepared)
-        _ = prepared.warnings
+    def _restored(self, forward: Any, head: dict[str, Any]) -> list[Making]:
+        work = self.work
+        if isinstance(forward, Fitted):
+            work = replace(work, settings=cast(Settings, {**work.settings, "normalize": self._known(forward, head)}))
+        plans = [
+            Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
+            for one in head["plans"]
+        ]
+        passes = work.passes(plans)
+        checked(passes, work.kind)
         layouts = self._layouts(passes)
         if not stores.get(self.journal.place, COMPLETE):
-            job = Job(
-                self.journal.run, self.work.image, self.work.model, settings, tuple(self.work.asked),
-                self.work.kind, tuple(plans), layouts, self.journal.place,
-            )  # fmt: skip
             if "created" not in self.finished:
                 for layout in layouts.values():
                     ZarrTarget(layout)
                 self.journal.note("created")
-            with self.engine.working(job) as do:
+            with self.engine.working(Job(self.journal.run, work, plans, layouts, self.journal.place)) as do:
                 self._tiles(passes, do)
                 self._levels(layouts, do)
             for layout in layouts.values():
@@ -241,32 +213,26 @@ class _Run:
             stores.put(self.journal.place, COMPLETE, b"{}")
         else:
             self._tiles(passes, lambda task: None)
-        for final in self.work.finals:
+        for final in work.finals:
             if stores.url(final) is None and saving.exists(unfinished(final)):
-                saving.put(unfinished(final), final, self.work.overwrite)
-        return passes, self.clipped, prepared
+                saving.put(unfinished(final), final, work.overwrite)
+        return passes
 
-    def _plans(self) -> list[Plan]:
-        """The tiles of each pass, for the memory of the workers."""
-        made, engine = makings(self.prepared, self.work.asked, self.work.kind), self.engine
-        found = []
-        for one in made:
-            prepared = one.prepared
-            if isinstance(engine, Dask):
-                import torch
-
-                asked: Any = self.work.settings.get("memory")
-                if isinstance(asked, Whole):  # with what a worker holds already
-                    asked = Whole(parse(asked.memory) + held() - engine.held)
-                elif asked is None:
-                    asked = int(SHARE[engine.device] * engine.free)
-                prepared = replace(prepared, memory=asked, device=torch.device(engine.device))
-            found.append(prepared.plan if self.work.how.get("shards") is None else self._for_shards(one, prepared))
-        return found
+    def _plan(self, making: Making) -> Plan:
+        """The tiles of a pass, for the memory of the workers."""
+        prepared, engine = making.prepared, self.engine
+        if isinstance(engine, Dask):
+            asked: Any = self.work.settings.get("memory")
+            if isinstance(asked, Whole):  # with what a worker holds already
+                asked = Whole(parse(asked.memory) + held() - engine.held)
+            elif asked is None:
+                asked = int(SHARE[engine.device] * engine.free)
+            prepared = replace(prepared, memory=asked, device=torch.device(engine.device))
+        return prepared.plan if self.how.get("shards") is None else self._for_shards(making, prepared)
 
     def _for_shards(self, making: Making, prepared: Prepared) -> Plan:
         """Tiles of whole shards. Raises OutputError where they do not fit into the memory."""
-        parts, shards = prepared.parts, _by_axis(making, self.work.how.get("shards"))
+        parts, shards = prepared.parts, _by_axis(making, self.how.get("shards"))
         most, plan = [], prepared.plan
         for letter, core, step in zip(parts.space, plan.core, plan.step, strict=True):
             shard, size = shards.get(letter, 1), parts.source.size(letter)
@@ -283,10 +249,9 @@ class _Run:
         found = {}
         for making in passes:
             parts = making.prepared.parts
-            usual = parts.chunks(making.prepared.plan.core, making.channels)
             axes, shape = parts.result_axes(making.channels), parts.result_shape(making.channels)
             shards, chunks = (self._asked(making, what) for what in ("shards", "chunks"))
-            chunks = usual if chunks is None else tuple(map(min, chunks, shape))
+            chunks = making.chunks if chunks is None else tuple(map(min, chunks, shape))
             self._check_chunks(making, axes, shards or chunks, "shards" if shards else "chunks")
             for name, final in making.paths.items():
                 outline = making.outline(name)
@@ -296,7 +261,7 @@ class _Run:
 
     def _asked(self, making: Making, what: Literal["chunks", "shards"]) -> tuple[int, ...] | None:
         """Sizes along the axes of the result; 1 along those that are not in space."""
-        if (sizes := self.work.how.get(what)) is None:
+        if (sizes := self.how.get(what)) is None:
             return None
         by = _by_axis(making, sizes)
         return tuple(by.get(letter, 1) for letter in making.prepared.parts.result_axes(making.channels))
@@ -315,7 +280,7 @@ class _Run:
 
     # Percentiles
 
-    def _normalized(self, forward: Fitted, head: dict[str, Any]) -> Known:
+    def _known(self, forward: Fitted, head: dict[str, Any]) -> Known:
         if head["known"] is not None:
             outer, apart, places = head["known"]
             return Known(outer, apart, {tuple(key): Normalization.from_json(one) for key, one in places})

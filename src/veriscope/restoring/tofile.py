@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from veriscope import stores
 from veriscope.errors import DataError
-from veriscope.familiarity import Verdict
 from veriscope.images.image import Image
-from veriscope.images.writing import Writer, open_writer
+from veriscope.images.writing import open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import Number
-from veriscope.restoring.making import Making, Written, check_units, makings
+from veriscope.restoring.making import Making, Report, Work, checked, reported
 from veriscope.restoring.outputs import BY_NAME, Files, PathLike, wanted
-from veriscope.restoring.plan import Plan
-from veriscope.restoring.prepared import prepare
 from veriscope.restoring.settings import Progress, Settings
-from veriscope.restoring.settling import Trust
-from veriscope.restoring.spread import Spread, Work, in_tasks, restored_in_tasks
+from veriscope.restoring.spread import Spread, in_tasks, restored_in_tasks
 from veriscope.tiling import Span
 
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
@@ -35,36 +30,6 @@ TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "floa
 
 class More(Settings, Files, Spread, total=False):
     """How to restore, what to write beside the restored image, and who does the work."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `restore_to_file` did."""
-
-    outputs: tuple[Written, ...]
-    plan: Plan
-    tiles: int  # computed; more than planned when memory was short
-    voxels: int
-    seconds: float
-    trust: Trust = field(default_factory=Trust)  # the error to expect and the verdict, estimated without ground truth
-    engine: str = ""  # what ran the networks and on how many threads, where this process did
-
-    @property
-    def verdict(self) -> Verdict | None:
-        return self.trust.verdict
-
-    @property
-    def clipped(self) -> int:
-        """Values of all outputs that did not fit into their type."""
-        return sum(output.clipped for output in self.outputs)
-
-    def __str__(self) -> str:
-        speed = self.voxels / max(self.seconds, 1e-9) / 1e6
-        lines = [f"{self.voxels:,} voxels in {self.tiles:,} tiles, {self.seconds:.1f} s ({speed:.3g} million a second)"]
-        for output in self.outputs:
-            lost = f", {output.clipped:,} of {output.values:,} values clipped" if output.clipped else ""
-            lines.append(f"{output.kind:<12} {output.path}{lost}")
-        return "\n".join([*lines, *([str(self.trust)] if str(self.trust) else [])])
 
 
 def restore_to_file(
@@ -101,79 +66,53 @@ def restore_to_file(
     files = {name: value for name, value in more.items() if name in BY_NAME}
     settings: Any = {name: value for name, value in more.items() if name not in BY_NAME}
     how: Any = {name: settings.pop(name) for name in Spread.__annotations__ if name in settings}
-    asked, kind, ending = wanted(out, files), _checked_type(dtype), how.pop("ending", None) or (lambda report: None)
-    if in_tasks(how):
-        asked = [replace(one, paths=tuple(map(stores.absolute, one.paths))) for one in asked]
-        work = Work(image, ensemble, asked, kind, settings, how, overwrite)
-        with restored_in_tasks(work, progress) as (passes, clipped, prepared):
-            written = [
-                Written(name, path, clipped[name], one.values) for one in passes for name, path in one.paths.items()
-            ]
-            tiles, spent = passes[0].prepared.plan.tiles, time.perf_counter() - started
-            report = Report(tuple(written), prepared.plan, tiles, prepared.parts.voxels, spent, prepared.trust())
-            ending(report)
-        return report
-    prepared = prepare(image, ensemble, [one.output for one in asked], **settings)
-    passes = makings(prepared, asked, kind)
-    done = 0
-
-    def tell(core: Span) -> None:
-        nonlocal done
-        done += prod(part.stop - part.start for part in core)
-        if progress is not None:
-            progress(done, prepared.parts.voxels * len(passes))
-
-    with ExitStack() as stack:
-        filings = [_Filing(stack, making, overwrite) for making in passes]
-        check_units(kind, prepared)
-        _ = prepared.warnings  # raises what is wrong with the model's facts now, and not after hours
-        written = [file for filing in filings for file in filing.run(tell)]
-        trust = prepared.trust()
-        for writer in (writer for filing in filings for writer in filing.writers.values()):
-            writer.complete()  # everything that can fail comes before the first file gets its name
-    spent = time.perf_counter() - started
-    voxels, engine = prepared.parts.voxels, str(filings[0].prepared.networks)
-    report = Report(tuple(written), prepared.plan, filings[0].tiles, voxels, spent, trust, engine)
-    ending(report)
+    work = Work(image, ensemble, wanted(out, files), _checked_type(dtype), settings, overwrite)
+    ending = how.pop("ending", None) or (lambda report: None)
+    with restored_in_tasks(work, how, progress) if in_tasks(how) else _restored(work, progress) as report:
+        report = replace(report, seconds=time.perf_counter() - started)
+        ending(report)
     return report
 
 
-class _Filing:
-    """Runs a prepared restoration and writes what is made of each tile while the next one is computed, in order."""
+@contextmanager
+def _restored(work: Work, progress: Progress | None) -> Iterator[Report]:
+    """Restore in this process: in the block the files are complete and in their places.
 
-    def __init__(self, stack: ExitStack, making: Making, overwrite: bool) -> None:
-        self.making, self.prepared = making, making.prepared
-        self.tiles = 0
-        self.last: Future[None] | None = None
-        chunks = self.prepared.parts.chunks(self.prepared.plan.core, making.channels)
-        self.writers: dict[str, Writer] = {
-            name: stack.enter_context(open_writer(path, making.outline(name), overwrite, chunks))
+    What is made of a tile is written while the next one is computed, in order.
+    """
+    passes, clipped, tiles, done = work.passes(), Counter[str](), 0, 0
+    behind: Future[None] | None = None  # what is being written; errors come out when its result is asked for
+    total = len(passes) * passes[0].prepared.parts.voxels
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(open_writer(path, making.outline(name), work.overwrite, making.chunks))
+            for making in passes
             for name, path in making.paths.items()
         }
-        self.pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="veriscope-write"))
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="veriscope-write"))
 
-    def run(self, tell: Callable[[Span], object]) -> list[Written]:
-        """Restore all tiles and write them; `tell` is shown the part of the frame that each gave."""
-        clipped: Counter[str] = Counter()
-        with closing(self.prepared.tiles()) as tiles:
-            for number, core, answers, widening in tiles:
-                ready = self.making(answers, widening, clipped)
-                self.finish()
-                self.last = self.pool.submit(self._write, number, core, ready)
-                self.tiles += 1
-                tell(core)
-        self.finish()
-        return [Written(name, writer.path, clipped[name], self.making.values) for name, writer in self.writers.items()]
+        def write(making: Making, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
+            for name, values in ready.items():
+                writers[name].write(*making.placed(number, core, values))
 
-    def finish(self) -> None:
-        """Wait for what is being written; errors of the writing come out here."""
-        if self.last is not None:
-            self.last.result()
-            self.last = None
-
-    def _write(self, number: Number, core: Span, ready: dict[str, NDArray[Any]]) -> None:
-        for name, values in ready.items():
-            self.writers[name].write(*self.making.placed(number, core, values))
+        checked(passes, work.kind)
+        for making in passes:
+            with closing(making.prepared.tiles()) as finished:
+                for number, core, answers, widening in finished:
+                    ready = making(answers, widening, clipped)
+                    if behind is not None:
+                        behind.result()
+                    behind = pool.submit(write, making, number, core, ready)
+                    tiles += making is passes[0]
+                    done += prod(part.stop - part.start for part in core)
+                    if progress is not None:
+                        progress(done, total)
+        if behind is not None:
+            behind.result()
+        report = reported(passes, clipped, tiles, str(passes[0].prepared.networks))
+        for writer in writers.values():
+            writer.complete()  # everything that can fail comes before the first file gets its name
+    yield report
 
 
 def _checked_type(dtype: DTypeLike) -> np.dtype[Any]:
