@@ -123,7 +123,7 @@ def limits(pixels: float) -> tuple[list[str], float]:
     """
     from veriscope.images.image import Image
     from veriscope.images.writing import save_image
-    from veriscope.restoring.memory import parse
+    from veriscope.restoring.plan import parse
 
     rng, lines, largest = np.random.default_rng(0), [], 0.0
     with tempfile.TemporaryDirectory() as place:

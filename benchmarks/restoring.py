@@ -28,7 +28,7 @@ import veriscope as vs
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
-from veriscope.restoring.memory import need
+from veriscope.restoring.plan import need
 from veriscope.restoring.prepared import plan
 from veriscope.training.allocator import kept_memory
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from veriscope import tiling
 from veriscope.errors import DataError
 from veriscope.networks.recipe import Recipe
-from veriscope.restoring import memory
+from veriscope.restoring import plan as memory
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_no_tile_that_fits_wastes_less(axes: list[tuple[int, int, int]], voxels:
     best = memory.best_core(shape, halo, step, voxels)
     if best is None:
         # the estimate of the largest tile is that of one with neighbours on both sides
-        assert memory.smallest(shape, halo, step) > voxels
+        assert memory.largest_read(shape, step, halo, step) > voxels
         return
     assert largest_read(best) <= voxels
     least = min(tiling.overhead(shape, core, halo, step) for core in fitting)

@@ -21,7 +21,7 @@ from veriscope.images.reading import read_image
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection
 from veriscope.normalize import Normalization
-from veriscope.restoring.memory import need
+from veriscope.restoring.plan import need
 from veriscope.restoring.prepared import finders, plan
 from veriscope.restoring.restore import restore
 from veriscope.restoring.tofile import restore_to_file

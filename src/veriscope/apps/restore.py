@@ -112,7 +112,7 @@ def restore(
     names, replaces = [name for one in asked for name in one.files], overwrite or sharing.resume
     jobs = files.plan_outputs(sources, out, form, names, replaces, [TRUST])
 
-    from veriscope.restoring.memory import Whole
+    from veriscope.restoring.plan import Whole
     from veriscope.sharing.opening import load
 
     ensemble = load(model)

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
-
-from veriscope.networks.threads import wait_passively
 
 if TYPE_CHECKING:
     from veriscope.networks.network import build
 
 __all__ = ["build"]
 
-wait_passively()  # before torch is loaded
+if "torch" not in sys.modules:  # which reads it when it is loaded: threads that wait sleep instead of spinning
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ may have changed. Results for different numbers of threads differ by float round
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from math import inf
 from statistics import median
+
+import torch
 
 from veriscope.cores import available
 
@@ -25,12 +26,6 @@ SLOWER = 1.4  # times as long as when it was chosen: the machine has changed
 RECENT = 8  # steps whose median is compared with that
 AGAIN = 120.0  # seconds after which the machine may have changed; twice as long each time that it has not
 GAIN = 1.1  # times as fast at least, for another number to be chosen
-
-
-def wait_passively() -> None:
-    """Threads that wait for others sleep instead of spinning. Takes effect when torch has not been loaded yet."""
-    if "torch" not in sys.modules:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class Threads:
@@ -77,8 +72,6 @@ class Threads:
 
         Where none was chosen lately `work`, which is short, is done until it is.
         """
-        import torch
-
         before = torch.get_num_threads()
         self._set(self.chosen)
         try:
@@ -117,18 +110,17 @@ class Threads:
         if self.trial is None:
             return
         self.trial, found = None, self.found or {self.chosen: self.usual}
-        best = min(found, key=lambda number: found[number])
+        best = min(found, key=found.__getitem__)
         if self.chosen in found and found[self.chosen] < GAIN * found[best]:
             best = self.chosen
         if best != self.chosen:
             self.wait = AGAIN
             if self.say is not None:
-                are = "is" if best == 1 else "are"
-                self.say(
-                    f"The processor is less busy: using {best} threads again."
-                    if best == self.most
-                    else f"Other programs use this processor too: {best} of {self.most} threads {are} fastest."
-                )
+                said = f"The processor is less busy: using {best} threads again."
+                if best < self.most:
+                    are = "is" if best == 1 else "are"
+                    said = f"Other programs use this processor too: {best} of {self.most} threads {are} fastest."
+                self.say(said)
         self.chosen, self.usual = best, found[best]
         self.recent.clear()
         self.next_trial = time.monotonic() + self.wait
@@ -141,8 +133,6 @@ class Threads:
             number = number // 2 if number & (number - 1) == 0 else 1 << (number.bit_length() - 1)
 
     def _set(self, number: int) -> None:
-        import torch
-
         if torch.get_num_threads() != number:
             torch.set_num_threads(number)
 
@@ -153,8 +143,6 @@ def threads(reproducible: bool = False, say: Callable[[str], object] | None = No
 
     Where the user has set it (OMP_NUM_THREADS) it stays; `reproducible` keeps it fixed at all the cores there are.
     """
-    import torch
-
     before = torch.get_num_threads()
     try:
         yield _beginning(before, reproducible, say)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from veriscope.errors import DeviceError
+from veriscope.wording import counted
 
 
 def choose(name: str | torch.device | None = None) -> torch.device:
@@ -24,9 +27,7 @@ def choose(name: str | torch.device | None = None) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            found = (
-                f"{count} CUDA GPU{'s' if count > 1 else ''} (cuda:0 to cuda:{count - 1})" if count else "no CUDA GPU"
-            )
+            found = f"{counted(count, 'CUDA GPU')} (cuda:0 to cuda:{count - 1})" if count else "no CUDA GPU"
             raise DeviceError(f"The device '{name}' is not here: torch sees {found}. Remove the device, or use cpu.")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps":
@@ -66,27 +67,20 @@ def release(device: torch.device) -> None:
 
 def _free_of_machine() -> int:
     """Free memory of this computer, or of the container it runs in where that allows less."""
-    free = [_available()]
+    free = []
+    with suppress(OSError):
+        known = re.search(r"^MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        free = [int(known[1]) * 1024] if known else []
+    if not free:  # no Linux: half of what the machine has
+        try:
+            free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2]
+        except (AttributeError, ValueError, OSError):
+            free = [4 * 10**9]
     group = Path("/sys/fs/cgroup")
     for limit, used in (
         (group / "memory.max", group / "memory.current"),
         (group / "memory" / "memory.limit_in_bytes", group / "memory" / "memory.usage_in_bytes"),
     ):
-        try:
+        with suppress(OSError, ValueError):  # no such limit, or "max"
             free.append(int(limit.read_text()) - int(used.read_text()))
-        except (OSError, ValueError):  # no such limit, or "max"
-            continue
     return max(min(free), 0)
-
-
-def _available() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:  # no Linux: half of what the machine has
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):
-        return 4 * 10**9

@@ -34,7 +34,12 @@ class Dask:
 
     def __init__(self, client: Client, image: Image, device: str | None) -> None:
         self.client = client
-        self.workers = self._greet(image, device)
+        workers = self._greet(image, device)
+        hosts = [one.host for one in workers]
+        self.device = workers[0].device
+        self.held = max(one.held for one in workers)
+        # bytes that each may use
+        self.free = min(one.free // (1 if self.device == "cuda" else hosts.count(one.host)) for one in workers)
 
     def _greet(self, image: Image, device: str | None) -> list[Worker]:
         try:
@@ -73,21 +78,6 @@ class Dask:
     @property
     def _address(self) -> str:
         return str(self.client.scheduler.address)
-
-    @property
-    def device(self) -> str:
-        return self.workers[0].device
-
-    @property
-    def free(self) -> int:
-        """Bytes that each worker may use."""
-        hosts = [one.host for one in self.workers]
-        shared = 1 if self.device == "cuda" else 0
-        return min(one.free // (shared or hosts.count(one.host)) for one in self.workers)
-
-    @property
-    def held(self) -> int:
-        return max(one.held for one in self.workers)
 
     @contextmanager
     def working(self, job: Job) -> Iterator[Callable[[Task], Any]]:

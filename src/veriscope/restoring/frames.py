@@ -18,6 +18,7 @@ from veriscope.images.lazy import Blank
 from veriscope.images.resampling import resampled, zoomed
 from veriscope.networks.recipe import Recipe
 from veriscope.tiling import Span, padded
+from veriscope.wording import counted
 
 SIDE = {"Z": 16, "Y": 256, "X": 256}  # pixels of a chunk on disk, about
 RATIOS_ALIKE = 0.05  # relative difference between voxels and model
@@ -174,7 +175,11 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
         raise DataError(f"Restoring needs an Image, not {type(image).__name__}. Say Image(array, axes='YX').")
     ax.image_axes(image.axes, "Restoring")
     if channel is not None:
-        image = _one_channel(image, channel)
+        if not 0 <= channel < image.size("C"):
+            raise DataError(
+                f"The image has {counted(image.size('C'), 'channel')}, counted from 0; there is no channel {channel}."
+            )
+        image = image.region(C=slice(channel, channel + 1)) if "C" in image.axes else image
     given, space = recipe.space, recipe.space if recipe.isotropic else recipe.axes_out
     does = "projects" if recipe.projects else "restores"
     depth = image.size("Z")
@@ -198,8 +203,8 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
             else "Give an image that has them, or train"
         )
         raise ModelError(
-            f"This model was trained on images with {_channels(recipe.channels_in)}, but this image has "
-            f"{_channels(channels)} (axes {image.axes}). {way} a model for {_channels(channels)}."
+            f"This model was trained on images with {counted(recipe.channels_in, 'channel')}, but this image has "
+            f"{counted(channels, 'channel')} (axes {image.axes}). {way} a model for {counted(channels, 'channel')}."
         )
     if recipe.isotropic:
         _check_ratio(image, recipe)
@@ -231,14 +236,3 @@ def _check_ratio(image: Image, recipe: Recipe) -> None:
             f"model interpolates by {factor:.3g} along Z: the result is not isotropic, and may not be right. Train a "
             f"model for such stacks, or correct the voxel size."
         )
-
-
-def _one_channel(image: Image, channel: int) -> Image:
-    count = image.size("C")
-    if not 0 <= channel < count:
-        raise DataError(f"The image has {_channels(count)}, counted from 0; there is no channel {channel}.")
-    return image.region(C=slice(channel, channel + 1)) if "C" in image.axes else image
-
-
-def _channels(count: int) -> str:
-    return f"{count} channel{'s' if count > 1 else ''}"

@@ -56,10 +56,6 @@ class Argument:
     check: Callable[[float], float]
 
 
-def _nothing(of: Distribution) -> Make:
-    raise DataError("This image is not made of predictions. Write it with restore_to_file.")
-
-
 @dataclass(frozen=True)
 class Output:
     """One or several images of a restoration, written to NAME.`file`, one for each of `files`.
@@ -72,7 +68,7 @@ class Output:
     name: str
     files: tuple[str, ...]
     says: str  # for people, without a full stop
-    make: Callable[..., Make] = _nothing
+    make: Callable[..., Make] = lambda of: lambda *predictions: None  # not called for what is not made of them
     needs: tuple[Need, ...] = ()
     takes: Argument | None = None
     dtype: Literal[None, "float", "uint8", "float32"] = None
@@ -120,12 +116,6 @@ def height_and_spread(heights: Block, spreads: Block, widening: Any = 1.0) -> tu
     return height.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
-def _knows_its_images(model: Ensemble) -> bool:
-    from veriscope.restoring.watching import watcher
-
-    return watcher(model) is not None
-
-
 UNCERTAINTY = Need(
     lambda model: model.recipe.probabilistic,
     "predicts no uncertainty (it was trained with probabilistic=False)",
@@ -138,7 +128,7 @@ SURFACE = Need(
     "train on stacks with one plane for each (veriscope train STACKS PLANES)",
 )
 FAMILIARITY = Need(
-    _knows_its_images,
+    lambda model: model.facts.familiar is not None,
     "does not know what its training images looked like, because its training did not end or had very few patches",
     "finish the training",
 )
@@ -209,9 +199,8 @@ def wanted(out: PathLike, files: Mapping[str, Any]) -> list[Wanted]:
     """
     found = [Wanted(MEAN, (), (Path(out),))]
     for output in OUTPUTS:
-        asked = files.get(output.name)
-        if asked is not None:
-            values = asked if isinstance(asked, tuple) else (asked,)
+        if (asked := files.get(output.name)) is not None:
+            values = several(asked)
             paths = tuple(map(Path, values[-len(output.files) :]))
             argument = () if output.takes is None else (output.takes.check(values[0]),)
             found.append(Wanted(output, argument, paths))

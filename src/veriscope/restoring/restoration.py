@@ -164,12 +164,9 @@ class Restoration:
                 "at hand. Ask the whole restoration of a model trained with Recipe(axes='ZYX', task='project')."
             )
         source = self.surface()
-        axes = source.axes.replace("C", "")
-        found = []
-        for array in source.images(BY_NAME["height"].make(self.distribution)):
-            image = Image(array, source.axes, self.voxel_size, self.time_step, self.name, self.carried).moved(axes)
-            found.append(image if self.is_lazy else image.in_memory())
-        return found
+        arrays = source.images(BY_NAME["height"].make(self.distribution))
+        images = [self._shown(array, source.axes).moved(source.axes.replace("C", "")) for array in arrays]
+        return images if self.is_lazy else [image.in_memory() for image in images]
 
     @property
     def trust_mask(self) -> Image:
@@ -179,7 +176,7 @@ class Restoration:
         """
         if self.mask is None:
             raise FAMILIARITY.error(["trust_mask"])
-        return Image(self.mask, self.axes, self.voxel_size, self.time_step, self.name, self.carried)
+        return self._shown(self.mask, self.axes)
 
     def part(self, where: tuple[slice, ...]) -> Restoration:
         """Of a part of the image, a slice for each axis; what is known of the whole goes with it."""
@@ -213,5 +210,7 @@ class Restoration:
         else:
             widening = 1.0 if self.widening is None else np.asarray(self.widening)
             arrays = [np.asarray(array, np.float32) for array in several(make(self.means, self.scales, widening))]
-        facts = self.voxel_size, self.time_step, self.name, self.carried
-        return [Image(array, self.axes, *facts) for array in arrays]
+        return [self._shown(array, self.axes) for array in arrays]
+
+    def _shown(self, array: Any, axes: str) -> Image:
+        return Image(array, axes, self.voxel_size, self.time_step, self.name, self.carried)

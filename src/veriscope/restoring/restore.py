@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Unpack
@@ -146,16 +145,16 @@ def _when_read(prepared: Prepared, room: int) -> Restoration:
         source.see_some(SAMPLED)
         return prepared.trust()
 
-    return replace(_of_image(prepared, *source.predictions(), room), judged=judged)
+    return _of_image(prepared, *source.predictions(), room, judged=judged)
 
 
 def _at_once(
     prepared: Prepared, progress: Progress | None, room: Room = np.empty, masking: bool = False
 ) -> Restoration:
-    parts, channels = prepared.parts, prepared.channels
-    means = room(prepared.shape, np.float32)
-    scales = room(prepared.shape, np.float32) if prepared.probabilistic else None
-    widening, mask = None, room(prepared.shape[1:], np.uint8) if masking else None
+    parts, shape = prepared.parts, prepared.shape
+    means = room(shape, np.float32)
+    scales = room(shape, np.float32) if prepared.probabilistic else None
+    widening, mask = None, room(shape[1:], np.uint8) if masking else None
 
     def into(number: Number, core: Span) -> Answers:
         place: tuple[Any, ...] = (slice(None), *number, slice(None), *core)
@@ -166,7 +165,7 @@ def _at_once(
         for number, core, _, wider in tiles:
             inside: Any = (*number, slice(None), *core)
             if wider is not None:
-                widening = room(prepared.shape[1:], np.float32) if widening is None else widening
+                widening = room(shape[1:], np.float32) if widening is None else widening
                 widening[inside] = wider
             if mask is not None and prepared.watcher is not None:
                 mask[inside] = prepared.watcher.mask
@@ -175,28 +174,20 @@ def _at_once(
                 progress(done, parts.voxels)
     found = prepared.trust()
 
-    def arranged(values: Any) -> Any:
-        return None if values is None else parts.arranged(values[None], channels)[0]
-
-    return replace(
-        _of_image(
-            prepared,
-            parts.arranged(means, channels),
-            None if scales is None else parts.arranged(scales, channels),
-            8 * len(prepared.model) * parts.voxels,
-        ),
-        widening=arranged(widening),
-        mask=arranged(mask),
-        judged=lambda: found,
+    members = [None if one is None else parts.arranged(one, prepared.channels) for one in (means, scales)]
+    wide, trusted = (
+        None if one is None else parts.arranged(one[None], prepared.channels)[0] for one in (widening, mask)
     )
+    kept = 8 * shape[0] * parts.voxels
+    return _of_image(prepared, *members, kept, widening=wide, mask=trusted, judged=lambda: found)
 
 
-def _of_image(prepared: Prepared, means: Any, scales: Any, room: int) -> Restoration:
-    """Predictions (M, *axes) with all that is known of their image; heights may take `room` bytes."""
+def _of_image(prepared: Prepared, means: Any, scales: Any, room: int, **more: Any) -> Restoration:
+    """Predictions (M, *axes) with all that is known of their image, and `more`; heights may take `room` bytes."""
     shown = prepared.parts.outline(prepared.channels)
     projects = prepared.model.recipe.projects
     return Restoration(
         means, scales, shown.axes, shown.voxel_size, shown.time_step, shown.name, carried=shown.carried,
         distribution=prepared.distribution,
-        surface=(lambda: OnDemand(prepared.surface(), room)) if projects else None,
+        surface=(lambda: OnDemand(prepared.surface(), room)) if projects else None, **more,
     )  # fmt: skip

@@ -18,9 +18,8 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.threads import in_restoring
 from veriscope.restoring import devices, engines
 from veriscope.restoring.frames import Frames, Number, padded_shape
-from veriscope.restoring.memory import ROOMY
-from veriscope.restoring.plan import Plan
-from veriscope.tiling import Grid, Span, Tile, padded, reading, tiles
+from veriscope.restoring.plan import ROOMY, Plan
+from veriscope.tiling import Grid, Span, Tile, padded, reading
 from veriscope.training.allocator import kept_memory
 from veriscope.wording import counted, lengths
 
@@ -210,6 +209,6 @@ class Queue:
         """The same core in cores no larger than the limit."""
         begin = [s.start for s in task.tile.core]
         sizes = [s.stop - s.start for s in task.tile.core]
-        for part in tiles(sizes, self.limit, [0] * len(sizes), self.plan.step):
-            core = tuple(slice(a + s.start, a + s.stop) for a, s in zip(begin, part.core, strict=True))
+        for part in Grid(tuple(sizes), self.limit):
+            core = tuple(slice(a + s.start, a + s.stop) for a, s in zip(begin, part, strict=True))
             yield Task(task.number, reading(core, self.all.shape, self.plan.halo, self.plan.step))

@@ -29,8 +29,7 @@ from veriscope.restoring.distributed import AnyTask, Dask, connected
 from veriscope.restoring.job import CountTask, Job, Opened, Task, count
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
 from veriscope.restoring.making import Making, Report, Work, checked, reported
-from veriscope.restoring.memory import Whole, held, parse
-from veriscope.restoring.plan import SHARE, Plan
+from veriscope.restoring.plan import SHARE, Plan, Whole, held, parse
 from veriscope.restoring.prepared import Prepared
 from veriscope.restoring.running import Tasks
 from veriscope.restoring.scaling import Fitted, Known

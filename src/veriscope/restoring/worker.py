@@ -14,7 +14,7 @@ from distributed import WorkerPlugin, get_worker
 from veriscope.images.image import Image
 from veriscope.restoring import devices
 from veriscope.restoring.job import Job, Opened, Task
-from veriscope.restoring.memory import held
+from veriscope.restoring.plan import held
 from veriscope.version import __version__
 
 
