@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -26,9 +26,8 @@ from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Count, Counted, Leaders, Normalization
 from veriscope.restoring.distributed import AnyTask, Dask, connected
-from veriscope.restoring.job import CountTask, Job, Opened, Task, count
+from veriscope.restoring.job import CountTask, Job, Making, Opened, Report, Task, Work, checked, count, reported
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
-from veriscope.restoring.making import Making, Report, Work, checked, reported
 from veriscope.restoring.plan import SHARE, Plan, Whole, held, parse
 from veriscope.restoring.prepared import Prepared
 from veriscope.restoring.running import Tasks
@@ -231,10 +230,10 @@ class _Run:
 
     def _for_shards(self, making: Making, prepared: Prepared) -> Plan:
         """Tiles of whole shards. Raises OutputError where they do not fit into the memory."""
-        parts, shards = prepared.parts, _by_axis(making, self.how.get("shards"))
+        parts, shards = prepared.parts, self._asked(making, "shards")
         most, plan = [], prepared.plan
         for letter, core, step in zip(parts.space, plan.core, plan.step, strict=True):
-            shard, size = shards.get(letter, 1), parts.source.size(letter)
+            shard, size = shards[letter], parts.source.size(letter)
             fits = core if core >= size else core // shard * shard
             if not fits or (core < size and shard % step):
                 raise OutputError(
@@ -245,37 +244,37 @@ class _Run:
         return replace(prepared, tile=tuple(most)).plan
 
     def _layouts(self, passes: Sequence[Making]) -> dict[str, Layout]:
+        """Of all files. Raises OutputError where tiles are not whole chunks, or whole shards."""
         found = {}
         for making in passes:
-            parts = making.prepared.parts
-            axes, shape = parts.result_axes(making.channels), parts.result_shape(making.channels)
-            shards, chunks = (self._asked(making, what) for what in ("shards", "chunks"))
-            chunks = making.chunks if chunks is None else tuple(map(min, chunks, shape))
-            self._check_chunks(making, axes, shards or chunks, "shards" if shards else "chunks")
+            parts, cores = making.prepared.parts, making.prepared.plan.core
+            shards, chunks = self._asked(making, "shards"), self._asked(making, "chunks")
+            what, sizes = ("shards", shards) if shards else ("chunks", chunks)  # that a file holds
+            for letter, tile in zip(parts.space, cores, strict=True):
+                if sizes and tile < parts.source.size(letter) and tile % sizes[letter]:
+                    raise OutputError(
+                        f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {sizes[letter]}. Choose "
+                        f"{what} that divide {tile} (--{what}), or another tile (--tile)."
+                    )
+            fitting = tuple(map(min, chunks.values(), parts.result_shape(making.channels))) or making.chunks
             for name, final in making.paths.items():
                 outline = making.outline(name)
                 named = outline if outline.name else replace(outline, name=stem(final))
-                found[name] = zarr_layout(unfinished(final), named, chunks, shards)
+                found[name] = zarr_layout(unfinished(final), named, fitting, tuple(shards.values()) or None)
         return found
 
-    def _asked(self, making: Making, what: Literal["chunks", "shards"]) -> tuple[int, ...] | None:
-        """Sizes along the axes of the result; 1 along those that are not in space."""
-        if (sizes := self.how.get(what)) is None:
-            return None
-        by = _by_axis(making, sizes)
-        return tuple(by.get(letter, 1) for letter in making.prepared.parts.result_axes(making.channels))
-
-    @staticmethod
-    def _check_chunks(making: Making, axes: str, piece: Sequence[int], what: str) -> None:
-        """A tile must be whole chunks, or whole shards."""
-        parts, core = making.prepared.parts, making.prepared.plan.core
-        for letter, tile in zip(parts.space, core, strict=True):
-            size = piece[axes.index(letter)]
-            if tile < parts.source.size(letter) and tile % size:
-                raise OutputError(
-                    f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {size}. Choose {what} that "
-                    f"divide {tile} (--{what}), or another tile (--tile)."
-                )
+    def _asked(self, making: Making, what: str) -> dict[str, int]:
+        """Sizes of chunks or shards along the axes of the result, 1 along those not in space; {} where not asked for."""
+        sizes: Any = self.how.get(what)
+        if sizes is None:
+            return {}
+        letters = making.prepared.parts.space
+        found = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+        found *= len(letters) if len(found) == 1 else 1
+        if len(found) != len(letters):
+            raise OutputError(f"Chunks and shards need one size, or one for each of the axes {letters}, not {found}.")
+        by = dict(zip(letters, found, strict=True))
+        return {letter: by.get(letter, 1) for letter in making.prepared.parts.result_axes(making.channels)}
 
     # Percentiles
 
@@ -365,17 +364,6 @@ def _count_tasks(part: Image, leaders: Leaders, done: int) -> Iterator[CountTask
         for number, spans in enumerate(pieces(shown, COUNTED, shown.chunks, 0)):
             piece = shown.region(**dict(zip(shown.axes, spans, strict=True)))
             yield CountTask(piece, leaders, done, f"{frame}-{number}-{done}", frame)
-
-
-def _by_axis(making: Making, sizes: Sequence[int] | int | None) -> dict[str, int]:
-    """Sizes along each axis in space of the result."""
-    letters = making.prepared.parts.space
-    found = (sizes,) * len(letters) if isinstance(sizes, int) else tuple(sizes or ())
-    if len(found) == 1:
-        found *= len(letters)
-    if len(found) != len(letters):
-        raise OutputError(f"Chunks and shards need one size, or one for each of the axes {letters}, not {found}.")
-    return dict(zip(letters, found, strict=True))
 
 
 def unfinished(final: Path) -> Path:
