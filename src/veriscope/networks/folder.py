@@ -13,7 +13,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,10 @@ def occupied(target: Path) -> bool:
     if not saving.exists(target):
         return False
     names = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    if not names or (DESCRIPTION in names and names <= {DESCRIPTION, LOG}):
-        try:
-            return bool(names) and read_description(target).members > 0
-        except ModelError:
-            pass
-    return True
+    if DESCRIPTION in names and names <= {DESCRIPTION, LOG}:
+        with suppress(ModelError):
+            return read_description(target).members > 0
+    return bool(names)
 
 
 def refuse_existing(target: Path, overwrite: bool) -> None:
@@ -122,7 +120,7 @@ def refuse_existing(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"'{target}' exists already. Choose another name, or ask to overwrite it.")
-    if not target.is_dir() or not is_model(target):
+    if not is_model(target):
         raise OutputError(
             f"'{target}' exists and is not a veriscope model, so it is not replaced. Choose another name."
         )
@@ -162,26 +160,20 @@ def read_description(folder: Path) -> Description:
 
 
 @contextmanager
-def trusted(folder: object = "") -> Iterator[None]:
+def trusted(folder: object) -> Iterator[None]:
     """While facts of a model are used: what they lack or twist becomes a ModelError."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as problem:
-        where = f" '{folder}'" if folder else ""
         raise ModelError(
-            f"The model{where} is damaged: {DESCRIPTION} does not hold what it should ({type(problem).__name__}: "
+            f"The model '{folder}' is damaged: {DESCRIPTION} does not hold what it should ({type(problem).__name__}: "
             f"{problem}). Copy it again, or train again."
         ) from problem
 
 
 def write_description(folder: Path, recipe: Recipe, members: int, known: Facts) -> None:
-    described = {
-        "format": FORMAT,
-        "veriscope": __version__,
-        "recipe": recipe.to_json(),
-        "members": members,
-        "facts": known.to_json(),
-    }
+    described: dict[str, Any] = {"format": FORMAT, "veriscope": __version__, "recipe": recipe.to_json()}
+    described |= {"members": members, "facts": known.to_json()}
     write_file(folder / DESCRIPTION, json.dumps(described, indent=1, allow_nan=False).encode())
 
 

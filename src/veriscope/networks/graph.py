@@ -47,8 +47,7 @@ class OnnxNetwork(nn.Module):
 
     def _one(self, image: Tensor) -> Tensor:
         """(channels_in, *space) -> (channels, *space), by way of the graph's own axes."""
-        letters = "c" + self.recipe.axes.lower()
-        array = image.detach().cpu().numpy()
+        letters, array = "c" + self.recipe.axes.lower(), image.detach().cpu().numpy()
         given = _arranged(array, letters, self.foreign.axes_in)
         try:
             found = self.session.run(None, {self.session.get_inputs()[0].name: given})

@@ -39,11 +39,6 @@ class Ensemble:
         return len(self.members)
 
     @property
-    def axes(self) -> str:
-        """Spatial axes of the images the networks are given: "YX" or "ZYX"."""
-        return self.recipe.axes
-
-    @property
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
         first = self.members[0]
@@ -92,20 +87,13 @@ class Ensemble:
         With `combine` "csbdeep", which is what the recipe says of networks from there, one member stands for both
         directions of a network (see `Slices`).
         """
-        wanted = self
-        if combine not in (None, self.recipe.combine):
-            wanted = replace(self, recipe=self.recipe.change(combine=combine))
+        changed = combine not in (None, self.recipe.combine)
+        wanted = replace(self, recipe=self.recipe.change(combine=combine)) if changed else self
         if not wanted.recipe.isotropic or isinstance(self.members[0], Slices):
             return wanted
         flat = [member for member in self.members if isinstance(member, UNet)]
         laterals = ("XY",) if wanted.recipe.combine == "csbdeep" else ("X", "Y")
         return replace(wanted, members=tuple(Slices(member, lateral) for lateral in laterals for member in flat))
-
-    def to(self, device: str | torch.device) -> Ensemble:
-        """The same ensemble with its weights on `device` (moved in place, as torch does)."""
-        for member in self.members:
-            member.to(device)
-        return self
 
     @torch.inference_mode()
     def predict(self, image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -94,7 +94,7 @@ class Threads:
         """Gives the number of threads of the next step, and is sent the seconds that it took."""
         found = self.found
         found.clear()
-        for number in self._numbers():
+        for number in sorted({self.most, *(2**n for n in range(self.most.bit_length()))}, reverse=True):
             yield number  # warms up: kernels are made for a number of threads
             times = []
             for _ in range(TRIED):
@@ -125,12 +125,6 @@ class Threads:
         self.recent.clear()
         self.next_trial = time.monotonic() + self.wait
         self._set(best)
-
-    def _numbers(self) -> Iterator[int]:
-        number = self.most
-        while number >= 1:
-            yield number
-            number = number // 2 if number & (number - 1) == 0 else 1 << (number.bit_length() - 1)
 
     def _set(self, number: int) -> None:
         if torch.get_num_threads() != number:

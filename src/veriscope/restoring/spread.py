@@ -253,8 +253,8 @@ class _Run:
             for letter, tile in zip(parts.space, cores, strict=True):
                 if sizes and tile < parts.source.size(letter) and tile % sizes[letter]:
                     raise OutputError(
-                        f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {sizes[letter]}. Choose "
-                        f"{what} that divide {tile} (--{what}), or another tile (--tile)."
+                        f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {sizes[letter]}. "
+                        f"Choose {what} that divide {tile} (--{what}), or another tile (--tile)."
                     )
             fitting = tuple(map(min, chunks.values(), parts.result_shape(making.channels))) or making.chunks
             for name, final in making.paths.items():
@@ -264,7 +264,7 @@ class _Run:
         return found
 
     def _asked(self, making: Making, what: str) -> dict[str, int]:
-        """Sizes of chunks or shards along the axes of the result, 1 along those not in space; {} where not asked for."""
+        """Sizes of chunks or shards along the axes of the result, 1 along those not in space; {} without a wish."""
         sizes: Any = self.how.get(what)
         if sizes is None:
             return {}
