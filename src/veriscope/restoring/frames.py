@@ -142,12 +142,8 @@ def _reflected(span: slice, length: int) -> tuple[slice, NDArray[np.intp] | None
     """
     if span.start >= 0 and span.stop <= length:
         return span, None
-    places = np.arange(span.start, span.stop)
-    if length == 1:
-        places = np.zeros_like(places)
-    else:
-        places = places % (2 * length - 2)
-        places = np.minimum(places, 2 * length - 2 - places)
+    places = np.pad(np.arange(length), (max(-span.start, 0), max(span.stop - length, 0)), mode="reflect")
+    places = places[max(span.start, 0) :][: span.stop - span.start]
     first = int(places.min())
     return slice(first, int(places.max()) + 1), places - first
 
@@ -197,14 +193,11 @@ def frames(image: Image, recipe: Recipe, channel: int | None = None, planes: boo
         )
     channels = image.size("C")
     if channels != recipe.channels_in:
-        way = (
-            "Pick one (channel=0, --channel 0), or train"
-            if recipe.channels_in == 1
-            else "Give an image that has them, or train"
-        )
+        way = "Pick one (channel=0, --channel 0)" if recipe.channels_in == 1 else "Give an image that has them"
+        trained, here = counted(recipe.channels_in, "channel"), counted(channels, "channel")
         raise ModelError(
-            f"This model was trained on images with {counted(recipe.channels_in, 'channel')}, but this image has "
-            f"{counted(channels, 'channel')} (axes {image.axes}). {way} a model for {counted(channels, 'channel')}."
+            f"This model was trained on images with {trained}, but this image has {here} (axes {image.axes}). {way}, "
+            f"or train a model for {here}."
         )
     if recipe.isotropic:
         _check_ratio(image, recipe)

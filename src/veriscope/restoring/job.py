@@ -234,7 +234,7 @@ class Opened:
             with closing(prepared.tiles(queue=queue)) as tiles:
                 for _, core, answers, widening in tiles:
                     ready.append((core, making(answers, widening, clipped)))
-            tally = None if prepared.settling is None else prepared.settling.tallies.pop(one.number, None)
+            tally = prepared.settling.tallies.pop(one.number, None)
             seen = None if prepared.watcher is None else prepared.watcher.seen.pop(one.number, None)
         self._check_guard()
         axes = prepared.parts.result_axes(making.channels)

@@ -45,10 +45,7 @@ class OpenVino(nn.Module):
         if self.compiled is None or self.threads != torch.get_num_threads():
             self.threads = torch.get_num_threads()
             settings = {"INFERENCE_PRECISION_HINT": self.hint, "INFERENCE_NUM_THREADS": self.threads}
-            settings |= {
-                "PERFORMANCE_HINT": "LATENCY",
-                "ENABLE_CPU_PINNING": False,
-            }  # pinned threads wait for busy cores
+            settings |= {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}  # pinned, they wait for busy cores
             self.compiled = openvino.Core().compile_model(self.graph, "CPU", settings)
         return self.compiled
 
@@ -75,10 +72,9 @@ def _answer(op: Any, network: UNet, image: Any) -> Any:
 
     def layer(convolution: Any, x: Any) -> Any:
         reach = [n // 2 for n in convolution.kernel_size]
-        x = op.convolution(
-            x, op.constant(convolution.weight.detach().cpu().contiguous().numpy()), one, reach, reach, one
-        )
-        return op.add(x, op.constant(convolution.bias.detach().cpu().numpy().reshape(1, -1, *one)))
+        weight, bias = (part.detach().cpu().contiguous().numpy() for part in (convolution.weight, convolution.bias))
+        x = op.convolution(x, op.constant(weight), one, reach, reach, one)
+        return op.add(x, op.constant(bias.reshape(1, -1, *one)))
 
     def through(block: Any, x: Any) -> Any:
         for convolution in block:
@@ -86,8 +82,9 @@ def _answer(op: Any, network: UNet, image: Any) -> Any:
         return x
 
     def unfolded(x: Any) -> Any:
-        folded = recipe.stem > 1
-        return op.convolution_backprop_data(x, ordered(recipe.channels_out), by, None, none, none, one) if folded else x
+        if recipe.stem == 1:
+            return x
+        return op.convolution_backprop_data(x, ordered(recipe.channels_out), by, None, none, none, one)
 
     x, skips = image, []
     if recipe.stem > 1:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from veriscope.calibrated import AsPredicted, Distribution
+from veriscope.calibrated import Distribution
 from veriscope.images.image import Image
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
@@ -38,9 +38,9 @@ class Prepared:
     """An image taken apart for a model, with all that turns its tiles into predictions in grey values.
 
     `forward` takes each frame to the networks' units, `back` its restoration to grey values, where it is not None.
-    `settling` corrects predictions and takes them back; None leaves them as they are. `watcher` sees each tile before
-    that; None for models that do not know their training images. So many `images` are made of the predictions and held
-    beside them, as far as the plan is concerned.
+    `settling` corrects predictions and takes them back. `watcher` sees each tile before that; None for models that do
+    not know their training images. So many `images` are made of the predictions and held beside them, as far as the
+    plan is concerned.
     """
 
     parts: Frames
@@ -50,7 +50,7 @@ class Prepared:
     memory: Memory
     forward: Callable[[Number], Normalization]
     back: Callable[[Number], Normalization | None]
-    settling: Settling | None
+    settling: Settling
     watcher: Watcher | None
     measured: bool  # `forward` was taken from the image or the model, not given
     images: int = 1
@@ -74,13 +74,12 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         """Of all predictions."""
-        widens = self.settling is not None and self.settling.widens
-        return 4 * prod(self.shape) * (1 + self.probabilistic) + 4 * prod(self.shape[1:]) * widens
+        return 4 * prod(self.shape) * (1 + self.probabilistic) + 4 * prod(self.shape[1:]) * self.settling.widens
 
     @property
     def distribution(self) -> Distribution:
         """What is predicted for a pixel by means, scales and widening."""
-        return AsPredicted() if self.settling is None else self.settling.distribution
+        return self.settling.distribution
 
     @cached_property
     def plan(self) -> Plan:
@@ -114,12 +113,10 @@ class Prepared:
         work = run(self.parts, self.networks, self.plan, in_units, into or anew, queue, self.watcher)
         with closing(work) as finished:
             for number, core, answers in finished:
-                yield number, core, answers, None if self.settling is None else self.settling(number, answers)
+                yield number, core, answers, self.settling(number, answers)
 
     def trust(self) -> Trust:
         """What the tiles restored so far say without ground truth."""
-        if self.settling is None:
-            return Trust()
         return self.settling.trust(self.watcher, self.warnings)
 
     @cached_property
@@ -132,7 +129,9 @@ class Prepared:
 
         Raises ModelError when the model does not project.
         """
-        return replace(self, model=finders(self.model), settling=None, watcher=None)
+        model = finders(self.model)
+        as_it_is = Settling(self.parts, model, self.forward, lambda number: None, calibrated=False)
+        return replace(self, model=model, settling=as_it_is, watcher=None)
 
 
 def finders(model: Ensemble) -> Ensemble:

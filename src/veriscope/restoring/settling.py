@@ -108,13 +108,12 @@ class Settling:
 
     def expected(self, number: Number) -> Expected | None:
         """What error to expect of a frame, all its channels together; None where nothing is known, or it is blank."""
-        if self.expectation is None or number not in self.tallies or self._blank(number):
+        if self.expectation is None or number not in self.tallies:
+            return None
+        seen = not self.recipe.isotropic and min(self.parts.shape[-2:]) > 2
+        if seen and np.isnan(self._texture(number)).all():
             return None
         return mean_of([self.expectation.of(one) for one in self.tallies[number].nrmse])
-
-    def _blank(self, number: Number) -> bool:
-        seen = not self.recipe.isotropic and min(self.parts.shape[-2:]) > 2
-        return seen and bool(np.isnan(self._texture(number)).all())
 
     def _texture(self, number: Number) -> NDArray[np.float64]:
         if self.recipe.isotropic:

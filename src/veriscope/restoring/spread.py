@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
@@ -137,21 +137,17 @@ def restored_in_tasks(work: Work, how: Spread, progress: Progress | None) -> Ite
         for final in work.finals:
             check_place(final, work.overwrite, folder=True)
     if before is not None:
-        _check_same(before["identity"], _identity(work, how), work.finals[0])
+        now = json.loads(json.dumps(_identity(work, how)))
+        if differing := [name for name in now if before["identity"].get(name) != now[name]]:
+            raise OutputError(
+                f"'{work.finals[0]}' was begun with another {', another '.join(differing)}. Continue with the same, or "
+                f"start over without resume (--overwrite instead of --resume)."
+            )
     alone = nullcontext(Here())
     with connected(*who, work.image, work.settings.get("device")) if shared else alone as engine:
         passes, clipped = _Run(work, how, journal, engine, progress).whole(passes, before)
     yield reported(passes, clipped, passes[0].prepared.plan.tiles)
     journal.end()
-
-
-def _check_same(before: dict[str, Any], now: dict[str, Any], final: Path) -> None:
-    now = json.loads(json.dumps(now))
-    if differing := [name for name in now if before.get(name) != now[name]]:
-        raise OutputError(
-            f"'{final}' was begun with another {', another '.join(differing)}. Continue with the same, or start over "
-            f"without resume (--overwrite instead of --resume)."
-        )
 
 
 class _Run:
@@ -205,7 +201,9 @@ class _Run:
                 self._tiles(passes, do)
                 self._levels(layouts, do)
             for layout in layouts.values():
-                _sweep(layout.place)
+                if stores.url(layout.place) is None:  # what processes that were killed left half-written
+                    for left in layout.place.rglob("*.partial"):
+                        left.unlink(missing_ok=True)
                 ZarrTarget(layout, begun=True).describe()
             self.journal.flush()
             stores.put(self.journal.place, COMPLETE, b"{}")
@@ -294,16 +292,16 @@ class _Run:
         """Values of a part of the image are counted by the workers."""
 
         def run(leaders: Leaders, done: int) -> Counted:
-            groups: dict[int, tuple[Counted, set[Any]]] = {}
+            totals: defaultdict[int, Counted] = defaultdict(Counted)
+            values: defaultdict[int, set[Any]] = defaultdict(set)
             for task, (counted, value) in self.engine.run(count, _count_tasks(part, leaders, done)):
-                total, values = groups.setdefault(task.group, (Counted(), set()))
-                total.merge(counted)
-                values.add(value)
+                totals[task.group].merge(counted)
+                values[task.group].add(value)
             # frames of one value do not count, unless all are such
-            chosen = [total for total, values in groups.values() if len(values) > 1 or None in values]
+            varied = [group for group in totals if len(values[group]) > 1 or None in values[group]]
             whole = Counted()
-            for total in chosen or [total for total, _ in groups.values()]:
-                whole.merge(total)
+            for group in varied or totals:
+                whole.merge(totals[group])
             return whole
 
         return Count(run)
@@ -321,7 +319,7 @@ class _Run:
             making, one = passes[task.of], tasks[task.of][task.number]
             done += prod(part.stop - part.start for part in one.core(making.prepared.parts))
             self.clipped.update(answer.clipped)
-            if answer.tally is not None and making.prepared.settling is not None:
+            if answer.tally is not None:
                 making.prepared.settling.tallies[one.number].merge(answer.tally)
             if answer.seen is not None:
                 seen[task.number] = answer.seen
@@ -369,10 +367,3 @@ def _count_tasks(part: Image, leaders: Leaders, done: int) -> Iterator[CountTask
 def unfinished(final: Path) -> Path:
     """Where a result lies until it is complete: beside its place, or at it where nothing can be renamed."""
     return final if stores.url(final) is not None else final.with_name(f"{final.name}.unfinished")
-
-
-def _sweep(place: Path) -> None:
-    """Remove what processes that were killed left half-written."""
-    if stores.url(place) is None:
-        for left in place.rglob("*.partial"):
-            left.unlink(missing_ok=True)

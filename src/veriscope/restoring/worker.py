@@ -41,12 +41,22 @@ def introduce(image: Image, device: str | None, dask_worker: Any = None) -> Work
     return Worker(worker.address, socket.gethostname(), __version__, worker.state.nthreads, chosen.type, free, held())
 
 
-class Given:
-    """A job that has arrived: opened by its first task, with as many threads as the worker owns."""
+class Brings(WorkerPlugin):  # type: ignore[misc]
+    """Brings `job` to every worker, also to those that start later.
 
-    def __init__(self, job: Job, threads: int) -> None:
-        self.job, self.threads, self.lock = job, threads, Lock()
+    Its first task there opens it, with as many threads as the worker owns.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.name = job, f"veriscope-{job.name}"
         self.opened: Opened | None = None
+
+    def setup(self, worker: Any) -> None:
+        self.threads, self.lock = worker.state.nthreads, Lock()
+        _jobs[worker.address, self.job.name] = self
+
+    def teardown(self, worker: Any) -> None:
+        _jobs.pop((worker.address, self.job.name), None)
 
     def do(self, task: Task) -> Any:
         torch.set_num_threads(self.threads)
@@ -57,20 +67,16 @@ class Given:
             return self.opened.do(task)
 
 
-_jobs: dict[tuple[str, str], Given] = {}  # by worker, of which there may be several in a process, and by their names
+_jobs: dict[tuple[str, str], Brings] = {}  # by worker, of which there may be several in a process, and by their names
 
 
-class Brings(WorkerPlugin):  # type: ignore[misc]
-    """Brings `job` to every worker, also to those that start later."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.name = job, f"veriscope-{job.name}"
-
-    def setup(self, worker: Any) -> None:
-        _jobs[worker.address, self.job.name] = Given(self.job, worker.state.nthreads)
-
-    def teardown(self, worker: Any) -> None:
-        _jobs.pop((worker.address, self.job.name), None)
+def do(self, task: Task) -> Any:
+    torch.set_num_threads(self.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said where the job was given
+        with self.lock:
+            self.opened = self.opened or Opened(self.job)
+        return self.opened.do(task)
 
 
 def do(name: str, task: Task) -> Any:
