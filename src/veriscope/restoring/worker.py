@@ -70,15 +70,6 @@ class Brings(WorkerPlugin):  # type: ignore[misc]
 _jobs: dict[tuple[str, str], Brings] = {}  # by worker, of which there may be several in a process, and by their names
 
 
-def do(self, task: Task) -> Any:
-    torch.set_num_threads(self.threads)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said where the job was given
-        with self.lock:
-            self.opened = self.opened or Opened(self.job)
-        return self.opened.do(task)
-
-
 def do(name: str, task: Task) -> Any:
     """Do a task of the job called `name`."""
     return _jobs[get_worker().address, name].do(task)
