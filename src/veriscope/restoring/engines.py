@@ -12,7 +12,7 @@ import math
 import os
 import platform
 import sys
-import time
+import timeit
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
@@ -244,14 +244,14 @@ def _agree(answers: Tensor, truth: Tensor, precision: Kind) -> bool:
 
 def _seconds(run: Run, piece: Tensor, whole: Span) -> float:
     """The fastest of `RUNS`, after one that warms up."""
-    taken = []
-    for _ in range(1 + RUNS):
-        began = time.perf_counter()
+
+    def once() -> None:
         answers(run, piece, whole)
         if piece.device.type == "cuda":
             torch.cuda.synchronize(piece.device)
-        taken.append(time.perf_counter() - began)
-    return min(taken[1:])
+
+    once()
+    return min(timeit.repeat(once, number=1, repeat=RUNS))
 
 
 def piece(network: nn.Module, image: Tensor) -> tuple[Tensor, Span]:

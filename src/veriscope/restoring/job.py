@@ -253,12 +253,13 @@ class Opened:
             raise OutputError(f"'{self.job.guard}' belongs to another run now, which continues to write these results.")
 
 
-def count(task: CountTask) -> tuple[Counted, tuple[Any, ...] | None]:
-    """Count digits of all values in a part of an image, (C, ...); also its value in each channel if it has just one."""
-    found, value = Counted(), None
-    for number, block in enumerate(task.part.blocks(task.part.axes, BLOCK)):
+def count(task: CountTask) -> tuple[Counted, set[Any]]:
+    """Count digits of all values in a part of an image, (C, ...); also the values of blocks that have just one in each
+    channel, and None for others.
+    """
+    found, values = Counted(), set()
+    for block in task.part.blocks(task.part.axes, BLOCK):
         found.see([block], task.leaders, task.done)
-        first = block.reshape(len(block), -1)[:, :1]
-        own = tuple(first[:, 0].tolist()) if (block.reshape(len(block), -1) == first).all() else None
-        value = own if number == 0 or own == value else None
-    return found, value
+        flat = block.reshape(len(block), -1)
+        values.add(tuple(flat[:, 0].tolist()) if (flat == flat[:, :1]).all() else None)
+    return found, values

@@ -129,20 +129,11 @@ def plan_frames(
     # halos of members are all the same, unless they work on slices
     work = [overhead(shape, core, member.halo, step) for member in ensemble.members]
     return Plan(
-        frames=count,
-        voxels=parts.voxels,
-        shape=shape,
-        core=core,
-        halo=halo,
-        step=step,
-        members=len(ensemble),
+        frames=count, voxels=parts.voxels, shape=shape, core=core, halo=halo, step=step, members=len(ensemble),
         tiles=count * len(Grid(shape, core)),
         overhead=sum(work) / len(work) * prod(shape) * count / parts.voxels - 1,
-        memory=cost.of(largest_read(shape, core, halo, step), kept),
-        allowed=allowed,
-        kept=kept,
-        device=str(device),
-    )
+        memory=cost.of(largest_read(shape, core, halo, step), kept), allowed=allowed, kept=kept, device=str(device),
+    )  # fmt: skip
 
 
 def _need(parts: Frames, ensemble: Ensemble, device: torch.device, images: int) -> Need:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -294,9 +295,9 @@ class _Run:
         def run(leaders: Leaders, done: int) -> Counted:
             totals: defaultdict[int, Counted] = defaultdict(Counted)
             values: defaultdict[int, set[Any]] = defaultdict(set)
-            for task, (counted, value) in self.engine.run(count, _count_tasks(part, leaders, done)):
+            for task, (counted, found) in self.engine.run(count, _count_tasks(part, leaders, done)):
                 totals[task.group].merge(counted)
-                values[task.group].add(value)
+                values[task.group] |= found
             # frames of one value do not count, unless all are such
             varied = [group for group in totals if len(values[group]) > 1 or None in values[group]]
             whole = Counted()
@@ -310,32 +311,25 @@ class _Run:
 
     def _tiles(self, passes: Sequence[Making], do: Callable[[Task], Any]) -> None:
         done, total = 0, sum(one.prepared.parts.voxels for one in passes)
-        tasks = [Tasks(one.prepared.parts, one.prepared.plan) for one in passes]
+        tiles = [Tasks(one.prepared.parts, one.prepared.plan) for one in passes]
+        tasks = [Task(index, number) for index, own in enumerate(tiles) for number in range(len(own))]
+        before = ((task, self.finished[task.key]) for task in tasks if task.key in self.finished)
         seen: dict[int, Any] = {}
-
-        def take(task: Task, answer: Done) -> None:
-            nonlocal done
+        for task, answer in chain(before, self._left(do, tasks)):
             assert isinstance(task.of, int)
-            making, one = passes[task.of], tasks[task.of][task.number]
-            done += prod(part.stop - part.start for part in one.core(making.prepared.parts))
+            prepared, one = passes[task.of].prepared, tiles[task.of][task.number]
+            done += prod(part.stop - part.start for part in one.core(prepared.parts))
             self.clipped.update(answer.clipped)
             if answer.tally is not None:
-                making.prepared.settling.tallies[one.number].merge(answer.tally)
+                prepared.settling.tallies[one.number].merge(answer.tally)
             if answer.seen is not None:
                 seen[task.number] = answer.seen
             if self.progress is not None:
                 self.progress(done, total)
-
-        every = [Task(index, number) for index, own in enumerate(tasks) for number in range(len(own))]
-        for task in every:
-            if task.key in self.finished:
-                take(task, self.finished[task.key])
-        for task, answer in self._left(do, every):
-            take(task, answer)
         watcher = passes[0].prepared.watcher
         for number in sorted(seen):
             assert watcher is not None
-            watcher.seen[tasks[0][number].number].merge(seen[number])
+            watcher.seen[tiles[0][number].number].merge(seen[number])
 
     def _levels(self, layouts: dict[str, Layout], do: Callable[[Task], Any]) -> None:
         """Smaller levels one after the other: each is made of the one before."""
