@@ -6,7 +6,6 @@ restored image, and the images of a `Restoration`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from veriscope import laplace
 from veriscope.calibrated import Distribution
 from veriscope.errors import DataError, ModelError, OutputError
+from veriscope.stores import PathLike
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Block = NDArray[np.float32]
 Make = Callable[..., Any]
 """Of means and scales (M, *axes) and widening (*axes), or 1, an image or several, (*axes)."""
-PathLike = str | os.PathLike[str]
 
 
 def several(made: Any) -> tuple[Any, ...]:
@@ -94,10 +93,6 @@ def _half_width(eps: float) -> float:
     return float(eps)
 
 
-def _mean(distribution: Distribution) -> Make:
-    return lambda means, scales, widening: laplace.mixture_mean(means)
-
-
 def _interval(distribution: Distribution, p: float, guaranteed: bool = False) -> Make:
     """Ends of the interval around the mean of means that holds the truth with probability `p`."""
     checked_probability(p)
@@ -133,7 +128,7 @@ FAMILIARITY = Need(
     "finish the training",
 )
 
-MEAN = Output("mean", ("mean",), "The restored image", _mean)
+MEAN = Output("mean", ("mean",), "The restored image", lambda of: lambda means, *_: laplace.mixture_mean(means))
 OUTPUTS = (
     Output("scale", ("scale",), "The predicted scale of the error", lambda of: of.scale, (UNCERTAINTY,)),
     Output(

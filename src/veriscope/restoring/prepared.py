@@ -1,9 +1,9 @@
-"""A restoration that is prepared: everything is decided before its first tile, and nothing was read yet."""
+"""A restoration that is prepared: everything is decided before its first tile; then it goes tile by tile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -11,7 +11,6 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from veriscope.calibrated import Distribution
 from veriscope.images.image import Image
@@ -23,12 +22,15 @@ from veriscope.restoring.engines import Precision, checked
 from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.outputs import SURFACE, Output, check
 from veriscope.restoring.plan import Memory, Plan, lengths, plan_frames
-from veriscope.restoring.running import Answers, Block, Networks, Queue, run
+from veriscope.restoring.running import Answers, Block, Networks, Queue, Task
 from veriscope.restoring.scaling import normalizer, restorer, to_units
 from veriscope.restoring.settings import Settings, complete
 from veriscope.restoring.settling import Settling, Trust
 from veriscope.restoring.watching import Watcher, warnings_about, watcher
 from veriscope.tiling import Span
+from veriscope.training.allocator import kept_memory
+
+ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
 
 Into = Callable[[Number, Span], Answers]  # where to put the answers for a part of a frame
 
@@ -99,7 +101,9 @@ class Prepared:
     ) -> Generator[tuple[Number, Span, Answers, Block | None]]:
         """Restore tile by tile: its frame, its part of the frame, its predictions and their widening (C, *core).
 
-        Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. As `run`.
+        Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. `queue` says which
+        tiles, all of them when not given. The next tile is read while this one is computed. After an out-of-memory
+        error tiles are halved along their longest axis. Raises DeviceError when the smallest tile is too large still.
         """
         if self.watcher is not None:
             self.watcher.tiles = self.plan.tiles
@@ -107,13 +111,45 @@ class Prepared:
         def anew(number: Number, core: Span) -> Answers:
             return self.empty((len(self.model), self.channels, *(part.stop - part.start for part in core)))
 
-        def in_units(number: Number, block: NDArray[Any]) -> Block:
-            return to_units(self.forward(number), block)
+        def read(task: Task) -> Block:
+            return to_units(self.forward(task.number), self.parts.read(task.number, task.tile.read))
 
-        work = run(self.parts, self.networks, self.plan, in_units, into or anew, queue, self.watcher)
-        with closing(work) as finished:
-            for number, core, answers in finished:
-                yield number, core, answers, self.settling(number, answers)
+        queue, into = queue or Queue(self.parts, self.plan), into or anew
+        with (
+            kept_memory(self.plan.kept, at_most=int(ROOM * self.plan.memory)) as tidy,
+            ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,
+        ):
+            task = queue.take()
+            reading = None if task is None else reader.submit(read, task)
+            while task is not None and reading is not None:
+                following = queue.take()
+                try:
+                    block = reading.result()
+                    reading = None if following is None else reader.submit(read, following)
+                    core, inner = task.core(self.parts), task.inner(self.parts)
+                    answers = into(task.number, core)
+                    tidy()
+                    self.networks(block, inner, answers)
+                    short = None
+                except (RuntimeError, MemoryError) as problem:
+                    if not devices.is_out_of_memory(problem):
+                        raise
+                    short = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+                if short is not None:  # outside of the handler, which keeps the tensors of the failed attempt alive
+                    block = answers = None  # type: ignore[assignment]
+                    if reading is not None:
+                        reading.cancel()
+                    devices.release(self.device)
+                    queue.put_back(task, following, short)
+                    task = queue.take()
+                    reading = None if task is None else reader.submit(read, task)
+                    continue
+                if self.watcher is not None:
+                    seen: Any = (..., *inner)
+                    self.watcher(task.number, block[seen], answers)
+                yield task.number, core, answers, self.settling(task.number, answers)
+                del block, answers
+                task = following
 
     def trust(self) -> Trust:
         """What the tiles restored so far say without ground truth."""

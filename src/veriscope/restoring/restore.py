@@ -19,7 +19,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.restoring import devices
 from veriscope.restoring.frames import Number
 from veriscope.restoring.ondemand import OnDemand
-from veriscope.restoring.outputs import BY_NAME, PathLike
+from veriscope.restoring.outputs import BY_NAME
 from veriscope.restoring.plan import Memory, Pixels
 from veriscope.restoring.prepared import Prepared, prepare
 from veriscope.restoring.restoration import Restoration
@@ -27,6 +27,7 @@ from veriscope.restoring.running import Answers
 from veriscope.restoring.scaling import Choice
 from veriscope.restoring.settings import Details, Progress, Settings
 from veriscope.restoring.settling import Trust
+from veriscope.stores import PathLike
 from veriscope.tiling import Span
 
 Room = Callable[[tuple[int, ...], Any], NDArray[Any]]  # an empty array of this shape and type

@@ -1,9 +1,8 @@
-"""Run the networks of an ensemble over an image, tile by tile; tiles shrink when the memory turns out too small."""
+"""The networks of an ensemble at work on a tile, and the tiles that wait; they shrink when memory was short."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +15,11 @@ from numpy.typing import NDArray
 from veriscope.errors import DeviceError
 from veriscope.networks.model import Ensemble
 from veriscope.networks.threads import in_restoring
-from veriscope.restoring import devices, engines
+from veriscope.restoring import engines
 from veriscope.restoring.frames import Frames, Number, padded_shape
 from veriscope.restoring.plan import ROOMY, Plan
 from veriscope.tiling import Grid, Span, Tile, padded, reading
-from veriscope.training.allocator import kept_memory
 from veriscope.wording import counted, lengths
-
-ROOM = 0.8  # of the memory planned may be held when a tile begins: it may need other blocks than those kept
 
 Block = NDArray[np.float32]
 Answers = tuple[Block, Block | None]  # means and scales (members, channels_out, *space)
@@ -41,6 +37,11 @@ class Task:
     def core(self, frames: Frames) -> Span:
         """The part of the frame that this tile gives, without what was added by reflection."""
         return tuple(slice(s.start, min(s.stop, n)) for s, n in zip(self.tile.core, frames.shape, strict=True))
+
+    def inner(self, frames: Frames) -> Span:
+        """Where that part lies in what the tile reads."""
+        places = zip(self.core(frames), frames.before, self.tile.read, strict=True)
+        return tuple(slice(c.start + before - r.start, c.stop + before - r.start) for c, before, r in places)
 
 
 class Tasks(Sequence[Task]):
@@ -99,70 +100,6 @@ class Networks:
                     if scales is not None:
                         torch.from_numpy(scales[number]).copy_(answer[self.channels :])
                     del answer
-
-
-def run(
-    frames: Frames,
-    networks: Networks,
-    plan: Plan,
-    prepare: Callable[[Number, NDArray[Any]], Block],
-    into: Callable[[Number, Span], Answers],
-    queue: Queue | None = None,
-    watch: Callable[[Number, Block, Answers], object] | None = None,
-) -> Generator[tuple[Number, Span, Answers]]:
-    """Restore every tile: its frame, its part of the frame, and the answers, which were put where `into` said.
-
-    `prepare` takes what was read, as by `Frames.read`, to the network's units. The next tile is read while this one is
-    computed. After an out-of-memory error tiles are halved along their longest axis. `queue` says which tiles, all of
-    them when not given. `watch` is shown the frame of each part, what the networks were given of it, and the answers.
-    Raises DeviceError when the smallest tile is too large still.
-    """
-    queue = queue or Queue(frames, plan)
-    with (
-        kept_memory(plan.kept, at_most=int(ROOM * plan.memory)) as tidy,
-        ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,
-    ):
-
-        def start(task: Task | None) -> Future[Block] | None:
-            if task is None:
-                return None
-            return reader.submit(lambda: prepare(task.number, frames.read(task.number, task.tile.read)))
-
-        task = queue.take()
-        reading = start(task)
-        while task is not None and reading is not None:
-            following = queue.take()
-            try:
-                block = reading.result()
-                reading = start(following)
-                core = task.core(frames)
-                inner = tuple(
-                    slice(c.start + before - r.start, c.stop + before - r.start)
-                    for c, before, r in zip(core, frames.before, task.tile.read, strict=True)
-                )
-                answers = into(task.number, core)
-                tidy()
-                networks(block, inner, answers)
-                short = None
-            except (RuntimeError, MemoryError) as problem:
-                if not devices.is_out_of_memory(problem):
-                    raise
-                short = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-            if short is not None:  # outside of the handler, which keeps the tensors of the failed attempt alive
-                block = answers = None  # type: ignore[assignment]
-                if reading is not None:
-                    reading.cancel()
-                devices.release(networks.device)
-                queue.put_back(task, following, short)
-                task = queue.take()
-                reading = start(task)
-                continue
-            if watch is not None:
-                seen: Any = (..., *inner)
-                watch(task.number, block[seen], answers)
-            yield task.number, core, answers
-            del block, answers
-            task = following
 
 
 class Queue:

@@ -20,9 +20,10 @@ from veriscope.images.writing import open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import Number
 from veriscope.restoring.job import Making, Report, Work, checked, reported
-from veriscope.restoring.outputs import BY_NAME, Files, PathLike, wanted
+from veriscope.restoring.outputs import BY_NAME, Files, wanted
 from veriscope.restoring.settings import Progress, Settings
 from veriscope.restoring.spread import Spread, in_tasks, restored_in_tasks
+from veriscope.stores import PathLike
 from veriscope.tiling import Span
 
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
