@@ -74,18 +74,14 @@ class Ensemble:
     def in_space(self, combine: str | None = None) -> Ensemble:
         """The ensemble that restores stacks, of networks for isotropic restoring (SI 2.4); others stay as they are.
 
-        A stack is made finer along Z; then all its xz and all its yz slices are restored by networks that have learned
-        to undo the loss of sharpness along one axis of a plane: of each of the M networks there is one member for xz
-        slices, then one for yz slices.
+        A stack made finer along Z is restored by all its xz and all its yz slices: of each of the M networks there is
+        one member for xz slices, then one for yz slices. With `combine` "csbdeep", which is what the recipe says of
+        networks from there, one member stands for both directions (see `Slices`).
 
         The restored image is the arithmetic mean of the 2 M means, as in the SI. What is predicted for a pixel is the
-        mixture of all 2 M Laplace distributions with equal weights. That is what is known when one does not know which
-        of the directions is right: its spread holds the disagreement of the two directions beside that of the
-        networks, and it claims no gain from averaging. Both directions look at the same voxel, so that their errors
-        are not independent; the distribution of the average of two independent ones would be too narrow.
-
-        With `combine` "csbdeep", which is what the recipe says of networks from there, one member stands for both
-        directions of a network (see `Slices`).
+        mixture of all 2 M Laplace distributions with equal weights: what is known when one does not know which
+        direction is right. Its spread holds the disagreement of the directions beside that of the networks, and claims
+        no gain from averaging: both look at the same voxel, so that their errors are not independent.
         """
         changed = combine not in (None, self.recipe.combine)
         wanted = replace(self, recipe=self.recipe.change(combine=combine)) if changed else self

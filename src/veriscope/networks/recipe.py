@@ -203,10 +203,7 @@ class Recipe:
         rules = [
             (self.kernel % 2 == 1, "kernel is odd"),
             (not self.isotropic or self.axes == "YX", "a network for isotropic stacks works on their planes, axes YX"),
-            (
-                not self.upsample or len(self.upsample) == len(self.space),
-                f"upsample holds a factor for each of {self.space}",
-            ),
+            (len(self.upsample) in (0, len(self.space)), f"upsample holds a factor for each of {self.space}"),
             (not self.projects or self.axes == "ZYX", "a network that projects is given stacks, axes ZYX"),
             (
                 self.projects == bool(self.projection),
@@ -220,9 +217,8 @@ class Recipe:
         if broken := [rule for holds, rule in rules if not holds]:
             given = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
             raise ModelError(f"This recipe cannot be used: {'; '.join(broken)}. Given: {given}.")
-        if len(self.patch) != len(self.axes_out) or any(
-            n < 1 or n % s for n, s in zip(self.patch, self.step, strict=False)
-        ):
+        fits = all(n % step == 0 for n, step in zip(self.patch, self.step, strict=False))
+        if not fits or len(self.patch) != len(self.axes_out):
             raise ModelError(
                 f"A patch of {lengths(self.patch)} does not fit: this network needs one length per axis "
                 f"of {self.axes_out}, each a multiple of {lengths(self.step)}, or less at a lower depth."
