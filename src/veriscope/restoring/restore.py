@@ -175,12 +175,14 @@ def _at_once(
                 progress(done, parts.voxels)
     found = prepared.trust()
 
-    members = [None if one is None else parts.arranged(one, prepared.channels) for one in (means, scales)]
-    wide, trusted = (
-        None if one is None else parts.arranged(one[None], prepared.channels)[0] for one in (widening, mask)
-    )
+    def arranged(values: Any) -> Any:
+        return None if values is None else parts.arranged(values, prepared.channels)
+
+    wide, trusted = (None if one is None else arranged(one[None])[0] for one in (widening, mask))
     kept = 8 * shape[0] * parts.voxels
-    return _of_image(prepared, *members, kept, widening=wide, mask=trusted, judged=lambda: found)
+    return _of_image(
+        prepared, arranged(means), arranged(scales), kept, widening=wide, mask=trusted, judged=lambda: found
+    )
 
 
 def _of_image(prepared: Prepared, means: Any, scales: Any, room: int, **more: Any) -> Restoration:

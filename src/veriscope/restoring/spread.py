@@ -186,10 +186,11 @@ class _Run:
         work = self.work
         if isinstance(forward, Fitted):
             work = replace(work, settings=cast(Settings, {**work.settings, "normalize": self._known(forward, head)}))
-        plans = [
-            Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
+        stored: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}
             for one in head["plans"]
         ]
+        plans = [Plan(**one) for one in stored]
         passes = work.passes(plans)
         checked(passes, work.kind)
         layouts = self._layouts(passes)

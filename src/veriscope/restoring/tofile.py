@@ -19,7 +19,8 @@ from veriscope.images.image import Image
 from veriscope.images.writing import open_writer
 from veriscope.networks.model import Ensemble
 from veriscope.restoring.frames import Number
-from veriscope.restoring.job import Making, Report, Work, checked, reported
+from veriscope.restoring.job import Making, Work, checked, reported
+from veriscope.restoring.job import Report as Report
 from veriscope.restoring.outputs import BY_NAME, Files, wanted
 from veriscope.restoring.settings import Progress, Settings
 from veriscope.restoring.spread import Spread, in_tasks, restored_in_tasks
