@@ -6,9 +6,8 @@ import torch
 
 import veriscope as vs
 from veriscope.networks import build
-from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.slices import Slices
-from veriscope.networks.unet import UNet
+from veriscope.networks.unet import Filters, UNet, filters_of
 
 
 def network(axes: str = "YX", **how: object) -> UNet:

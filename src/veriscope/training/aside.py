@@ -22,9 +22,9 @@ from veriscope.calibrated import Calibration, Level, Sample
 from veriscope.familiarity import Rows, familiar
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
-from veriscope.networks.filters import filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
+from veriscope.networks.unet import filters_of
 from veriscope.noise import noise_and_contrast
 from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
