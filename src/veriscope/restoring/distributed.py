@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from veriscope.clusters import client_of
 from veriscope.errors import DeviceError, OutputError, VeriscopeError
 from veriscope.restoring.job import CountTask, Job, Task
 from veriscope.version import __version__
@@ -30,7 +29,7 @@ AnyTask = TypeVar("AnyTask", Task, CountTask)
 
 
 class Dask:
-    """Runs tasks on a cluster. Use it through `connected`."""
+    """Runs tasks on a cluster whose workers can restore `image`, which they try first."""
 
     def __init__(self, client: Client, image: Image, device: str | None) -> None:
         self.client = client
@@ -162,10 +161,3 @@ class Dask:
 
 def _each(function: Callable[[Any], Any], tasks: list[Any]) -> list[Any]:
     return [function(task) for task in tasks]
-
-
-@contextmanager
-def connected(cluster: Any, workers: int | None, image: Image, device: str | None) -> Iterator[Dask]:
-    """A cluster whose workers can restore `image`; see `clusters.client_of`."""
-    with client_of(cluster, workers) as client:
-        yield Dask(client, image, device)

@@ -47,20 +47,13 @@ class OnDemand:
 
     def __init__(self, prepared: Prepared, room: int) -> None:
         self.prepared, self.parts, self.plan, self.room = prepared, prepared.parts, prepared.plan, room
-        self.channels = prepared.channels
+        self.channels, self.members = prepared.channels, len(prepared.model)
         self.axes, self.shape = self.parts.result_axes(self.channels), self.parts.result_shape(self.channels)
+        self.chunks = self.parts.chunks(self.plan.core, self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()
         self._queue = Queue(self.parts, self.plan)  # remembers that tiles had to shrink
         self._kept: OrderedDict[int, _Predicted] = OrderedDict()  # by their numbers among all tasks of the queue
-
-    @property
-    def members(self) -> int:
-        return len(self.prepared.model)
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        return self.parts.chunks(self.plan.core, self.channels)
 
     @property
     def cuts(self) -> Cuts:

@@ -120,7 +120,7 @@ def restore_to_explore(
     The predictions of all members are kept, and the trust mask of models that know their training images: in memory, or
     in files in the existing `folder`, of the size `Prepared.nbytes`, which may go when the restoration does.
     """
-    knows = not any(need for need in BY_NAME["trust_mask"].needs if not need.met(model))
+    knows = model.facts.familiar is not None
     prepared = prepare(image, model, [BY_NAME["trust_mask"]] * knows, **settings)
     restored = _at_once(prepared, progress, np.empty if folder is None else _files(Path(folder)), knows)
     _say(restored)

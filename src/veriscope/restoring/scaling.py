@@ -55,8 +55,15 @@ def normalizer(frames: Frames, ensemble: Ensemble, choice: Choice = "image") -> 
     elif choice in ("image", "frame") and foreign is not None and foreign.scaling == "fixed":
         same = Normalization(foreign.low, foreign.high)
     if same is not None:
-        checked = _checked(same, frames)
-        return lambda number: checked
+        if same.channels == 1:
+            same = Normalization(same.low * frames.channels, same.high * frames.channels)
+        if same.channels != frames.channels:
+            raise DataError(
+                f"The normalisation is for {same.channels} channels, but {frames.channels} are restored. "
+                f"Give one pair of values per channel."
+            )
+        fixed = same
+        return lambda number: fixed
     if choice not in ("image", "frame"):
         raise DataError(
             f"Normalising by '{choice}' is not known. Choose image, frame or model, or give a Normalization."
@@ -133,17 +140,6 @@ def from_units(
     means += np.array(normalization.low, np.float32).reshape(shape)
     if scales is not None:
         scales *= span
-
-
-def _checked(normalization: Normalization, frames: Frames) -> Normalization:
-    if normalization.channels == frames.channels:
-        return normalization
-    if normalization.channels == 1:
-        return Normalization(normalization.low * frames.channels, normalization.high * frames.channels)
-    raise DataError(
-        f"The normalisation is for {normalization.channels} channels, but {frames.channels} are restored. "
-        f"Give one pair of values per channel."
-    )
 
 
 def _place(outer: str, apart: str, number: Number) -> Number:

@@ -81,7 +81,10 @@ class Settling:
         means, scales = answers
         widening = None
         if self.calibration is not None and scales is not None:
-            widening = self._widening(number, means, scales)
+            texture, widening = self._texture(number), np.empty(means.shape[1:], np.float32)
+            for channel, level in enumerate(self.calibration.levels):
+                predicted = self._predicted(means[:, channel], scales[:, channel])
+                widening[channel] = level.factor(predicted, texture[min(channel, len(texture) - 1)])
             errors = self.calibration.root_mean_square(means, scales, widening)
             self.tallies[number].add(laplace.mixture_mean(means), errors)
         from_units(self._back(number), means, scales)
@@ -124,15 +127,6 @@ class Settling:
                 lambda span: normalization.apply(self.parts.read(number, span)), self.parts.shape
             )
         return self._textures[number]
-
-    def _widening(self, number: Number, means: Block, scales: Block) -> Block:
-        assert self.calibration is not None
-        texture = self._texture(number)
-        found = np.empty(means.shape[1:], np.float32)
-        for channel, level in enumerate(self.calibration.levels):
-            predicted = self._predicted(means[:, channel], scales[:, channel])
-            found[channel] = level.factor(predicted, texture[min(channel, len(texture) - 1)])
-        return found
 
     def _predicted(self, means: Block, scales: Block) -> Block:
         """The error predicted for a pixel, as it was compared with the truth in training.

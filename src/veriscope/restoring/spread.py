@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from veriscope import saving, stores
+from veriscope.clusters import client_of
 from veriscope.errors import DataError, OutputError, VeriscopeError
 from veriscope.images.contents import FileArray
 from veriscope.images.image import Image, pieces
@@ -26,7 +27,7 @@ from veriscope.images.zarr_writing import Layout, ZarrTarget
 from veriscope.networks.graph import OnnxNetwork
 from veriscope.networks.model import Ensemble
 from veriscope.normalize import Count, Counted, Leaders, Normalization
-from veriscope.restoring.distributed import AnyTask, Dask, connected
+from veriscope.restoring.distributed import AnyTask, Dask
 from veriscope.restoring.job import CountTask, Job, Making, Opened, Report, Task, Work, checked, count, reported
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
 from veriscope.restoring.plan import SHARE, Plan, Whole, held, parse
@@ -144,8 +145,8 @@ def restored_in_tasks(work: Work, how: Spread, progress: Progress | None) -> Ite
                 f"'{work.finals[0]}' was begun with another {', another '.join(differing)}. Continue with the same, or "
                 f"start over without resume (--overwrite instead of --resume)."
             )
-    alone = nullcontext(Here())
-    with connected(*who, work.image, work.settings.get("device")) if shared else alone as engine:
+    with client_of(*who) if shared else nullcontext() as client:
+        engine = Here() if client is None else Dask(client, work.image, work.settings.get("device"))
         passes, clipped = _Run(work, how, journal, engine, progress).whole(passes, before)
     yield reported(passes, clipped, passes[0].prepared.plan.tiles)
     journal.end()

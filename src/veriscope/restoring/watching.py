@@ -199,41 +199,27 @@ def warnings_about(
 
     `normalization` is None when the intensities were not taken from the image.
     """
-    found = _voxels(frames, ensemble)
-    if normalization is not None:
-        found += _intensities(normalization(next(frames.numbers())), ensemble)
-    return tuple(found)
-
-
-def _voxels(frames: Frames, ensemble: Ensemble) -> list[str]:
-    trained = ensemble.facts.voxel_size
-    space = ensemble.recipe.axes
+    found, space, trained = [], ensemble.recipe.axes, ensemble.facts.voxel_size or []
     here = [size for letter in space if (size := frames.source.voxel(letter)) is not None]
-    if not trained or not len(trained) == len(here) == len(space):
-        return []
-    ratios = [max(a / b, b / a) for a, b in zip(here, trained, strict=True)]
-    if max(ratios) <= VOXELS_ALIKE:
-        return []
-    now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
-    return [
-        f"Its voxels measure {now} um ({space}), those of the training images {then} um: structures "
-        f"have another size than the networks know. Resize the image, or train on images with such voxels."
-    ]
-
-
-def _intensities(here: Normalization, ensemble: Ensemble) -> list[str]:
-    trained = stored_normalization(ensemble.facts, "low")
-    if trained is None or trained.channels != here.channels:
-        return []
-    for channel, (new, old) in enumerate(zip(here.range, trained.range, strict=True)):
-        if max(new / old, old / new) > RANGES_ALIKE:
-            where = f" in channel {channel}" if here.channels > 1 else ""
-            now, then = (f"{one.low[channel]:.4g} and {one.high[channel]:.4g}" for one in (here, trained))
-            return [
-                f"Its intensities{where} (percentiles 2 and 99.8: {now}) span {_times(new / old)} those of the "
+    alike = len(trained) == len(here) == len(space)
+    if alike and max(max(a / b, b / a) for a, b in zip(here, trained, strict=True)) > VOXELS_ALIKE:
+        now, then = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (here, trained))
+        found.append(
+            f"Its voxels measure {now} um ({space}), those of the training images {then} um: structures "
+            f"have another size than the networks know. Resize the image, or train on images with such voxels."
+        )
+    new = None if normalization is None else normalization(next(frames.numbers()))
+    old = stored_normalization(ensemble.facts, "low")
+    if new is not None and old is not None and new.channels == old.channels:
+        ratios = [a / b for a, b in zip(new.range, old.range, strict=True)]
+        for channel in [at for at, ratio in enumerate(ratios) if max(ratio, 1 / ratio) > RANGES_ALIKE][:1]:
+            where = f" in channel {channel}" if new.channels > 1 else ""
+            now, then = (f"{one.low[channel]:.4g} and {one.high[channel]:.4g}" for one in (new, old))
+            found.append(
+                f"Its intensities{where} (percentiles 2 and 99.8: {now}) span {_times(ratios[channel])} those of the "
                 f"training images ({then}). Was it normalised or converted, or taken with other settings?"
-            ]
-    return []
+            )
+    return tuple(found)
 
 
 def _times(ratio: float) -> str:
