@@ -85,22 +85,17 @@ class Frames:
         first = min(axes.index(letter) for letter in self.space)
         return axes[:first] + "C" + axes[first:]
 
-    def result_shape(self, channels: int) -> tuple[int, ...]:
-        """Sizes that belong to `result_axes`."""
-        axes = self.result_axes(channels)
-        return tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
-
     def outline(self, channels: int, dtype: DTypeLike = np.float32) -> Image:
         """The result without its pixels: its axes, sizes, voxel size, time step and name."""
-        return self.source.with_array(Blank(self.result_shape(channels), dtype), self.result_axes(channels))
+        axes = self.result_axes(channels)
+        shape = tuple(channels if letter == "C" else self.source.size(letter) for letter in axes)
+        return self.source.with_array(Blank(shape, dtype), axes)
 
     def chunks(self, core: Sequence[int], channels: int) -> tuple[int, ...]:
         """Good chunks of a result whose tiles give `core` pixels of each frame: a tile is written as whole chunks."""
-        cores = dict(zip(self.space, core, strict=True))
-        return tuple(
-            min(size, chunk(cores[letter], SIDE[letter])) if letter in cores else 1
-            for letter, size in zip(self.result_axes(channels), self.result_shape(channels), strict=True)
-        )
+        good = {letter: chunk(size, SIDE[letter]) for letter, size in zip(self.space, core, strict=True)}
+        shown = self.outline(channels)
+        return tuple(min(size, good.get(letter, 1)) for letter, size in zip(shown.axes, shown.shape, strict=True))
 
     def arranged(self, answers: NDArray[Any], channels: int) -> NDArray[Any]:
         """Members' answers (M, outer axes, C, space), of a part or all, as a view with the result's axes behind M.

@@ -48,7 +48,8 @@ class OnDemand:
     def __init__(self, prepared: Prepared, room: int) -> None:
         self.prepared, self.parts, self.plan, self.room = prepared, prepared.parts, prepared.plan, room
         self.channels, self.members = prepared.channels, len(prepared.model)
-        self.axes, self.shape = self.parts.result_axes(self.channels), self.parts.result_shape(self.channels)
+        shown = self.parts.outline(self.channels)
+        self.axes, self.shape = shown.axes, shown.shape
         self.chunks = self.parts.chunks(self.plan.core, self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()

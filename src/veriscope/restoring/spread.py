@@ -257,7 +257,7 @@ class _Run:
                         f"Tiles of {tile} pixels along {letter} are not made of whole {what} of {sizes[letter]}. "
                         f"Choose {what} that divide {tile} (--{what}), or another tile (--tile)."
                     )
-            fitting = tuple(map(min, chunks.values(), parts.result_shape(making.channels))) or making.chunks
+            fitting = tuple(map(min, chunks.values(), parts.outline(making.channels).shape)) or making.chunks
             for name, final in making.paths.items():
                 outline = making.outline(name)
                 named = outline if outline.name else replace(outline, name=stem(final))
