@@ -56,7 +56,7 @@ def test_results_keep_the_axes_and_get_channels_before_space(axes: str, channels
     image = Image(np.zeros([1 if letter == "C" else 3 for letter in axes]), axes)
     parts = frames(image, DEEP if "Z" in axes else FLAT)
     assert parts.result_axes(channels) == expected
-    assert parts.result_shape(channels) == tuple(channels if letter == "C" else 3 for letter in expected)
+    assert parts.outline(channels).shape == tuple(channels if letter == "C" else 3 for letter in expected)
 
 
 @pytest.mark.parametrize(
