@@ -29,7 +29,7 @@ from veriscope.restoring.journal import Done, owner
 from veriscope.restoring.outputs import Wanted, several
 from veriscope.restoring.plan import Plan
 from veriscope.restoring.prepared import Prepared, prepare
-from veriscope.restoring.running import Answers, Block, Queue
+from veriscope.restoring.running import Answers, Block
 from veriscope.restoring.settings import Settings
 from veriscope.restoring.settling import Trust
 from veriscope.tiling import Span
@@ -210,7 +210,6 @@ class Opened:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.passes = job.work.passes(job.plans)
-        self.queues = [Queue(one.prepared.parts, one.prepared.plan) for one in self.passes]
         self.targets = {name: ZarrTarget(layout, begun=True) for name, layout in job.layouts.items()}
         self.turn = Lock()
 
@@ -225,13 +224,12 @@ class Opened:
         return None
 
     def _tile(self, index: int, number: int) -> Done:
-        making, queue = self.passes[index], self.queues[index]
-        prepared, one = making.prepared, queue.all[number]
+        making, prepared = self.passes[index], self.passes[index].prepared
+        one = prepared.queue.all[number]
         clipped: Counter[str] = Counter()
         ready: list[tuple[Span, dict[str, NDArray[Any]]]] = []
         with self.turn:
-            queue.begin([one])
-            with closing(prepared.tiles(queue=queue)) as tiles:
+            with closing(prepared.tiles([number])) as tiles:
                 for _, core, answers, widening in tiles:
                     ready.append((core, making(answers, widening, clipped)))
             tally = prepared.settling.tallies.pop(one.number, None)

@@ -16,7 +16,7 @@ from veriscope.images.lazy import Cuts, LazyArray, plain_index
 from veriscope.restoring.frames import Number
 from veriscope.restoring.outputs import Make, several
 from veriscope.restoring.prepared import Prepared
-from veriscope.restoring.running import Answers, Block, Queue
+from veriscope.restoring.running import Answers, Block
 from veriscope.tiling import Span
 
 
@@ -53,8 +53,8 @@ class OnDemand:
         self.chunks = self.parts.chunks(self.plan.core, self.channels)
         self.computed = 0  # tiles so far
         self.lock = RLock()
-        self._queue = Queue(self.parts, self.plan)  # remembers that tiles had to shrink
-        self._kept: OrderedDict[int, _Predicted] = OrderedDict()  # by their numbers among all tasks of the queue
+        self._tasks = prepared.queue.all
+        self._kept: OrderedDict[int, _Predicted] = OrderedDict()  # by their numbers among all tasks
 
     @property
     def cuts(self) -> Cuts:
@@ -86,7 +86,7 @@ class OnDemand:
 
     def see_some(self, most: int) -> None:
         """Compute at most so many tiles, spread over all frames, so that they are settled and watched."""
-        chosen = sorted({int(at) for at in np.linspace(0, len(self._queue.all) - 1, most)})
+        chosen = sorted({int(at) for at in np.linspace(0, len(self._tasks) - 1, most)})
         with self.lock:
             for _ in self._compute([at for at in chosen if at not in self._kept]):
                 pass
@@ -109,7 +109,7 @@ class OnDemand:
             return []
         cores = dict.fromkeys(self.parts.outer, 1) | dict(zip(self.parts.space, self.plan.core, strict=True))
         places = np.ix_(*(sorted({at // core for at in asked[axis]}) for axis, core in cores.items()))
-        counts = *self.parts.counts, *self._queue.all.cores.counts
+        counts = *self.parts.counts, *self._tasks.cores.counts
         found: list[int] = np.ravel_multi_index(places, counts).ravel().tolist()
         return found
 
@@ -137,8 +137,7 @@ class OnDemand:
             place = tile.inside(core)
             return means[place], None if scales is None else scales[place]
 
-        self._queue.begin(self._queue.all[at] for at in wanted)
-        with closing(self.prepared.tiles(into, self._queue)) as finished:
+        with closing(self.prepared.tiles(wanted, into)) as finished:
             for at in wanted:
                 tile = self._begin(at)
                 while tile.left:  # tiles may come in parts, when memory was short
@@ -154,7 +153,7 @@ class OnDemand:
 
     def _begin(self, at: int) -> _Predicted:
         """An empty tile, for which those that were used least recently have made room."""
-        task = self._queue.all[at]
+        task = self._tasks[at]
         core = task.core(self.parts)
         size = (self.members, self.channels, *(part.stop - part.start for part in core))
         needed = 4 * prod(size) * (1 + self.prepared.probabilistic)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,6 +89,11 @@ class Prepared:
         return self.planned or plan_frames(self.parts, self.model, self.tile, self.memory, self.device, self.images)
 
     @cached_property
+    def queue(self) -> Queue:
+        """Of the tiles; it remembers that they had to shrink."""
+        return Queue(self.parts, self.plan)
+
+    @cached_property
     def networks(self) -> Networks:
         return Networks(self.model, self.device, self.precision, self.plan)
 
@@ -97,12 +102,12 @@ class Prepared:
         return np.empty(size, np.float32), np.empty(size, np.float32) if self.probabilistic else None
 
     def tiles(
-        self, into: Into | None = None, queue: Queue | None = None
+        self, wanted: Iterable[int] | None = None, into: Into | None = None
     ) -> Generator[tuple[Number, Span, Answers, Block | None]]:
         """Restore tile by tile: its frame, its part of the frame, its predictions and their widening (C, *core).
 
-        Predictions, (M, C, *core), are put where `into` says, each time into new arrays without it. `queue` says which
-        tiles, all of them when not given. The next tile is read while this one is computed. After an out-of-memory
+        `wanted` are numbers of tasks of the queue; None: all. Predictions, (M, C, *core), are put where `into` says,
+        each time into new arrays without it. The next tile is read while this one is computed. After an out-of-memory
         error tiles are halved along their longest axis. Raises DeviceError when the smallest tile is too large still.
         """
         if self.watcher is not None:
@@ -114,7 +119,8 @@ class Prepared:
         def read(task: Task) -> Block:
             return to_units(self.forward(task.number), self.parts.read(task.number, task.tile.read))
 
-        queue, into = queue or Queue(self.parts, self.plan), into or anew
+        queue, into = self.queue, into or anew
+        queue.begin(wanted)
         with (
             kept_memory(self.plan.kept, at_most=int(ROOM * self.plan.memory)) as tidy,
             ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,

@@ -162,7 +162,7 @@ def _at_once(
         return means[place], None if scales is None else scales[place]
 
     done = 0
-    with closing(prepared.tiles(into)) as tiles:
+    with closing(prepared.tiles(into=into)) as tiles:
         for number, core, _, wider in tiles:
             inside: Any = (*number, slice(None), *core)
             if wider is not None:

@@ -110,12 +110,12 @@ class Queue:
         self.all = Tasks(frames, plan)
         self.limit = plan.core
         self.waiting: list[Task] = []  # last in, first out: parts of tiles that were too large
-        self.rest: Iterator[Task] = iter(self.all)
+        self.rest: Iterator[Task] = iter(())
 
-    def begin(self, tasks: Iterable[Task]) -> None:
-        """Take these tasks instead of those that are left; the limit stays."""
+    def begin(self, wanted: Iterable[int] | None) -> None:
+        """Take the tasks of these numbers, or all, instead of those that are left; the limit stays."""
         self.waiting.clear()
-        self.rest = iter(tasks)
+        self.rest = iter(self.all) if wanted is None else (self.all[number] for number in wanted)
 
     def take(self) -> Task | None:
         task = self.waiting.pop() if self.waiting else next(self.rest, None)

@@ -32,7 +32,6 @@ from veriscope.restoring.job import CountTask, Job, Making, Opened, Report, Task
 from veriscope.restoring.journal import COMPLETE, Done, Journal, journal_of
 from veriscope.restoring.plan import SHARE, Plan, Whole, held, parse
 from veriscope.restoring.prepared import Prepared
-from veriscope.restoring.running import Tasks
 from veriscope.restoring.scaling import Fitted, Known
 from veriscope.restoring.settings import Progress, Settings, complete
 
@@ -313,7 +312,7 @@ class _Run:
 
     def _tiles(self, passes: Sequence[Making], do: Callable[[Task], Any]) -> None:
         done, total = 0, sum(one.prepared.parts.voxels for one in passes)
-        tiles = [Tasks(one.prepared.parts, one.prepared.plan) for one in passes]
+        tiles = [one.prepared.queue.all for one in passes]
         tasks = [Task(index, number) for index, own in enumerate(tiles) for number in range(len(own))]
         before = ((task, self.finished[task.key]) for task in tasks if task.key in self.finished)
         seen: dict[int, Any] = {}
