@@ -34,6 +34,10 @@ class Surface(nn.Module):
         self.logits = convolution(channels, 1, kernel)
 
     def forward(self, stack: Tensor) -> Tensor:
+        return self.scores(stack).float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
+
+    def scores(self, stack: Tensor) -> Tensor:
+        """Logits of the probabilities, (batch, 1, Z, Y, X)."""
         x, lateral, together = stack, (1, *self.layers.pool), self.layers.convolutions
         for number, layer in enumerate(self.down, start=1):
             x = through([layer], x)
@@ -44,7 +48,7 @@ class Surface(nn.Module):
             if number % together == 0:
                 x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
         logits: Tensor = self.logits(through([self.last], x))
-        return logits.float().softmax(dim=2)  # bfloat16 would round the probabilities of many planes
+        return logits
 
     def height(self, stack: Tensor) -> tuple[Tensor, Tensor]:
         """The expected plane, counted from 0, and its standard deviation, in planes: (batch, 1, Y, X) each."""
