@@ -47,7 +47,8 @@ class Surface(nn.Module):
             x = through([layer], x)
             if number % together == 0:
                 x = F.interpolate(x, scale_factor=tuple(map(float, lateral)), mode="nearest")
-        logits: Tensor = self.logits(through([self.last], x))
+        x = through([self.last], x)
+        logits: Tensor = self.logits(x)
         return logits
 
     def height(self, stack: Tensor) -> tuple[Tensor, Tensor]:
