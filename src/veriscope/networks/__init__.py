@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-if "torch" not in sys.modules:  # which reads it when it is loaded: threads that wait sleep instead of spinning
+if "torch" not in sys.modules:  # which reads them: threads that wait sleep instead of spinning ...
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # ... and large blocks of memory come in large pages (Linux)
 
 
 def __getattr__(name: str) -> Any:

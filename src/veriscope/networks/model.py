@@ -39,6 +39,11 @@ class Ensemble:
         return len(self.members)
 
     @property
+    def axes(self) -> str:
+        """Spatial axes of the images the networks are given: "YX" or "ZYX"."""
+        return self.recipe.axes
+
+    @property
     def step(self) -> tuple[int, ...]:
         """Lengths of tiles are multiples of this; as `reach` and `halo` per spatial axis of the result."""
         first = self.members[0]
@@ -70,6 +75,12 @@ class Ensemble:
     def on_grid(self) -> Ensemble:
         """The same for images that are on the fine grid already, as pairs are."""
         return replace(self, recipe=self.recipe.change(upsample=()))
+
+    def to(self, device: str | torch.device) -> Ensemble:
+        """The same ensemble with its weights on `device` (moved in place, as torch does)."""
+        for member in self.members:
+            member.to(device)
+        return self
 
     def in_space(self, combine: str | None = None) -> Ensemble:
         """The ensemble that restores stacks, of networks for isotropic restoring (SI 2.4); others stay as they are.

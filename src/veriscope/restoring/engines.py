@@ -39,10 +39,6 @@ from veriscope.wording import listed
 
 Precision = Literal["auto", "float32", "bfloat16", "fast"]
 Kind = Literal["float32", "bfloat16"]
-Run = Callable[[Tensor, Span], Iterator[Tensor]]
-"""Gives for an image (1, channels_in, *space) what each network answers in a part of it, (channels, *part). An answer
-must be used before the next is asked for."""
-
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "fast", "bfloat16")
 AGREES: dict[Kind, float] = {"float32": 1e-5, "bfloat16": 2e-3}  # see `_agree`
 WORTH = 2**20  # pixels times networks: less takes PyTorch about two seconds, which leaves little to gain
@@ -56,6 +52,21 @@ def checked(word: str) -> Precision:
     if word not in PRECISIONS:
         raise DataError(f"The precision '{word}' is not known. Choose {listed(PRECISIONS, 'or')}.")
     return word
+
+
+@dataclass(frozen=True)
+class Run:
+    """Networks ready to run. Gives for an image (1, channels_in, *space) what each network answers in a part of it,
+    (channels, *part). An answer must be used before the next is asked for.
+
+    `rest` hands back the memory that is held from one image to the next.
+    """
+
+    answers: Callable[[Tensor, Span], Iterator[Tensor]]
+    rest: Callable[[], None] = lambda: None
+
+    def __call__(self, image: Tensor, inner: Span) -> Iterator[Tensor]:
+        return self.answers(image, inner)
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def _by_torch(networks: Sequence[nn.Module], precision: Kind, device: torch.devi
         for member in members:
             yield _part(member, image, inner, precision)
 
-    return run
+    return Run(run)
 
 
 def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
@@ -104,9 +115,12 @@ def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
             with one_at_a_time:
                 for answer in together.answers(image):
                     yield answer[0][(slice(None), *inner)]
+
+        def rest() -> None:
+            with one_at_a_time:
                 together.rest()
 
-        return run
+        return Run(run, rest)
     members: list[Any] = [deepcopy(network).eval() for network in networks]
     for member in members:
         member.unet = OpenVino([_unet(member)], precision)
@@ -117,7 +131,7 @@ def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
                 yield _part(member, image, inner, precision)
                 member.unet.rest()
 
-    return one_by_one
+    return Run(one_by_one)
 
 
 def _unet(network: nn.Module) -> Any:

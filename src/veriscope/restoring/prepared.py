@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -124,7 +125,9 @@ class Prepared:
         with (
             kept_memory(self.plan.kept, at_most=int(ROOM * self.plan.memory)) as tidy,
             ThreadPoolExecutor(1, thread_name_prefix="veriscope-read") as reader,
+            ExitStack() as after,
         ):
+            after.callback(self.networks.rest)
             task = queue.take()
             reading = None if task is None else reader.submit(read, task)
             while task is not None and reading is not None:
@@ -145,6 +148,7 @@ class Prepared:
                     block = answers = None  # type: ignore[assignment]
                     if reading is not None:
                         reading.cancel()
+                    self.networks.rest()
                     devices.release(self.device)
                     queue.put_back(task, following, short)
                     task = queue.take()

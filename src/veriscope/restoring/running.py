@@ -68,7 +68,7 @@ class Networks:
     def __init__(self, ensemble: Ensemble, device: torch.device, precision: engines.Precision, plan: Plan) -> None:
         self.members, self.device, self.precision = ensemble.members, device, precision
         self.work = int(plan.voxels * (1 + plan.overhead)) * len(ensemble)  # pixels times networks
-        self.roomy = plan.allowed >= ROOMY
+        self.roomy, self.kept = plan.allowed >= ROOMY, plan.kept
         self.channels = ensemble.recipe.channels_out
         self.engine: engines.Engine | None = None
         self.run: engines.Run | None = None
@@ -100,6 +100,13 @@ class Networks:
                     if scales is not None:
                         torch.from_numpy(scales[number]).copy_(answer[self.channels :])
                     del answer
+            if not self.kept:
+                self.rest()
+
+    def rest(self) -> None:
+        """Hand back the memory that is held from one tile to the next."""
+        if self.run is not None:
+            self.run.rest()
 
 
 class Queue:
