@@ -103,10 +103,9 @@ def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> 
     console.written({folder.name: folder for folder in folders}, model)
     _tell(trying.csbdeep(ensemble, folders, member))
     recipe = ensemble.recipe
-    kind = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
-    kind = "IsotropicCARE" if recipe.isotropic else kind
     factor = f", and give it factor={recipe.finer['Z']:g}" if recipe.finer else ""
-    console.show(f"Open it with csbdeep.models.{kind}(None, '{folders[0].name}', '{folders[0].parent}'){factor}.")
+    kind, first = csbdeep.kind_of(recipe), folders[0]
+    console.show(f"Open it with csbdeep.models.{kind}(None, '{first.name}', '{first.parent}'){factor}.")
     if len(folders) > 1:
         console.note(
             f"csbdeep knows single networks only, so each of the {len(folders)} members is a folder of its own."

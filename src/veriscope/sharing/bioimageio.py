@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,15 +31,15 @@ from veriscope.normalize import Normalization, fit
 from veriscope.restoring.scaling import PERCENTILES, stored_normalization, target_normalization
 from veriscope.sharing import card as cards
 from veriscope.sharing import onnx, torchscript
+from veriscope.sharing.files import free, is_own, write_zip
 from veriscope.sharing.graph import Normalizing, Shared, description, shared, trained_normalization
-from veriscope.sharing.writing import free, write_zip
 from veriscope.wording import lengths
 
 FORMAT = "0.5.4"  # newer descriptions are refused by programs of 2025
 EPS = 1e-20
 COVER = (512, 256)  # pixels, 2 : 1
 SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,60}")
-RECIPE = "recipe.json"
+Fixed: TypeAlias = Mapping[str, Normalization]  # of the input and of outputs, by their names; empty: by each image
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,7 @@ class Package:
     graph: Shared
     image: NDArray[np.float32]  # (1, channels_in, *space), in grey values
     normalized: NDArray[np.float32]  # the same as the weights take it
+    answer: dict[str, NDArray[np.float32]]  # what they make of it
     normalization: str
 
 
@@ -79,11 +80,10 @@ def write(
     title = allowed[:100] or "veriscope model"
     graph = shared(ensemble, member)  # without normalisation: that is in the description
     pixels = _test_image(ensemble, image)
-    fixed = _fixed(ensemble) if normalize == "model" else None
-    low, back = (fixed.low, fixed.back) if fixed else (fit(pixels[0], PERCENTILES), {})
-    normalized = low.apply(pixels, 1)
+    fixed = _fixed(ensemble) if normalize == "model" else {}
+    normalized = (fixed.get("image") or fit(pixels[0], PERCENTILES)).apply(pixels, 1)
     answer = graph.answer(normalized)
-    outputs = {what: back[what].undo(array, 1) if back else array for what, array in answer.items()}
+    outputs = {what: fixed[what].undo(array, 1) if what in fixed else array for what, array in answer.items()}
     files: dict[str, bytes] = {
         "README.md": cards.card(ensemble, title, authors, licence).encode(),
         "cover.png": _cover(normalized, answer["mean"], recipe),
@@ -98,44 +98,36 @@ def write(
     about = {"name": title, "authors": [{"name": author} for author in authors], "license": licence}
     rdf = json.dumps(_description(graph, files, fixed, ensemble) | about, indent=1).encode()
     write_zip(target, {"rdf.yaml": rdf, **files})
-    return Package(graph, pixels, normalized, _sentence(fixed))
+    return Package(graph, pixels, normalized, answer, _sentence(fixed))
 
 
-class _Fixed(NamedTuple):
-    """The normalisation of the training images, and what takes each output back to grey values; {} if unknown."""
-
-    low: Normalization
-    back: dict[str, Normalization]
-
-
-def _fixed(ensemble: Ensemble) -> _Fixed:
+def _fixed(ensemble: Ensemble) -> Fixed:
+    """That of the training images, and what takes each output back to grey values, where that is known."""
     low = trained_normalization(ensemble)
     back = target_normalization(ensemble, low)
     known = {} if back is None else {"mean": back, "scale": Normalization((0.0,) * back.channels, back.range)}
-    return _Fixed(low, known)
+    return {"image": low, **known}
 
 
-def _sentence(fixed: _Fixed | None) -> str:
-    if fixed is None:
+def _sentence(fixed: Fixed) -> str:
+    if not fixed:
         return "Every image is normalised by its own percentiles 2 and 99.8, and the result stays normalised."
-    values = ", ".join(f"{low:.5g} to {high:.5g}" for low, high in zip(fixed.low.low, fixed.low.high, strict=True))
     stays = "stays normalised: the grey values of the ground truth are unknown"
     return (
-        f"Every image is normalised by the percentiles of the training images ({values}), and the result "
-        f"{'is in grey values' if fixed.back else stays}."
+        f"Every image is normalised by the percentiles of the training images ({cards.spans(fixed['image'])}), and the "
+        f"result {'is in grey values' if 'mean' in fixed else stays}."
     )
 
 
 # The description
 
 
-def _description(graph: Shared, files: Mapping[str, bytes], fixed: _Fixed | None, ensemble: Ensemble) -> dict[str, Any]:
+def _description(graph: Shared, files: Mapping[str, bytes], fixed: Fixed, ensemble: Ensemble) -> dict[str, Any]:
     def source(name: str) -> dict[str, str]:
         return {"source": name, "sha256": hashlib.sha256(files[name]).hexdigest()}
 
     def tensor(what: str, text: str, steps: str) -> dict[str, Any]:
-        is_input = what == "image"
-        by = fixed.low if fixed and is_input else fixed.back.get(what) if fixed else None
+        is_input, by = what == "image", fixed.get(what)
         return {
             "id": what,
             "description": text,
@@ -147,10 +139,9 @@ def _description(graph: Shared, files: Mapping[str, bytes], fixed: _Fixed | None
         }
 
     recipe = ensemble.recipe
-    own_files = [name for name in files if name == RECIPE or name.endswith(".safetensors")]
-    unit = "in grey values" if fixed and fixed.back else "of the normalised image"
+    own_files = [name for name in files if is_own(name)]
+    unit = "in grey values" if "mean" in fixed else "of the normalised image"
     meaning = {"mean": "The restored image", "scale": "The mean error to expect of each pixel"}
-    back = fixed.back.get("mean") if fixed else None
     return {
         "type": "model",
         "format_version": FORMAT,
@@ -171,7 +162,7 @@ def _description(graph: Shared, files: Mapping[str, bytes], fixed: _Fixed | None
             "veriscope": {
                 "format": 1,
                 "files": {name: source(name)["sha256"] for name in own_files},
-                **description(ensemble, len(graph.graph.members), fixed.low if fixed else None, back),
+                **description(ensemble, len(graph.graph.members), fixed.get("image"), fixed.get("mean")),
             }
         },
     }
@@ -214,8 +205,7 @@ def _own_files(ensemble: Ensemble, member: int | None) -> dict[str, bytes]:
     chosen = ensemble.members if member is None else (ensemble.members[member],)
     with TemporaryDirectory() as place:
         own.save(Ensemble(ensemble.recipe, tuple(chosen), ensemble.facts), Path(place) / "model")  # type: ignore[arg-type]
-        files = sorted((Path(place) / "model").iterdir())
-        return {file.name: file.read_bytes() for file in files if file.name == RECIPE or file.suffix == ".safetensors"}
+        return {file.name: file.read_bytes() for file in sorted(Path(place, "model").iterdir()) if is_own(file.name)}
 
 
 # Images
@@ -292,7 +282,6 @@ def _tiff(array: NDArray[np.float32], axes: str) -> bytes:
     import tifffile
 
     file = io.BytesIO()
-    order = "ZCYX" if "Z" in axes else "CYX"
-    shown = np.moveaxis(array[0], 0, 1) if "Z" in axes else array[0]
-    tifffile.imwrite(file, np.ascontiguousarray(shown), imagej=True, metadata={"axes": order})
+    shown = np.ascontiguousarray(np.moveaxis(array[0], 0, -3))
+    tifffile.imwrite(file, shown, imagej=True, metadata={"axes": axes.replace("YX", "CYX")})
     return file.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 from veriscope.networks import shipped
 from veriscope.networks.facts import Facts
 from veriscope.networks.model import Ensemble
+from veriscope.normalize import Normalization
 from veriscope.restoring.scaling import stored_normalization
 from veriscope.tables import Column, Table
 from veriscope.wording import lengths, listed, number, shortened
@@ -22,24 +23,16 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
     authors, licence = authors or imported.get("authors") or (), licence or imported.get("licence")
     about = shipped.about(name) if name in shipped.names() else {}
     licence = licence or about.get("licence")
-    parts = [
-        f"# {name}",
-        summary(ensemble),
-        *known(about),
-        "## Images it is made for",
-        _list(_images(ensemble)),
-        "## Training",
-        _list(_training(ensemble.facts)),
-        "## Validation",
-        _list(_figures(ensemble)),
-        "## Limits",
-        _list(_limits(ensemble)),
-        "## Licence",
-        f"{licence or 'Not stated'}.{f' Made by {listed(authors)}.' if authors else ''}",
-        "## Citation",
-        f"{PAPER}. https://doi.org/{DOI}",
-    ]
-    return "\n\n".join(parts) + "\n"
+    sections = {
+        "Images it is made for": _list(_images(ensemble)),
+        "Training": _list(_training(ensemble.facts)),
+        "Validation": _list(_figures(ensemble)),
+        "Limits": _list(_limits(ensemble)),
+        "Licence": f"{licence or 'Not stated'}.{f' Made by {listed(authors)}.' if authors else ''}",
+        "Citation": f"{PAPER}. https://doi.org/{DOI}",
+    }
+    told = (part for title, text in sections.items() for part in (f"## {title}", text))
+    return "\n\n".join([f"# {name}", summary(ensemble), *known(about), *told]) + "\n"
 
 
 def known(about: Mapping[str, Any]) -> Iterator[str]:
@@ -83,10 +76,14 @@ def _images(ensemble: Ensemble) -> dict[str, str]:
     }
     for which, what in (("low", "intensities of the input"), ("high", "intensities of the ground truth")):
         known = stored_normalization(facts, which)  # type: ignore[arg-type]
-        spans = [] if known is None else zip(known.low, known.high, strict=True)
-        pairs = ", ".join(f"{low:.5g} to {high:.5g}" for low, high in spans)
-        rows[what] = f"{pairs} (percentiles 2 and 99.8)" if pairs else "unknown"
+        rows[what] = f"{spans(known)} (percentiles 2 and 99.8)" if known else "unknown"
     return rows
+
+
+def spans(normalization: Normalization) -> str:
+    """What becomes 0 and 1 in each channel: "100 to 900, 20 to 150"."""
+    pairs = zip(normalization.low, normalization.high, strict=True)
+    return ", ".join(f"{low:.5g} to {high:.5g}" for low, high in pairs)
 
 
 def _training(facts: Facts) -> dict[str, str]:
@@ -105,17 +102,16 @@ def _training(facts: Facts) -> dict[str, str]:
 
 def _figures(ensemble: Ensemble) -> dict[str, str]:
     """Scores and calibration, on images kept aside in training."""
-    facts, rows = ensemble.facts, {}
-    for name, value in facts.scores.items():
-        rows[str(name).replace("_", " ")] = number(value)
+    facts = ensemble.facts
+    rows = {str(name).replace("_", " "): number(value) for name, value in facts.scores.items()}
     if facts.calibration is not None:
         rows["calibration"] = f"on {facts.calibration.pixels} pixels of {facts.calibration.images} images"
     for eps, errors in facts.calibration_errors.items():
         before, after = (f"{100 * error:.1f} %" for error in errors)
         rows[f"calibration error at {eps} of the range"] = f"{before} as predicted, {after} calibrated"
-    if rows:
-        return {"measured on": "images that were not trained on, of the same experiment", **rows}
-    return {"figures": "none were measured. Judge the model on pairs of your own before you rely on it"}
+    if not rows:
+        return {"figures": "none were measured. Judge the model on pairs of your own before you rely on it"}
+    return {"measured on": "images that were not trained on, of the same experiment", **rows}
 
 
 def _limits(ensemble: Ensemble) -> dict[str, str]:

@@ -31,27 +31,31 @@ from veriscope.networks.projection import Projection
 from veriscope.networks.recipe import PATCH, Recipe, SurfaceLayers
 from veriscope.networks.unet import UNet
 from veriscope.sharing import keras
-from veriscope.sharing.writing import free
+from veriscope.sharing.files import free
 from veriscope.wording import lengths, listed
 
 CONFIG = "config.json"
 BEST, LAST = "weights_best.h5", "weights_last.h5"
 TASKS = ("isotropic", "upsample")  # not in config.json
+NETWORK = {  # settings in config.json, by what a recipe calls them
+    "channels_in": "n_channel_in", "channels_out": "n_channel_out", "probabilistic": "probabilistic",
+    "residual": "unet_residual", "depth": "unet_n_depth", "kernel": "unet_kern_size", "base": "unet_n_first",
+    "activation": "unet_last_activation",
+}  # fmt: skip
+SURFACE = {"depth": "proj_n_depth", "filters": "proj_n_filt", "convolutions": "proj_n_conv_per_depth"}
+LENGTH = {"batch": "train_batch_size", "epochs": "train_epochs", "learning_rate": "train_learning_rate"}
 _FORM: dict[str | None, Any] = {  # of config.json
-    **dict.fromkeys(
-        ("n_channel_in", "n_channel_out", "unet_n_depth", "unet_kern_size", "unet_n_first"), Whole(1, 4096)
-    ),
-    **dict.fromkeys(("proj_n_depth", "proj_n_filt", "proj_n_conv_per_depth"), Whole(1, 4096)),
+    **dict.fromkeys((*NETWORK.values(), *SURFACE.values()), Whole(1, 4096)),
     "proj_kern": [Whole(1, 99)],
     "proj_pool": [Whole(1, 99)],
     **dict.fromkeys(("probabilistic", "unet_residual"), bool),
     **dict.fromkeys(("n_dim", "axes", "unet_last_activation", "unet_input_shape", "proj_axis"), object),
 }
-FIXED = re.compile(r"(down|up)_level_(\d+)_no_(\d+)|middle_(\d+)")
+FIXED = re.compile(r"(down|up)_level_\d+_no_\d+|middle_\d+")  # names of layers; the others are numbered
 TRAINED: dict[str, Any] = {  # how csbdeep trains, where it differs from a recipe's defaults
     "schedule": "plateau", "scale_weight": 0.0, "scale_rate": 1.0, "warmup": 0.0, "averaging": 0.0, "clip": 0.0,
 }  # fmt: skip
-TRAINING = {"learning_rate", "batch", "epochs", "patch", *TRAINED}  # fields of a recipe that do not change the network
+TRAINING = {"patch", *LENGTH, *TRAINED}  # fields of a recipe that do not change the network
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
@@ -174,30 +178,21 @@ def _recipe(config: dict[str, Any], folder: Path, task: str | None, factor: floa
         raise ModelError(f"A factor of {factor:g} needs a task: isotropic or upsample (--task upsample).")
     if projects and task is not None:
         raise ModelError(f"'{folder}' projects stacks (ProjectionCARE). Remove --task {task}.")
-    count_in, count_out = config.get("n_channel_in", 1), config.get("n_channel_out", 1)
-    depth, flat = config.get("unet_n_depth", 2), "YX" if projects or len(space) == 2 else "ZYX"
+    known = {"probabilistic": False, "depth": 2, "kernel": 5 if len(space) == 2 else 3, **_named(config, NETWORK)}
+    flat = "YX" if projects or len(space) == 2 else "ZYX"
     pools = options["projection"].step if projects else (1,) * len(flat)
-    steps = [math.lcm(2 ** min(depth, 8), pool) for pool in pools]
-    values = {
-        "axes": "YX" if len(space) == 2 else "ZYX",
-        "channels_in": count_in,
-        "channels_out": count_out,
-        "probabilistic": config.get("probabilistic", False),
-        "depth": depth,
-        "kernel": config.get("unet_kern_size", 5 if len(space) == 2 else 3),
-        "base": config.get("unet_n_first", 32),
-        "residual": config.get("unet_residual", count_in == count_out),
-        "activation": config.get("unet_last_activation", "linear"),
-        "combine": "csbdeep",
-        "patch": tuple(-(-n // step) * step for n, step in zip(PATCH[flat], steps, strict=True)),
-        **TRAINED,
-        **_usable_training(config),
-        **options,
-    }
+    steps = [math.lcm(2 ** min(known["depth"], 8), pool) for pool in pools]
+    patch = tuple(-(-n // step) * step for n, step in zip(PATCH[flat], steps, strict=True))
+    given = {**known, **TRAINED, **_usable_training(config), "combine": "csbdeep", "patch": patch, **options}
     try:
-        return Recipe(**values), order
+        return Recipe("YX" if len(space) == 2 else "ZYX", **given), order
     except (ModelError, TypeError, ValueError) as problem:
         raise ModelError(f"The network in '{folder}' cannot be built here. {problem}") from problem
+
+
+def _named(config: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """What is set, as it is called here."""
+    return {name: config[key] for name, key in names.items() if key in config}
 
 
 def _surface(config: dict[str, Any], folder: Path, space: str, order: Sequence[int]) -> dict[str, Any]:
@@ -213,15 +208,9 @@ def _surface(config: dict[str, Any], folder: Path, space: str, order: Sequence[i
     kernel, pool = ([size[place] for place in order] for size in sizes)
     if pool[0] != 1:
         raise ModelError(f"The network in '{folder}' pools planes along Z ({pool[0]}), which cannot be done here.")
-    surface = SurfaceLayers(
-        (kernel[0], kernel[1], kernel[2]),
-        (kernel[0], kernel[1], kernel[2]),
-        (pool[1], pool[2]),
-        config.get("proj_n_depth", 4),
-        config.get("proj_n_filt", 8),
-        config.get("proj_n_conv_per_depth", 1),
-    )
-    return {"task": "project", "projection": surface}
+    first: Any = tuple(kernel)
+    layers = {"depth": 4, **_named(config, SURFACE)}
+    return {"task": "project", "projection": SurfaceLayers(first, first, (pool[1], pool[2]), **layers)}
 
 
 def _with_task(
@@ -289,32 +278,30 @@ def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str
 
 def _placed(layers: Sequence[keras.Convolution], recipe: Recipe, path: Path) -> dict[str, keras.Convolution]:
     """The layers by their names here. Those of the U-Net have fixed names, the others come in order."""
-    prefix = "unet." if recipe.projects else ""
-    placed: dict[str, keras.Convolution] = {}
-    rest = []
-    for layer in layers:
-        match = FIXED.fullmatch(layer.name)
-        if match is None:
-            rest.append(layer)
-            continue
-        direction, level, number, middle = match.groups()
-        if middle is not None:
-            key = f"bottom.{int(middle) // 2}"
-        elif direction == "down":
-            key = f"down.{level}.{number}"
-        else:
-            key = f"up.{recipe.depth - 1 - int(level)}.{int(number) // 2}"
-        placed[prefix + key] = layer
+    names = _names(recipe)
+    placed = {names.get(layer.name, layer.name): layer for layer in layers if FIXED.fullmatch(layer.name)}
+    rest = [layer for layer in layers if not FIXED.fullmatch(layer.name)]
     surface = [layer for layer in rest if recipe.projects and layer.kernel.ndim == 5]
     last = [layer for layer in rest if layer not in surface]
-    named = _surface_names(recipe) if recipe.projects else []
-    ends = ["mean", "scale"] if recipe.probabilistic else ["mean"]
-    if len(surface) != len(named) or len(last) != len(ends):
+    finding = _surface_names(recipe) if recipe.projects else []
+    ends = [key for name, key in names.items() if not FIXED.fullmatch(name)]
+    if len(surface) != len(finding) or len(last) != len(ends):
         raise ModelError(
             f"'{path}' does not fit {CONFIG} beside it: it has {len(last)} last layers and {len(surface)} that find a "
-            f"surface, but should have {len(ends)} and {len(named)}. Copy the folder again."
+            f"surface, but should have {len(ends)} and {len(finding)}. Copy the folder again."
         )
-    return placed | dict(zip([*named, *(prefix + name for name in ends)], [*surface, *last], strict=True))
+    return placed | dict(zip([*finding, *ends], [*surface, *last], strict=True))
+
+
+def _names(recipe: Recipe) -> dict[str, str]:
+    """What the layers of the U-Net are called here, by their names in csbdeep and in its order."""
+    levels, kind = range(recipe.depth), f"conv{len(recipe.axes_out)}d"
+    names = {f"down_level_{level}_no_{n}": f"down.{level}.{n}" for level in levels for n in range(2)}
+    names |= {f"middle_{2 * n}": f"bottom.{n}" for n in range(2)}
+    for place, level in enumerate(reversed(levels)):
+        names |= {f"up_level_{level}_no_{2 * n}": f"up.{place}.{n}" for n in range(2)}
+    names |= {kind: "mean", f"{kind}_1": "scale"} if recipe.probabilistic else {kind: "mean"}
+    return {name: f"unet.{key}" if recipe.projects else key for name, key in names.items()}
 
 
 def _surface_names(recipe: Recipe) -> list[str]:
@@ -327,14 +314,12 @@ def _surface_names(recipe: Recipe) -> list[str]:
 
 def _usable_training(config: dict[str, Any]) -> dict[str, Any]:
     """Settings of the training, as far as it can be continued with them."""
-    settings: dict[str, Any] = {}
-    for name, key in (("batch", "train_batch_size"), ("epochs", "train_epochs")):
-        if type(config.get(key)) is int and config[key] >= 1:
-            settings[name] = config[key]
-    rate = config.get("train_learning_rate")
-    if isinstance(rate, float) and math.isfinite(rate) and rate > 0:
-        settings["learning_rate"] = rate
-    return settings
+    kinds = {"batch": int, "epochs": int, "learning_rate": float}
+    return {
+        name: value
+        for name, value in _named(config, LENGTH).items()
+        if type(value) is kinds[name] and 0 < value < math.inf
+    }
 
 
 def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -349,50 +334,30 @@ def _training(sources: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that csbdeep needs; it fills in the rest, and stops at any that it does not know."""
-    config: dict[str, Any] = {
-        "axes": recipe.axes + "C",
-        "n_channel_in": recipe.channels_in,
-        "n_channel_out": recipe.channels_out,
-        "probabilistic": recipe.probabilistic,
-        "unet_residual": recipe.residual,
-        "unet_n_depth": recipe.depth,
-        "unet_kern_size": recipe.kernel,
-        "unet_n_first": recipe.base,
-        "unet_last_activation": recipe.activation,
-    }
+    config = {"axes": recipe.axes + "C", **{key: getattr(recipe, name) for name, key in NETWORK.items()}}
     if recipe.projects:
         layers = recipe.surface
-        config |= {
-            "proj_axis": "Z",
-            "proj_n_depth": layers.depth,
-            "proj_n_filt": layers.filters,
-            "proj_n_conv_per_depth": layers.convolutions,
-            "proj_kern": list(_largest(layers)),
-            "proj_pool": [1, *layers.pool],
-        }
+        config |= {"proj_axis": "Z", **{key: getattr(layers, name) for name, key in SURFACE.items()}}
+        config |= {"proj_kern": list(_largest(layers)), "proj_pool": [1, *layers.pool]}
     return config
+
+
+def kind_of(recipe: Recipe) -> str:
+    """The class of csbdeep that restores as the recipe says."""
+    if recipe.isotropic:
+        return "IsotropicCARE"
+    return "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
 
 
 def _groups(network: Network) -> list[tuple[str, list[tuple[str, NDArray[Any], NDArray[Any]]]]]:
     recipe = network.recipe
     order = [1, 0] if recipe.isotropic else range(len(recipe.axes_out))
-    kind = f"conv{len(recipe.axes_out)}d"
-    unet = network.unet
-    named: list[tuple[str, nn.Module]] = []
-    for level, block in enumerate(unet.down):
-        named += [(f"down_level_{level}_no_{n}", layer) for n, layer in enumerate(cast(nn.ModuleList, block))]
-    named += [(f"middle_{2 * n}", layer) for n, layer in enumerate(unet.bottom)]
-    for level, block in zip(reversed(range(recipe.depth)), unet.up, strict=True):
-        named += [(f"up_level_{level}_no_{2 * n}", layer) for n, layer in enumerate(cast(nn.ModuleList, block))]
-    named.append((kind, unet.mean))
-    if unet.scale is not None:
-        named.append((f"{kind}_1", unet.scale))
-    layers = [(name, *_arrays(layer, order)) for name, layer in named]
-    if not isinstance(network, Projection):
+    modules = dict(network.named_modules())
+    layers = [(name, *_arrays(modules[key], order)) for name, key in _names(recipe).items()]
+    if not recipe.projects:
         return [(layer[0], [layer]) for layer in layers]
     size = _largest(recipe.surface)
-    weights = dict(network.named_modules())
-    surface = [weights[name] for name in _surface_names(recipe)]
+    surface = [modules[name] for name in _surface_names(recipe)]
     model = [(f"conv3d{f'_{n}' if n else ''}", *_arrays(layer, range(3), size)) for n, layer in enumerate(surface)]
     return [("input_1", []), ("model", model), ("model_1", layers)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from veriscope.errors import ModelError
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection, Surface
-from veriscope.networks.unet import SMALLEST_SCALE, UNet
+from veriscope.networks.unet import SMALLEST_SCALE
+from veriscope.sharing.csbdeep import kind_of
+from veriscope.sharing.files import free, write_zip
 from veriscope.sharing.graph import Shared, shared
-from veriscope.sharing.tensorflow import INT32, Nodes, kind, lengths_of, saved_model, text, wholes
-from veriscope.sharing.writing import free, needed, write_zip
+from veriscope.sharing.openvino import compiled
+from veriscope.sharing.tensorflow import FLOAT, INT32, Nodes, saved_model
 
 INPUT, OUTPUT = "input", "output"
 VERSION = "0.8.2"  # of csbdeep, whose exports the plugin reads
@@ -50,14 +52,10 @@ def write(ensemble: Ensemble, path: str | os.PathLike[str], member: int | None =
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """What OpenVINO, which reads models of TensorFlow, makes of `image` (batch, channels, *space): mean, and scale."""
-    openvino = needed("openvino")
-    from veriscope.sharing.openvino import EXACT
-
     with TemporaryDirectory() as place, zipfile.ZipFile(path) as packed:
         (Path(place) / "saved_model.pb").write_bytes(packed.read("saved_model.pb"))
         meta = json.loads(packed.read("meta.json"))
-        core: Any = openvino.Core()
-        model = core.compile_model(core.read_model(place), "CPU", EXACT)
+        model = compiled(place)
         turned = meta["type"] == "IsotropicCARE"  # there Z is the last axis, here the first
         pixels = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
         result = np.moveaxis(np.array(model(np.ascontiguousarray(pixels))[model.outputs[0]]), -1, 1)
@@ -67,29 +65,25 @@ def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArra
 
 def _meta(ensemble: Ensemble) -> dict[str, Any]:
     recipe = ensemble.recipe
-    name = "ProjectionCARE" if recipe.projects else "UpsamplingCARE" if recipe.finer else "CARE"
-    step, reach = recipe.step, ensemble.reach  # csbdeep's overlap of tiles follows from it
-    if recipe.isotropic:
-        name, step, reach = "IsotropicCARE", step[::-1], reach[::-1]
-    whole = recipe.axes[: len(recipe.axes) - len(recipe.axes_out)]  # Z of stacks that are projected
+    order = -1 if recipe.isotropic else 1
+    whole = len(recipe.axes) - len(recipe.axes_out)  # Z of stacks that are projected
     return {
-        "type": name,
+        "type": kind_of(recipe),
         "version": VERSION,
         "probabilistic": recipe.probabilistic,
         "axes": recipe.axes + "C",
-        "axes_div_by": [*(1 for _ in whole), *step, 1],
-        "tile_overlap": [*(0 for _ in whole), *reach, 0],
+        "axes_div_by": [*[1] * whole, *recipe.step[::order], 1],
+        "tile_overlap": [*[0] * whole, *ensemble.reach[::order], 0],  # csbdeep's follows from the reach
     }
 
 
 def _saved_model(graph: Shared) -> bytes:
     recipe, nodes = graph.graph.recipe, Nodes()
     lengths = [-1] * (len(recipe.axes) + 1) + [recipe.channels_in]
-    image = nodes.add("Placeholder", name=INPUT, dtype=kind(), shape=lengths_of(lengths))
-    answers = [_network(nodes, member, image) for member in graph.graph.members]
-    parts = _mixture(nodes, answers)
+    image = nodes.placeholder(INPUT, lengths)
+    parts = _mixture(nodes, [_network(nodes, member, image) for member in graph.graph.members])
     whole = parts[0] if len(parts) == 1 else nodes.joined(*parts, axis=len(recipe.axes_out) + 1)
-    nodes.add("Identity", whole, name=OUTPUT, T=kind())
+    nodes.add("Identity", whole, name=OUTPUT, T=FLOAT)
     lengths_out = [-1] * (len(recipe.axes_out) + 1) + [recipe.channels_out * len(parts)]
     return saved_model(nodes, {INPUT: lengths}, {OUTPUT: lengths_out})
 
@@ -119,7 +113,7 @@ def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
     if isinstance(network, Projection):
         probable = _surface(nodes, network.surface, image)
         image = nodes.reduced("Sum", nodes.plain("Mul", probable, image), axis=1, keep=False)
-    unet = cast(UNet, network.unet)
+    unet: Any = network.unet
     recipe = unet.recipe
     space, turned = len(recipe.axes), recipe.isotropic
     x, skips = image, []
@@ -128,11 +122,9 @@ def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
         skips.append(x)
         x = _pooled(nodes, x, (2,) * space)
     x = _through(nodes, unet.bottom, x, turned)
-    channels = _layers(unet.bottom)[-1].out_channels
-    for block in unet.up:
-        x = nodes.joined(_finer(nodes, x, (2,) * space, channels), skips.pop(), axis=space + 1)
+    for block, below in zip(unet.up, (unet.bottom, *unet.up), strict=False):
+        x = nodes.joined(_finer(nodes, x, (2,) * space, below[-1].out_channels), skips.pop(), axis=space + 1)
         x = _through(nodes, block, x, turned)
-        channels = _layers(block)[-1].out_channels
     mean = _convolved(nodes, unet.mean, x, turned)
     if recipe.residual:
         mean = nodes.plain("Add", mean, image)
@@ -149,25 +141,20 @@ def _surface(nodes: Nodes, surface: Surface, stack: str) -> str:
     layers, x = surface.layers, stack
     lateral = (1, *layers.pool)
     for count, layer in enumerate(surface.down, start=1):
-        x = nodes.plain("Relu", _convolved(nodes, layer, x))
+        x = _through(nodes, [layer], x)
         if count % layers.convolutions == 0:
             x = _pooled(nodes, x, lateral)
     for count, layer in enumerate(surface.up, start=1):
-        x = nodes.plain("Relu", _convolved(nodes, layer, x))
+        x = _through(nodes, [layer], x)
         if count % layers.convolutions == 0:
             x = _finer(nodes, x, lateral, layers.filters)
-    x = nodes.plain("Relu", _convolved(nodes, surface.last, x))
-    scores = _convolved(nodes, surface.logits, x)
+    scores = _convolved(nodes, surface.logits, _through(nodes, [surface.last], x))
     raised = nodes.plain("Exp", nodes.plain("Sub", scores, nodes.reduced("Max", scores, axis=1, keep=True)))
     return nodes.plain("RealDiv", raised, nodes.reduced("Sum", raised, axis=1, keep=True))
 
 
-def _layers(block: nn.Module) -> list[nn.Conv2d]:
-    return [cast(nn.Conv2d, layer) for layer in cast(nn.ModuleList, block)]
-
-
-def _through(nodes: Nodes, block: nn.Module, x: str, turned: bool) -> str:
-    for layer in _layers(block):
+def _through(nodes: Nodes, block: Iterable[nn.Module], x: str, turned: bool = False) -> str:
+    for layer in block:
         x = nodes.plain("Relu", _convolved(nodes, layer, x, turned))
     return x
 
@@ -178,15 +165,15 @@ def _convolved(nodes: Nodes, layer: nn.Module, x: str, turned: bool = False) -> 
     space = kernel.ndim - 2
     weights = nodes.constant(kernel.transpose(*range(2, space + 2), 1, 0))
     op, order = ("Conv2D", "NHWC") if space == 2 else ("Conv3D", "NDHWC")
-    stride, form = wholes([1] * (space + 2)), text(order)
-    convolved = nodes.add(op, x, weights, T=kind(), strides=stride, padding=text("SAME"), data_format=form)
+    stride = [1] * (space + 2)
+    convolved = nodes.add(op, x, weights, T=FLOAT, strides=stride, padding="SAME", data_format=order)
     return nodes.plain("Add", convolved, nodes.constant(cast(Tensor, layer.bias).detach().cpu().numpy()))
 
 
 def _pooled(nodes: Nodes, x: str, by: Sequence[int]) -> str:
     op, order = ("MaxPool", "NHWC") if len(by) == 2 else ("MaxPool3D", "NDHWC")
-    window = wholes([1, *by, 1])
-    return nodes.add(op, x, T=kind(), ksize=window, strides=window, padding=text("VALID"), data_format=text(order))
+    window = [1, *by, 1]
+    return nodes.add(op, x, T=FLOAT, ksize=window, strides=window, padding="VALID", data_format=order)
 
 
 def _finer(nodes: Nodes, x: str, by: Sequence[int], channels: int) -> str:

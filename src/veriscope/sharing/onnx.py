@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from veriscope.errors import ModelError
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
+from veriscope.sharing.files import free, needed
 from veriscope.sharing.graph import GraphOptions, Shared, shared
-from veriscope.sharing.writing import free, needed
 
 OPSET, IR = 17, 8
 LARGEST = 2 * 10**9  # bytes of a file; protobuf holds no more
@@ -39,13 +39,12 @@ def encoded(graph: Shared) -> bytes:
     recipe = graph.graph.recipe
     if 4 * sum(weights.numel() for weights in graph.graph.parameters()) > LARGEST:
         raise ModelError("This model is too large for an ONNX file, which holds 2 GB. Export one member (--member 0).")
-    inner, outer = [letter.lower() for letter in recipe.axes], [letter.lower() for letter in recipe.axes_out]
-    dynamic = {"image": {0: "batch", **dict(enumerate(inner, start=2))}}
+    dynamic = {"image": {0: "batch", **dict(enumerate(recipe.axes.lower(), start=2))}}
     for name in graph.graph.outputs:
-        dynamic[name] = {0: "batch", **dict(enumerate(outer, start=3 if name in ("means", "scales") else 2))}
+        first = 3 if name in ("means", "scales") else 2
+        dynamic[name] = {0: "batch", **dict(enumerate(recipe.axes_out.lower(), start=first))}
     file: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the newer exporter makes files that older runtimes cannot read
+    with warnings.catch_warnings(action="ignore"):  # the newer exporter makes files that older runtimes cannot read
         torch.onnx.export(
             graph.graph,
             (torch.from_numpy(graph.example()),),

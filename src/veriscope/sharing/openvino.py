@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from veriscope import saving
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import onnx
+from veriscope.sharing.files import free, needed
 from veriscope.sharing.graph import GraphOptions, Shared, shared
-from veriscope.sharing.writing import free, needed
-
-EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default some processors compute in bfloat16, with three digits
 
 
 def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
@@ -42,7 +40,14 @@ def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[Gr
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """What OpenVINO makes of `image` (batch, channels_in, *space) in float32, by the names of the outputs."""
-    core: Any = needed("openvino").Core()
-    model = core.compile_model(core.read_model(path), "CPU", EXACT)
+    model = compiled(path)
     results = model(image)
     return {output.get_any_name(): np.array(results[output]) for output in model.outputs}
+
+
+def compiled(path: str | os.PathLike[str]) -> Any:
+    """The model at `path`, also one of TensorFlow, to be called. By default some processors would compute in bfloat16,
+    with three digits.
+    """
+    core = needed("openvino").Core()
+    return core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

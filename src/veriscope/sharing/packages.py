@@ -29,8 +29,7 @@ from veriscope.networks.graph import OnnxNetwork, session
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Foreign, Recipe
 from veriscope.patches.npz import UNREADABLE
-from veriscope.sharing.writing import needed
-from veriscope.sharing.zipped import Zipped, opened
+from veriscope.sharing.files import Zipped, is_own, needed, opened
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 LETTERS = {"batch": "b", "channel": "c"}
@@ -62,7 +61,7 @@ def is_package(path: Path) -> bool:
 
 
 def _descriptions(package: Zipped) -> list[str]:
-    return [name for name in package.names if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
+    return [name for name in sorted(package.infos) if name in DESCRIPTIONS or name.endswith(".bioimageio.yaml")]
 
 
 def _description(package: Zipped) -> Mapping[str, Any]:
@@ -88,7 +87,7 @@ def _own(package: Zipped, files: Mapping[str, Any]) -> Ensemble:
     """What veriscope packed: the recipe and the weights as they were."""
     with TemporaryDirectory() as place:
         for name, sha256 in files.items():
-            if Path(str(name)).name != name or not (name == own.DESCRIPTION or str(name).endswith(".safetensors")):
+            if Path(str(name)).name != name or not is_own(name):
                 raise ModelError(f"'{package.path}' names the file '{str(name)[:80]}', which no model has. Not opened.")
             (Path(place) / name).write_bytes(package.read(name, str(sha256)))
         try:
@@ -217,32 +216,31 @@ def _halo(axis: Mapping[str, Any]) -> int:
 
 def _scaling(steps: Sequence[Mapping[str, Any]], channels: int) -> dict[str, Any]:
     """How images are scaled for the network."""
-    scaling: dict[str, Any] = {"scaling": "fixed", "low": (0.0,) * channels, "high": (1.0,) * channels}
     steps = [step for step in steps if _name(step) != "ensure_dtype"]
     if len(steps) > 1:
         raise ModelError(f"It prepares images by {', '.join(map(_name, steps))}; only a single step can be used here.")
-    for step in steps:
-        name, options = _name(step), step.get("kwargs") or {}
-        mode = options.get("mode", "per_sample")
-        if options.get("reference_tensor") or mode not in ("per_sample", "fixed"):
-            raise ModelError(f"It prepares images by {name} of other images, which are not available.")
-        if name == "scale_range":
-            _each_channel(options, channels)
-            ends = float(options.get("min_percentile", 0)), float(options.get("max_percentile", 100))
-            scaling = {"scaling": "percentiles", "percentiles": ends}
-        elif name == "zero_mean_unit_variance" and mode == "per_sample":
-            _each_channel(options, channels)
-            scaling = {"scaling": "moments"}
-        elif name in ("zero_mean_unit_variance", "fixed_zero_mean_unit_variance"):
-            low, span = (_each(options[key], channels) for key in ("mean", "std"))
-            scaling = {"scaling": "fixed", "low": low, "high": tuple(a + b for a, b in zip(low, span, strict=True))}
-        elif name == "scale_linear":
-            gain, offset = _each(options.get("gain", 1), channels), _each(options.get("offset", 0), channels)
-            low = tuple(-b / a for a, b in zip(gain, offset, strict=True))
-            scaling = {"scaling": "fixed", "low": low, "high": tuple(a + 1 / b for a, b in zip(low, gain, strict=True))}
-        else:
-            raise ModelError(f"It prepares images by {name}, which is not known here.")
-    return scaling
+    if not steps:
+        return {"scaling": "fixed", "low": (0.0,) * channels, "high": (1.0,) * channels}
+    name, options = _name(steps[0]), steps[0].get("kwargs") or {}
+    mode = options.get("mode", "per_sample")
+    if options.get("reference_tensor") or mode not in ("per_sample", "fixed"):
+        raise ModelError(f"It prepares images by {name} of other images, which are not available.")
+    if name == "scale_range" or (name == "zero_mean_unit_variance" and mode == "per_sample"):
+        axes = options.get("axes")
+        if channels > 1 and (axes is None or "c" in axes or "channel" in axes):
+            raise ModelError("It normalises all channels together, and here each has its own percentiles.")
+        if name != "scale_range":
+            return {"scaling": "moments"}
+        ends = float(options.get("min_percentile", 0)), float(options.get("max_percentile", 100))
+        return {"scaling": "percentiles", "percentiles": ends}
+    if name in ("zero_mean_unit_variance", "fixed_zero_mean_unit_variance"):
+        low, span = (_each(options[key], channels) for key in ("mean", "std"))
+    elif name == "scale_linear":
+        gain, offset = _each(options.get("gain", 1), channels), _each(options.get("offset", 0), channels)
+        low, span = tuple(-b / a for a, b in zip(gain, offset, strict=True)), tuple(1 / a for a in gain)
+    else:
+        raise ModelError(f"It prepares images by {name}, which is not known here.")
+    return {"scaling": "fixed", "low": low, "high": tuple(a + b for a, b in zip(low, span, strict=True))}
 
 
 def _name(step: Mapping[str, Any]) -> str:
@@ -253,13 +251,6 @@ def _each(values: Any, channels: int) -> tuple[float, ...]:
     if isinstance(values, list | tuple):
         return tuple(float(value) for value in values)
     return (float(values),) * channels
-
-
-def _each_channel(options: Mapping[str, Any], channels: int) -> None:
-    axes = options.get("axes")
-    joint = axes is None or "c" in axes or "channel" in axes
-    if channels > 1 and joint:
-        raise ModelError("It normalises all channels together, and here each has its own percentiles.")
 
 
 def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwork) -> float | None:
@@ -297,13 +288,12 @@ def _tested(package: Zipped, description: Mapping[str, Any], network: OnnxNetwor
 
 
 def _array(package: Zipped, source: str, sha256: object) -> NDArray[Any]:
+    contents = io.BytesIO(package.read(source, sha256))
     try:
-        array: NDArray[Any] = np.load(io.BytesIO(package.read(source, sha256)), allow_pickle=False)
+        array: NDArray[Any] = np.load(contents, allow_pickle=False)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"it holds {array.dtype}")
     except (*UNREADABLE, OSError) as problem:
-        if isinstance(problem, ModelError):
-            raise
         raise ModelError(f"'{source[:80]}' in '{package.path}' is not an array of numbers ({problem}).") from problem
     return array
 

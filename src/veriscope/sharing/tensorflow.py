@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FLOAT, INT32 = 1, 3  # of types.proto
 PRODUCER = 27  # version of graphs that TensorFlow 1.12 writes
+
+
+class Kind(IntEnum):
+    """Kinds of numbers, of types.proto."""
+
+    FLOAT = 1
+    INT32 = 3
+
+
+FLOAT, INT32 = Kind
 
 
 def number(value: int) -> bytes:
@@ -42,31 +51,20 @@ def shape_of(lengths: Sequence[int]) -> bytes:
     return b"".join(field(2, field(1, length)) for length in lengths)
 
 
-# Values of attributes
-
-
-def kind(of: int = FLOAT) -> bytes:
-    return field(6, of)
-
-
-def text(value: str) -> bytes:
-    return field(2, value)
-
-
-def whole(value: int) -> bytes:
-    return field(3, value)
-
-
-def flag(value: bool) -> bytes:
-    return field(5, int(value))
-
-
-def wholes(values: Sequence[int]) -> bytes:
-    return field(1, field(3, b"".join(map(number, values))))
-
-
-def lengths_of(lengths: Sequence[int]) -> bytes:
-    return field(7, shape_of(lengths))
+def attribute(value: Any) -> bytes:
+    """The value of an attribute: text, a kind, true or false, a whole number, a list of them; or bytes, as they are."""
+    match value:
+        case bytes():
+            return value
+        case str():
+            return field(2, value)
+        case Kind():
+            return field(6, value)
+        case bool():
+            return field(5, value)
+        case int():
+            return field(3, value)
+    return field(1, field(3, b"".join(map(number, value))))
 
 
 class Nodes:
@@ -76,48 +74,51 @@ class Nodes:
         self.written = bytearray()
         self.counts: Counter[str] = Counter()
 
-    def add(self, op: str, *inputs: str, name: str = "", **attributes: bytes) -> str:
+    def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """A node with what its operation must be told, see `attribute`."""
         self.counts[op] += 1
         own = name or f"{op}_{self.counts[op]}"
         parts = [field(1, own), field(2, op), *(field(3, name) for name in inputs)]
-        parts += [field(5, entry(key, value)) for key, value in attributes.items()]
+        parts += [field(5, entry(key, attribute(value))) for key, value in attributes.items()]
         self.written += field(1, b"".join(parts))
         return own
 
-    def constant(self, values: Any, of: int = FLOAT) -> str:
-        array: NDArray[Any] = np.asarray(values, "<f4" if of == FLOAT else "<i4")
-        tensor = field(1, of) + field(2, shape_of(array.shape)) + field(4, array.tobytes())
-        return self.add("Const", dtype=kind(of), value=field(8, tensor))
+    def placeholder(self, name: str, lengths: Sequence[int]) -> str:
+        return self.add("Placeholder", name=name, dtype=FLOAT, shape=field(7, shape_of(lengths)))
 
-    def plain(self, op: str, *inputs: str, of: int = FLOAT) -> str:
+    def constant(self, values: Any, of: Kind = FLOAT) -> str:
+        array = np.asarray(values, "<f4" if of == FLOAT else "<i4")
+        tensor = field(1, of) + field(2, shape_of(array.shape)) + field(4, array.tobytes())
+        return self.add("Const", dtype=of, value=field(8, tensor))
+
+    def plain(self, op: str, *inputs: str, of: Kind = FLOAT) -> str:
         """An operation whose only attribute is its type."""
-        return self.add(op, *inputs, T=kind(of))
+        return self.add(op, *inputs, T=of)
 
     def reduced(self, op: str, image: str, axis: int, keep: bool) -> str:
-        return self.add(op, image, self.constant([axis], INT32), T=kind(), Tidx=kind(INT32), keep_dims=flag(keep))
+        return self.add(op, image, self.constant([axis], INT32), T=FLOAT, Tidx=INT32, keep_dims=keep)
 
     def joined(self, *images: str, axis: int) -> str:
-        where = self.constant(axis, INT32)
-        return self.add("ConcatV2", *images, where, N=whole(len(images)), T=kind(), Tidx=kind(INT32))
+        return self.add("ConcatV2", *images, self.constant(axis, INT32), N=len(images), T=FLOAT, Tidx=INT32)
 
     def lengths(self, image: str, count: int) -> list[str]:
         """The sizes of the first `count` axes, known only when the graph runs."""
-        sizes = self.add("Shape", image, T=kind(), out_type=kind(INT32))
+        sizes = self.add("Shape", image, T=FLOAT, out_type=INT32)
         ends = [self.constant([at], INT32) for at in range(count + 1)]
         one = self.constant([1], INT32)
-        masks: dict[str, Any] = {f"{name}_mask": whole(0) for name in ("begin", "end", "ellipsis", "new_axis")}
-        masks |= {"shrink_axis_mask": whole(1), "T": kind(INT32), "Index": kind(INT32)}
+        masks: dict[str, Any] = dict.fromkeys(("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask"), 0)
+        masks |= {"shrink_axis_mask": 1, "T": INT32, "Index": INT32}
         return [self.add("StridedSlice", sizes, ends[at], ends[at + 1], one, **masks) for at in range(count)]
 
     def reshaped(self, image: str, *lengths: str) -> str:
-        return self.add("Reshape", image, self.packed(*lengths), T=kind(), Tshape=kind(INT32))
+        return self.add("Reshape", image, self.packed(*lengths), T=FLOAT, Tshape=INT32)
 
     def packed(self, *numbers: str) -> str:
-        return self.add("Pack", *numbers, N=whole(len(numbers)), T=kind(INT32), axis=whole(0))
+        return self.add("Pack", *numbers, N=len(numbers), T=INT32, axis=0)
 
     def resized(self, image: str, *lengths: str) -> str:
         """(batch, rows, columns, channels) with other numbers of rows and columns, by the nearest pixel."""
-        return self.add("ResizeNearestNeighbor", image, self.packed(*lengths), T=kind(), align_corners=flag(False))
+        return self.add("ResizeNearestNeighbor", image, self.packed(*lengths), T=FLOAT, align_corners=False)
 
 
 def saved_model(nodes: Nodes, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]]) -> bytes:

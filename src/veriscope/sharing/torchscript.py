@@ -6,8 +6,6 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Unpack, cast
 
 import numpy as np
@@ -16,8 +14,8 @@ from numpy.typing import NDArray
 
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
+from veriscope.sharing.files import free
 from veriscope.sharing.graph import GraphOptions, Shared, shared
-from veriscope.sharing.writing import free
 
 
 def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
@@ -30,7 +28,7 @@ def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[Gr
 def encoded(graph: Shared) -> bytes:
     """The file; its extra file veriscope.json describes it."""
     file, trace = io.BytesIO(), cast(Any, torch.jit.trace)
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"), torch.inference_mode():
         traced = trace(graph.graph, torch.from_numpy(graph.example()), check_trace=False)
         torch.jit.save(traced, file, _extra_files={"veriscope.json": json.dumps(graph.description)})
     return file.getvalue()
@@ -39,12 +37,5 @@ def encoded(graph: Shared) -> bytes:
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """What a file that was written here makes of `image`, in the order of the outputs."""
     load = cast(Any, torch.jit.load)
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"), torch.inference_mode():
         return [output.numpy() for output in load(str(path))(torch.from_numpy(image))]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        yield

@@ -40,19 +40,23 @@ class Trial:
         return f"Run by {self.runtime}: it differs from veriscope by at most {self.difference:.1e} of the range."
 
 
-def graph(written: Shared, name: str, library: str, run: Callable[[NDArray[np.float32]], Any]) -> Trial:
-    """Run a graph on images of two sizes that it was not traced with; `library` is the package of its runtime."""
-    images = [written.example(steps, seed=steps) for steps in (3, 4)]
-    return _trial(name, library, [(written.answer(image), partial(run, image)) for image in images])
+def graph(
+    written: Shared,
+    name: str,
+    library: str,
+    run: Callable[[NDArray[np.float32]], Any],
+    known: Sequence[tuple[NDArray[np.float32], Answers]] = (),
+) -> Trial:
+    """Run a graph on images whose answers are `known`, or on two of sizes that it was not traced with.
 
-
-def _trial(name: str, library: str, answers: Sequence[tuple[Answers, Callable[[], Any]]]) -> Trial:
-    """What is expected against what the runtime `library` answers, as names or in order."""
+    `library` is the package of its runtime, which answers by names or in order.
+    """
     if find_spec(library) is None:
         return Trial(name, None, f"pip install {library}")
+    examples = (written.example(steps, seed=steps) for steps in (3, 4))
     largest = 0.0
-    for expected, run in answers:
-        answer = run()
+    for image, expected in known or ((image, written.answer(image)) for image in examples):
+        answer = run(image)
         answer = answer if isinstance(answer, Mapping) else dict(zip(expected, answer, strict=True))
         largest = max(largest, difference(answer, expected))
     return Trial(f"{name} {metadata.version(library)}", largest)
@@ -60,15 +64,16 @@ def _trial(name: str, library: str, answers: Sequence[tuple[Answers, Callable[[]
 
 def package(written: Package, path: Path) -> list[Trial]:
     """Run the weights in a package on its test image, each in its runtime."""
-    expected, trials = written.graph.answer(written.normalized), []
+    known = [(written.normalized, written.answer)]
     with TemporaryDirectory() as place, ZipFile(path) as packed:
-        for file, name, library, run in (
+        runtimes = (
             ("weights.onnx", "ONNX Runtime", "onnxruntime", onnx.run),
             ("weights.pt", "PyTorch", "torch", torchscript.run),
-        ):
-            weights = Path(packed.extract(file, place))
-            trials.append(_trial(name, library, [(expected, partial(run, weights, written.normalized))]))
-    return trials
+        )
+        return [
+            graph(written.graph, name, library, partial(run, packed.extract(file, place)), known)
+            for file, name, library, run in runtimes
+        ]
 
 
 def csbdeep(ensemble: Ensemble, folders: list[Path], member: int | None) -> Trial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Progressed:
     """How far a member has come; small values only, JSON can hold them."""
 
     member: int
+    plateau: Plateau
     plan: Schedule | None = None
     step: int = 0
     progress: float = 0.0  # 0 to 1, of the learning-rate schedule
@@ -27,45 +29,40 @@ class Progressed:
     loss_sum: float = 0.0  # of the steps of the current round
     loss_count: int = 0
     best: float | None = None  # lowest checked loss so far
-    plateau: Plateau | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save(path: Path, state: Progressed, run: dict[str, Any], **parts: Any) -> None:
-    """Write the state with the tensors of `network`, `average` and `optimizer`; `run` identifies what is trained."""
-    notes = {"state": json.dumps(asdict(state)), "run": json.dumps(run, sort_keys=True)}
-    write_tensors(path, _tensors(**parts), notes)
+def save(path: Path, state: Progressed, run: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write the state with its `tensors`; `run` identifies what is trained."""
+    write_tensors(path, tensors, {"state": json.dumps(asdict(state)), "run": json.dumps(run, sort_keys=True)})
 
 
-def restore(path: Path, run: dict[str, Any], **parts: Any) -> Progressed:
-    """Put the saved tensors back and return the state. Raises TrainingError when `run` is not what was saved."""
-    tensors, notes = read_tensors(path)
+def restore(path: Path, run: dict[str, Any], tensors: Mapping[str, Tensor]) -> Progressed:
+    """Put what was saved back into `tensors` and return the state. Raises TrainingError when `run` has changed."""
+    saved, notes = read_tensors(path)
     try:
-        return _restored(tensors, notes, run, **parts)
+        before, now = json.loads(notes["run"]), json.loads(json.dumps(run))
+        if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+            was = ", ".join(f"{name}: {before.get(name)!r} before, {run.get(name)!r} now" for name in changed)
+            raise TrainingError(
+                f"This training cannot be resumed: {was}. Resume with the same settings and data, or overwrite the "
+                f"model."
+            )
+        values = json.loads(notes["state"])
+        values["plan"] = Schedule(**values["plan"]) if values["plan"] else None
+        values["plateau"] = Plateau(**values["plateau"])
+        with torch.no_grad():
+            for name, target in tensors.items():
+                target.copy_(saved[name])
+        return Progressed(**values)
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError, RecursionError) as problem:
         raise ModelError(
             f"'{path}' is damaged: it holds no training that can be continued. Remove it, or overwrite the model."
         ) from problem
 
 
-def _restored(tensors: dict[str, Tensor], notes: dict[str, str], run: dict[str, Any], **parts: Any) -> Progressed:
-    before = json.loads(notes["run"])
-    changed = sorted(name for name in {*before, *run} if before.get(name) != json.loads(json.dumps(run)).get(name))
-    if changed:
-        was = ", ".join(f"{name}: {before.get(name)!r} before, {run.get(name)!r} now" for name in changed)
-        raise TrainingError(
-            f"This training cannot be resumed: {was}. Resume with the same settings and data, or overwrite the model."
-        )
-    values = json.loads(notes["state"])
-    values["plan"] = Schedule(**values["plan"]) if values["plan"] else None
-    values["plateau"] = Plateau(**values["plateau"]) if values["plateau"] else None
-    with torch.no_grad():
-        for name, target in _tensors(**parts).items():
-            target.copy_(tensors[name])
-    return Progressed(**values)
-
-
-def _tensors(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def tensors_of(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that training changes: weights, their average, and the moments of Adam."""
     moments: dict[str, Tensor] = {}
     for number, weights in enumerate(weights for group in optimizer.param_groups for weights in group["params"]):
         state = optimizer.state[weights]

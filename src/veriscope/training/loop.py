@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
@@ -23,7 +24,7 @@ from veriscope.training.allocator import kept_memory
 from veriscope.training.aside import measured
 from veriscope.training.losses import Loss, laplace_nll, mae, of_hidden, squared_error_beside_nll
 from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, Material, prepare
-from veriscope.training.member import Member
+from veriscope.training.member import Member, Trained, side_by_side
 from veriscope.training.noisy import FromNoisy
 from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
@@ -112,7 +113,7 @@ def train(
     with (
         team(options.get("device")) as group,
         kept_memory(group.device.type == "cpu"),
-        threads(group.size > 1 or minutes is None, _note) as number,
+        threads(group.size > 1 or minutes is None, warn) as number,
         _shown(progress, group) as listener,
     ):
         if recipe.batch % group.size:
@@ -132,10 +133,6 @@ def train(
         )
         with _nothing_empty(setup):
             return _run(setup, options.get("resume", False), options.get("overwrite", False), listener)
-
-
-def _note(text: str) -> None:
-    warn(text)
 
 
 def _sources(
@@ -222,41 +219,37 @@ def _check_fit(recipe: Recipe, patches: Source, check: Source) -> None:
 
 def _run(setup: Setup, resume: bool, overwrite: bool, listener: Listener) -> Ensemble:
     finished, history = _open(setup, resume, overwrite)
-    first = len(finished)
-    if setup.shared != (None, None) and first < setup.members:
-        return _run_side_by_side(setup, finished, history)
-    for number in range(first, setup.members):
-        spent = sum(max(row["seconds"] for row in history if row["member"] == n) for n in range(number))
-        budget = (
-            None if setup.minutes is None else (60 * (1 - MEASURING) * setup.minutes - spent) / (setup.members - number)
-        )
-        network, rows = Member(setup, number, budget, history, listener).train(resume and number == first)
-        finished, history = [*finished, network], history + rows
+    left = range(len(finished), setup.members)
+    seconds = None if setup.minutes is None else 60 * setup.minutes
+    learning = None if seconds is None else (1 - MEASURING) * seconds
+    apart = setup.shared != (None, None) and len(left) > 0
+    trained = (
+        side_by_side(setup, left, learning) if apart else _in_turn(setup, left, learning, history, listener, resume)
+    )
+    for network, rows in trained:
+        if apart and setup.folder:
+            files.write_member(setup.folder, len(finished), network.state_dict())
+        finished.append(network)
+        history += rows
         setup.write(len(finished), setup.facts(len(finished), history))
         if setup.folder and setup.team.leads:
             (setup.folder / files.UNFINISHED).unlink(missing_ok=True)
-    facts = setup.facts(len(finished), history, _measured(setup, finished))
+    looking = None if seconds is None else MEASURING * seconds
+    ensemble = Ensemble(setup.recipe, tuple(finished))
+    known = measured(ensemble, setup.check, setup.patches, VOXELS, looking)
+    facts = setup.facts(len(finished), history, known)
     setup.write(len(finished), facts)
-    return Ensemble(setup.recipe, tuple(finished), facts)
+    return replace(ensemble, facts=facts)
 
 
-def _run_side_by_side(setup: Setup, finished: list[Network], history: list[dict[str, Any]]) -> Ensemble:
-    from veriscope.training.side import side_by_side
-
-    budget = None if setup.minutes is None else 60 * (1 - MEASURING) * setup.minutes
-    for network, rows in side_by_side(setup, range(len(finished), setup.members), budget):
-        if setup.folder:
-            files.write_member(setup.folder, len(finished), network.state_dict())
-        finished, history = [*finished, network], history + rows
-    facts = setup.facts(len(finished), history, _measured(setup, finished))
-    setup.write(len(finished), facts)
-    return Ensemble(setup.recipe, tuple(finished), facts)
-
-
-def _measured(setup: Setup, finished: list[Network]) -> dict[str, Any]:
-    """What images say of a trained ensemble: how often its predictions come true, and what such images look like."""
-    seconds = None if setup.minutes is None else 60 * MEASURING * setup.minutes
-    return measured(Ensemble(setup.recipe, tuple(finished)), setup.check, setup.patches, VOXELS, seconds)
+def _in_turn(
+    setup: Setup, numbers: range, seconds: float | None, history: list[dict[str, Any]], listener: Listener, resume: bool
+) -> Iterator[Trained]:
+    """One member after the other; `history` grows meanwhile. Each has its part of the `seconds` that are left."""
+    for number in numbers:
+        spent = sum(max(row["seconds"] for row in history if row["member"] == n) for n in range(number))
+        budget = None if seconds is None else (seconds - spent) / (setup.members - number)
+        yield Member(setup, number, budget, history, listener).train(resume and number == numbers[0])
 
 
 def _open(setup: Setup, resume: bool, overwrite: bool) -> tuple[list[Network], list[dict[str, Any]]]:

@@ -42,13 +42,9 @@ class Cutting:
     seed: int = 0
 
     def patches(self, recipe: Recipe, *groups: Pairs) -> list[Cut]:
-        options: dict[str, Any] = {
-            "per_image": self.per_image,
-            "seed": self.seed,
-            "foreground": self.foreground or None,
-        }
-        normalize = usual_scaling(recipe) if self.normalize is None else self.normalize
-        return [cut_patches(pairs, recipe.patch, normalize=normalize, **options) for pairs in groups]
+        options: dict[str, Any] = {**vars(self), "foreground": self.foreground or None}
+        options["normalize"] = usual_scaling(recipe) if self.normalize is None else self.normalize
+        return [cut_patches(pairs, recipe.patch, **options) for pairs in groups]
 
 
 @dataclass(frozen=True)

@@ -1,52 +1,54 @@
-"""The training of one member: the loop itself."""
+"""The training of one member: the loop itself; and of several side by side."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from threading import Lock
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from veriscope.errors import TrainingError
+from veriscope.clusters import client_of
+from veriscope.errors import TrainingError, warn
 from veriscope.networks import folder as files
 from veriscope.networks.network import Network, build, channels_last
+from veriscope.networks.threads import threads
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
+from veriscope.training.parallel import Team, choose_device
 from veriscope.training.progress import Listener, Step, Triple
 from veriscope.training.scales import features_and_errors, fit_scale_layer
 from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
-from veriscope.training.setup import Batch, Setup
+from veriscope.training.setup import Batch, Setup, Source
 
 PICTURES = 4  # check patches that can be looked at while training
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
 TRYING = 0.1  # fraction of the time of a member in which numbers of threads are tried, at most
 TIMED_STEPS = 4  # steps measured before the first plan, after one that warms up
 CHECK_FRACTION = 0.15  # patches checked after a round, as a fraction of those trained on in it
-FIT_FROM = (
-    0.25  # fraction of the run after which the scales are fitted: before, the errors are those of nothing learned
-)
+FIT_FROM = 0.25  # fraction of the run after which the scales are fitted: errors before are those of nothing learned
 STARTED_RATE = 1 / 3  # of the learning rate, for a network that has learned before (benchmarks/starting.py)
 FIT_FRACTION = 0.05  # patches the scales are fitted to after a round, as a fraction of those trained on in it
 LEAST_FIT, LAST_FIT = 16, 256  # patches, in any round and in the last one
 LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
+
+Trained: TypeAlias = tuple[Network, list[dict[str, Any]]]  # with its best weights, and one row of history per round
+_ONE = Lock()
 
 
 class Member:
     """The training of one member."""
 
     def __init__(
-        self,
-        setup: Setup,
-        number: int,
-        budget: float | None,
-        past: list[dict[str, Any]],
-        listener: Listener,
+        self, setup: Setup, number: int, budget: float | None, past: list[dict[str, Any]], listener: Listener
     ) -> None:
         self.setup, self.number, self.budget, self.past, self.listener = setup, number, budget, past, listener
         self.recipe, self.team = setup.recipe, setup.team
@@ -68,12 +70,12 @@ class Member:
             fused=self.team.device.type in ("cpu", "cuda"),
         )
         self.best_weights = _copied(self.average)
-        self.state = Progressed(number, plateau=Plateau(self.recipe.patience))
+        self.state = Progressed(number, Plateau(self.recipe.patience))
         self.saved_at = time.monotonic()
         self.check_loss: float | None = None
 
-    def train(self, resume: bool) -> tuple[Network, list[dict[str, Any]]]:
-        """The loop. Returns the network with its best weights, and one row of history per round."""
+    def train(self, resume: bool) -> Trained:
+        """The loop."""
         state = self.state = self._resumed() if resume else self.state
         if state.plan is None and self.budget is None:
             epochs = self.setup.epochs or self.recipe.epochs
@@ -114,12 +116,12 @@ class Member:
 
     def _choose_threads(self, timed: list[float]) -> None:
         """Try numbers of threads for as long as a budget of time allows; steps that were tried are not timed."""
-        threads = self.setup.threads
-        threads(timed[-1])
+        choosing = self.setup.threads
+        choosing(timed[-1])
         if self.state.plan is None and self.budget is not None:
             if self.state.seconds > TRYING * self.budget:
-                threads.decide()
-            if threads.deciding:
+                choosing.decide()
+            if choosing.deciding:
                 timed.clear()
 
     def _batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -164,7 +166,6 @@ class Member:
     def _rate(self) -> float:
         peak = self.recipe.learning_rate * (1.0 if self.setup.start is None else STARTED_RATE)
         if self.recipe.schedule == "plateau":
-            assert self.state.plateau is not None
             return peak * self.state.plateau.factor
         return peak * warm_cosine(self.state.progress, self.recipe.warmup)
 
@@ -188,7 +189,6 @@ class Member:
         """Check the (averaged) weights, keep them if they are the best so far, write everything down."""
         state, plan = self.state, self.state.plan
         assert plan is not None
-        assert state.plateau is not None
         if self.setup.fits_scales and state.step >= FIT_FROM * plan.steps:
             self._fit_scales(plan)
         self.check_loss = self._checked(plan)
@@ -223,19 +223,22 @@ class Member:
         """The last layer of the scales as the averaged weights need it, for the weights in training too."""
         most = LAST_FIT if self.state.step >= plan.steps else FIT_FRACTION * plan.per_round * self.recipe.batch
         count = min(len(self.setup.patches), LAST_FIT, max(LEAST_FIT, round(most)))
-        chosen = np.linspace(0, len(self.setup.patches) - 1, count).round().astype(int).tolist()
         network = self.average.eval()
         found = []
-        for first in range(0, count, self.recipe.batch):
-            low, high = self._on_device(self.setup.patches.check_batch(chosen[first : first + self.recipe.batch]))
+        for wanted in self._spread(count, self.setup.patches):
+            low, high = self._on_device(self.setup.patches.check_batch(wanted))
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
                 found.append(features_and_errors(network, low, high, getattr(self.setup.patches, "hides", False)))
         fit_scale_layer(network, *(torch.cat(parts) for parts in zip(*found, strict=True)))
-        layer, averaged = self.network.unet.scale, network.unet.scale
-        assert layer is not None
-        assert averaged is not None
+        layer, averaged = cast(nn.Module, self.network.unet.scale), cast(nn.Module, network.unet.scale)
         for own, fitted in zip(layer.parameters(), averaged.parameters(), strict=True):
             own.detach().copy_(self.team.average(fitted.detach()))
+
+    def _spread(self, count: int, source: Source) -> Iterator[list[int]]:
+        """The numbers of `count` patches, evenly spread over all there are, batch by batch."""
+        chosen = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+        for first in range(0, count, self.recipe.batch):
+            yield chosen[first : first + self.recipe.batch]
 
     @torch.inference_mode()
     def _checked(self, plan: Schedule) -> float:
@@ -243,13 +246,9 @@ class Member:
         count = len(self.setup.check)
         if self.budget is not None:
             count = min(count, max(4, round(CHECK_FRACTION * plan.per_round * self.recipe.batch)))
-        chosen = np.linspace(0, len(self.setup.check) - 1, count).round().astype(int).tolist()
         sums = torch.zeros(2, dtype=self.team.exact, device=self.team.device)
         network = self.average.eval()
-        for first in range(0, count, self.recipe.batch):
-            wanted = self.team.part(chosen[first : first + self.recipe.batch])
-            if not wanted:
-                continue
+        for wanted in filter(None, map(self.team.part, self._spread(count, self.setup.check))):
             low, high = self._on_device(self.setup.check.check_batch(wanted))
             with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
                 output = network(low)
@@ -266,34 +265,34 @@ class Member:
                 f"{self.recipe.learning_rate:g}, or precision float32. The best weights so far were kept."
             )
 
-    def _run(self) -> dict[str, Any]:
-        return {**self.setup.identity, "member": self.number}
+    def _kept(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What is trained, and all that training changes."""
+        run = {**self.setup.identity, "member": self.number}
+        return run, checkpoint.tensors_of(self.network, self.average, self.optimizer)
 
     def _save(self) -> None:
         if self.setup.folder and self.team.leads:
-            parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-            checkpoint.save(self.setup.folder / files.UNFINISHED, self.state, self._run(), **parts)
+            checkpoint.save(self.setup.folder / files.UNFINISHED, self.state, *self._kept())
         self.saved_at = time.monotonic()
 
     def _resumed(self) -> Progressed:
         """The state on disk of this member, if a run was interrupted in it."""
         if self.setup.folder is None or not (self.setup.folder / files.UNFINISHED).exists():
             return self.state
-        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-        state = checkpoint.restore(self.setup.folder / files.UNFINISHED, self._run(), **parts)
+        state = checkpoint.restore(self.setup.folder / files.UNFINISHED, *self._kept())
         if state.best is not None:
             self.best_weights, _ = files.read_tensors(self.setup.folder / files.member_file(self.number))
         return state
 
     def _tell(self) -> None:
         state, plan = self.state, self.state.plan
-        done = state.step / plan.steps if plan else 0.0
+        done, left = 0.0, None
         per_step = state.seconds / max(state.step, 1)
-        left = None
         if plan:
-            left = per_step * (plan.steps - state.step)
+            done = state.step / plan.steps
             after = self.setup.members - self.number - 1
-            left += after * (self.budget if self.budget is not None else per_step * plan.steps)
+            whole = per_step * plan.steps if self.budget is None else self.budget
+            left = per_step * (plan.steps - state.step) + after * whole
         self.listener(
             Step(
                 member=self.number,
@@ -330,3 +329,29 @@ def _groups(network: Network) -> list[dict[str, Any]]:
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: weights.detach().clone() for name, weights in network.state_dict().items()}
+
+
+def side_by_side(setup: Setup, numbers: Sequence[int], seconds: float | None) -> list[Trained]:
+    """Train the members called `numbers` on the workers that `setup.shared` names, each in so many `seconds`.
+
+    A worker of Dask trains one member at a time. Seeds are the members' own, so weights are the same as one after the
+    other. Raises what a training raises.
+    """
+    cluster, workers = setup.shared
+    sent = replace(setup, folder=None, team=Team(), threads=None, shared=(None, None))  # type: ignore[arg-type]
+    with client_of(cluster, workers) as client:
+        client.wait_for_workers(1, timeout=60)
+        rounds = -(-len(numbers) // len(client.nthreads()))
+        one = partial(_train, sent, None if seconds is None else seconds / rounds)
+        trained: list[Trained] = client.gather([client.submit(one, number, pure=False) for number in numbers])
+    return trained
+
+
+def _train(setup: Setup, seconds: float | None, number: int) -> Trained:
+    """One member, by this worker."""
+    from distributed import get_worker
+
+    with _ONE, threads(True, warn) as chosen:
+        torch.set_num_threads(get_worker().state.nthreads)
+        here = replace(setup, threads=chosen, team=Team(device=choose_device(None)))
+        return Member(here, number, seconds, [], lambda step: None).train(False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,25 +44,19 @@ class FromNoisy:
     title: ClassVar[str] = "Noisy images"
     notes: ClassVar[tuple[str, ...]] = ()
 
-    @cached_property
-    def _plain(self) -> FromPairs:
-        return FromPairs(self.pairs)
-
     def settings(self) -> dict[str, Any]:
-        return self._plain.settings()
+        return FromPairs(self.pairs).settings()
 
     def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
         """As for pairs; networks with blind spots do not add the image, whose hidden pixels hold nothing."""
-        recipe = self._plain.fitting(recipe, typed, notes)
+        recipe = FromPairs(self.pairs).fitting(recipe, typed, notes)
         if recipe.projects or recipe.isotropic or recipe.upsample:
             raise TrainingError("Noisy images teach to denoise only. Use Recipe(axes=...) without a task or factors.")
         only = self.pairs[0].low
         half = max(only.size("Y"), only.size("X")) // 2
         if len(self.pairs) == 1 and max(recipe.patch[-2:]) > half and "patch" not in typed:  # one half is for checking
-            flat = [max(min(n, half // step * step), step) for n, step in zip(recipe.patch, recipe.step, strict=True)][
-                -2:
-            ]
-            recipe = recipe.change(patch=(*recipe.patch[:-2], *flat))
+            fits = [max(min(n, half // step * step), step) for n, step in zip(recipe.patch, recipe.step, strict=True)]
+            recipe = recipe.change(patch=(*recipe.patch[:-2], *fits[-2:]))
             notes.append(
                 f"patches are {lengths(recipe.patch)}, so that a part of the only image is left to check with."
             )
@@ -73,7 +66,7 @@ class FromNoisy:
         if isinstance(check, Pairs):
             raise TrainingError("Noisy images are checked with some of themselves: give check as a fraction.")
         cutting = cutting if cutting.normalize else replace(cutting, normalize=FIXED)
-        sources, found = self._plain.sources(recipe, check, cutting, notes)
+        sources, found = FromPairs(self.pairs).sources(recipe, check, cutting, notes)
         noisy: list[Any] = [Noisy(one, self.how, self.stripes) for one in sources]
         return noisy, found | {"learned by": self.how + f", hidden along {self.stripes}" * bool(self.stripes)}
 
@@ -139,35 +132,15 @@ def _neighbours(image: Image, letter: str) -> Pair:
     return Pair(halves[0], halves[1], image.name)
 
 
-@dataclass(frozen=True, eq=False)
 class Noisy:
     """Patches of noisy images, as `Source`: with two images either may be the one that is given; with blind spots the
     truth is NaN but for the pixels that are hidden, as many in every patch.
     """
 
-    inner: Any  # Patches
-    how: str
-    stripes: str = ""
-
-    @property
-    def hides(self) -> bool:
-        return self.how == BLIND
-
-    @property
-    def axes(self) -> str:
-        return str(self.inner.axes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.inner.shape)
-
-    @property
-    def channels_in(self) -> int:
-        return int(self.inner.channels_in)
-
-    @property
-    def channels_out(self) -> int:
-        return int(self.inner.channels_out)
+    def __init__(self, inner: Any, how: str, stripes: str) -> None:  # of Patches
+        self.inner, self.how, self.stripes, self.hides = inner, how, stripes, how == BLIND
+        self.axes, self.shape = inner.axes, inner.shape
+        self.channels_in, self.channels_out = inner.channels_in, inner.channels_out
 
     def __len__(self) -> int:
         return len(self.inner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,10 +86,9 @@ class Setup:
     @cached_property
     def fast(self) -> bool:
         """Whether convolutions are trained in bfloat16."""
-        wanted = self.recipe.precision
-        return wanted == "bfloat16" or (
-            wanted == "auto" and fast_bfloat16(self.team.device) and not self._has_thin_level
-        )
+        if self.recipe.precision != "auto":
+            return self.recipe.precision == "bfloat16"
+        return fast_bfloat16(self.team.device) and not self._has_thin_level
 
     @property
     def _has_thin_level(self) -> bool:
@@ -135,7 +133,4 @@ def fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    asked: list[Callable[[], bool]] = [
-        getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ]
-    return any(ask() for ask in asked)
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
