@@ -52,7 +52,7 @@ def test_runtimes_agree_with_the_networks(
         if scales is not None:
             expected |= {"scale": laplace.mixture_scale(means.numpy(), scales.numpy())}
             expected |= {"scales": scales.numpy().swapaxes(0, 1)}
-        found = by_name(form, path, image, written.graph.outputs)
+        found = by_name(form, path, image, written.outputs)
         assert set(found) == set(expected)
         for what, one in expected.items():
             assert apart(found[what], one) < 1e-5
@@ -71,7 +71,7 @@ def test_grey_values_go_in_and_out_when_the_graph_normalises(
     form, path, model = FORMATS[name], tmp_path / name, make("2D", facts=FACTS)
     written = form.write(model, path, normalize="model")
     pixels = np.random.default_rng(1).integers(80, 1000, (24, 32)).astype(np.uint16)
-    found = by_name(form, path, pixels[None, None].astype(np.float32), written.graph.outputs)
+    found = by_name(form, path, pixels[None, None].astype(np.float32), written.outputs)
     expected = vs.restore(vs.Image(pixels, "YX"), model, normalize=Normalization((100.0,), (900.0,)))
     assert apart(found["mean"][0, 0], expected.mean.array) < 1e-5
     assert apart(found["scale"][0, 0], expected.scale.array) < 1e-5
@@ -97,7 +97,7 @@ def test_a_member_alone_is_that_member(
     image = image_for(model, 3)
     means, scales = model.predict(_tensor(image))
     assert scales is not None
-    found = by_name(form, path, image, written.graph.outputs)
+    found = by_name(form, path, image, written.outputs)
     assert apart(found["mean"], means[1]) < 1e-5
     assert apart(found["scale"], scales[1]) < 1e-5
 

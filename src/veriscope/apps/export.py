@@ -15,7 +15,7 @@ from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
-    from veriscope.sharing.graph import Shared
+    from veriscope.sharing.graph import Graph
 
 FORMATS = ("csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji")
 GRAPHS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torchscript": "PyTorch"}
@@ -90,7 +90,7 @@ def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, A
     from veriscope.sharing import trying
 
     form = import_module(f"veriscope.sharing.{to}")
-    written: Shared = form.write(ensemble, out, **how)
+    written: Graph = form.write(ensemble, out, **how)
     console.written({"model": out}, model)
     _tell(trying.graph(written, GRAPHS[to], PACKAGES[to], lambda image: form.run(out, image)))
     _use(written)
@@ -150,15 +150,15 @@ def _tell(tried: Any) -> None:
         console.show(f"  {tried}")
 
 
-def _use(written: Shared) -> None:
+def _use(written: Graph) -> None:
     """How to use a graph rightly."""
-    recipe, facts = written.graph.recipe, written.description
+    recipe, facts = written.recipe, written.description
     console.facts(
         "",
         {
             "input": f"image, float32, axes {facts['axes']} (N images, C channels: {recipe.channels_in}); lengths "
             f"along {' '.join(recipe.axes_out)} are multiples of {words.times(facts['step'])}",
-            "output": f"{', '.join(written.graph.outputs)}, axes {facts['axes_out']}",
+            "output": f"{', '.join(written.outputs)}, axes {facts['axes_out']}",
             "tiles": f"read {words.times(facts['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
         },
     )

@@ -32,7 +32,7 @@ from veriscope.restoring.scaling import PERCENTILES, stored_normalization, targe
 from veriscope.sharing import card as cards
 from veriscope.sharing import onnx, torchscript
 from veriscope.sharing.files import free, is_own, write_zip
-from veriscope.sharing.graph import Normalizing, Shared, description, shared, trained_normalization
+from veriscope.sharing.graph import Graph, Normalizing, description, trained_normalization
 from veriscope.wording import lengths
 
 FORMAT = "0.5.4"  # newer descriptions are refused by programs of 2025
@@ -46,7 +46,7 @@ Fixed: TypeAlias = Mapping[str, Normalization]  # of the input and of outputs, b
 class Package:
     """What was written: the graph, its test image, and how images are normalised, in a sentence."""
 
-    graph: Shared
+    graph: Graph
     image: NDArray[np.float32]  # (1, channels_in, *space), in grey values
     normalized: NDArray[np.float32]  # the same as the weights take it
     answer: dict[str, NDArray[np.float32]]  # what they make of it
@@ -78,7 +78,7 @@ def write(
     target = free(path, ".zip", "A package for bioimage.io")
     recipe, allowed = ensemble.recipe, re.sub(r"[^A-Za-z0-9_+\- /()]+", " ", name or target.stem).strip()
     title = allowed[:100] or "veriscope model"
-    graph = shared(ensemble, member)  # without normalisation: that is in the description
+    graph = Graph(ensemble, member)  # without normalisation: that is in the description
     pixels = _test_image(ensemble, image)
     fixed = _fixed(ensemble) if normalize == "model" else {}
     normalized = (fixed.get("image") or fit(pixels[0], PERCENTILES)).apply(pixels, 1)
@@ -122,7 +122,7 @@ def _sentence(fixed: Fixed) -> str:
 # The description
 
 
-def _description(graph: Shared, files: Mapping[str, bytes], fixed: Fixed, ensemble: Ensemble) -> dict[str, Any]:
+def _description(graph: Graph, files: Mapping[str, bytes], fixed: Fixed, ensemble: Ensemble) -> dict[str, Any]:
     def source(name: str) -> dict[str, str]:
         return {"source": name, "sha256": hashlib.sha256(files[name]).hexdigest()}
 
@@ -152,7 +152,7 @@ def _description(graph: Shared, files: Mapping[str, bytes], fixed: Fixed, ensemb
         "tags": ["fluorescence", "image-restoration", "denoising", "uncertainty", f"{len(recipe.axes)}d", "pytorch"],
         "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "inputs": [tensor("image", "Grey values.", "preprocessing")],
-        "outputs": [tensor(what, f"{meaning[what]}, {unit}.", "postprocessing") for what in graph.graph.outputs],
+        "outputs": [tensor(what, f"{meaning[what]}, {unit}.", "postprocessing") for what in graph.outputs],
         "weights": {
             "onnx": {**source("weights.onnx"), "opset_version": onnx.OPSET, "parent": "torchscript"},
             "torchscript": {**source("weights.pt"), "pytorch_version": torch.__version__.split("+")[0]},
@@ -162,7 +162,7 @@ def _description(graph: Shared, files: Mapping[str, bytes], fixed: Fixed, ensemb
             "veriscope": {
                 "format": 1,
                 "files": {name: source(name)["sha256"] for name in own_files},
-                **description(ensemble, len(graph.graph.members), fixed.get("image"), fixed.get("mean")),
+                **description(ensemble, len(graph.members), fixed.get("image"), fixed.get("mean")),
             }
         },
     }
@@ -263,12 +263,9 @@ def _cover(image: NDArray[Any], restored: NDArray[Any], recipe: Recipe) -> bytes
             pixels = pixels.max(0) if recipe.projects else pixels[len(pixels) // 2]
         grey = np.clip(pixels * 255, 0, 255).astype(np.uint8)
         side = min(grey.shape)
-        halves.append(Picture.fromarray(grey[:side, :side]).resize((width // 2, height)))
-    both = Picture.new("L", COVER)
-    for place, half in enumerate(halves):
-        both.paste(half, (place * width // 2, 0))
+        halves.append(np.asarray(Picture.fromarray(grey[:side, :side]).resize((width // 2, height))))
     file = io.BytesIO()
-    both.save(file, "PNG")
+    Picture.fromarray(np.hstack(halves)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -340,6 +340,15 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         config |= {"proj_axis": "Z", **{key: getattr(layers, name) for name, key in SURFACE.items()}}
         config |= {"proj_kern": list(_largest(layers)), "proj_pool": [1, *layers.pool]}
     return config
+
+
+def answered(run: Callable[[NDArray[Any]], Any], image: NDArray[Any], turned: bool) -> NDArray[Any]:
+    """What `run`, which has channels last, makes of `image` (batch, channels, *space); `turned` slices have Z last too,
+    which is the first axis here.
+    """
+    given = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
+    answer = np.moveaxis(np.array(run(np.ascontiguousarray(given))), -1, 1)
+    return answer.swapaxes(2, 3) if turned else answer
 
 
 def kind_of(recipe: Recipe) -> str:

@@ -22,9 +22,9 @@ from veriscope.errors import ModelError
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection, Surface
 from veriscope.networks.unet import SMALLEST_SCALE
-from veriscope.sharing.csbdeep import kind_of
+from veriscope.sharing.csbdeep import answered, kind_of
 from veriscope.sharing.files import free, write_zip
-from veriscope.sharing.graph import Shared, shared
+from veriscope.sharing.graph import Graph
 from veriscope.sharing.openvino import compiled
 from veriscope.sharing.tensorflow import FLOAT, INT32, Nodes, saved_model
 
@@ -32,14 +32,14 @@ INPUT, OUTPUT = "input", "output"
 VERSION = "0.8.2"  # of csbdeep, whose exports the plugin reads
 
 
-def write(ensemble: Ensemble, path: str | os.PathLike[str], member: int | None = None) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], member: int | None = None) -> Graph:
     """Write `path`, a .zip file: the mean and the scale of all members, or of one alone, counted from 0.
 
     Channels are last, as in TensorFlow; the output has the means, then the scales. The plugin normalises, and needs
     `axes_div_by` and `tile_overlap`, which are in meta.json. Raises ModelError for networks with a stem.
     """
     target = free(path, ".zip", "A model for the CSBDeep plugin of Fiji")
-    graph, recipe = shared(ensemble, member), ensemble.recipe
+    graph, recipe = Graph(ensemble, member), ensemble.recipe
     if recipe.stem > 1:
         raise ModelError(
             f"This model folds {recipe.stem} x {recipe.stem} pixels into channels (stem), which cannot be written for "
@@ -56,10 +56,7 @@ def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArra
         (Path(place) / "saved_model.pb").write_bytes(packed.read("saved_model.pb"))
         meta = json.loads(packed.read("meta.json"))
         model = compiled(place)
-        turned = meta["type"] == "IsotropicCARE"  # there Z is the last axis, here the first
-        pixels = np.moveaxis(image.swapaxes(2, 3) if turned else image, 1, -1)
-        result = np.moveaxis(np.array(model(np.ascontiguousarray(pixels))[model.outputs[0]]), -1, 1)
-    result = result.swapaxes(2, 3) if turned else result
+        result = answered(lambda pixels: model(pixels)[model.outputs[0]], image, meta["type"] == "IsotropicCARE")
     return list(np.split(result, 2, axis=1)) if meta["probabilistic"] else [result]
 
 
@@ -77,11 +74,11 @@ def _meta(ensemble: Ensemble) -> dict[str, Any]:
     }
 
 
-def _saved_model(graph: Shared) -> bytes:
-    recipe, nodes = graph.graph.recipe, Nodes()
+def _saved_model(graph: Graph) -> bytes:
+    recipe, nodes = graph.recipe, Nodes()
     lengths = [-1] * (len(recipe.axes) + 1) + [recipe.channels_in]
     image = nodes.placeholder(INPUT, lengths)
-    parts = _mixture(nodes, [_network(nodes, member, image) for member in graph.graph.members])
+    parts = _mixture(nodes, [_network(nodes, member, image) for member in graph.members])
     whole = parts[0] if len(parts) == 1 else nodes.joined(*parts, axis=len(recipe.axes_out) + 1)
     nodes.add("Identity", whole, name=OUTPUT, T=FLOAT)
     lengths_out = [-1] * (len(recipe.axes_out) + 1) + [recipe.channels_out * len(parts)]

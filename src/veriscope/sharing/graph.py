@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -15,7 +13,6 @@ from torch import Tensor, nn
 from veriscope.errors import ModelError
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Projection
-from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
 from veriscope.restoring.scaling import PERCENTILES, stored_normalization, target_normalization
@@ -39,25 +36,32 @@ PLANES = 9  # of the stack that a projection is traced with
 class Graph(nn.Module):
     """(batch, channels_in, *space), float32, to the mean, and the scale where networks are probabilistic.
 
-    These are the mean and the scale of the mixture of all members, as in `Restoration`; each is (batch, channels_out,
-    *axes of the result). `each` adds the members' own, (batch, members, channels_out, *axes of the result). With
-    `low` and `back` grey values are normalised by `low`, and the result returns to grey values by `back`.
+    These are the mean and the scale of the mixture of all members, or of one alone, as in `Restoration`; each is
+    (batch, channels_out, *axes of the result). `members` adds the members' own, (batch, members, channels_out, *axes of
+    the result). With `normalize` "model" it takes and gives grey values. `description` is plain JSON.
+
+    Raises ModelError when there is no such member, when the networks are not made of PyTorch, or when `normalize` asks
+    for percentiles of the training images that the model does not know.
     """
 
     def __init__(
-        self,
-        members: Sequence[nn.Module],
-        recipe: Recipe,
-        low: Normalization | None = None,
-        back: Normalization | None = None,
-        each: bool = False,
+        self, ensemble: Ensemble, member: int | None = None, members: bool = False, normalize: Normalizing = "image"
     ) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
-        self.recipe = recipe
-        self.each = each
-        self.low, self.span = _constants(low, len(recipe.axes))
-        self.floor, self.rise = _constants(back, len(recipe.axes_out))
+        if not all(isinstance(one, UNet | Projection) for one in ensemble.members):
+            raise ModelError(
+                "This model was imported as a graph, not as a network of veriscope, so it cannot be exported. "
+                "Use the package that it came from."
+            )
+        chosen = list(ensemble.members) if member is None else [ensemble.members[ensemble.checked(member)]]
+        low = trained_normalization(ensemble) if normalize == "model" else None
+        back = None if low is None else target_normalization(ensemble, low)
+        self.recipe, self.each = ensemble.recipe, members
+        self.members = nn.ModuleList(chosen)
+        self.low, self.span = _constants(low, len(self.recipe.axes))
+        self.floor, self.rise = _constants(back, len(self.recipe.axes_out))
+        self.description = description(ensemble, len(chosen), low, back)
+        self.eval().requires_grad_(False)
 
     @property
     def outputs(self) -> list[str]:
@@ -80,59 +84,26 @@ class Graph(nn.Module):
         scale = (distance + scales * torch.exp(-distance / scales)).mean(1)  # as `laplace.mixture_scale`
         return (mean, scale, means, scales) if self.each else (mean, scale)
 
-
-@dataclass(frozen=True, eq=False)
-class Shared:
-    """A graph to be written, its description in plain JSON, and examples to trace it with and to try it on."""
-
-    graph: Graph
-    description: dict[str, Any]
-
     def example(self, steps: int = 2, seed: int = 0) -> NDArray[np.float32]:
         """Random pixels as the graph takes them, `steps` steps along the first axis, one more along each further."""
-        recipe = self.graph.recipe
-        space = tuple(n * (steps + place) for place, n in enumerate(recipe.step))
-        planes = (PLANES + steps - 2,) if recipe.projects else ()
-        image = np.random.default_rng(seed).random((1, recipe.channels_in, *planes, *space), np.float32)
-        if self.graph.low is not None:
-            image = image * self.graph.span.numpy() + self.graph.low.numpy()
+        space = tuple(n * (steps + place) for place, n in enumerate(self.recipe.step))
+        planes = (PLANES + steps - 2,) if self.recipe.projects else ()
+        image = np.random.default_rng(seed).random((1, self.recipe.channels_in, *planes, *space), np.float32)
+        if self.low is not None:
+            image = image * self.span.numpy() + self.low.numpy()
         return np.ascontiguousarray(image, np.float32)
 
     @torch.inference_mode()
     def answer(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """What veriscope makes of `image`, by the names of the outputs."""
-        results = self.graph(torch.from_numpy(image))
-        return {name: result.numpy() for name, result in zip(self.graph.outputs, results, strict=True)}
+        results = self(torch.from_numpy(image))
+        return {name: result.numpy() for name, result in zip(self.outputs, results, strict=True)}
 
     @property
     def texts(self) -> dict[str, str]:
         """The description as names and texts."""
-        return {
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in self.description.items()
-        }
-
-
-def shared(
-    ensemble: Ensemble, member: int | None = None, members: bool = False, normalize: Normalizing = "image"
-) -> Shared:
-    """The graph of all members, or of one alone; see GraphOptions.
-
-    Raises ModelError when there is no such member, when the networks are not made of PyTorch, or when `normalize` asks
-    for percentiles of the training images that the model does not know.
-    """
-    recipe = ensemble.recipe
-    if not all(isinstance(one, UNet | Projection) for one in ensemble.members):
-        raise ModelError(
-            "This model was imported as a graph, not as a network of veriscope, so it cannot be exported. "
-            "Use the package that it came from."
-        )
-    chosen = list(ensemble.members) if member is None else [ensemble.members[ensemble.checked(member)]]
-    low, back = None, None
-    if normalize == "model":
-        low = trained_normalization(ensemble)
-        back = target_normalization(ensemble, low)
-    graph = Graph(chosen, recipe, low, back, members).eval().requires_grad_(False)
-    return Shared(graph, description(ensemble, len(chosen), low, back))
+        known = self.description.items()
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known}
 
 
 def trained_normalization(ensemble: Ensemble) -> Normalization:

@@ -15,42 +15,42 @@ from veriscope.errors import ModelError
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.sharing.files import free, needed
-from veriscope.sharing.graph import GraphOptions, Shared, shared
+from veriscope.sharing.graph import Graph, GraphOptions
 
 OPSET, IR = 17, 8
 LARGEST = 2 * 10**9  # bytes of a file; protobuf holds no more
 
 
-def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Graph:
     """Write `path`: the input "image", the outputs "mean" and "scale", with `members` also "means" and "scales".
 
     `member` (from 0) is written alone. `normalize` "image" expects images that the caller has normalised (their
     percentiles 2 and 99.8 become 0 and 1); "model" takes grey values and gives grey values, by the percentiles of the
     training images. The file's metadata hold axes, step, halo and normalisation. Raises ModelError and OutputError.
     """
-    target, graph = free(path), shared(ensemble, **options)
+    target, graph = free(path), Graph(ensemble, **options)
     write_file(target, encoded(graph))
     return graph
 
 
-def encoded(graph: Shared) -> bytes:
+def encoded(graph: Graph) -> bytes:
     """The file."""
     onnx = needed("onnx")
-    recipe = graph.graph.recipe
-    if 4 * sum(weights.numel() for weights in graph.graph.parameters()) > LARGEST:
+    recipe = graph.recipe
+    if 4 * sum(weights.numel() for weights in graph.parameters()) > LARGEST:
         raise ModelError("This model is too large for an ONNX file, which holds 2 GB. Export one member (--member 0).")
     dynamic = {"image": {0: "batch", **dict(enumerate(recipe.axes.lower(), start=2))}}
-    for name in graph.graph.outputs:
+    for name in graph.outputs:
         first = 3 if name in ("means", "scales") else 2
         dynamic[name] = {0: "batch", **dict(enumerate(recipe.axes_out.lower(), start=first))}
     file: Any = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # the newer exporter makes files that older runtimes cannot read
         torch.onnx.export(
-            graph.graph,
+            graph,
             (torch.from_numpy(graph.example()),),
             file,
             input_names=["image"],
-            output_names=graph.graph.outputs,
+            output_names=graph.outputs,
             dynamic_axes=dynamic,
             opset_version=OPSET,
             dynamo=False,

@@ -14,17 +14,17 @@ from veriscope import saving
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import onnx
 from veriscope.sharing.files import free, needed
-from veriscope.sharing.graph import GraphOptions, Shared, shared
+from veriscope.sharing.graph import Graph, GraphOptions
 
 
-def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Graph:
     """Write `path`, an .xml file, and its .bin file; inputs, outputs and options as in `onnx.write`.
 
     Raises ModelError and OutputError.
     """
     target = free(path, ".xml", "A model of OpenVINO, with its weights beside it in a .bin file,")
     weights = free(target.with_suffix(".bin"))
-    openvino, graph = needed("openvino"), shared(ensemble, **options)
+    openvino, graph = needed("openvino"), Graph(ensemble, **options)
     with TemporaryDirectory() as place:
         parts = Path(place)
         (parts / "graph.onnx").write_bytes(onnx.encoded(graph))

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.sharing.files import free
-from veriscope.sharing.graph import GraphOptions, Shared, shared
+from veriscope.sharing.graph import Graph, GraphOptions
 
 
-def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Shared:
+def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Graph:
     """Write `path`; inputs, outputs and options as in `onnx.write`. Raises ModelError and OutputError."""
-    target, graph = free(path), shared(ensemble, **options)
+    target, graph = free(path), Graph(ensemble, **options)
     write_file(target, encoded(graph))
     return graph
 
 
-def encoded(graph: Shared) -> bytes:
+def encoded(graph: Graph) -> bytes:
     """The file; its extra file veriscope.json describes it."""
     file, trace = io.BytesIO(), cast(Any, torch.jit.trace)
     with warnings.catch_warnings(action="ignore"), torch.inference_mode():
-        traced = trace(graph.graph, torch.from_numpy(graph.example()), check_trace=False)
+        traced = trace(graph, torch.from_numpy(graph.example()), check_trace=False)
         torch.jit.save(traced, file, _extra_files={"veriscope.json": json.dumps(graph.description)})
     return file.getvalue()
 

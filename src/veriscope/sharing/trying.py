@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from veriscope.networks.model import Ensemble
 from veriscope.sharing import onnx, torchscript
 from veriscope.sharing.bioimageio import Package
-from veriscope.sharing.graph import Shared
+from veriscope.sharing.csbdeep import answered
+from veriscope.sharing.graph import Graph
 
 Answers = Mapping[str, NDArray[np.float32]]
 
@@ -41,7 +42,7 @@ class Trial:
 
 
 def graph(
-    written: Shared,
+    written: Graph,
     name: str,
     library: str,
     run: Callable[[NDArray[np.float32]], Any],
@@ -84,17 +85,14 @@ def csbdeep(ensemble: Ensemble, folders: list[Path], member: int | None) -> Tria
 
     recipe, largest = ensemble.recipe, 0.0
     kind = ProjectionCARE if recipe.projects else CARE
-    space = [n * 3 for n in recipe.step]
-    shape = (1, recipe.channels_in, *((9,) if recipe.projects else ()), *space)
-    image = np.random.default_rng(0).random(shape, np.float32)
     numbers = range(len(ensemble)) if member is None else [member]
     for folder, number in zip(folders, numbers, strict=True):
+        image = Graph(ensemble, number).example(3)
         with torch.inference_mode():
             expected = ensemble.members[number](torch.from_numpy(image)).numpy()
-        turned = image.swapaxes(2, 3) if recipe.isotropic else image  # there Z is the last axis
         network = kind(None, folder.name, str(folder.parent)).keras_model
-        answer = np.moveaxis(np.asarray(network.predict(np.moveaxis(turned, 1, -1), verbose=0)), -1, 1)
-        largest = max(largest, difference({"": answer.swapaxes(2, 3) if recipe.isotropic else answer}, {"": expected}))
+        answer = answered(partial(network.predict, verbose=0), image, recipe.isotropic)
+        largest = max(largest, difference({"": answer}, {"": expected}))
     return Trial(f"csbdeep {metadata.version('csbdeep')}", largest)
 
 
