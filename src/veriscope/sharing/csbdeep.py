@@ -259,15 +259,15 @@ def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str
             raise ModelError(f"'{path}' does not fit {CONFIG} beside it: it has {len(layers)} convolutions.")
         for key, layer in placed.items():
             space = flat if recipe.projects and key.startswith("unet.") else order
-            shape = tuple(wanted[f"{key}.weight"].shape)
-            inverse = [space.index(n) for n in range(len(space))]
-            have = tuple(layer.kernel.shape)
-            if have != (*(shape[2 + n] for n in inverse), shape[1], shape[0]) or tuple(layer.bias.shape) != shape[:1]:
+            shape, have = tuple(wanted[f"{key}.weight"].shape), layer.kernel.shape
+            axes = len(space) + 1, len(space), *space  # out, in, space, as PyTorch has them
+            fits = len(have) == len(shape) and tuple(have[axis] for axis in axes) == shape
+            if not fits or layer.bias.shape != shape[:1]:
                 raise ModelError(
                     f"'{path}' does not fit {CONFIG} beside it: the layer '{layer.name}' has a kernel of "
                     f"{lengths(have)}, where {lengths(shape)} is expected (out, in, space). Copy the folder again."
                 )
-            kernel, bias = layer.read(space)
+            kernel, bias = layer.read(axes)
             state[f"{key}.weight"], state[f"{key}.bias"] = torch.from_numpy(kernel), torch.from_numpy(bias)
     if not all(bool(values.isfinite().all()) for values in state.values()):
         raise ModelError(f"The weights in '{path}' are not finite numbers: that training failed. Choose another file.")

@@ -33,11 +33,9 @@ class Convolution:
     kernel: Any
     bias: Any
 
-    def read(self, space: Sequence[int] = ()) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Kernel (out, in, *space) with its axes in the order `space`, and bias, as PyTorch has them."""
+    def read(self, order: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The kernel with its axes in this `order`, and the bias."""
         kernel, bias = (np.asarray(array[()], np.float32) for array in (self.kernel, self.bias))
-        dimensions = kernel.ndim - 2
-        order = (dimensions + 1, dimensions, *(space or range(dimensions)))
         return np.ascontiguousarray(kernel.transpose(order)), bias
 
 

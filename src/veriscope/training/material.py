@@ -100,9 +100,11 @@ class FromPairs:
         """What the recipe must know of them."""
         first = self.pairs[0]
         axes = "ZYX" if first.low.size("Z") > 1 else "YX"
+        if unknown := sorted(set(self.finer) - set(axes)):
+            raise VeriscopeError(f"--factor names {', '.join(unknown)}, but the images have {axes}. Remove it.")
         found: dict[str, Any] = {"axes": axes, "task": "project" if first.projects else "restore"}
         found |= {"channels_in": first.low.size("C"), "channels_out": first.high.size("C")}
-        return found | ({"upsample": _upsample(self.finer, axes)} if self.finer else {})
+        return found | ({"upsample": tuple(self.finer.get(letter, 1.0) for letter in axes)} if self.finer else {})
 
     def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
         """The recipe with patches that can be had of them, and as often halved as they can be, but for what the user
@@ -286,21 +288,13 @@ def _pairs(task: str, low: Path, high: Path, axes: Axes, finer: Mapping[str, flo
     notes = []
     if task == "upsample" and not finer:
         words = axes if isinstance(axes, tuple) else (axes, axes)
-        first = [
+        first, second = (
             read_image(list_images(place)[0], word, lazy=True) for place, word in zip((low, high), words, strict=True)
-        ]
-        finer = factors_between(first[0], first[1], first[0].name)
+        )
+        finer = factors_between(first, second, first.name)
         factors = ",".join(f"{letter}={value:g}" for letter, value in finer.items())
         notes.append(f"HIGH has more pixels than LOW by --factor {factors}, as the sizes say.")
     return FromPairs(read_pairs(low, high, axes=axes, finer=finer or {}), finer or {}, tuple(notes))
-
-
-def _upsample(factors: Mapping[str, float], axes: str) -> tuple[float, ...]:
-    """As the recipe has them: one factor for each of `axes`."""
-    unknown = sorted(set(factors) - set(axes))
-    if unknown:
-        raise VeriscopeError(f"--factor names {', '.join(unknown)}, but the images have {axes}. Remove it.")
-    return tuple(factors.get(letter, 1.0) for letter in axes)
 
 
 # -- patches of a size that fits -------------------------------------------------------------------------------------

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veriscope.errors import DataError, TrainingError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs, read_pairs
 from veriscope.images.reading import list_images, read_image, stem
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.patches import Field
+from veriscope.patches.patches import Array, Field, Supply
 from veriscope.patches.scaling import FIXED
 from veriscope.training.material import Aside, Cutting, Found, FromPairs
-from veriscope.training.setup import Batch
 from veriscope.wording import lengths
 
 BLIND, TWO = "blind spots", "two images of each field"
@@ -31,7 +29,6 @@ CELL = {"YX": (4, 4), "ZYX": (2, 4, 4)}  # pixels of a patch of which one is hid
 NEAR = 2  # pixels along Y and X: how far away a hidden pixel takes its value from
 ALONG = 4  # pixels hidden to either side along a line
 BRIGHTNESSES = 16  # at which noise is measured
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -132,26 +129,30 @@ def _neighbours(image: Image, letter: str) -> Pair:
     return Pair(halves[0], halves[1], image.name)
 
 
-class Noisy:
-    """Patches of noisy images, as `Source`: with two images either may be the one that is given; with blind spots the
-    truth is NaN but for the pixels that are hidden, as many in every patch.
+class Noisy(Supply):
+    """Patches of noisy images: with two images either may be the one that is given; with blind spots the truth is NaN
+    but for the pixels that are hidden, as many in every patch. All is drawn with one seed for each patch.
     """
 
     def __init__(self, inner: Any, how: str, stripes: str) -> None:  # of Patches
         self.inner, self.how, self.stripes, self.hides = inner, how, stripes, how == BLIND
-        self.axes, self.shape = inner.axes, inner.shape
+        self.axes, self.axes_out, self.low_shape, self.shape = inner.axes, inner.axes_out, inner.low_shape, inner.shape
         self.channels_in, self.channels_out = inner.channels_in, inner.channels_out
 
     def __len__(self) -> int:
         return len(self.inner)
 
-    def batch(self, indices: Any, seed: int) -> Batch:
-        low, high = self.inner.batch(indices, seed)
-        return self._told(low, high, [(seed, index, 3) for index in indices])
+    def training(self, index: int, seed: int) -> tuple[Array, Array]:
+        return self._told(*self.inner.training(index, seed), np.random.default_rng((seed, index, 3)))
 
-    def check_batch(self, indices: Any) -> Batch:
-        low, high = self.inner.check_batch(indices)
-        return self._told(low, high, [(index, 4) for index in indices])
+    def checking(self, index: int) -> tuple[Array, Array]:
+        return self._told(*self.inner.checking(index), np.random.default_rng((index, 4)))
+
+    def _told(self, low: Array, high: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """What networks are given and what they are to predict."""
+        if self.hides:
+            return hidden(low, CELL[self.axes], self.stripes, rng)
+        return (high, low) if rng.random() < 0.5 else (low, high)
 
     def fields(self) -> list[Field]:
         return [replace(one, noisy=True) for one in self.inner.fields()]
@@ -159,17 +160,6 @@ class Noisy:
     def summary(self) -> dict[str, Any]:
         known: dict[str, Any] = self.inner.summary()
         return known | {"training": known["training"] | {"noisy": self.how, "stripes": self.stripes or None}}
-
-    def _told(self, low: Array, high: Array, seeds: Sequence[tuple[int, ...]]) -> Batch:
-        """What networks are given and what they are to predict, drawn with one seed for each patch."""
-        for number, seed in enumerate(seeds):
-            rng = np.random.default_rng(seed)
-            if not self.hides:
-                if rng.random() < 0.5:
-                    low[number], high[number] = high[number].copy(), low[number].copy()
-                continue
-            low[number], high[number] = hidden(low[number], CELL[self.axes], self.stripes, rng)
-        return low, high
 
 
 def hidden(patch: Array, cell: Sequence[int], stripes: str, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -42,7 +42,6 @@ def fit_scale_layer(network: Network, features: Tensor, errors: Tensor) -> None:
     the networks takes minutes: after half a minute on real pairs it had not yet found that errors are larger where
     the image is bright. A fit that is worse than the layer as it was is dropped.
     """
-    assert network.unet.scale is not None
     layer = cast(nn.Conv2d, network.unet.scale)
     old_weight, old_bias = layer.weight.flatten(1).T, cast(Tensor, layer.bias)
     if not (features.isfinite().all() and errors.isfinite().all()):
