@@ -10,6 +10,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import partial, reduce
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -119,8 +120,8 @@ def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
         skips.append(x)
         x = _pooled(nodes, x, (2,) * space)
     x = _through(nodes, unet.bottom, x, turned)
-    for block, below in zip(unet.up, (unet.bottom, *unet.up), strict=False):
-        x = nodes.joined(_finer(nodes, x, (2,) * space, below[-1].out_channels), skips.pop(), axis=space + 1)
+    for block in unet.up:
+        x = nodes.joined(_finer(nodes, x, (2,) * space), skips.pop(), axis=space + 1)
         x = _through(nodes, block, x, turned)
     mean = _convolved(nodes, unet.mean, x, turned)
     if recipe.residual:
@@ -144,7 +145,7 @@ def _surface(nodes: Nodes, surface: Surface, stack: str) -> str:
     for count, layer in enumerate(surface.up, start=1):
         x = _through(nodes, [layer], x)
         if count % layers.convolutions == 0:
-            x = _finer(nodes, x, lateral, layers.filters)
+            x = _finer(nodes, x, lateral)
     scores = _convolved(nodes, surface.logits, _through(nodes, [surface.last], x))
     raised = nodes.plain("Exp", nodes.plain("Sub", scores, nodes.reduced("Max", scores, axis=1, keep=True)))
     return nodes.plain("RealDiv", raised, nodes.reduced("Sum", raised, axis=1, keep=True))
@@ -173,15 +174,9 @@ def _pooled(nodes: Nodes, x: str, by: Sequence[int]) -> str:
     return nodes.add(op, x, T=FLOAT, ksize=window, strides=window, padding="VALID", data_format=order)
 
 
-def _finer(nodes: Nodes, x: str, by: Sequence[int], channels: int) -> str:
-    """Every pixel repeated. Stacks in two steps, since only planes can be resized: laterally, then along Z."""
-    batch, *sizes = nodes.lengths(x, len(by) + 1)
-    grown = [nodes.plain("Mul", n, nodes.constant(times, INT32), of=INT32) for n, times in zip(sizes, by, strict=True)]
-    if len(by) == 2:
-        return nodes.resized(x, *grown)
-    many, last = nodes.constant(-1, INT32), nodes.constant(channels, INT32)
-    planes = nodes.resized(nodes.reshaped(x, many, sizes[1], sizes[2], last), grown[1], grown[2])
-    if by[0] > 1:
-        area = nodes.plain("Mul", grown[1], grown[2], of=INT32)
-        planes = nodes.resized(nodes.reshaped(planes, batch, sizes[0], area, last), grown[0], area)
-    return nodes.reshaped(planes, batch, grown[0], grown[1], grown[2], last)
+def _finer(nodes: Nodes, x: str, by: Sequence[int]) -> str:
+    """Every pixel repeated: copies of all images, which become the pixels of a block in each place."""
+    copies = nodes.constant([prod(by), *[1] * (len(by) + 1)], INT32)
+    many = nodes.add("Tile", x, copies, T=FLOAT, Tmultiples=INT32)
+    block, crops = nodes.constant(by, INT32), nodes.constant(np.zeros((len(by), 2)), INT32)
+    return nodes.add("BatchToSpaceND", many, block, crops, T=FLOAT, Tblock_shape=INT32, Tcrops=INT32)

@@ -112,10 +112,8 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
 
 def _names(group: Any, attribute: str) -> list[str] | None:
     """A list of names; Keras cuts those of more than 64 KB in pieces called name0, name1, ..."""
-    pieces = [attribute] if attribute in group.attrs else []
-    if not pieces:
-        numbered = (f"{attribute}{number}" for number in count())
-        pieces = list(takewhile(lambda name: name in group.attrs, numbered))
+    numbered = takewhile(lambda name: name in group.attrs, (f"{attribute}{number}" for number in count()))
+    pieces = [attribute] if attribute in group.attrs else list(numbered)
     if not pieces:
         return None
     names: list[str] = []

@@ -101,25 +101,6 @@ class Nodes:
     def joined(self, *images: str, axis: int) -> str:
         return self.add("ConcatV2", *images, self.constant(axis, INT32), N=len(images), T=FLOAT, Tidx=INT32)
 
-    def lengths(self, image: str, count: int) -> list[str]:
-        """The sizes of the first `count` axes, known only when the graph runs."""
-        sizes = self.add("Shape", image, T=FLOAT, out_type=INT32)
-        ends = [self.constant([at], INT32) for at in range(count + 1)]
-        one = self.constant([1], INT32)
-        masks: dict[str, Any] = dict.fromkeys(("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask"), 0)
-        masks |= {"shrink_axis_mask": 1, "T": INT32, "Index": INT32}
-        return [self.add("StridedSlice", sizes, ends[at], ends[at + 1], one, **masks) for at in range(count)]
-
-    def reshaped(self, image: str, *lengths: str) -> str:
-        return self.add("Reshape", image, self.packed(*lengths), T=FLOAT, Tshape=INT32)
-
-    def packed(self, *numbers: str) -> str:
-        return self.add("Pack", *numbers, N=len(numbers), T=INT32, axis=0)
-
-    def resized(self, image: str, *lengths: str) -> str:
-        """(batch, rows, columns, channels) with other numbers of rows and columns, by the nearest pixel."""
-        return self.add("ResizeNearestNeighbor", image, self.packed(*lengths), T=FLOAT, align_corners=False)
-
 
 def saved_model(nodes: Nodes, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]]) -> bytes:
     """saved_model.pb, tag serve, signature serving_default; nodes by name, with lengths or -1."""

@@ -316,9 +316,7 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
             raise TrainingError(f"{has}, but {needs}, and none works on fewer than {lengths(least.step)}.")
         if STARTED in typed:
             raise TrainingError(f"{has}, but {needs}. Leave small images out, or start from no model or another.")
-        while any(size < step for size, step in zip(smallest, recipe.step, strict=True)):
-            recipe = recipe.change(depth=recipe.depth - 1)
-        raise TrainingError(f"{has}, but {needs}. Use {_options(recipe, smallest)}.")
+        raise TrainingError(f"{has}, but {needs}. Use {_options(_halved_less(recipe, smallest, []), smallest)}.")
     if "patch" in typed:
         if any(length > size for length, size in zip(recipe.patch, smallest, strict=True)):
             raise TrainingError(
