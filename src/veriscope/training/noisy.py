@@ -168,8 +168,8 @@ def hidden(patch: Array, cell: Sequence[int], stripes: str, rng: np.random.Gener
     With `stripes` those to either side of it are replaced too, and all by pixels of other lines.
     """
     shape = patch.shape[1:]
-    corners = np.meshgrid(*(np.arange(max(n // c, 1)) * c for n, c in zip(shape, cell, strict=True)), indexing="ij")
-    places = np.stack([one.ravel() for one in corners])
+    cells = np.indices([max(n // c, 1) for n, c in zip(shape, cell, strict=True)]).reshape(len(shape), -1)
+    places = cells * np.array(cell)[:, None]
     places += rng.integers(np.minimum(cell, shape)[:, None], size=places.shape)
     across = len(shape) - (1 if stripes == "Y" else 2)  # the axis that leads to other lines
     steps = rng.integers(-NEAR, NEAR + 1, places.shape)
