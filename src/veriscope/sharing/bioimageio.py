@@ -28,11 +28,11 @@ from veriscope.networks import folder as own
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.normalize import Normalization, fit
-from veriscope.restoring.scaling import PERCENTILES, stored_normalization, target_normalization
+from veriscope.restoring.scaling import PERCENTILES, stored_normalization
 from veriscope.sharing import card as cards
 from veriscope.sharing import onnx, torchscript
 from veriscope.sharing.files import free, is_own, write_zip
-from veriscope.sharing.graph import Graph, Normalizing, description, trained_normalization
+from veriscope.sharing.graph import Graph, Normalizing
 from veriscope.wording import lengths
 
 FORMAT = "0.5.4"  # newer descriptions are refused by programs of 2025
@@ -80,7 +80,8 @@ def write(
     title = allowed[:100] or "veriscope model"
     graph = Graph(ensemble, member)  # without normalisation: that is in the description
     pixels = _test_image(ensemble, image)
-    fixed = _fixed(ensemble) if normalize == "model" else {}
+    described = Graph(ensemble, member, normalize=normalize)
+    fixed = _fixed(*described.normalizations)
     normalized = (fixed.get("image") or fit(pixels[0], PERCENTILES)).apply(pixels, 1)
     answer = graph.answer(normalized)
     outputs = {what: fixed[what].undo(array, 1) if what in fixed else array for what, array in answer.items()}
@@ -96,17 +97,16 @@ def write(
         **_own_files(ensemble, member),
     }
     about = {"name": title, "authors": [{"name": author} for author in authors], "license": licence}
-    rdf = json.dumps(_description(graph, files, fixed, ensemble) | about, indent=1).encode()
+    rdf = json.dumps(_description(described, files, fixed, ensemble) | about, indent=1).encode()
     write_zip(target, {"rdf.yaml": rdf, **files})
     return Package(graph, pixels, normalized, answer, _sentence(fixed))
 
 
-def _fixed(ensemble: Ensemble) -> Fixed:
-    """That of the training images, and what takes each output back to grey values, where that is known."""
-    low = trained_normalization(ensemble)
-    back = target_normalization(ensemble, low)
-    known = {} if back is None else {"mean": back, "scale": Normalization((0.0,) * back.channels, back.range)}
-    return {"image": low, **known}
+def _fixed(low: Normalization | None, back: Normalization | None) -> Fixed:
+    of_input = {} if low is None else {"image": low}
+    if back is None:
+        return of_input
+    return {**of_input, "mean": back, "scale": Normalization((0.0,) * back.channels, back.range)}
 
 
 def _sentence(fixed: Fixed) -> str:
@@ -162,7 +162,7 @@ def _description(graph: Graph, files: Mapping[str, bytes], fixed: Fixed, ensembl
             "veriscope": {
                 "format": 1,
                 "files": {name: source(name)["sha256"] for name in own_files},
-                **description(ensemble, len(graph.members), fixed.get("image"), fixed.get("mean")),
+                **graph.description,
             }
         },
     }

@@ -38,7 +38,8 @@ class Graph(nn.Module):
 
     These are the mean and the scale of the mixture of all members, or of one alone, as in `Restoration`; each is
     (batch, channels_out, *axes of the result). `members` adds the members' own, (batch, members, channels_out, *axes of
-    the result). With `normalize` "model" it takes and gives grey values. `description` is plain JSON.
+    the result). With `normalize` "model" it takes and gives grey values, by the `normalizations` of the input and of
+    the mean, where they are known. `description` is what one must know to use it, as plain JSON.
 
     Raises ModelError when there is no such member, when the networks are not made of PyTorch, or when `normalize` asks
     for percentiles of the training images that the model does not know.
@@ -54,13 +55,36 @@ class Graph(nn.Module):
                 "Use the package that it came from."
             )
         chosen = list(ensemble.members) if member is None else [ensemble.members[ensemble.checked(member)]]
-        low = trained_normalization(ensemble) if normalize == "model" else None
-        back = None if low is None else target_normalization(ensemble, low)
-        self.recipe, self.each = ensemble.recipe, members
+        recipe = ensemble.recipe
+        self.recipe, self.each = recipe, members
         self.members = nn.ModuleList(chosen)
-        self.low, self.span = _constants(low, len(self.recipe.axes))
-        self.floor, self.rise = _constants(back, len(self.recipe.axes_out))
-        self.description = description(ensemble, len(chosen), low, back)
+        low = back = None
+        normalization: dict[str, Any] = {"by": "caller", "percentiles": list(PERCENTILES)}
+        if normalize == "model":
+            low = stored_normalization(ensemble.facts, "low")
+            if low is None or low.channels != recipe.channels_in:
+                raise ModelError(
+                    "This model does not know the percentiles of the images it was trained on, so they cannot be part "
+                    "of the export. Normalise by the image (normalize='image', --normalize image)."
+                )
+            back = target_normalization(ensemble, low)
+            normalization = {"by": "graph", "input": low.to_json(), "output": None if back is None else back.to_json()}
+        self.normalizations = low, back
+        self.low, self.span = _constants(low, len(recipe.axes))
+        self.floor, self.rise = _constants(back, len(recipe.axes_out))
+        self.description = {
+            "program": f"veriscope {__version__}",
+            "axes": f"NC{recipe.axes}",
+            "axes_out": f"NC{recipe.axes_out}",
+            "channels": [recipe.channels_in, recipe.channels_out],
+            "members": len(chosen),
+            "step": list(recipe.step),
+            "halo": list(ensemble.halo),
+            "task": recipe.task,
+            "interpolate": recipe.finer,
+            "normalization": normalization,
+            "voxel_size_um": ensemble.facts.voxel_size,
+        }
         self.eval().requires_grad_(False)
 
     @property
@@ -104,42 +128,6 @@ class Graph(nn.Module):
         """The description as names and texts."""
         known = self.description.items()
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known}
-
-
-def trained_normalization(ensemble: Ensemble) -> Normalization:
-    """That of the training images. Raises ModelError where the model does not know it."""
-    low = stored_normalization(ensemble.facts, "low")
-    if low is None or low.channels != ensemble.recipe.channels_in:
-        raise ModelError(
-            "This model does not know the percentiles of the images it was trained on, so they cannot be part of "
-            "the export. Normalise by the image (normalize='image', --normalize image)."
-        )
-    return low
-
-
-def description(
-    ensemble: Ensemble, members: int, low: Normalization | None, back: Normalization | None
-) -> dict[str, Any]:
-    """What one must know to use the graph, as plain JSON."""
-    recipe = ensemble.recipe
-    normalization = (
-        {"by": "graph", "input": low.to_json(), "output": None if back is None else back.to_json()}
-        if low is not None
-        else {"by": "caller", "percentiles": list(PERCENTILES)}
-    )
-    return {
-        "program": f"veriscope {__version__}",
-        "axes": f"NC{recipe.axes}",
-        "axes_out": f"NC{recipe.axes_out}",
-        "channels": [recipe.channels_in, recipe.channels_out],
-        "members": members,
-        "step": list(recipe.step),
-        "halo": list(ensemble.halo),
-        "task": recipe.task,
-        "interpolate": recipe.finer,
-        "normalization": normalization,
-        "voxel_size_um": ensemble.facts.voxel_size,
-    }
 
 
 def _constants(normalization: Normalization | None, dimensions: int) -> tuple[Any, Any]:
