@@ -267,8 +267,9 @@ def _network(path: Path, recipe: Recipe, order: list[int]) -> tuple[Network, str
                     f"'{path}' does not fit {CONFIG} beside it: the layer '{layer.name}' has a kernel of "
                     f"{lengths(have)}, where {lengths(shape)} is expected (out, in, space). Copy the folder again."
                 )
-            kernel, bias = layer.read(axes)
-            state[f"{key}.weight"], state[f"{key}.bias"] = torch.from_numpy(kernel), torch.from_numpy(bias)
+            kernel = np.asarray(layer.kernel[()], np.float32).transpose(axes)
+            state[f"{key}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
+            state[f"{key}.bias"] = torch.from_numpy(np.asarray(layer.bias[()], np.float32))
     if not all(bool(values.isfinite().all()) for values in state.values()):
         raise ModelError(f"The weights in '{path}' are not finite numbers: that training failed. Choose another file.")
     network = build(recipe)

@@ -33,11 +33,6 @@ class Convolution:
     kernel: Any
     bias: Any
 
-    def read(self, order: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The kernel with its axes in this `order`, and the bias."""
-        kernel, bias = (np.asarray(array[()], np.float32) for array in (self.kernel, self.bias))
-        return np.ascontiguousarray(kernel.transpose(order)), bias
-
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[list[Convolution], str]]:
