@@ -18,7 +18,7 @@ import veriscope as vs
 from veriscope.clusters import client_of
 from veriscope.errors import DeviceError, TrainingError
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.training.parallel import Team, choose_device
+from veriscope.training.setup import Team, choose_device
 
 SCRIPT = """
     import sys

@@ -8,8 +8,7 @@ import torch
 
 import veriscope as vs
 from veriscope.networks import build
-from veriscope.training.losses import laplace_nll
-from veriscope.training.scales import features_and_errors, fit_scale_layer
+from veriscope.training.losses import features_and_errors, fit_scale_layer, laplace_nll
 
 
 def network(**changes: Any) -> Any:

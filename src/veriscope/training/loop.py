@@ -26,9 +26,8 @@ from veriscope.training.losses import Loss, laplace_nll, mae, of_hidden, squared
 from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, Material, prepare
 from veriscope.training.member import Member, Trained, side_by_side
 from veriscope.training.noisy import FromNoisy
-from veriscope.training.parallel import Team, team
 from veriscope.training.progress import Bar, Listener
-from veriscope.training.setup import Setup, Source
+from veriscope.training.setup import Setup, Source, Team, team
 from veriscope.wording import lengths
 
 Given: TypeAlias = Source | Sequence[Pair] | FromNoisy

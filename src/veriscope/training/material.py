@@ -197,7 +197,7 @@ class FromPatches:
     def fitting(self, recipe: Recipe, typed: Collection[str], notes: list[str]) -> Recipe:
         """Patches as large as they are."""
         if not {"depth", STARTED} & set(typed):
-            recipe = _halved_less(recipe, self.patches.shape, notes, whole=True)
+            recipe = halved_less(recipe, self.patches.shape, notes, whole=True)
         return recipe.change(patch=self.patches.shape)
 
     def sources(self, recipe: Recipe, check: Aside, cutting: Cutting, notes: list[str]) -> Found:
@@ -306,7 +306,7 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
     """
     smallest = [min(image[letter] for image in images) for letter in recipe.axes_out]
     if not {"depth", "patch", STARTED} & set(typed):
-        recipe = _halved_less(recipe, smallest, notes)
+        recipe = halved_less(recipe, smallest, notes)
     largest = [size // step * step for size, step in zip(smallest, recipe.step, strict=True)]
     if not all(largest):
         least = recipe.change(depth=1)
@@ -316,7 +316,7 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
             raise TrainingError(f"{has}, but {needs}, and none works on fewer than {lengths(least.step)}.")
         if STARTED in typed:
             raise TrainingError(f"{has}, but {needs}. Leave small images out, or start from no model or another.")
-        raise TrainingError(f"{has}, but {needs}. Use {_options(_halved_less(recipe, smallest, []), smallest)}.")
+        raise TrainingError(f"{has}, but {needs}. Use {_options(halved_less(recipe, smallest, []), smallest)}.")
     if "patch" in typed:
         if any(length > size for length, size in zip(recipe.patch, smallest, strict=True)):
             raise TrainingError(
@@ -331,13 +331,13 @@ def _fitting(recipe: Recipe, images: Sequence[Mapping[str, int]], typed: Collect
     return recipe.change(patch=patch)
 
 
-def _halved_less(recipe: Recipe, sizes: Sequence[int], notes: list[str], whole: bool = False) -> Recipe:
+def halved_less(recipe: Recipe, sizes: Sequence[int], notes: list[str], whole: bool = False) -> Recipe:
     """The recipe with the greatest depth, up to its own, whose step fits into `sizes` (as a `whole` number of times);
     its own where none does.
     """
 
     def too_coarse(step: Sequence[int]) -> bool:
-        return any(size % n if whole else size < n for size, n in zip(sizes, step, strict=True))
+        return any(size % n if whole else size < n for size, n in zip(sizes, step, strict=False))
 
     fewer = recipe
     while too_coarse(fewer.step) and fewer.depth > 1:

@@ -22,11 +22,10 @@ from veriscope.networks import folder as files
 from veriscope.networks.network import Network, build, channels_last
 from veriscope.networks.threads import threads
 from veriscope.training import schedule
-from veriscope.training.parallel import Team, choose_device
+from veriscope.training.losses import features_and_errors, fit_scale_layer
 from veriscope.training.progress import Listener, Step, Triple
-from veriscope.training.scales import features_and_errors, fit_scale_layer
 from veriscope.training.schedule import Plateau, Progressed, Schedule, average_decay, warm_cosine
-from veriscope.training.setup import Batch, Setup, Source
+from veriscope.training.setup import Batch, Setup, Source, Team, choose_device
 
 PICTURES = 4  # check patches that can be looked at while training
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
