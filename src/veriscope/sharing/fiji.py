@@ -137,15 +137,11 @@ def _network(nodes: Nodes, network: nn.Module, image: str) -> list[str]:
 def _surface(nodes: Nodes, surface: Surface, stack: str) -> str:
     """How probable each plane is, (batch, Z, Y, X, 1)."""
     layers, x = surface.layers, stack
-    lateral = (1, *layers.pool)
-    for count, layer in enumerate(surface.down, start=1):
-        x = _through(nodes, [layer], x)
-        if count % layers.convolutions == 0:
-            x = _pooled(nodes, x, lateral)
-    for count, layer in enumerate(surface.up, start=1):
-        x = _through(nodes, [layer], x)
-        if count % layers.convolutions == 0:
-            x = _finer(nodes, x, lateral)
+    for side, resized in ((surface.down, _pooled), (surface.up, _finer)):
+        for count, layer in enumerate(side, start=1):
+            x = _through(nodes, [layer], x)
+            if count % layers.convolutions == 0:
+                x = resized(nodes, x, (1, *layers.pool))
     scores = _convolved(nodes, surface.logits, _through(nodes, [surface.last], x))
     raised = nodes.plain("Exp", nodes.plain("Sub", scores, nodes.reduced("Max", scores, axis=1, keep=True)))
     return nodes.plain("RealDiv", raised, nodes.reduced("Sum", raised, axis=1, keep=True))
