@@ -123,9 +123,8 @@ def _foreign(package: Zipped, description: Mapping[str, Any]) -> Ensemble:
             f"The description in '{package.path}' is damaged, or of an unknown form ({problem!r:.200})."
         ) from problem
     network = OnnxNetwork(recipe, contents)
-    assert recipe.foreign is not None
-    halo = recipe.foreign.halo if any(recipe.foreign.halo) else measured_halo(network)
-    foreign = replace(recipe.foreign, halo=halo, bytes=measured_bytes(network))
+    halo = network.foreign.halo if any(network.foreign.halo) else measured_halo(network)
+    foreign = replace(network.foreign, halo=halo, bytes=measured_bytes(network))
     network = OnnxNetwork(replace(recipe, foreign=foreign), contents)
     authors = [author for author in description.get("authors") or () if isinstance(author, Mapping)]
     imported: dict[str, Any] = {
@@ -323,17 +322,15 @@ def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) ->
     least = BLUNT * float(answer.max() - answer.min())
     corners = list(product(*({0, step - 1} for step in network.step)))
     offsets = [*corners, *(tuple(int(rng.integers(step)) for step in network.step) for _ in range(PROBES))]
-    far = [0] * len(lengths)
+    far = np.zeros(len(lengths), np.intp)
     for offset in offsets:
         pixel = [n // 2 // step * step + at for n, step, at in zip(lengths, network.step, offset, strict=True)]
         for change in (10.0, -10.0):
             changed = image.clone()
-            place: Any = (slice(None), slice(None), *pixel)
-            changed[place] += change
-            where = ((network(changed) - answer).abs() > least).any(0).any(0).nonzero()
-            for axis, at in enumerate(pixel):
-                far[axis] = max(far[axis], int((where[:, axis] - at).abs().max()) if len(where) else 0)
-    return tuple(far)
+            changed[(slice(None), slice(None), *pixel)] += change
+            reached = np.argwhere(((network(changed) - answer).abs() > least).any(0).any(0).numpy())
+            far = np.maximum(far, np.abs(reached - pixel).max(axis=0, initial=0))
+    return tuple(far.tolist())
 
 
 def measured_bytes(network: OnnxNetwork) -> float:
