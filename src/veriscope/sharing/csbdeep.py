@@ -315,7 +315,7 @@ def _surface_names(recipe: Recipe) -> list[str]:
 
 def _usable_training(config: dict[str, Any]) -> dict[str, Any]:
     """Settings of the training, as far as it can be continued with them."""
-    kinds = {"batch": int, "epochs": int, "learning_rate": float}
+    kinds: dict[str, Any] = {"batch": int, "epochs": int, "learning_rate": float}
     return {
         name: value
         for name, value in _named(config, LENGTH).items()

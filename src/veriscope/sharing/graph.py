@@ -72,7 +72,7 @@ class Graph(nn.Module):
         self.normalizations = low, back
         self.low, self.span = _constants(low, len(recipe.axes))
         self.floor, self.rise = _constants(back, len(recipe.axes_out))
-        self.description = {
+        self.description: dict[str, Any] = {
             "program": f"veriscope {__version__}",
             "axes": f"NC{recipe.axes}",
             "axes_out": f"NC{recipe.axes_out}",

@@ -143,12 +143,12 @@ class Noisy(Supply):
         return len(self.inner)
 
     def training(self, index: int, seed: int) -> tuple[Array, Array]:
-        return self._told(*self.inner.training(index, seed), np.random.default_rng((seed, index, 3)))
+        return self._told(np.random.default_rng((seed, index, 3)), *self.inner.training(index, seed))
 
     def checking(self, index: int) -> tuple[Array, Array]:
-        return self._told(*self.inner.checking(index), np.random.default_rng((index, 4)))
+        return self._told(np.random.default_rng((index, 4)), *self.inner.checking(index))
 
-    def _told(self, low: Array, high: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _told(self, rng: np.random.Generator, low: Array, high: Array) -> tuple[Array, Array]:
         """What networks are given and what they are to predict."""
         if self.hides:
             return hidden(low, CELL[self.axes], self.stripes, rng)
