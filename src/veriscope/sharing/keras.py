@@ -92,7 +92,7 @@ def _convolutions(file: Any, path: Path) -> list[Convolution]:
                     f"Only convolutions can be imported."
                 )
             own = place[-2] if len(place) > 1 else layer
-            parts.setdefault((layer, own), {})[kind] = _dataset(group, place, path)
+            parts.setdefault((layer, own), {})[kind] = _dataset(group, "/".join(place), path)
     if (incomplete := next((own for (_, own), arrays in parts.items() if len(arrays) < 2), None)) is not None:
         raise ModelError(f"'{path}' is incomplete: the layer '{incomplete}' lacks its kernel or its bias.")
     size = path.stat().st_size
@@ -133,10 +133,9 @@ def _inside(group: Any, name: str, path: Path) -> Any:
     return here
 
 
-def _dataset(group: Any, place: Sequence[str], path: Path) -> Any:
+def _dataset(group: Any, name: str, path: Path) -> Any:
     import h5py
 
-    name = "/".join(place)
     array = _inside(group, name, path)
     if not isinstance(array, h5py.Dataset) or array.dtype.kind != "f":
         raise ModelError(f"'{path}' is damaged: '{name}' does not hold numbers.")

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import warnings
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from veriscope.networks.folder import write_file
 from veriscope.networks.model import Ensemble
 from veriscope.sharing.files import free
 from veriscope.sharing.graph import Graph, GraphOptions
+
+_JIT: Any = torch.jit  # whose functions have no types
 
 
 def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[GraphOptions]) -> Graph:
@@ -27,15 +29,14 @@ def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[Gr
 
 def encoded(graph: Graph) -> bytes:
     """The file; its extra file veriscope.json describes it."""
-    file, trace = io.BytesIO(), cast(Any, torch.jit.trace)
+    file = io.BytesIO()
     with warnings.catch_warnings(action="ignore"), torch.inference_mode():
-        traced = trace(graph, torch.from_numpy(graph.example()), check_trace=False)
-        torch.jit.save(traced, file, _extra_files={"veriscope.json": json.dumps(graph.description)})
+        traced = _JIT.trace(graph, torch.from_numpy(graph.example()), check_trace=False)
+        _JIT.save(traced, file, _extra_files={"veriscope.json": json.dumps(graph.description)})
     return file.getvalue()
 
 
 def run(path: str | os.PathLike[str], image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """What a file that was written here makes of `image`, in the order of the outputs."""
-    load = cast(Any, torch.jit.load)
     with warnings.catch_warnings(action="ignore"), torch.inference_mode():
-        return [output.numpy() for output in load(str(path))(torch.from_numpy(image))]
+        return [output.numpy() for output in _JIT.load(str(path))(torch.from_numpy(image))]

@@ -91,7 +91,8 @@ class Member:
             state.loss_count += 1
             timed.append(time.monotonic() - at)
             self._choose_threads(timed)
-            ends, saves = self._round_ends(), self._save_is_due()
+            plan, saves = state.plan, self._save_is_due()
+            ends = plan is not None and (state.step % plan.per_round == 0 or state.step >= plan.steps)
             if ends or saves or state.step % LOOK_EVERY == 0 or state.plan is None:
                 state.loss_sum = float(self.team.average(round_loss.clone()))
                 self._stop_if_nan(state.loss_sum)
@@ -172,10 +173,6 @@ class Member:
         assert self.budget is not None
         left, per_step = self.team.agree(self.budget - self.state.seconds, seconds_per_step)
         return Schedule.of_time(self.state.step, left, per_step, self.state.plan.per_round if self.state.plan else None)
-
-    def _round_ends(self) -> bool:
-        plan = self.state.plan
-        return plan is not None and (self.state.step % plan.per_round == 0 or self.state.step >= plan.steps)
 
     def _save_is_due(self) -> bool:
         """The same answer in all processes: saving takes a sum over them."""
