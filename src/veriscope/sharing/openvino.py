@@ -27,12 +27,10 @@ def write(ensemble: Ensemble, path: str | os.PathLike[str], **options: Unpack[Gr
     openvino, graph = needed("openvino"), Graph(ensemble, **options)
     with TemporaryDirectory() as place:
         parts = Path(place)
-        (parts / "graph.onnx").write_bytes(onnx.encoded(graph))
-        model = openvino.Core().read_model(parts / "graph.onnx")
+        model = openvino.Core().read_model(onnx.encoded(graph))
         for name, text in graph.texts.items():
             model.set_rt_info(text, ["veriscope", name])
         openvino.save_model(model, parts / "graph.xml", compress_to_fp16=False)
-        del model
         saving.write(weights, (parts / "graph.bin").read_bytes(), overwrite=False)
         saving.write(target, (parts / "graph.xml").read_bytes(), overwrite=False)
     return graph

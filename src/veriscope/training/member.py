@@ -39,7 +39,7 @@ LEAST_FIT, LAST_FIT = 16, 256  # patches, in any round and in the last one
 LOOK_EVERY = 10  # steps between looks at the loss: each look waits for the device
 
 Trained: TypeAlias = tuple[Network, list[dict[str, Any]]]  # with its best weights, and one row of history per round
-_ONE = Lock()
+_ONE = Lock()  # a worker of Dask trains one member at a time
 
 
 class Member:
