@@ -70,7 +70,7 @@ def test_what_the_plugin_is_told_is_what_csbdeep_tells_it(made: Any, tmp_path: P
 
 def test_a_graph_is_made_of_messages_that_protobuf_reads() -> None:
     """Numbers as in the documentation of protocol buffers: 150 is 96 01, and field 1 with it is 08 96 01."""
-    from veriscope.sharing.tensorflow import field, number
+    from veriscope.sharing.fiji import field, number
 
     assert number(150) == b"\x96\x01"
     assert field(1, 150) == b"\x08\x96\x01"

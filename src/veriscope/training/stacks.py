@@ -66,11 +66,10 @@ class Stacks:
                 f"for checking the last {kept.size(axis)} of {whole.size(axis)} "
                 f"{'planes' if axis == 'Z' else f'pixels along {axis}'} of each stack are kept aside."
             )
-            kernels = self.kernels, self.kernels
         else:
             notes.append(f"for checking {len(checking)} of {len(self.stacks)} stacks are kept aside.")
-            kernels = self.kernels[: len(training)], self.kernels[len(training) :]
-        return self._degraded(training, kernels[0], seed), self._degraded(checking, kernels[1], seed + 1)
+        first, last = self.kernels[: len(training)], self.kernels[-len(checking) :]
+        return self._degraded(training, first, seed), self._degraded(checking, last, seed + 1)
 
     def _degraded(self, stacks: list[Image], kernels: tuple[Any, ...], seed: int) -> Pairs:
         made = [
