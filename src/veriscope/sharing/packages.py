@@ -15,7 +15,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -326,8 +326,8 @@ def _seen(network: OnnxNetwork, lengths: list[int], rng: np.random.Generator) ->
     for offset in offsets:
         pixel = [n // 2 // step * step + at for n, step, at in zip(lengths, network.step, offset, strict=True)]
         for change in (10.0, -10.0):
-            changed = image.clone()
-            changed[(slice(None), slice(None), *pixel)] += change
+            changed, place = image.clone(), cast(Any, (..., *pixel))
+            changed[place] += change
             reached = np.argwhere(((network(changed) - answer).abs() > least).any(0).any(0).numpy())
             far = np.maximum(far, np.abs(reached - pixel).max(axis=0, initial=0))
     return tuple(far.tolist())
