@@ -74,23 +74,13 @@ class Bar:
         self._bar.stop()
 
     def __call__(self, step: Step) -> None:
-        self._bar.update(
-            self._task,
-            completed=step.done,
-            description=f"Member {step.member + 1}/{step.members}",
-            notes=", ".join(_notes(step)),
-        )
-
-
-def _notes(step: Step) -> list[str]:
-    notes = [f"step {step.step}" + (f"/{step.steps}" if step.steps else "")]
-    if step.loss is not None:
-        notes.append(f"loss {step.loss:.3f}")
-    if step.check_loss is not None:
-        notes.append(f"check {step.check_loss:.3f}")
-    notes.append(f"{step.patches_per_second:.1f} patches/s")
-    if step.seconds_left is not None:
-        minutes, seconds = divmod(round(step.seconds_left), 60)
-        hours, minutes = divmod(minutes, 60)
-        notes.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
-    return notes
+        losses = {"loss": step.loss, "check": step.check_loss}
+        notes = [f"step {step.step}" + (f"/{step.steps}" if step.steps else "")]
+        notes += [f"{name} {value:.3f}" for name, value in losses.items() if value is not None]
+        notes.append(f"{step.patches_per_second:.1f} patches/s")
+        if step.seconds_left is not None:
+            minutes, seconds = divmod(round(step.seconds_left), 60)
+            hours, minutes = divmod(minutes, 60)
+            notes.append(f"{hours}:{minutes:02d}:{seconds:02d} left")
+        title = f"Member {step.member + 1}/{step.members}"
+        self._bar.update(self._task, completed=step.done, description=title, notes=", ".join(notes))
