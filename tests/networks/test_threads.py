@@ -68,11 +68,11 @@ def test_another_number_is_chosen_when_the_machine_becomes_busy_and_when_it_is_f
     machine.cost = {1: 1.2, 2: 9.0}
     machine.work(chooser, 40)
     assert chooser.chosen == 1
-    assert said == ["Other programs use this processor too: 1 of 2 threads is fastest."]
+    assert said == ["1 of 2 threads is fastest now (a small network, or other programs)."]
     machine.cost = {1: 1.0, 2: 0.6}
     machine.work(chooser, 400)
     assert chooser.chosen == 2
-    assert said[1:] == ["The processor is less busy: using 2 threads again."]
+    assert said[1:] == ["All 2 threads are fastest again."]
 
 
 def test_trying_again_on_a_machine_that_does_not_change_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,7 +284,8 @@ class Recipe:
         """The network and training of the paper for one of its experiments (Supp. Table 3)."""
         if name not in _PAPER:
             raise ModelError(
-                f"The paper has no experiment called '{name}' here. Choose from {', '.join(sorted(_PAPER))}."
+                f"The paper has no experiment called '{name}' here. Choose from {', '.join(sorted(_PAPER))}. "
+                f"A small network of our own is Recipe.fast (--preset fast)."
             )
         chosen = dict(_PAPER[name])
         channels = chosen.pop("channels", 1)

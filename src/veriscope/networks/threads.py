@@ -116,10 +116,10 @@ class Threads:
         if best != self.chosen:
             self.wait = AGAIN
             if self.say is not None:
-                said = f"The processor is less busy: using {best} threads again."
+                said = f"All {best} threads are fastest again."
                 if best < self.most:
                     are = "is" if best == 1 else "are"
-                    said = f"Other programs use this processor too: {best} of {self.most} threads {are} fastest."
+                    said = f"{best} of {self.most} threads {are} fastest now (a small network, or other programs)."
                 self.say(said)
         self.chosen, self.usual = best, found[best]
         self.recent.clear()
