@@ -5,32 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from veriscope.apps import (
-    calibrate,
-    compare,
-    console,
-    cross,
-    demo,
-    events,
-    export,
-    import_,
-    info,
-    judge,
-    models,
-    project,
-    reproduce,
-    resolution,
-    restore,
-    segment,
-    simulate,
-    train,
-)
+from veriscope.apps import console, events, export, import_, simulate
 from veriscope.version import __version__
+
+COMMANDS = (
+    "demo", "train", "restore", "judge", "calibrate", "compare", "cross", "project", "segment", "resolution", "info",
+    "models", "reproduce",
+)  # fmt: skip
 
 
 class Commands(TyperGroup):
@@ -39,25 +26,16 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **more: Any
     ) -> Any:
         if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process prints
             console.out.quiet = console.err.quiet = True
         console.prepare()
         words = list(sys.argv[1:] if args is None else args)
         with console.listening(), events.speaking(words[:1] == ["--events"], words[1:]):
-            code = console.answer(
-                lambda: super(Commands, self).main(
-                    args, prog_name or "veriscope", complete_var, False, windows_expand_args, **extra
-                )
-            )
+            settings = {**more, "prog_name": more.get("prog_name") or "veriscope", "standalone_mode": False}
+            code = console.answer(lambda: super(Commands, self).main(args, **settings))
             events.emit("end", code=code)
         code = console.flush(code)
         if standalone_mode:
@@ -93,23 +71,8 @@ def start(
         console.show(context.get_help())
 
 
-COMMANDS = (
-    demo.demo,
-    train.train,
-    restore.restore,
-    judge.judge,
-    calibrate.calibrate,
-    compare.compare,
-    cross.cross,
-    project.project,
-    segment.segment,
-    resolution.resolution,
-    info.info,
-    models.models,
-    reproduce.reproduce,
-)
-for command in COMMANDS:
-    console.command(app, command)
+for name in COMMANDS:  # each in the module of its name
+    console.command(app, getattr(import_module(f"veriscope.apps.{name}"), name))
 console.command(app, import_.import_model, "import")
 console.command(app, export.export)
 app.add_typer(simulate.app, name="simulate")

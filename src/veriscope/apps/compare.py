@@ -66,7 +66,7 @@ def compare(
     out: Path | None = option(None, "Keep every method's images; the same command goes on there.", "FOLDER"),
     dry_run: bool = option(False, "Say what would be done and about how long it takes."),
     axes: str | None = options.PAIR_AXES,
-    normalize: str = options.NORMALIZE,
+    normalize: options.Way = options.NORMALIZE,
     overwrite: bool = option(False, "Replace the report and the table if they exist."),
     limits: options.Limits,
 ) -> None:
@@ -82,7 +82,6 @@ def compare(
     veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
     """
     limits.settings()  # refuses what is no size before any image is read
-    normalization = words.way_to_normalize(normalize)
     chosen.check()
     if report is not None:
         saving.check_target(report, REPORTS, overwrite, "--report")
@@ -109,7 +108,7 @@ def compare(
     if dry_run:
         _show_plan(prepare(pairs, ensemble, **choices))
         return
-    settings = {**choices, **limits.settings(), "normalize": normalization}
+    settings = {**choices, **limits.settings(), "normalize": normalize}
     try:
         with console.clock("Comparing") as progress:
             compared = compare_all(pairs, ensemble, **settings, out=out, progress=progress, tell=console.note)

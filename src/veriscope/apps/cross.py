@@ -25,7 +25,7 @@ def cross(
     ),
     axes: str | None = options.PAIR_AXES,
     out: Path | None = option(None, "Write the table, as .csv or .json, too.", "FILE"),
-    normalize: str = options.NORMALIZE,
+    normalize: options.Way = options.NORMALIZE,
     overwrite: bool = option(False, "Replace the table if it exists."),
     *,
     limits: options.Limits,
@@ -39,7 +39,6 @@ def cross(
     veriscope cross nuclei --on test/low,test/high --on other/noisy,other/clean --axes ZYX --out table.csv
     """
     settings = limits.settings()
-    normalization = words.way_to_normalize(normalize)
     if out is not None:
         saving.check_target(out, TABLES, overwrite, "--out")
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
@@ -55,7 +54,7 @@ def cross(
     from veriscope.comparing.cross import cross as cross_all
 
     with console.bar("Crossing") as progress:
-        crossed = cross_all(loaded, sets, **settings, normalize=normalization, progress=progress)
+        crossed = cross_all(loaded, sets, **settings, normalize=normalize, progress=progress)
     console.figures(crossed)
     for cell in crossed.cells:
         if cell.failure:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from veriscope.apps import console, files, words
-from veriscope.apps.options import REQUIRED, argument, option
+from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.images.reading import read_image
 from veriscope.wording import listed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
     from veriscope.sharing.graph import Graph
 
-FORMATS = ("csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji")
+Format = Literal["csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji"]
 GRAPHS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torchscript": "PyTorch"}
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
 FAR = 1e-4  # of the range: then something is wrong
@@ -35,15 +35,14 @@ class Package:
 
 def export(
     model: Path = argument("Folder that veriscope train or import wrote.", "MODEL"),
-    to: str = option(REQUIRED, "For which program.", "|".join(FORMATS)),
+    to: Format = option(REQUIRED, "For which program.", advice=ONE_OF),
     out: Path = option(REQUIRED, "What to write.", "FILE|FOLDER", "--out", "-o"),
     member: int | None = option(None, "Only this network of the ensemble, counted from 0."),
     members: bool = option(False, "onnx, openvino, torchscript: also the answers of every member."),
-    normalize: str = option(
+    normalize: Literal["image", "model"] = option(
         "image",
         "Expect images normalised by their own percentiles, or take grey values and normalise by those of "
         "the training images.",
-        "image|model",
     ),
     *,
     package: Package,
@@ -60,10 +59,6 @@ def export(
     veriscope export mito.veriscope --to csbdeep --out models/mito
     veriscope export mito.veriscope --to bioimageio --out mito.zip --author 'A. Person' --licence CC-BY-4.0
     """
-    if to not in FORMATS:
-        raise VeriscopeError(f"--to {to} is not known. Choose one of {', '.join(FORMATS)}.")
-    if normalize not in ("image", "model"):
-        raise VeriscopeError(f"--normalize {normalize} is not known. Choose image or model.")
     if members and to not in GRAPHS:
         raise VeriscopeError(f"--members is for {', '.join(GRAPHS)}, not for {to}. Remove it.")
     if normalize == "model" and to in ("csbdeep", "fiji"):

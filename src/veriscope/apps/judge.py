@@ -31,7 +31,7 @@ def judge(
     ),
     frames: int = option(20, "Samples in the movie.", "N"),
     axes: str | None = options.PAIR_AXES,
-    normalize: str = options.NORMALIZE,
+    normalize: options.Way = options.NORMALIZE,
     calibrated: bool = options.CALIBRATED,
     overwrite: bool = option(False, "Replace the report and the movie if they exist."),
     *,
@@ -50,7 +50,6 @@ def judge(
     veriscope judge test_data --model model --axes ZYX
     """
     settings = limits.settings()
-    normalization = words.way_to_normalize(normalize)
     if report is not None:
         saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
@@ -80,7 +79,7 @@ def judge(
             ensemble,
             pairs,
             **settings,
-            normalize=normalization,
+            normalize=normalize,
             calibrated=calibrated,
             keep_plane=movie is not None,
             progress=progress,

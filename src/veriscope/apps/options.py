@@ -11,23 +11,27 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from veriscope.apps import words
 from veriscope.errors import VeriscopeError
+from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.restoring import settings
 
 REQUIRED: Any = MISSING
+ONE_OF = "Choose one of {}."  # advice for a word that is not known
 
 
 def option(default: Any, help: str, metavar: str | None = None, *flags: str, **more: Any) -> Any:
     """An option of a command or a group: its default, its help, and its flags where they do not follow from its name.
 
     `more` is as of `typer.Option`. In a group it stands in the panel of the help that is the `PANEL` of its group.
+    Where its type is a Literal, other words are refused with an `error` (VeriscopeError) and `advice`, in which {} are
+    the words; by default "Choose a, b or c.".
     """
     return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar, **more})
 
@@ -64,10 +68,9 @@ PAIR_AXES = option(
     "state them.",
     "AXES",
 )
+Way = Literal["image", "frame", "model"]
 NORMALIZE = option(
-    "image",
-    "Take percentiles from the whole image or series, from each time point, or from the training images.",
-    "image|frame|model",
+    "image", "Take percentiles from the whole image or series, from each time point, or from the training images."
 )
 CALIBRATED = option(
     True,
@@ -77,7 +80,10 @@ CALIBRATED = option(
     "--calibrated/--raw",
 )
 DEVICE = option(None, "cpu, cuda, cuda:1, mps; by default the fastest.", rich_help_panel=LIMITS)
-FORM = option(None, "Write OME-TIFF (default) or OME-Zarr.", "tif|zarr", "--format")
+Form = Literal["tif", "zarr"]
+FORM = option(
+    None, "Write OME-TIFF (default) or OME-Zarr.", None, "--format", advice="Choose tif (OME-TIFF) or zarr (OME-Zarr)."
+)
 
 
 @dataclass(frozen=True)
@@ -88,21 +94,17 @@ class Limits:
     tile: str | None = option(None, "Tile in pixels, such as 256 or 32,256,256.", "SIZE")
     memory: str | None = option(None, "Memory to use at most, such as 4GB.", "SIZE")
     device: str | None = DEVICE
-    precision: str = option(
+    precision: Literal["auto", "float32", "fast", "bfloat16"] = option(
         "auto",
         "auto: float32, by OpenVINO where that is faster. float32: by PyTorch. fast: bfloat16 where that is faster and "
         "differs by 0.2 % of the range at most (root mean square, first tile). bfloat16: always.",
-        "auto|float32|fast|bfloat16",
     )
 
     def settings(self) -> settings.Machine:
         """The same as keywords of `restore`. Raises VeriscopeError for a tile that is not a size."""
         shape = words.sizes("--tile", self.tile)
         tile = shape[0] if shape and len(shape) == 1 else shape
-        if self.precision not in ("auto", "float32", "fast", "bfloat16"):
-            raise VeriscopeError(f"--precision {self.precision} is not known. Choose auto, float32, fast or bfloat16.")
-        precision = cast('Literal["auto", "float32", "fast", "bfloat16"]', self.precision)
-        return {"tile": tile, "memory": self.memory, "device": self.device, "precision": precision}
+        return {"tile": tile, "memory": self.memory, "device": self.device, "precision": self.precision}
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,11 @@ def with_groups(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(**given: Any) -> None:
         for name, word in numeric.items():
-            limits = RANGES[name]
-            if limits is not None and given.get(name) is not None:
+            if (limits := RANGES[name]) is not None and given[name] is not None:
                 check(word, given[name], *limits)
-        made = {}
         for name, group in groups.items():
-            made[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
-        function(**given, **made)
+            given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
+        function(**given)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -198,12 +198,25 @@ def _plain(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e10 else f"{value:g}"
 
 
+def _among(words: list[str], way_out: str, error: type[VeriscopeError]) -> Callable[..., str | None]:
+    def known(typed: typer.CallbackParam, value: str | None) -> str | None:
+        if value not in (None, *words):
+            raise error(f"{typed.opts[0]} {value} is not known. {way_out}")
+        return value
+
+    return known
+
+
 def _parameter(name: str, hint: Any, declared: Field[Any], panel: str | None = None) -> inspect.Parameter:
     """What `option` or `argument` declared, for typer."""
-    said, default = dict(declared.metadata), declared.default
-    flags, said = said.pop("flags"), {"rich_help_panel": panel, **said}
+    said, default = {"rich_help_panel": panel, **declared.metadata}, declared.default
+    flags, advice, error = said.pop("flags"), said.pop("advice", ""), said.pop("error", VeriscopeError)
     if flags == () and default is False:
         flags = (f"--{name.replace('_', '-')}",)
+    if words := [word for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]:
+        way_out = advice.format(", ".join(words)) or f"Choose {listed(words, 'or')}."
+        hint, said["callback"] = str | None, _among(words, way_out, error)
+        said["metavar"] = said["metavar"] or "|".join(words)
     typed = typer.Argument(**said) if flags is None else typer.Option(*flags, **said)
     default = inspect.Parameter.empty if default is MISSING else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, typed], default=default)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from veriscope.apps import console, files, options, words
-from veriscope.apps.options import REQUIRED, argument, option
+from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.lazy import Blank
@@ -17,7 +17,6 @@ from veriscope.images.reading import list_images, read_image
 if TYPE_CHECKING:
     from veriscope.classical.project import Projected
 
-METHODS = ("premosa", "mincost", "sme", "max")
 SETTINGS = "Settings of methods"
 OF_METHOD = {"block": "premosa", "blur": "mincost"}  # by option
 
@@ -25,10 +24,10 @@ OF_METHOD = {"block": "premosa", "blur": "mincost"}  # by option
 def project(
     inputs: list[str] = argument("Stacks: files, folders, or patterns such as 'day1/*.tif'.", "STACK..."),
     out: Path = option(REQUIRED, "Folder for the results, or one file for one stack.", "DIR|FILE", "--out", "-o"),
-    method: str = option(
-        METHODS[0],
+    method: Literal["premosa", "mincost", "sme", "max"] = option(
+        "premosa",
         "PreMosa, minimum-cost surface, SME (smooth manifold extraction), or the maximum along Z.",
-        "|".join(METHODS),
+        advice=ONE_OF,
     ),
     height: bool = option(False, "Also write the plane of the surface, counted from 0: NAME.height.ome.tif."),
     channel: int | None = option(
@@ -41,7 +40,7 @@ def project(
     blur: float | None = option(
         None, "Of mincost: Gaussian before it looks, 2 if left out.", "PIXELS", rich_help_panel=SETTINGS
     ),
-    form: str | None = options.FORM,
+    form: options.Form | None = options.FORM,
     overwrite: bool = option(False, "Replace results that exist already."),
     dry_run: bool = option(False, "Show the plan, and write nothing."),
 ) -> None:
@@ -83,10 +82,6 @@ def project(
 
 def _settings(method: str, form: str | None, given: dict[str, float | None]) -> dict[str, float]:
     """What was said of the method; the rest is left to it."""
-    if method not in METHODS:
-        raise VeriscopeError(f"--method {method} is not known. Choose one of {', '.join(METHODS)}.")
-    if form not in (None, *files.FORMATS):
-        raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
     settings = {name: value for name, value in given.items() if value is not None}
     for name in settings:
         if OF_METHOD.get(name, method) != method:

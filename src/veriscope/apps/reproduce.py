@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
-from veriscope.apps.options import argument, option
+from veriscope.apps.options import ONE_OF, argument, option
 from veriscope.apps.train import training_progress
 from veriscope.errors import VeriscopeError
 
 if TYPE_CHECKING:
     from veriscope.reproducing.reproduce import Reporter, Run
 
-SCALES = ("tiny", "small", "paper")
 STUDY, PLOT = "data-size.json", "data-size.svg"
 STUDY_MINUTES = 2.0  # for each number of patches
 
@@ -25,10 +24,10 @@ STUDY_MINUTES = 2.0  # for each number of patches
 class Asked:
     """How large, how long, and on which images."""
 
-    scale: str = option(
+    scale: Literal["tiny", "small", "paper"] = option(
         "small",
         "tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",
-        "tiny|small|paper",
+        advice=ONE_OF,
     )
     minutes: float | None = option(
         None, "Time for training, instead of what the scale says; with --patches for each network."
@@ -48,8 +47,6 @@ class Asked:
 
     def run(self, experiment: str, device: str | None) -> Run:
         """What is to be reproduced. Raises VeriscopeError for what is not known or not there."""
-        if self.scale not in SCALES:
-            raise VeriscopeError(f"--scale {self.scale} is not known. Choose one of {', '.join(SCALES)}.")
         if self.data is not None and not self.data.is_dir():
             raise VeriscopeError(f"--data {self.data} is no folder. Give the one that holds train_data and test_data.")
         from veriscope.reproducing.experiments import experiment as known

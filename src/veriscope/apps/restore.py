@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from veriscope import saving, stores
 from veriscope.apps import console, events, files, options, words
-from veriscope.apps.options import REQUIRED, argument, option
+from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.reading import list_images, read_image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRUST = "trust.json"  # beside each restored image: the error to expect, and the verdict
 VALUES = "Intensities"
-DTYPES = ("float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32")
+Pixels = Literal["float32", "uint8", "uint16", "int16", "float16", "float64", "int8", "int32", "uint32"]
 
 
 def _option(output: Output) -> tuple[str, Any, Any]:
@@ -50,14 +50,15 @@ def restore(
     axes: str | None = option(None, "Axes of the files, such as TZYX, where they do not say so.", "AXES"),
     channel: int | None = option(None, "Restore only this channel of the images, counted from 0."),
     planes: bool = option(False, "Restore stacks plane by plane, with a model for planes."),
-    form: str | None = options.FORM,
-    normalize: str = options.NORMALIZE,
+    form: options.Form | None = options.FORM,
+    normalize: options.Way = options.NORMALIZE,
     calibrated: bool = options.CALIBRATED,
-    dtype: str = option(
+    dtype: Pixels = option(
         "float32",
         "Type of the pixels: float32, uint16, uint8, ... Integers are rounded and clipped.",
         "TYPE",
         rich_help_panel=VALUES,
+        advice=ONE_OF,
     ),
     undo: bool = option(
         True,
@@ -66,11 +67,10 @@ def restore(
         "--undo/--keep-normalized",
         rich_help_panel=VALUES,
     ),
-    combine: str | None = option(
+    combine: Literal["mixture", "csbdeep"] | None = option(
         None,
         "Treat borders, interpolate, and join the directions of isotropic models as veriscope or as csbdeep "
         "does; by default as the model says: csbdeep for models imported from there.",
-        "mixture|csbdeep",
         rich_help_panel=VALUES,
     ),
     overwrite: bool = option(False, "Replace results that exist already."),
@@ -96,13 +96,7 @@ def restore(
     veriscope restore stacks --model surfaces --out restored --height
     veriscope restore big.ome.zarr --model model --out restored.ome.zarr --cluster tcp://host:8786 --resume
     """
-    if form not in (None, *files.FORMATS):
-        raise VeriscopeError(f"--format {form} is not known. Choose tif (OME-TIFF) or zarr (OME-Zarr).")
-    if dtype not in DTYPES:
-        raise VeriscopeError(f"--dtype {dtype} is not known. Choose one of {', '.join(DTYPES)}.")
-    if combine not in (None, "mixture", "csbdeep"):
-        raise VeriscopeError(f"--combine {combine} is not known. Choose mixture or csbdeep.")
-    way, machine, how = words.way_to_normalize(normalize), limits.settings(), sharing.settings()
+    machine, how = limits.settings(), sharing.settings()
     if sharing.wanted and form == "tif":
         raise VeriscopeError("Several processes write OME-Zarr, not TIFF. Remove --format tif.")
     form = "zarr" if sharing.wanted and form is None and files.split_name(out)[1] == "" else form
@@ -119,7 +113,7 @@ def restore(
     check(ensemble.in_space(combine), asked, str(model), lambda name: f"--{name.replace('_', '-')}")
     settings: Settings = {
         **machine, "memory": None if limits.memory is None else Whole(limits.memory), "channel": channel,
-        "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": way,
+        "planes": planes, "combine": combine, "calibrated": calibrated, "undo": undo, "normalize": normalize,
     }  # fmt: skip
     if dry_run:
         _show_plans(jobs, ensemble, axes, asked, settings)

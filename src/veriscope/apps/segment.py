@@ -27,7 +27,7 @@ def segment(
     scoring: work.Scoring,
     axes: str | None = option(None, "Axes of the files, such as TYX, where they do not say so.", "AXES"),
     channel: int | None = option(None, "Segment only this channel of the images, counted from 0."),
-    form: str | None = options.FORM,
+    form: options.Form | None = option(None, "Write OME-TIFF (default) or OME-Zarr.", None, "--format"),
     overwrite: bool = option(False, "Replace results that exist already."),
 ) -> None:
     """Find the objects in images, and compare them with the true ones.
@@ -46,8 +46,6 @@ def segment(
     veriscope segment movie.tif --out tracks.ome.tif --smooth 2 --cells 0.02 --track
     """
     objects.level()
-    if form not in (None, *files.FORMATS):
-        raise VeriscopeError(f"--format {form} is not known. Choose tif or zarr.")
     _check_together(out, objects, learning, scoring)
     if scoring.plot is not None:
         from veriscope.reporting.charts import KINDS

@@ -6,13 +6,13 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from veriscope import saving
 from veriscope.apps import console, events, files, options, words
-from veriscope.apps.options import REQUIRED, argument, option
+from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.apps.train_options import OWN, Axial, Length, Network, Patches, Training
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
 from veriscope.wording import listed
@@ -23,21 +23,15 @@ if TYPE_CHECKING:
     from veriscope.training.material import Material
     from veriscope.training.progress import Listener, Step
 
-TASKS = ("restore", "project", "isotropic", "upsample", "noisy")
 ALONE = ("isotropic", "noisy")  # tasks that need no HIGH
 UNCHANGING = ("preset", "start", "loss", "watch", "log")  # options that are no fields of the recipe
-LOSSES = ("laplace", "mae", "mse")
 ISOTROPIC_PRESETS = ("drosophila", "retina", "liver")
 
 
 def _high_where_needed(context: typer.Context, high: Path | None) -> Path | None:
     """HIGH, once it is known that it is not needed, or there."""
     known = context.params  # options that were typed come before arguments that were not
-    if (
-        high is None
-        and not context.resilient_parsing
-        and _task(known.get("task"), known.get("preset")) not in ("isotropic", "noisy")
-    ):
+    if high is None and _task(known.get("task"), known.get("preset")) not in ALONE:
         from veriscope.training.material import needs_high
 
         if known.get("low") is None or needs_high(Path(known["low"])):
@@ -63,13 +57,14 @@ def train(
         callback=_high_where_needed,
     ),
     axes: str | None = options.PAIR_AXES,
-    task: str | None = option(
+    task: Literal["restore", "project", "isotropic", "upsample", "noisy"] | None = option(
         None,
         "restore: from LOW to HIGH (usual). project: from stacks to the surface in them, where HIGH has one "
         "plane for each stack (noticed by itself). isotropic: from stacks alone, to look as sharp along Z as along "
         "X and Y. upsample: HIGH has more pixels than LOW. noisy: from noisy images alone; HIGH is a second noisy "
         "image of each field, or missing.",
-        "restore|project|isotropic|upsample|noisy",
+        advice=ONE_OF,
+        error=TrainingError,
     ),
     check: float = option(0.1, "Fraction of the images kept aside to check the training."),
     seed: int = option(0, "Same seed, same result (on a CPU)."),
@@ -101,11 +96,9 @@ def train(
     veriscope train coarse fine --task upsample --factor Z=4 --out model
     veriscope train noisy --task noisy --out model
     """
-    normalize, changes, settings = cut.word(), _changes(network, training), length.settings(network.preset)
+    changes, settings = _changes(network, training, cut), length.settings(network.preset)
     does = _task(task, network.preset)
-    axial.check(does, normalize)
-    if (patch := words.sizes("--patch", cut.patch)) is not None:
-        changes["patch"] = patch
+    axial.check(does, cut.normalize)
     _check_place(out, resume, overwrite)
 
     from veriscope.training import losses, material
@@ -125,9 +118,9 @@ def train(
     else:
         of_both, finer = words.axes_of_pairs(axes), words.factors(axial.factor)
         found = material.read_material(does, low, high, of_both, degrading, finer)
-    _check(found, task, low, {"--patch": cut.patch, "--normalize": normalize})
+    _check(found, task, low, {"--patch": cut.patch, "--normalize": cut.normalize})
     recipe = _recipe(found, network.preset, changes, start)
-    cutting = material.Cutting(cut.per_image, cut.foreground, normalize, seed)
+    cutting = material.Cutting(cut.per_image, cut.foreground, cut.normalize, seed)
     ready = material.prepare(found, recipe, check, cutting, [*changes, *([material.STARTED] if start else [])])
     for note in ready.notes:
         console.note(note)
@@ -172,22 +165,18 @@ def train(
     console.show(f"  veriscope judge LOW HIGH --model {out} --report report.html")
 
 
-def _changes(network: Network, training: Training) -> dict[str, Any]:
-    """Fields of the recipe that were chosen. Raises TrainingError for an unknown loss."""
-    if training.loss not in LOSSES:
-        raise TrainingError(f"--loss {training.loss} is not known. Choose one of {', '.join(LOSSES)}.")
+def _changes(network: Network, training: Training, cut: Patches) -> dict[str, Any]:
+    """Fields of the recipe that were chosen."""
     from veriscope.networks.recipe import FAST
 
-    chosen = {name: value for name, value in {**vars(network), **vars(training)}.items() if value is not None}
-    chosen = {name: value for name, value in chosen.items() if name not in UNCHANGING}
+    typed = {**vars(network), **vars(training), "patch": words.sizes("--patch", cut.patch)}
+    chosen = {name: value for name, value in typed.items() if value is not None and name not in UNCHANGING}
     fast = FAST if network.preset == "fast" else {}
     return {**fast, **chosen, "probabilistic": training.loss == "laplace"}
 
 
 def _task(task: str | None, preset: str | None) -> str:
     """The task that was typed, or else that of the preset."""
-    if task is not None and task not in TASKS:
-        raise TrainingError(f"--task {task} is not known. Choose one of {', '.join(TASKS)}.")
     usual = "isotropic" if preset in ISOTROPIC_PRESETS else "restore"
     if preset not in OWN and task is not None and (task == "isotropic") != (usual == "isotropic"):
         raise TrainingError(
@@ -233,8 +222,6 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
 
 def _watching(out: Path, training: Training, replace: bool) -> list[Any]:
     """What else listens to the training: a page, or a log for TensorBoard, beside the model."""
-    if training.log not in (None, "tensorboard"):
-        raise TrainingError(f"--log {training.log} is not known. Write --log tensorboard, or remove it.")
     from veriscope.reporting.watch import Page, TensorBoard
 
     listeners: list[Any] = []
@@ -282,16 +269,16 @@ class LogLines:
 
 def _recipe(material: Material, preset: str | None, changes: dict[str, Any], start: Ensemble | None) -> Recipe:
     from veriscope.networks.recipe import Recipe
+    from veriscope.training.material import halved_less
 
     settings = material.settings()
-    if start is not None:
-        patch = {name: changes[name] for name in changes if name == "patch"}
-        usual = Recipe(**settings, **{**changes, "patch": ()})
-        return usual.starting_from(start.recipe).change(**patch)
     if preset in OWN:
-        if "patch" in changes and "depth" not in changes:
-            usual = Recipe(**settings, **{**changes, "patch": ()})
-            changes = {**changes, "depth": _depth_for(usual, changes["patch"])}
+        usual = Recipe(**settings, **{**changes, "patch": ()})
+        patch = {name: value for name, value in changes.items() if name == "patch"}
+        if start is not None:
+            return usual.starting_from(start.recipe).change(**patch)
+        if patch and "depth" not in changes:
+            changes = {**changes, "depth": halved_less(usual, patch["patch"], [], whole=True).depth}
         return Recipe(**settings, **changes)
     recipe = Recipe.paper(preset, **changes)
     if recipe.axes != settings["axes"]:
@@ -306,14 +293,6 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any], sta
             f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or remove it."
         )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
-
-
-def _depth_for(recipe: Recipe, patch: tuple[int, ...]) -> int:
-    """How often patches of this size can be halved, up to the usual depth; the usual one where they cannot at all."""
-    for depth in range(recipe.depth, 0, -1):
-        if not any(length % step for length, step in zip(patch, recipe.change(depth=depth).step, strict=False)):
-            return depth
-    return recipe.depth
 
 
 def _plan(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from veriscope.apps.options import option
+from veriscope.apps.options import ONE_OF, option
 from veriscope.errors import TrainingError
 from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
-    from veriscope.patches.scaling import Word
 
-NORMALIZE = ("matched", "random", "fixed")
 USUAL_MINUTES = 20.0
 OWN = (None, "fast")  # presets with the training of this package, not that of the paper
 
@@ -76,14 +74,20 @@ class Training:
     """How they learn, where it differs from the usual."""
 
     PANEL: ClassVar[str] = "The training"
-    loss: str = option(
+    loss: Literal["laplace", "mae", "mse"] = option(
         "laplace",
         "laplace predicts an uncertainty for each pixel too; mae and mse the image only.",
-        "laplace|mae|mse",
+        advice=ONE_OF,
+        error=TrainingError,
     )
     batch: int | None = option(None, "Patches per step.")
     watch: bool = option(False, "Write a page of losses and check patches beside the model, which refreshes itself.")
-    log: str | None = option(None, "Write losses and check patches for TensorBoard beside the model.", "tensorboard")
+    log: Literal["tensorboard"] | None = option(
+        None,
+        "Write losses and check patches for TensorBoard beside the model.",
+        advice="Write --log tensorboard, or remove it.",
+        error=TrainingError,
+    )
     learning_rate: float | None = option(None, "Highest learning rate.")
 
 
@@ -97,19 +101,14 @@ class Patches:
     foreground: float = option(
         0.4, "A patch counts when its truth exceeds this part of the brightest signal; 0: patches from everywhere."
     )
-    normalize: str | None = option(
+    normalize: Literal["matched", "random", "fixed"] | None = option(
         None,
         "What becomes 0 and 1. matched (usual): percentiles 2 and 99.8 of LOW, with HIGH brought to its grey values. "
         "random (usual for presets, projections, and where HIGH has other channels): percentiles of each, drawn for "
         "each patch. fixed: 2 and 99.8 of each.",
-        "matched|random|fixed",
+        advice=ONE_OF,
+        error=TrainingError,
     )
-
-    def word(self) -> Word | None:
-        """The way to normalise. Raises TrainingError for an unknown one."""
-        if self.normalize in (None, *NORMALIZE):
-            return self.normalize  # type: ignore[return-value]
-        raise TrainingError(f"--normalize {self.normalize} is not known. Choose one of {', '.join(NORMALIZE)}.")
 
 
 @dataclass(frozen=True)
@@ -145,14 +144,16 @@ class Axial:
 
     def check(self, task: str, normalize: str | None) -> None:
         """Raise TrainingError for options of another task."""
-        given = listed(f"--{name}" for name in ("psf", "subsample", "noise") if getattr(self, name) is not None)
-        finer = "--factor" if self.factor is not None else ""
-        noisy = listed(f"--{name}" for name in ("neighbours", "stripes") if getattr(self, name) is not None)
-        for options_given, needed in ((given, "isotropic"), (finer, "upsample"), (noisy, "noisy")):
-            if options_given and task != needed:
+        of_tasks = {
+            "isotropic": ("psf", "subsample", "noise"),
+            "upsample": ("factor",),
+            "noisy": ("neighbours", "stripes"),
+        }
+        for needed, names in of_tasks.items():
+            given = listed(f"--{name}" for name in names if getattr(self, name) is not None)
+            if given and task != needed:
                 raise TrainingError(
-                    f"{options_given} can only be given for --task {needed}. Remove {options_given}, or add --task "
-                    f"{needed}."
+                    f"{given} can only be given for --task {needed}. Remove {given}, or add --task {needed}."
                 )
         if task in ("isotropic", "noisy") and normalize is not None:
             raise TrainingError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 from veriscope.errors import VeriscopeError
 from veriscope.noise import Noise
@@ -12,7 +12,7 @@ from veriscope.wording import number, short_names, size
 
 __all__ = [
     "axes_of_pairs", "calibration", "familiar", "lengths", "network", "number", "short_names", "size", "sizes", "task",
-    "times", "way_to_normalize",
+    "times",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -45,12 +45,6 @@ def _numbers(text: str | None, kind: Callable[[str], Any], least: float, most: f
     except ValueError:
         return ()
     return numbers if all(least <= number <= most for number in numbers) else ()
-
-
-def way_to_normalize(word: str) -> Literal["image", "frame", "model"]:
-    if word not in ("image", "frame", "model"):
-        raise VeriscopeError(f"--normalize {word} is not known. Choose image, frame or model.")
-    return cast('Literal["image", "frame", "model"]', word)
 
 
 def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
