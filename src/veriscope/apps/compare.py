@@ -110,7 +110,7 @@ def compare(
         return
     settings = {**choices, **limits.settings(), "normalize": normalize}
     try:
-        with console.clock("Comparing") as progress:
+        with console.bar("Comparing", clock=True) as progress:
             compared = compare_all(pairs, ensemble, **settings, out=out, progress=progress, tell=console.note)
     except KeyboardInterrupt:
         if out is None:

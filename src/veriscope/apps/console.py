@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ from veriscope.wording import shortened
 if TYPE_CHECKING:
     import typer
 
-    from veriscope.familiarity import Verdict
     from veriscope.restoring.settling import Trust
 
 STOPPED_BY_USER = 130
@@ -96,20 +94,15 @@ def trust(estimate: Trust, source: object = None) -> None:
         return
     if estimate.expected is not None:
         show(f"  {estimate.expected}")
-    if estimate.verdict is not None:
-        verdict(estimate.verdict)
+    if (verdict := estimate.verdict) is not None:
+        show(f"  {verdict.summary}", ("", "yellow", "bold red")[verdict.level])
+        for warning in verdict.warnings:
+            note(warning)
     else:
         show(f"  {UNKNOWN}")
     if odd := [place for place, frame in estimate.frames.items() if frame.verdict is not None and frame.verdict.level]:
         names = ["".join(f"{letter}={number}" for letter, number in place) for place in odd]
         note(f"{len(odd)} of {len(estimate.frames)} frames are unlike the training images: {shortened(names, 5)}.")
-
-
-def verdict(judged: Verdict) -> None:
-    """Whether an image resembles those of training: a line of the result, and warnings as notes."""
-    show(f"  {judged.summary}", ("", "yellow", "bold red")[judged.level])
-    for warning in judged.warnings:
-        note(warning)
 
 
 def facts(title: str, rows: dict[str, str]) -> None:
@@ -125,16 +118,22 @@ def facts(title: str, rows: dict[str, str]) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table of words on stdout."""
+    results(tables.Table([tables.Column(name) for name in columns], rows, title))
+
+
+def results(found: tables.Table) -> None:
     """A table on stdout; numbers to the right, words to the left."""
     from rich.table import Table
 
     if events.on():
-        events.emit("table", title=title, rows=[dict(zip(columns, row, strict=True)) for row in rows])
+        events.emit("table", title=found.title, rows=found.to_json())
         return
-    if title:
-        show(title, "bold")  # not as the table's own, which is wrapped to its width
+    if found.title:
+        show(found.title, "bold")  # not as the table's own, which is wrapped to its width
+    head, *rows = found.cells()
     grid = Table(box=None, pad_edge=False)
-    for index, name in enumerate(columns):
+    for index, name in enumerate(head):
         right = index > 0 and all(row[index][:1].isdigit() or row[index][:1] in "-." for row in rows)
         grid.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
@@ -143,47 +142,24 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     out.print(grid, width=None if out.is_terminal else 200)
 
 
-def results(found: tables.Table) -> None:
-    """A table of results on stdout, in the same way."""
-    if events.on():
-        events.emit("table", title=found.title, rows=found.to_json())
-        return
-    head, *rows = found.cells()
-    table(found.title, head, rows)
-
-
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; call it with (done, total)."""
-    from rich.progress import TextColumn
-
-    if events.on():
-        yield events.Meter(title)
-        return
-    with _progress(title, TextColumn("{task.completed}/{task.total}")) as update:
-        yield lambda done, total: update(completed=done, total=total)
-
-
-@contextmanager
-def clock(title: str) -> Iterator[Callable[[float, float, str], None]]:
-    """A progress bar on stderr for steps of different length; call it with seconds done, in all, and words."""
-    from rich.progress import TextColumn, TimeElapsedColumn
-
+def bar(title: str, clock: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; call it with (done, total). A `clock` is for steps of different length: call it with
+    seconds done, in all, and words.
+    """
     if events.on():
         meter = events.Meter(title)
-        yield lambda done, total, words: meter(done, total, text=words)
+        yield lambda done, total, *words: meter(done, total, **({"text": words[0]} if clock else {}))
         return
-    with _progress(title, TimeElapsedColumn(), TextColumn("left:")) as update:
-        yield lambda done, total, words: update(completed=done, total=total, description=f"{title}, {words}")
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
-@contextmanager
-def _progress(title: str, *middle: Any) -> Iterator[Callable[..., None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+    middle = [TimeElapsedColumn(), TextColumn("left:")] if clock else [TextColumn("{task.completed}/{task.total}")]
     columns = TextColumn("{task.description}", markup=False), BarColumn(), *middle, TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
-        yield partial(shown.update, shown.add_task(title, total=None))
+        task = shown.add_task(title, total=None)
+        yield lambda done, total, *words: shown.update(
+            task, completed=done, total=total, description=", ".join([title, *words])
+        )
 
 
 @contextmanager
@@ -211,10 +187,8 @@ def answer(work: Callable[[], Any]) -> int:
     """Do `work` and return the exit code. The one place where errors become messages."""
     try:
         code = work()
-    except KeyboardInterrupt:
-        return _stopped(UNFINISHED)
-    except Stopped as stop:
-        return _stopped(str(stop))
+    except (KeyboardInterrupt, Stopped) as stop:
+        return _stopped(str(stop) or UNFINISHED)
     except Exception as problem:
         if signals.came:  # C++ makes another error of an interrupt
             return _stopped(UNFINISHED)
@@ -300,15 +274,7 @@ def flush(code: int) -> int:
 def command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Make `function` a command of `app`, called as it is without `name`; its docstring is the help, with examples."""
     described, _, shown = (function.__doc__ or "").partition("Examples:")
-    app.command(name, help=paragraphs(described), epilog=examples(shown))(options.with_groups(function))
-
-
-def paragraphs(text: str) -> str:
-    """A docstring whose paragraphs are one line each, for typer to wrap."""
-    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
-
-
-def examples(text: str) -> str:
-    """The examples of a docstring as an epilog: one a line, where typer would join them."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return "\n\n".join(["[bold]Examples[/bold]", *lines]) if lines else ""
+    paragraphs = [" ".join(part.split()) for part in described.strip().split("\n\n")]  # for typer to wrap
+    examples = [line.strip() for line in shown.splitlines() if line.strip()]  # a paragraph each, or typer joins them
+    epilog = ["[bold]Examples[/bold]", *examples] if examples else []
+    app.command(name, help="\n\n".join(paragraphs), epilog="\n\n".join(epilog))(options.with_groups(function))

@@ -79,7 +79,8 @@ def reproduce(
     veriscope reproduce planaria --data Denoising_Planaria --axes ZYX --out real
     veriscope reproduce planaria --patches 16,64,256,1024 --out sizes
     """
-    counts = None if asked.patches is None else _counts(asked.patches)
+    wrong = f"--patches {asked.patches} is not understood. Give whole numbers above 0, such as 16,64,256."
+    counts = None if asked.patches is None else sorted({*words.values(asked.patches, 1, 2**63, wrong, int)})
     run, folder = asked.run(experiment, device), out or Path(experiment)
     if dry_run:
         _show_plan(run, folder, counts)
@@ -101,14 +102,6 @@ def reproduce(
         report = folder / f"{condition}.html"
         if report.exists():
             console.written({"report": report})
-
-
-def _counts(text: str) -> list[int]:
-    """``16,64,256``, in order."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise VeriscopeError(f"--patches {text} is not understood. Give whole numbers above 0, such as 16,64,256.")
-    return sorted({int(part) for part in parts})
 
 
 def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:

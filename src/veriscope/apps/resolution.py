@@ -67,7 +67,8 @@ def resolution(
 
         saving.check_target(plot, KINDS, overwrite, "--plot")
 
-    sizes = words.lengths("--voxel-size", voxel_size)
+    wrong = f"--voxel-size {voxel_size} is not a size in um. Give positive numbers such as 0.3,0.1,0.1."
+    sizes = None if voxel_size is None else words.values(voxel_size, 1e-6, 1e6, wrong)
     image = _read(first, axes, sizes)
     curves = {}
     if second is None and not split:

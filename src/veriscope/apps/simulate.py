@@ -144,33 +144,25 @@ def _simulate_pairs(structure: Any, out: Path, wanted: Fields, microscope: Micro
     shape, pixel, light = words.sizes("--size", wanted.size), microscope.pixel, microscope.background
     if shape is None or len(shape) != 2:
         raise VeriscopeError(f"--size {wanted.size} is not the size of a plane. Give two lengths, such as 128,128.")
-    photons = _span(microscope.photons)
+    wrong = f"--photons {microscope.photons} is not possible. Give a number above 0, or two such as 20,500."
+    photons = words.values(microscope.photons, 1e-300, 1e300, wrong)
+    if len(photons) > 2 or photons[0] > photons[-1]:
+        raise VeriscopeError(wrong)
     stand = StandIn(
         about="training pairs",
         structure=structure,
         voxel_size=(pixel, pixel),
         optics=Optics(microscope.psf, background=Background(light, 25 * pixel) if light else None),
-        camera=sensor.camera(photons[1]),
+        camera=sensor.camera(photons[-1]),
         make=enhanced,
         fields={},
-        photons=photons,
+        photons=(photons[0], photons[-1]),
     )
     stand.optics.on((pixel,) * 3)  # mistakes in its words are found before the work
     with files.no_empty_folder(out), console.bar("Simulating") as progress:
         experiments.simulate_pairs(stand, out, wanted.fields, shape, wanted.seed, wanted.overwrite, progress)
     console.show(f"{wanted.fields} pairs of {words.times(shape)} pixels in {out}")
     console.show(f"  veriscope train {out / 'low'} {out / 'high'} --out MODEL")
-
-
-def _span(text: str) -> tuple[float, float]:
-    """ "50" or "20,500"."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not 1 <= len(values) <= 2 or not all(0 < value < float("inf") for value in values) or values != sorted(values):
-        raise VeriscopeError(f"--photons {text} is not possible. Give a number above 0, or two such as 20,500.")
-    return values[0], values[-1]
 
 
 # Experiments of the paper

@@ -11,7 +11,7 @@ from veriscope.wording import lengths as times
 from veriscope.wording import number, short_names, size
 
 __all__ = [
-    "axes_of_pairs", "calibration", "familiar", "lengths", "network", "number", "short_names", "size", "sizes", "task",
+    "axes_of_pairs", "calibration", "familiar", "network", "number", "short_names", "size", "sizes", "task",
     "times",
 ]  # fmt: skip
 
@@ -22,29 +22,19 @@ if TYPE_CHECKING:
 
 def sizes(option: str, text: str | None) -> tuple[int, ...] | None:
     """Lengths in pixels: "64" or "16,64,64" (also 16x64x64)."""
-    numbers = _numbers(text and text.lower().replace("x", ","), int, 1, 2**31)
-    if numbers == ():
-        raise VeriscopeError(f"{option} {text} is not a size in pixels. Give positive whole numbers such as 16,64,64.")
-    return numbers
+    wrong = f"{option} {text} is not a size in pixels. Give positive whole numbers such as 16,64,64."
+    return None if text is None else values(text.lower().replace("x", ","), 1, 2**31, wrong, int)
 
 
-def lengths(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Lengths in um: "0.1" or "0.3,0.1,0.1"."""
-    numbers = _numbers(text, float, 1e-6, 1e6)
-    if numbers == ():
-        raise VeriscopeError(f"{option} {text} is not a size in um. Give positive numbers such as 0.3,0.1,0.1.")
-    return numbers
-
-
-def _numbers(text: str | None, kind: Callable[[str], Any], least: float, most: float) -> tuple[Any, ...] | None:
-    """The numbers in `text`, none where one is not within the limits; None for None."""
-    if text is None:
-        return None
+def values(text: str, least: float, most: float, wrong: str, kind: Callable[[str], Any] = float) -> tuple[Any, ...]:
+    """The numbers in "0.3,0.1,0.1". Raises VeriscopeError(wrong) unless all are from `least` to `most`."""
     try:
         numbers = tuple(kind(part) for part in text.split(","))
     except ValueError:
-        return ()
-    return numbers if all(least <= number <= most for number in numbers) else ()
+        raise VeriscopeError(wrong) from None
+    if not all(least <= number <= most for number in numbers):
+        raise VeriscopeError(wrong)
+    return numbers
 
 
 def axes_of_pairs(text: str | None) -> str | tuple[str, str] | None:
