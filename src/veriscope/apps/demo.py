@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from veriscope.apps import console, files, words
 from veriscope.apps.options import option
@@ -15,6 +15,8 @@ from veriscope.errors import AxesError, VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs, read_pairs
 from veriscope.images.reading import read_image
+from veriscope.reproducing.experiments import SMALL as NETWORK
+from veriscope.reproducing.paper import NLM as RIVAL
 
 if TYPE_CHECKING:
     from veriscope.classical.tune import Tuned
@@ -25,14 +27,8 @@ READ_NOISE = 1.5  # grey values, one per photon
 BORDER = 160  # the network learns from X < BORDER and is judged on X >= BORDER
 JUDGED = slice(64, 192)  # along Y
 ASIDE = (slice(0, 56), slice(200, 256))  # along Y: beside what is judged, to check the training and to calibrate
-# What learns most in minutes: in 3D many small steps, not few large ones.
-NETWORK: dict[str, dict[str, Any]] = {
-    "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
-    "YX": {},
-}
 START = "nuclei-3d"  # learned from X < BORDER of this stack, too, and from simulated ones
 INTRO = "An ensemble, trained for minutes, beside non-local means tuned on the very images that are judged."
-RIVAL = "non-local means"
 MOST_TESTS = 3  # pairs of the user's own that are judged: tuning non-local means takes its time
 
 
@@ -70,13 +66,16 @@ def demo(
         raise VeriscopeError("--low and --high belong together: give both folders of your own pairs, or neither.")
     if low is None and axes is not None:
         raise AxesError("--axes are those of your own images: give --low and --high too, or remove it.")
+    from veriscope.reproducing.reproduce import tuned
+
     began = time.monotonic()
     data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
     with files.own_folder(out, "veriscope demo", replace=True):
         console.facts("Images", data.described)
         ensemble = _train(data, out / "model", minutes, members, seed)
-        tuned = _tune(data)
-        _judge(data, ensemble, tuned, out)
+        with console.bar("Tuning non-local means") as progress:
+            rivals = tuned(data.tests, progress)
+        _judge(data, ensemble, rivals, out)
     console.show(f"Took {(time.monotonic() - began) / 60:.1f} minutes.", "dim")
 
 
@@ -155,19 +154,6 @@ def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int
             start=start,
             progress=bar,
         )
-
-
-def _tune(data: DemoData) -> list[Tuned[Image]]:
-    """The best that non-local means can do for each test."""
-    from veriscope.classical.denoise import NON_LOCAL_MEANS
-    from veriscope.classical.tune import best
-
-    with console.bar("Tuning non-local means") as progress:
-        found = []
-        for number, pair in enumerate(data.tests):
-            progress(number, len(data.tests))
-            found.append(best(NON_LOCAL_MEANS, pair.low.in_memory(), pair.high.in_memory()))
-    return found
 
 
 def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:

@@ -208,7 +208,7 @@ def judge(
         name = pair.name or f"image {number + 1}"
         check_pair(pair, model.recipe.projects)
         truth = pair.high.flat if model.recipe.projects else pair.high
-        inputs = {MAXIMUM: _maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
+        inputs = {MAXIMUM: maximum(pair.low)} if model.recipe.projects else {as_given: pair.low}
         # All figures are the same in any unit, so the network's own will do where none is kept.
         undo = keep_plane and number == 0
         restored = restored_in_memory(pair.low, model, undo=undo, **settings)
@@ -306,7 +306,7 @@ def check_pair(pair: Pair, projects: bool) -> None:
     )
 
 
-def _maximum(stack: Image) -> Image:
+def maximum(stack: Image) -> Image:
     """The maximum along Z, read plane by plane."""
     planes = [stack.region(Z=z) for z in range(stack.size("Z"))]
     return planes[0].with_array(reduce(np.maximum, map(np.asarray, planes)))

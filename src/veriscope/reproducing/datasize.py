@@ -40,10 +40,6 @@ class Study:
     inputs: dict[str, dict[str, float]]  # by condition
     minutes: float
 
-    @property
-    def counts(self) -> list[int]:
-        return sorted({point.patches for point in self.points})
-
     def of(self, condition: str) -> list[Point]:
         """The points of one condition, from few patches to many."""
         return sorted((one for one in self.points if one.condition == condition), key=lambda one: one.patches)
@@ -70,7 +66,7 @@ def study(
     minutes: float,
     seed: int = 0,
     device: str | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Study:
     """Train one network for each of `counts` on so many of `patches`, all for the same time, and judge it on `tests`.
 
@@ -83,17 +79,15 @@ def study(
     points: list[Point] = []
     inputs: dict[str, dict[str, float]] = {}
     for number, count in enumerate(wanted):
-        if progress is not None:
-            progress(number, len(wanted))
+        progress(number, len(wanted))
         few = first(patches, count, seed)
         model = train(recipe, few, check, members=1, minutes=minutes, seed=seed, device=device, progress=False)
         for condition, pairs in tests.items():
             judged = judge(model, pairs, device=device, pictures=0)
-            scores = {name: getattr(judged.of(RESTORATION), name) for name in FIGURES}
-            points.append(Point(count, condition, **scores))
-            inputs[condition] = {name: getattr(judged.of(judged.methods[0]), name) for name in FIGURES}
-    if progress is not None:
-        progress(len(wanted), len(wanted))
+            before, after = judged.of(judged.methods[0]), judged.of(RESTORATION)
+            points.append(Point(count, condition, after.nrmse, after.ssim))
+            inputs[condition] = {name: getattr(before, name) for name in FIGURES}
+    progress(len(wanted), len(wanted))
     return Study(tuple(points), inputs, minutes)
 
 

@@ -11,10 +11,7 @@ from veriscope.patches.scaling import Normalize
 from veriscope.reproducing.paper import NLM
 
 # What learns most in minutes on two cores: in 3D many small steps; a tiny run only shows that everything works.
-_SMALL: dict[str, dict[str, Any]] = {
-    "YX": {},
-    "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3},
-}
+SMALL: dict[str, dict[str, Any]] = {"YX": {}, "ZYX": {"base": 16, "batch": 2, "learning_rate": 2e-3}}
 PAPER_EPOCHS, PAPER_MEMBERS = 200, 5
 _TINY: dict[str, Any] = {"depth": 1, "base": 4, "batch": 2, "learning_rate": 2e-3}
 
@@ -47,7 +44,7 @@ class Experiment:
         settings: dict[str, Any] = {"axes": self.axes, "task": self.task, **channels}
         if scale == "tiny":
             return Recipe(**settings, **_TINY, patch=(8, 32, 32)[-len(dims) :])
-        return Recipe(**settings, **_SMALL[dims])
+        return Recipe(**settings, **SMALL[dims])
 
     def length(self, scale: str, minutes: float | None) -> tuple[float | None, int | None]:
         """Minutes or epochs of training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from math import pi
@@ -15,12 +15,12 @@ import numpy as np
 
 from veriscope import saving
 from veriscope.classical.denoise import NON_LOCAL_MEANS
-from veriscope.classical.tune import best
+from veriscope.classical.tune import Tuned, best
 from veriscope.comparing.facts import versions
-from veriscope.comparing.judge import RESTORATION, Judgement, judge
+from veriscope.comparing.judge import RESTORATION, Judgement, judge, maximum
 from veriscope.errors import OutputError, VeriscopeWarning
 from veriscope.images.image import Image
-from veriscope.images.pairing import Pair, Pairs
+from veriscope.images.pairing import Pairs
 from veriscope.images.resampling import resampled
 from veriscope.judging.isotropy import isotropy
 from veriscope.judging.two_lines import TwoLines, resolved, smallest_resolved
@@ -33,14 +33,13 @@ from veriscope.reproducing.paper import INPUT, NETWORK
 from veriscope.reproducing.table import Line, Outcome
 from veriscope.restoring.restore import restore
 from veriscope.simulate.camera import to_integers
-from veriscope.simulate.experiments import made_by, settings, simulate, standin
+from veriscope.simulate.experiments import Progress, made_by, settings, simulate, standin
 from veriscope.simulate.standins import blurred_light
 from veriscope.simulate.tubules import pair as two_tubules
 from veriscope.training.loop import train
 from veriscope.training.progress import Listener
 from veriscope.wording import listed
 
-Progress = Callable[[int, int], object]
 ECE_WITHIN = 0.05  # of the truth's range
 DATA, MODEL, TABLE, FIGURES = "data", "model", "table.txt", "table.json"
 DISTANCES = tuple(round(0.06 + 0.02 * number, 2) for number in range(15))  # um, 0.06 to 0.34
@@ -99,8 +98,9 @@ def reproduce(run: Run, out: str | Path, reporter: Reporter | None = None) -> Ou
         lines += _lines(run, condition, judged, model, pairs)
         report = folder / f"{condition}.html"
         write_report(report, judged, title=f"{run.name}, {condition.replace('_', ' ')}", overwrite=True)
-    if found.unknown:
-        lines += _without_truth(run, model, found.unknown)
+    if found.unknown:  # published stacks whose isotropic truth nobody knows
+        seen = ((resampled(image, model.recipe.finer), image) for image in found.unknown)
+        lines += [Line(INPUT, name, isotropy=phi) for name, phi in _isotropies(seen, model, run.device).items()]
     if chosen.lines and run.data is None:
         with reporter.step("Telling two tubules apart"):
             distances = smallest_distances(run.name, model, run.seed, run.device, 2 if run.scale == "tiny" else TRIALS)
@@ -159,66 +159,51 @@ def _judged(run: Run, model: Ensemble, pairs: Pairs, condition: str, reporter: R
     others = {}
     if (rival := run.experiment.rival) is not None:
         with reporter.step(f"Tuning {rival} on each image of {condition}") as progress:
-            tuned = []
-            for number, pair in enumerate(pairs):
-                progress(number, len(pairs))
-                tuned.append(best(NON_LOCAL_MEANS, _flat(pair), pair.high.in_memory()).image)
-        others = {rival: tuned}
+            others[rival] = [one.image for one in tuned(pairs, progress)]
     with reporter.step(f"Restoring and judging {condition}") as progress:
         return judge(model, pairs, others=others, device=run.device, progress=progress)
 
 
-def _flat(pair: Pair) -> Image:
-    """The low image as it is, or the maximum along Z where the truth is a plane."""
-    low = pair.low.in_memory()
-    if "Z" not in low.axes or low.size("Z") == pair.high.size("Z"):
-        return low
-    return low.with_array(np.asarray(low).max(axis=low.axes.index("Z")), low.axes.replace("Z", ""))
+def tuned(pairs: Pairs, progress: Progress) -> list[Tuned[Image]]:
+    """The best that non-local means can do for each pair."""
+    found = []
+    for number, pair in enumerate(pairs):
+        progress(number, len(pairs))
+        low = maximum(pair.low) if pair.projects else pair.low.in_memory()
+        found.append(best(NON_LOCAL_MEANS, low, pair.high.in_memory()))
+    return found
 
 
 def _lines(run: Run, condition: str, judged: Judgement, model: Ensemble, pairs: Pairs) -> list[Line]:
-    phi = _isotropies(model, pairs, run.device) if run.experiment.isotropic else {}
+    seen = [(pair.low, pair.low) for pair in pairs if run.experiment.isotropic]
+    phi = _isotropies(seen, model.on_grid, run.device) if seen else {}
     found = []
     for row in judged.overall:
         method = {RESTORATION: NETWORK, judged.methods[0]: INPUT}.get(row.method, row.method)
-        ece = None
-        if method == NETWORK and judged.trust is not None:
-            ece = next(one.ece for one in judged.trust.best.reliability[len(model)] if one.eps == ECE_WITHIN)
+        trust = judged.trust if method == NETWORK else None
+        reliability = () if trust is None else trust.best.reliability[len(model)]
+        ece = next((one.ece for one in reliability if one.eps == ECE_WITHIN), None)
         found.append(Line(condition, method, row.nrmse, row.ssim, phi.get(method), ece=ece))
     return found
 
 
-def _isotropies(model: Ensemble, pairs: Pairs, device: str | None) -> dict[str, tuple[float, float]]:
-    """Phi of the input, which is on the grid of the truth already, and of the restoration; means over images."""
-    seen: dict[str, list[tuple[float, float]]] = {INPUT: [], NETWORK: []}
-    for pair in pairs:
-        seen[INPUT].append(_phi(pair.low))
-        seen[NETWORK].append(_phi(_restored(pair.low, model.on_grid, device)))
-    return {method: _mean(values) for method, values in seen.items()}
+def _isotropies(
+    images: Iterable[tuple[Image, Image]], model: Ensemble, device: str | None
+) -> dict[str, tuple[float, float]]:
+    """Phi of xz and yz slices before and after, means over images; each on the grid of the truth, and as it is."""
+    seen: dict[str, list[Any]] = {INPUT: [], NETWORK: []}
+    for on_grid, image in images:
+        for method, one in ((INPUT, on_grid), (NETWORK, _restored(image, model, device))):
+            channels = [isotropy(one, channel) for channel in range(one.size("C"))]
+            seen[method].append(np.mean([(phi.xz, phi.yz) for phi in channels], axis=0))
+    means = {method: np.mean(values, axis=0) for method, values in seen.items()}
+    return {method: (float(xz), float(yz)) for method, (xz, yz) in means.items()}
 
 
-def _without_truth(run: Run, model: Ensemble, images: tuple[Image, ...]) -> list[Line]:
-    """What can be said of published stacks whose isotropic truth nobody knows: Phi before and after."""
-    before = [_phi(resampled(image, model.recipe.finer)) for image in images]
-    after = [_phi(_restored(image, model, run.device)) for image in images]
-    return [Line(INPUT, INPUT, isotropy=_mean(before)), Line(INPUT, NETWORK, isotropy=_mean(after))]
-
-
-def _restored(image: Image, model: Ensemble, device: str | None) -> Image:
+def _restored(image: Image, model: Ensemble, device: str | None, **settings: Any) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VeriscopeWarning)  # the verdict is in the report
-        return restore(image, model, device=device).mean
-
-
-def _phi(image: Image) -> tuple[float, float]:
-    """Of xz and yz slices, the mean over channels."""
-    found = [isotropy(image, channel) for channel in range(image.size("C"))]
-    return _mean([(one.xz, one.yz) for one in found])
-
-
-def _mean(values: list[tuple[float, float]]) -> tuple[float, float]:
-    xz, yz = np.mean(values, axis=0)
-    return float(xz), float(yz)
+        return restore(image, model, device=device, **settings).mean
 
 
 def _facts(run: Run, model: Ensemble, found: ExperimentData) -> dict[str, Any]:
@@ -258,9 +243,7 @@ def smallest_distances(
             fields.append(to_integers(stand.camera.apply(light, stand.camera.draw(rng))))
             places.append(TwoLines((centre[0], centre[1]), 2 * pi * turn, distance / pixel, SIDE / 3))
         low = Image(np.stack(fields), "TYX", stand.voxel_size)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VeriscopeWarning)  # fields this empty are unlike those of training
-            high = np.asarray(restore(low, model, device=device, normalize="frame").mean)
-        for method, planes in ((INPUT, np.asarray(low)), (NETWORK, high)):
+        high = _restored(low, model, device, normalize="frame")
+        for method, planes in ((INPUT, np.asarray(low)), (NETWORK, np.asarray(high))):
             seen[method].append([resolved(plane, place) for plane, place in zip(planes, places, strict=True)])
     return {method: smallest_resolved(DISTANCES, found) or float("inf") for method, found in seen.items()}

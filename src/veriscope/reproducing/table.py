@@ -45,19 +45,18 @@ class Outcome:
 
     def shortfalls(self, condition: str) -> list[str]:
         """In which figures the network does not beat every other method of a condition, in words; none is good."""
-        ours = self.of(condition, NETWORK)
-        missing = []
+        ours, missing = self.of(condition, NETWORK), []
         for other in self.lines:
             if other.condition != condition or other.method == NETWORK:
                 continue
-            pairs = {
-                "NRMSE": (other.nrmse, ours.nrmse),
-                "SSIM": (ours.ssim, other.ssim),
-                "Phi": (other.anisotropy, ours.anisotropy),
-                "resolution": (other.resolved_um, ours.resolved_um),
-            }
-            known = {name: (a, b) for name, (a, b) in pairs.items() if a is not None and b is not None}
-            missing += [f"{name} of {other.method}" for name, (theirs, own) in known.items() if theirs <= own]
+            for name, worse, better in (
+                ("NRMSE", other.nrmse, ours.nrmse),
+                ("SSIM", ours.ssim, other.ssim),
+                ("Phi", other.anisotropy, ours.anisotropy),
+                ("resolution", other.resolved_um, ours.resolved_um),
+            ):
+                if worse is not None and better is not None and worse <= better:
+                    missing.append(f"{name} of {other.method}")
         return missing
 
     def to_json(self) -> dict[str, Any]:
@@ -70,16 +69,13 @@ class Outcome:
         }
 
     def __str__(self) -> str:
-        return "\n".join([str(_table(self)), "", *self.said()])
-
-    def said(self) -> list[str]:
-        """Where the network is ahead and where not, a sentence for each condition."""
-        sentences = []
+        """The table, and a sentence for each condition: where the network is ahead and where not."""
+        lines = [str(_table(self)), ""]
         for condition in self.conditions:
-            missing = self.shortfalls(condition)
-            verdict = f"NOT ahead in {', '.join(missing)}" if missing else "ahead of every other method in every figure"
-            sentences.append(f"{condition}: the network is {verdict}.")
-        return sentences
+            missing = ", ".join(self.shortfalls(condition))
+            verdict = f"NOT ahead in {missing}" if missing else "ahead of every other method in every figure"
+            lines.append(f"{condition}: the network is {verdict}.")
+        return "\n".join(lines)
 
 
 def _table(outcome: Outcome) -> Table:
