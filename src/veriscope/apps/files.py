@@ -13,8 +13,10 @@ from veriscope import stores
 from veriscope.apps import console, signals
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
 from veriscope.images import conditions, pairing
+from veriscope.images.image import Image
 from veriscope.images.pairing import Pairs
 from veriscope.images.reading import SUFFIXES, split_choice, stem
+from veriscope.wording import lengths
 
 FORMATS = {"tif": ".ome.tif", "zarr": ".ome.zarr"}
 OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".h5", ".hdf5")
@@ -27,10 +29,16 @@ class Job:
 
     source: Path
     outputs: dict[str, Path]
+    title: str  # the image's name and its number, where there are several
 
     @property
     def mean(self) -> Path:
         return self.outputs["mean"]
+
+    def row(self, image: Image, *more: str) -> list[str]:
+        """What a dry run shows: input, image, `more`, and results."""
+        results = ", ".join(path.name for path in self.outputs.values())
+        return [str(self.source), f"{image.axes} {lengths(image.shape)}", *more, results]
 
 
 @contextmanager
@@ -143,12 +151,13 @@ def plan_outputs(
         raise OutputError(f"--out {out} is a kind of file that cannot be written. Use .ome.tif, .tif or .ome.zarr.")
     folder = out.parent if is_file else out
     jobs = []
-    for source in sources:
+    for number, source in enumerate(sources, start=1):
         if not is_file:
             stem, suffix = _name(source), FORMATS[form or "tif"]
         beside = {name: folder / f"{stem}.{name}{suffix}" for name in extras}
         beside |= {note: folder / f"{stem}.{note}" for note in notes}
-        jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}))
+        title = f"{source.name} ({number} of {len(sources)})" if len(sources) > 1 else source.name
+        jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}, title))
     _check_clashes(jobs)
     _check_free(jobs, overwrite)
     _check_writable(folder)

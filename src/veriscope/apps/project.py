@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from veriscope.apps import console, files, options, words
+from veriscope.apps import console, files, options
 from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.images.image import Image
@@ -55,38 +55,27 @@ def project(
     veriscope project 'day1/*.tif' --method mincost --out flat
     veriscope project movie.ome.tif --method sme --channel 1 --axes TCZYX --out flat
     """
-    settings = _settings(method, form, {"block": block, "blur": blur, "channel": channel})
-
+    typed = {"block": block, "blur": blur, "channel": channel}
+    settings = {name: value for name, value in typed.items() if value is not None}  # the rest is left to the method
+    for name in settings:
+        if OF_METHOD.get(name, method) != method:
+            raise VeriscopeError(f"--{name} is a setting of --method {OF_METHOD[name]}, not of {method}. Leave it out.")
     sources = list_images(*inputs)
     jobs = files.plan_outputs(sources, out, form, ["height"] if height else [], overwrite)
     if dry_run:
-        rows = []
-        for job in jobs:
-            image = read_image(job.source, axes=axes)
-            results = ", ".join(path.name for path in job.outputs.values())
-            rows.append([str(job.source), f"{image.axes} {words.times(image.shape)}", results])
+        rows = [job.row(read_image(job.source, axes=axes)) for job in jobs]
         console.table("Plan (nothing is written)", ["input", "image", "results"], rows)
         return
     from veriscope.classical.project import PROJECTIONS
 
     batch = files.Batch("projected", len(jobs))
-    for number, job in enumerate(jobs, start=1):
-        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+    for job in jobs:
         with batch.image(job.source):
-            with files.existing(job.mean.parent), console.bar(title) as progress:
+            with files.existing(job.mean.parent), console.bar(job.title) as progress:
                 image = read_image(job.source, axes=axes)
                 _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
             console.written(job.outputs, job.source)
     batch.end()
-
-
-def _settings(method: str, form: str | None, given: dict[str, float | None]) -> dict[str, float]:
-    """What was said of the method; the rest is left to it."""
-    settings = {name: value for name, value in given.items() if value is not None}
-    for name in settings:
-        if OF_METHOD.get(name, method) != method:
-            raise VeriscopeError(f"--{name} is a setting of --method {OF_METHOD[name]}, not of {method}. Leave it out.")
-    return settings
 
 
 def _write(

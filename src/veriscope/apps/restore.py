@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
+    from veriscope.restoring.plan import Plan
     from veriscope.restoring.settings import Settings
     from veriscope.restoring.tofile import Report
 
@@ -122,9 +124,8 @@ def restore(
     from veriscope.restoring.journal import journal_of
     from veriscope.restoring.tofile import restore_to_file
 
-    batch = files.Batch("restored", len(jobs))
-    for number, job in enumerate(jobs, start=1):
-        title = f"{job.source.name} ({number} of {len(jobs)})" if len(jobs) > 1 else job.source.name
+    batch, noisy = files.Batch("restored", len(jobs)), words.noisy(ensemble.facts)
+    for job in jobs:
         targets: dict[str, Any] = {}
         for one, value in asked.items():
             paths = [job.outputs[name] for name in one.files]
@@ -135,19 +136,17 @@ def restore(
             continue
         with batch.image(job.source), _stopped_with_journal(job):
             image = _read(job, axes, sharing.wanted)
-            _emit_plan(job, image, ensemble, asked, settings)
-
-            def end(report: Report, job: files.Job = job) -> None:
-                saving.write(job.outputs[TRUST], _trust_of(job, report, model, words.noisy(ensemble.facts)), replaces)
-
-            with files.existing(job.mean.parent), console.bar(title) as progress:
+            if events.on():
+                _plan(job, image, ensemble, asked, settings)
+            ending = partial(_keep_trust, job, model, noisy, replaces)
+            with files.existing(job.mean.parent), console.bar(job.title) as progress:
                 report = restore_to_file(
                     image, ensemble, job.mean,
-                    dtype=dtype, overwrite=overwrite, progress=progress, ending=end, **settings, **targets, **how,
+                    dtype=dtype, overwrite=overwrite, progress=progress, ending=ending, **settings, **targets, **how,
                 )  # fmt: skip
             _tell(job, report, dtype)
-    if said := words.noisy(ensemble.facts):
-        console.note(said)
+    if noisy:
+        console.note(noisy)
     batch.end()
 
 
@@ -173,45 +172,36 @@ def _read(job: files.Job, axes: str | None, shared: bool = False) -> Image:
 def _show_plans(
     jobs: list[files.Job], ensemble: Ensemble, axes: str | None, asked: Iterable[Output], settings: Settings
 ) -> None:
-    from veriscope.restoring.prepared import plan
-
     rows = []
     batch = files.Batch("planned", len(jobs))
     for job in jobs:
         with batch.image(job.source):
             image = _read(job, axes)
-            _emit_plan(job, image, ensemble, asked, settings)
-            planned = plan(image, ensemble, list(asked), **settings)
-            rows.append(
-                [
-                    str(job.source),
-                    f"{image.axes} {words.times(image.shape)}",
-                    f"{planned.tiles} of {words.times(planned.core)}",
-                    f"{100 * planned.overhead:.0f} %",
-                    words.size(planned.memory),
-                    ", ".join(path.name for path in job.outputs.values()),
-                ]
-            )
+            planned = _plan(job, image, ensemble, asked, settings)
+            tiles, halos = f"{planned.tiles} of {words.times(planned.core)}", f"{100 * planned.overhead:.0f} %"
+            rows.append(job.row(image, tiles, halos, words.size(planned.memory)))
     console.table("Plan (nothing is written)", ["input", "image", "tiles", "halos", "memory", "results"], rows)
     batch.end()
 
 
-def _emit_plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable[Output], settings: Settings) -> None:
-    """What will be done to an image, for another program."""
-    if events.on():
-        from veriscope.restoring.prepared import plan
+def _plan(job: files.Job, image: Image, ensemble: Ensemble, asked: Iterable[Output], settings: Settings) -> Plan:
+    """What will be done to an image; other programs hear of it."""
+    from veriscope.restoring.prepared import plan
 
-        planned = plan(image, ensemble, list(asked), **settings)
+    planned = plan(image, ensemble, list(asked), **settings)
+    if events.on():
         results = {kind: path.absolute() for kind, path in job.outputs.items()}
         events.emit("plan", source=job.source, image=events.of_image(image), plan=planned, results=results)
+    return planned
 
 
-def _trust_of(job: files.Job, report: Report, model: Path, noisy: str | None) -> str:
-    """What is known of a restored image without ground truth, for the file beside it."""
+def _keep_trust(job: files.Job, model: Path, noisy: str | None, replaces: bool, report: Report) -> None:
+    """Write what is known of a restored image without ground truth to the file beside it."""
     known = {"image": str(job.source), "restored": job.mean.name, "model": str(model), "veriscope": __version__}
     known |= {"engine": report.engine} if report.engine else {}
     known |= {"unknown": noisy} if noisy else {}
-    return json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({**known, **report.trust.to_json()}, indent=1, ensure_ascii=False) + "\n"
+    saving.write(job.outputs[TRUST], text, replaces)
 
 
 def _tell(job: files.Job, report: Report, dtype: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
@@ -83,8 +82,9 @@ def segment(
         if not targets:
             return
     if targets or (true and scoring.sweep is None):
-        everything = work.Segmentation(names, reading, objects, classifier, true, targets, overwrite)
-        agreements, batch = everything.segment(levels, scoring.iou)
+        agreements, batch = work.segment(
+            names, reading, objects, classifier, true, targets, overwrite, levels, scoring.iou
+        )
         if agreements and scoring.sweep is None:
             console.results(work.score_table(agreements, scoring.iou))
         if agreements and objects.track:
@@ -113,38 +113,30 @@ def _classifier(learning: work.Learning, reading: work.Reading, overwrite: bool)
 
 def _check_together(out: Path | None, objects: work.Objects, learning: work.Learning, scoring: work.Scoring) -> None:
     """Which options need each other, and which exclude each other."""
-    given: dict[str, Any] = {"--out": out}
-    for group in (objects, learning, scoring):
-        given |= {f"--{one.name.replace('_', '-')}": getattr(group, one.name) for one in fields(group)}
-
-    def has(option: str) -> bool:
-        return given[option] not in (None, False, 0)
-
-    if not has("--out") and not has("--truth"):
+    typed = {"out": out, **vars(objects), **vars(learning), **vars(scoring)}
+    given = {f"--{name}" for name, value in typed.items() if value not in (None, False, 0)}
+    if not given & {"--out", "--truth"}:
         raise VeriscopeError("There is nothing to do: give --out for the labels, or --truth to compare with, or both.")
-    needs = {
-        "--sweep": "--truth", "--plot": "--sweep", "--table": "--truth", "--jaccard": "--out", "--train": "--labels",
-        "--labels": "--train", "--strokes": "--train", "--keep": "--train",
-    }  # fmt: skip
-    for one, other in needs.items():
-        if has(one) and not has(other):
+    needs = (
+        ("--sweep", "--truth"), ("--plot", "--sweep"), ("--table", "--truth"), ("--jaccard", "--out"),
+        ("--jaccard", "--truth"), ("--train", "--labels"), ("--labels", "--train"), ("--strokes", "--train"),
+        ("--keep", "--train"),
+    )  # fmt: skip
+    for one, other in needs:
+        if one in given and other not in given:
             raise VeriscopeError(f"{one} needs {other} as well. See: veriscope segment --help")
-    if has("--track") and has("--sweep") and not has("--out"):
+    if {"--track", "--sweep"} <= given and "--out" not in given:
         raise VeriscopeError("--track with --sweep needs --out as well: the labels of the best threshold are tracked.")
-    if has("--jaccard") and not has("--truth"):
-        raise VeriscopeError("--jaccard needs --truth as well. See: veriscope segment --help")
-    excluded = [
-        ("--sweep", "--threshold"), ("--sweep", "--cells"), ("--sweep", "--train"), ("--sweep", "--classifier"),
-        ("--train", "--classifier"), ("--cells", "--threshold"), ("--cells", "--split"), ("--cells", "--fill"),
-    ]  # fmt: skip
-    excluded += [
-        (learnt, other)
-        for learnt in ("--train", "--classifier")
-        for other in ("--cells", "--split", "--fill", "--smooth")
-    ]
-    for one, other in excluded:
-        if has(one) and has(other):
-            raise VeriscopeError(f"{one} and {other} contradict each other. Leave one of them out.")
+    excluded = {
+        "--sweep": ("--threshold", "--cells", "--train", "--classifier"),
+        "--train": ("--classifier", "--cells", "--split", "--fill", "--smooth"),
+        "--cells": ("--threshold", "--split", "--fill"),
+        "--classifier": ("--cells", "--split", "--fill", "--smooth"),
+    }
+    for one, others in excluded.items():
+        for other in others:
+            if {one, other} <= given:
+                raise VeriscopeError(f"{one} and {other} contradict each other. Leave one of them out.")
 
 
 def _truths(sources: Sequence[Path], truth: str | None) -> dict[Path, Path]:

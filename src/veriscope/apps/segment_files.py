@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from veriscope.objects.pixels import PixelClassifier
     from veriscope.objects.tracking import Followed
 
-Targets = Mapping[str, Path]  # "mean", the labels, and "jaccard"
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -171,28 +169,23 @@ class Objects:
 
     def find(self, image: Image, classifier: PixelClassifier | None, level: float | None = None) -> Image:
         """The labels of an image; by the threshold `level` where one is given."""
-        if not self.track:
-            return self._labels(image, classifier, level)
-        from veriscope.objects.tracking import track
+        from veriscope.objects import segment, tracking
 
-        if image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1:
+        if self.track and (image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1):
             raise DataError(
                 f"--track follows objects from frame to frame of a movie of one channel, but the image has "
                 f"{words.times(image.shape)} pixels as {image.axes}. Leave it out, or choose a --channel."
             )
-        return track(self._labels(image, classifier, level))
-
-    def _labels(self, image: Image, classifier: PixelClassifier | None, level: float | None) -> Image:
-        from veriscope.objects import segment
-
         level = self.level() if level is None else level
         if classifier is not None:
-            return classifier.segment(image, self.min_size, 0.5 if level is None else level, workers=2)
-        if self.cells is not None:
-            return segment.cells(image, self.smooth, self.cells, self.min_size)
-        soft = self.smoothed(image)
-        bright = segment.automatic(soft, self.threshold or "otsu") if level is None else level
-        return segment.components(soft, bright, **self.choices)
+            labels = classifier.segment(image, self.min_size, 0.5 if level is None else level, workers=2)
+        elif self.cells is not None:
+            labels = segment.cells(image, self.smooth, self.cells, self.min_size)
+        else:
+            soft = self.smoothed(image)
+            bright = segment.automatic(soft, self.threshold or "otsu") if level is None else level
+            labels = segment.components(soft, bright, **self.choices)
+        return tracking.track(labels) if self.track else labels
 
     def smoothed(self, image: Image) -> Image:
         """Blurred in space."""
@@ -297,58 +290,61 @@ def sweep(
     return together, {source: together.best(name).threshold for source, name in names.items()}
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """Images to segment: how they are read, what an object is, and where true labels are and results go."""
+def segment(
+    names: Mapping[Path, str],
+    reading: Reading,
+    objects: Objects,
+    classifier: PixelClassifier | None,
+    true: Mapping[Path, Path],
+    targets: Mapping[Path, Mapping[str, Path]],
+    overwrite: bool,
+    levels: Mapping[Path, float],
+    iou: float,
+) -> tuple[list[Agreement], files.Batch]:
+    """Segment one after the other, by the threshold of `levels` where one is given, write to `targets` ("mean", the
+    labels, and "jaccard"), and score where there are `true` labels. Those that cannot be used are reported, and the
+    others continue. The scores, and how it went.
+    """
+    from veriscope.objects import overlaps
 
-    names: Mapping[Path, str]
-    reading: Reading
-    objects: Objects
-    classifier: PixelClassifier | None
-    true: Mapping[Path, Path]
-    targets: Mapping[Path, Targets]
-    overwrite: bool
+    agreements: list[Agreement] = []
+    batch = files.Batch("segmented", len(names))
+    with console.bar("Segmenting") as progress:
+        for number, (source, name) in enumerate(names.items(), start=1):
+            with batch.image(source), _about(source):
+                labels = objects.find(reading.image(source), classifier, levels.get(source))
+                truth = reading.labels(true[source]) if source in true else None
+                if truth is not None:
+                    followed = _followed(truth, labels, true[source]) if objects.track else None
+                    agreements.append(Agreement(name, overlaps.scores(truth, labels, iou), followed))
+                if source in targets:
+                    painted = None if truth is None else overlaps.jaccard_image(truth, labels)
+                    _write(source, labels, painted, targets[source], objects.track, overwrite)
+            progress(number, len(names))
+    return agreements, batch
 
-    def segment(self, levels: Mapping[Path, float], iou: float) -> tuple[list[Agreement], files.Batch]:
-        """Segment one after the other, by the threshold of `levels` where one is given, write, and score where there is
-        a truth. Those that cannot be used are reported, and the others continue. The scores, and how it went.
-        """
-        from veriscope.objects import overlaps
 
-        agreements: list[Agreement] = []
-        batch = files.Batch("segmented", len(self.names))
-        with console.bar("Segmenting") as progress:
-            for number, (source, name) in enumerate(self.names.items(), start=1):
-                with batch.image(source), _about(source):
-                    labels = self.objects.find(self.reading.image(source), self.classifier, levels.get(source))
-                    truth = self.reading.labels(self.true[source]) if source in self.true else None
-                    if truth is not None:
-                        followed = _followed(truth, labels, self.true[source]) if self.objects.track else None
-                        agreements.append(Agreement(name, overlaps.scores(truth, labels, iou), followed))
-                    if source in self.targets:
-                        painted = None if truth is None else overlaps.jaccard_image(truth, labels)
-                        self._write(source, labels, painted)
-                progress(number, len(self.names))
-        return agreements, batch
+def _write(
+    source: Path, labels: Image, painted: Image | None, targets: Mapping[str, Path], tracks: bool, overwrite: bool
+) -> None:
+    from veriscope.images.writing import save_image
 
-    def _write(self, source: Path, labels: Image, painted: Image | None) -> None:
-        from veriscope.images.writing import save_image
-
-        targets, most = self.targets[source], int(labels.array.max())
-        if most == 0:
-            warn(f"No objects were found in {source}: the label image is empty.")
-        with files.existing(targets["mean"].parent):
-            small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
-            save_image(targets["mean"], small, self.overwrite)
-            if "jaccard" in targets and painted is not None:
-                save_image(targets["jaccard"], painted, self.overwrite)
-        letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
-        several = [word for letter, word in letters if labels.size(letter) > 1]
-        ending = "s" * (most != 1)
-        count = f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{ending}"
-        if self.objects.track:
-            count = f"{most:,} track{ending} through {labels.size('T')} frames"
-        console.written(targets, source, f": {count}")
+    most = int(labels.array.max())
+    if most == 0:
+        warn(f"No objects were found in {source}: the label image is empty.")
+    with files.existing(targets["mean"].parent):
+        small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
+        save_image(targets["mean"], small, overwrite)
+        if "jaccard" in targets and painted is not None:
+            save_image(targets["jaccard"], painted, overwrite)
+    letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
+    several = [word for letter, word in letters if labels.size(letter) > 1]
+    count = (
+        f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{'s' * (most != 1)}"
+    )
+    if tracks:
+        count = f"{most:,} track{'s' * (most != 1)} through {labels.size('T')} frames"
+    console.written(targets, source, f": {count}")
 
 
 def write_table(table: Table, target: Path, overwrite: bool) -> None:

@@ -1,24 +1,160 @@
-"""veriscope simulate: images whose truth is known. The camera has a module beside this one."""
+"""veriscope simulate: images whose truth is known, and good images as a camera sees them in low light."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import uuid
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import pi
 from pathlib import Path
 from typing import Any, ClassVar
 
 import typer
 
-from veriscope.apps import console, files, simulate_camera, words
+from veriscope import saving
+from veriscope.apps import console, files, words
 from veriscope.apps.options import REQUIRED, option
-from veriscope.apps.simulate_camera import Sensor
 from veriscope.errors import VeriscopeError
 from veriscope.images.conditions import TRAINING
+from veriscope.images.image import Image
+from veriscope.images.reading import list_images, read_image, stem
+from veriscope.simulate.camera import Camera
 from veriscope.simulate.granules import Granules
 from veriscope.simulate.perlin import Background
+from veriscope.simulate.psf import from_words
 from veriscope.simulate.standins import INPUT, SCALES, STANDINS, Optics, StandIn, enhanced
 from veriscope.simulate.tubules import Tubules
+from veriscope.version import __version__
+
+CAMERA, MICROSCOPE = "The camera", "The microscope"  # panels of the help
+PARAMETERS = "parameters.json"
+FULL = 65535  # the largest value of 16 bit
+
+# A camera
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What the camera adds to the photons: fields of a `Camera`."""
+
+    PANEL: ClassVar[str] = CAMERA
+    read_noise: float = option(1.5, "Standard deviation, in grey values.")
+    offset: float = option(100.0, "Grey value of darkness.")
+    gain: float = option(1.0, "Grey values per photon.")
+
+
+@dataclass(frozen=True)
+class Blurring:
+    """What the microscope does to the light first."""
+
+    PANEL: ClassVar[str] = MICROSCOPE
+    psf: str | None = option(
+        None,
+        "Blur by gaussian:na=1.1,wavelength=0.52,index=1.33 (um), widefield:na=0.8, confocal:na=1.05,excitation=0.488, "
+        "or by the image of a bead.",
+        "WORDS|FILE",
+    )
+    factor: float | None = option(
+        None,
+        "Keep every so-many-th plane, such as 5 or 10.2; the size differs from the original's then.",
+        "FACTOR",
+        "--subsample",
+    )
+    axis: str = option("Z", "Axis of --subsample.", "Z|Y|X")
+
+    @property
+    def thinned(self) -> tuple[str, float] | None:
+        return None if self.factor is None else (self.axis.upper(), self.factor)
+
+
+def camera(
+    on: str = option(REQUIRED, "Good images: a file, a folder, or a pattern like 'a/*.tif'.", "IMAGE|DIR"),
+    out: Path = option(REQUIRED, "Folder for the results, or one file for one image.", "DIR|FILE", "--out", "-o"),
+    photons: float = option(REQUIRED, "Expected at the brightest voxels (percentile 99.9).", rich_help_panel=CAMERA),
+    background: float = option(0.0, "Light from everywhere, relative to the brightest voxels.", rich_help_panel=CAMERA),
+    axes: str | None = option(None, "Axes of the files, such as ZYX, where they do not state them.", "AXES"),
+    seed: int = option(0, "Of the noise; the same seed gives the same files."),
+    overwrite: bool = option(False, "Replace results that exist already."),
+    *,
+    sensor: Sensor,
+    microscope: Blurring,
+) -> None:
+    """See good images as a camera would in low light, for training pairs that no microscope had to take.
+
+    Every image is taken for the light itself: its darkest values (percentile 0.1, per channel) for none, its brightest
+    (99.9) for what sends --photons to a pixel. It may be blurred by a point-spread function and lose planes; then the
+    photons are counted. Writes 16 bit images of the same names, with axes and voxel size kept, and beside each
+    NAME.parameters.json with all that is needed to make it again.
+
+    Examples:
+    veriscope simulate camera --on high --photons 20 --out low
+    veriscope simulate camera --on stack.tif --photons 50 --psf widefield:na=0.8 --subsample 5 --out thin.ome.tif
+    veriscope train low high --out model
+    """
+    taken_by = Camera(photons, background=background, **vars(sensor))
+    jobs = files.plan_outputs(list_images(on), out, None, [], overwrite, [PARAMETERS])
+    if microscope.psf is not None:
+        from_words(microscope.psf, (1.0, 1.0, 1.0))  # on any voxels: mistakes are found before the work
+    batch = files.Batch("used", len(jobs))
+    with console.bar("Simulating") as progress:
+        for number, job in enumerate(jobs):
+            progress(number, len(jobs))
+            with batch.image(job.source):
+                with files.existing(job.mean.parent):
+                    _photograph(
+                        job, read_image(job.source, axes=axes, lazy=False), taken_by, seed, microscope, overwrite
+                    )
+                console.written({"mean": job.mean}, job.source)
+    batch.end()
+
+
+def _photograph(
+    job: files.Job, image: Image, taken_by: Camera, seed: int, microscope: Blurring, overwrite: bool
+) -> None:
+    """One image and its parameters, both or neither, and the same bytes whenever they are the same."""
+    import numpy as np
+
+    from veriscope.images.writing import open_writer
+    from veriscope.simulate.photograph import as_light, photograph
+
+    # By its name, so that an image gets the same noise whatever else is in the folder.
+    drawn = taken_by.draw(np.random.default_rng((seed, zlib.crc32(os.fsencode(stem(job.source))))))
+    psf, thinned = None, microscope.thinned
+    if microscope.psf is not None:
+        z, y, x = (image.voxel(letter) for letter in "ZYX")  # in focus the depth of a plane does not matter
+        psf = from_words(microscope.psf, None if y is None or x is None else (z or y, y, x))
+    light = as_light(image)
+    low = photograph(light.image, taken_by, drawn, psf, thinned)
+    described = {
+        "veriscope": __version__,
+        "command": "simulate camera",
+        "image": job.source.name,
+        "axes": low.axes,
+        "shape": low.shape,
+        "seed": seed,
+        "drawn": drawn,
+        "camera": asdict(taken_by),
+        "dark": light.dark,
+        "bright": light.bright,
+        "psf": None if psf is None else {**psf.described, "voxel_size": psf.voxel_size},
+        "subsample": None if thinned is None else {"axis": thinned[0], "factor": thinned[1]},
+    }
+    text, pixels = json.dumps(described, indent=2) + "\n", low.read()
+    mark = uuid.UUID(bytes=hashlib.sha256(text.encode() + pixels.tobytes()).digest()[:16], version=4)
+    with open_writer(job.mean, low, overwrite, uuid=str(mark)) as writer:
+        writer.write([slice(None)] * low.ndim, pixels)
+        writer.complete()
+        saving.write(job.outputs[PARAMETERS], text, overwrite)
+    if full := int(np.count_nonzero(pixels == FULL)):
+        console.note(
+            f"{full:,} of {pixels.size:,} values of {job.mean.name} reached {FULL}, the most that 16 bit hold, and "
+            "were clipped. Lower --photons, --gain or --offset."
+        )
+
 
 # A movie
 
@@ -83,7 +219,7 @@ class Fields:
 class Microscope:
     """How the structures are seen."""
 
-    PANEL: ClassVar[str] = "The microscope"
+    PANEL: ClassVar[str] = MICROSCOPE
     pixel: float = option(0.08, "Width of a pixel in um.", "UM")
     psf: str = option(
         "gaussian:na=1.42,wavelength=0.52,index=1.515",
@@ -153,7 +289,7 @@ def _simulate_pairs(structure: Any, out: Path, wanted: Fields, microscope: Micro
         structure=structure,
         voxel_size=(pixel, pixel),
         optics=Optics(microscope.psf, background=Background(light, 25 * pixel) if light else None),
-        camera=sensor.camera(photons[-1]),
+        camera=Camera(photons[-1], **vars(sensor)),
         make=enhanced,
         fields={},
         photons=(photons[0], photons[-1]),
@@ -178,9 +314,26 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         overwrite: bool = option(False, "Replace an earlier simulation."),
         dry_run: bool = option(False, "Show what would be written, and write nothing."),
     ) -> None:
-        _simulate(name, out, seed, scale, overwrite, dry_run)
+        from veriscope.simulate import experiments
 
-    voxel = words.times(f"{size:g}" for size in stand.voxel_size)
+        counts = stand.fields[experiments.checked_scale(scale)]
+        experiments.refuse_existing(out, overwrite)
+        if dry_run:
+            plan = {
+                "for training": f"{counts[0]} fields of {words.times(counts[1])} voxels",
+                "for judging": f"{counts[2]} fields of {words.times(counts[3])} voxels",
+                "kinds": ", ".join(stand.conditions),
+                "folder": str(out),
+            }
+            console.facts("Plan (nothing is written)", plan)
+            return
+        with files.no_empty_folder(out), console.bar(f"Simulating {name}") as progress:
+            experiments.simulate(name, out, seed, scale, overwrite, progress)
+        console.show(f"{name}: {counts[0]} fields for training and {counts[2]} for judging in {out}")
+        console.show(f"  veriscope train {_material(stand, out)} --out MODEL")
+        console.show(f"  veriscope judge {out} --model MODEL")
+
+    voxel = words.times(stand.voxel_size)
     light = f", at {len(stand.levels)} levels of light" if stand.levels else ""
     run.__doc__ = f"""{stand.about[0].upper()}{stand.about[1:]}.
 
@@ -194,28 +347,6 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
     veriscope judge {name} --model model
     """
     return run
-
-
-def _simulate(name: str, out: Path, seed: int, scale: str, overwrite: bool, dry_run: bool) -> None:
-    from veriscope.simulate import experiments
-
-    stand = experiments.standin(name)
-    counts = stand.fields[experiments.checked_scale(scale)]
-    experiments.refuse_existing(out, overwrite)
-    if dry_run:
-        plan = {
-            "for training": f"{counts[0]} fields of {words.times(counts[1])} voxels",
-            "for judging": f"{counts[2]} fields of {words.times(counts[3])} voxels",
-            "kinds": ", ".join(stand.conditions),
-            "folder": str(out),
-        }
-        console.facts("Plan (nothing is written)", plan)
-        return
-    with files.no_empty_folder(out), console.bar(f"Simulating {name}") as progress:
-        experiments.simulate(name, out, seed, scale, overwrite, progress)
-    console.show(f"{name}: {counts[0]} fields for training and {counts[2]} for judging in {out}")
-    console.show(f"  veriscope train {_material(stand, out)} --out MODEL")
-    console.show(f"  veriscope judge {out} --model MODEL")
 
 
 def _material(stand: StandIn, out: Path) -> str:
@@ -242,7 +373,7 @@ def start(context: typer.Context) -> None:
         console.show(context.get_help())
 
 
-for command in (simulate_camera.camera, tubules, granules, movie):
+for command in (camera, tubules, granules, movie):
     console.command(app, command)
 for name, stand in STANDINS.items():
     console.command(app, _command(name, stand), name)
