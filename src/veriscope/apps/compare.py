@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def compare(
     veriscope compare test_data --model model --methods nlm,tv --crop 256 --table table.tex
     veriscope compare test/low test/high --methods nlm --tune-on other/low.tif,other/high.tif
     """
-    limits.settings()  # refuses what is no size before any image is read
+    machine = limits.settings()
     chosen.check()
     if report is not None:
         saving.check_target(report, REPORTS, overwrite, "--report")
@@ -101,14 +101,14 @@ def compare(
             f"--psf {chosen.psf} needs the voxel size of the images, which is unknown. Write it into them."
         )
     choices = {
-        **asdict(chosen),
+        **vars(chosen),
         "tune_on": None if chosen.tune_on is None else _other(chosen.tune_on, words.axes_of_pairs(axes), finer),
         "psf": None if chosen.psf is None or voxel is None else from_words(chosen.psf, voxel),
     }
     if dry_run:
         _show_plan(prepare(pairs, ensemble, **choices))
         return
-    settings = {**choices, **limits.settings(), "normalize": normalize}
+    settings = {**choices, **machine, "normalize": normalize}
     try:
         with console.bar("Comparing", clock=True) as progress:
             compared = compare_all(pairs, ensemble, **settings, out=out, progress=progress, tell=console.note)
@@ -123,14 +123,7 @@ def compare(
     if report is not None:
         from veriscope.reporting.comparison_report import write_comparison
 
-        typed = {
-            "model": model,
-            **asdict(chosen),
-            "axes": axes,
-            "normalize": normalize,
-            **asdict(limits),
-            "report": report,
-        }
+        typed = {"model": model, **vars(chosen), "axes": axes, "normalize": normalize, **vars(limits), "report": report}
         command = _command([low, *([high] if high else [])], typed)
         write_comparison(report, compared, command=command, overwrite=overwrite)
         console.written({"report": report})

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from veriscope.sharing.graph import Graph
 
 Format = Literal["csbdeep", "bioimageio", "onnx", "openvino", "torchscript", "fiji"]
-GRAPHS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torchscript": "PyTorch"}
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
+GRAPHS = {  # the program that runs them, and its package
+    "onnx": ("ONNX Runtime", "onnxruntime"),
+    "openvino": ("OpenVINO", "openvino"),
+    "torchscript": ("PyTorch", "torch"),
+}
 FAR = 1e-4  # of the range: then something is wrong
 
 
@@ -76,7 +79,7 @@ def export(
         elif to == "csbdeep":
             _csbdeep(ensemble, model, out, member)
         elif to == "fiji":
-            _fiji(ensemble, model, out, member)
+            _graph(ensemble, model, to, out, {"member": member})
         else:
             _package(ensemble, model, out, {"member": member, "normalize": normalize}, package)
 
@@ -87,8 +90,12 @@ def _graph(ensemble: Ensemble, model: Path, to: str, out: Path, how: dict[str, A
     form = import_module(f"veriscope.sharing.{to}")
     written: Graph = form.write(ensemble, out, **how)
     console.written({"model": out}, model)
-    _tell(trying.graph(written, GRAPHS[to], PACKAGES[to], lambda image: form.run(out, image)))
-    _use(written)
+    _tell(trying.graph(written, *GRAPHS.get(to, GRAPHS["openvino"]), lambda image: form.run(out, image)))
+    if to != "fiji":
+        _use(written)
+        return
+    console.note("experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image.")
+    console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
 
 
 def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
@@ -107,16 +114,6 @@ def _csbdeep(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> 
         )
     if recipe.combine == "mixture":
         console.note("csbdeep continues images at their borders in another way, so results differ a little there.")
-
-
-def _fiji(ensemble: Ensemble, model: Path, out: Path, member: int | None) -> None:
-    from veriscope.sharing import fiji, trying
-
-    written = fiji.write(ensemble, out, member)
-    console.written({"model": out}, model)
-    _tell(trying.graph(written, "OpenVINO", "openvino", lambda image: fiji.run(out, image)))
-    console.note("experimental: it was never tried in Fiji. Compare its result with that of veriscope on an image.")
-    console.show("In Fiji, with the update site CSBDeep: Plugins > CSBDeep > Run your network, and choose this file.")
 
 
 def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], package: Package) -> None:

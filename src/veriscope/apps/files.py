@@ -42,21 +42,13 @@ class Job:
 
 
 @contextmanager
-def existing(folder: Path) -> Iterator[None]:
-    """Create `folder` and its parents; those created are removed if they are still empty at the end."""
-    if stores.url(folder) is not None:
-        yield
-        return
-    with no_empty_folder(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-
-
-@contextmanager
-def no_empty_folder(folder: Path) -> Iterator[None]:
-    """Remove `folder` and its parents if they were created meanwhile and are still empty at the end."""
-    created = [place for place in (folder, *folder.parents) if not place.exists()]
+def no_empty_folder(folder: Path, make: bool = False) -> Iterator[None]:
+    """Remove `folder` and its parents if they were created meanwhile, here (`make`) or in the work, and are empty."""
+    local = stores.url(folder) is None
+    created = [place for place in (folder, *folder.parents) if local and not place.exists()]
     try:
+        if make and local:
+            folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for place in created:
@@ -75,7 +67,7 @@ def own_folder(folder: Path, command: str, replace: bool) -> Iterator[None]:
         raise OutputError(f"{folder} exists and was not made by {command}, so it is left alone. Choose another --out.")
     if begun and replace:
         shutil.rmtree(folder)
-    with existing(folder):
+    with no_empty_folder(folder, make=True):
         mark.write_text(f"{command} continues in this folder, or replaces it.\n", encoding="utf-8")
         try:
             yield

@@ -10,6 +10,7 @@ from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError
 from veriscope.images.reading import read_image
 from veriscope.networks import shipped
+from veriscope.wording import shortened
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
@@ -94,9 +95,12 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
         },
     )
     console.facts("Training", _training(known))
-    shown = {name.replace("_", " "): words.number(value) for name, value in known.scores.items()}
-    more = {"Scores": shown, "Calibration": words.calibration(known)}
-    for title, rows in {**more, "Training images that it knows": words.familiar(known)}.items():
+    measured = {
+        "Scores": {name.replace("_", " "): words.number(value) for name, value in known.scores.items()},
+        "Calibration": words.calibration(known),
+        "Training images that it knows": words.familiar(known),
+    }
+    for title, rows in measured.items():
         if rows:
             console.facts(title, rows)
 
@@ -110,13 +114,10 @@ def _training(known: Facts) -> dict[str, str]:
         if value is not None and not isinstance(value, dict):
             rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
     if names:
-        rows["images"] = ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    sizes = known.voxel_size
-    rows["voxel size"] = f"{words.times(f'{size:g}' for size in sizes)} um" if sizes else "unknown"
+        rows["images"] = shortened(names, 4)
+    rows["voxel size"] = f"{words.times(known.voxel_size)} um" if known.voxel_size else "unknown"
     for which, seen in (("low", known.low), ("high", known.high)):
         if seen is not None:
-            rows[f"{which} range"] = ", ".join(
-                f"{words.number(bottom)} to {words.number(top)}"
-                for bottom, top in zip(seen.minimum, seen.maximum, strict=False)
-            )
+            ends = zip(seen.minimum, seen.maximum, strict=False)
+            rows[f"{which} range"] = ", ".join(f"{words.number(low)} to {words.number(high)}" for low, high in ends)
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from veriscope import saving
 from veriscope.apps import console, files, options, words
@@ -49,7 +49,7 @@ def judge(
     veriscope judge test/low test/high --model model --movie samples.gif
     veriscope judge test_data --model model --axes ZYX
     """
-    settings = limits.settings()
+    settings: dict[str, Any] = {**limits.settings(), "normalize": normalize, "calibrated": calibrated}
     if report is not None:
         saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
@@ -75,15 +75,7 @@ def judge(
     from veriscope.comparing.judge import judge as judge_pairs
 
     with console.bar("Judging") as progress:
-        judged = judge_pairs(
-            ensemble,
-            pairs,
-            **settings,
-            normalize=normalize,
-            calibrated=calibrated,
-            keep_plane=movie is not None,
-            progress=progress,
-        )
+        judged = judge_pairs(ensemble, pairs, **settings, keep_plane=movie is not None, progress=progress)
     console.figures(judged)
     if len(conditions) > 1:
         console.show()
@@ -101,11 +93,10 @@ def judge(
 
 
 def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
-    columns = [Column("condition"), Column("method")]
-    columns += [Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")]
+    figures = Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")
     rows = [
         (name, row.method, row.nrmse, row.psnr, row.ssim)
         for name, pairs in conditions.items()
         for row in judged.only(pairs.names).overall
     ]
-    return Table(columns, rows, "Mean of each condition")
+    return Table([Column("condition"), Column("method"), *figures], rows, "Mean of each condition")

@@ -29,11 +29,9 @@ def models(
     if name is None:
         if out is not None:
             raise ModelError("--out copies one network. Say which: veriscope models NAME --out DIR.")
-        rows = []
-        for one in shipped.names():
-            known = shipped.about(one)
-            rows.append([one, known["axes"], known["images"], known["pixels"]])
-        console.table("Networks that come with veriscope", ["name", "axes", "images", "pixels"], rows)
+        columns = ["axes", "images", "pixels"]
+        rows = [[one, *(shipped.about(one)[column] for column in columns)] for one in shipped.names()]
+        console.table("Networks that come with veriscope", ["name", *columns], rows)
         console.show("Scores and limits: veriscope models NAME. Use: veriscope restore my.tif --model NAME --out DIR")
         return
     if name not in shipped.names():

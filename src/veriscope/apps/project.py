@@ -71,7 +71,7 @@ def project(
     batch = files.Batch("projected", len(jobs))
     for job in jobs:
         with batch.image(job.source):
-            with files.existing(job.mean.parent), console.bar(job.title) as progress:
+            with files.no_empty_folder(job.mean.parent, make=True), console.bar(job.title) as progress:
                 image = read_image(job.source, axes=axes)
                 _write(image, job, lambda part: PROJECTIONS[method](part, **settings), overwrite, progress)
             console.written(job.outputs, job.source)

@@ -139,7 +139,7 @@ def restore(
             if events.on():
                 _plan(job, image, ensemble, asked, settings)
             ending = partial(_keep_trust, job, model, noisy, replaces)
-            with files.existing(job.mean.parent), console.bar(job.title) as progress:
+            with files.no_empty_folder(job.mean.parent, make=True), console.bar(job.title) as progress:
                 report = restore_to_file(
                     image, ensemble, job.mean,
                     dtype=dtype, overwrite=overwrite, progress=progress, ending=ending, **settings, **targets, **how,

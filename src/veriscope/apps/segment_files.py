@@ -332,7 +332,7 @@ def _write(
     most = int(labels.array.max())
     if most == 0:
         warn(f"No objects were found in {source}: the label image is empty.")
-    with files.existing(targets["mean"].parent):
+    with files.no_empty_folder(targets["mean"].parent, make=True):
         small = labels.with_array(labels.array.astype("uint16" if most < 2**16 else "uint32"))
         save_image(targets["mean"], small, overwrite)
         if "jaccard" in targets and painted is not None:

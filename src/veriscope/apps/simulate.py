@@ -104,7 +104,7 @@ def camera(
         for number, job in enumerate(jobs):
             progress(number, len(jobs))
             with batch.image(job.source):
-                with files.existing(job.mean.parent):
+                with files.no_empty_folder(job.mean.parent, make=True):
                     _photograph(
                         job, read_image(job.source, axes=axes, lazy=False), taken_by, seed, microscope, overwrite
                     )

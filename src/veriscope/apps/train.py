@@ -142,8 +142,7 @@ def train(
                 resume=resume,
                 overwrite=overwrite,
                 device=device,
-                cluster=who.cluster,
-                workers=who.workers,
+                **vars(who),
                 progress=several(bar, *pages),
             )
     except KeyboardInterrupt:
