@@ -391,14 +391,14 @@ def numeric() -> list[tuple[str, str]]:
     for app, before in ((cli.app, ""), (simulate.app, "simulate ")):
         for one in app.registered_commands:
             name = before + (one.name or one.callback.__name__)
-            found += [(name, option) for option in options.numbers(one.callback).values()]
+            found += [(name, option) for option in one.callback.numbers.values()]
     return found
 
 
 def test_every_numeric_option_has_a_range_or_is_checked_by_the_recipe():
     for app in (cli.app, simulate.app):
         for one in app.registered_commands:
-            assert set(options.numbers(one.callback)) <= set(options.RANGES)
+            assert set(one.callback.numbers) <= set(options.RANGES)
 
 
 @pytest.mark.parametrize(("command", "option"), [pair for pair in numeric() if pair[0] in AROUND], ids=" ".join)

@@ -21,8 +21,6 @@ from veriscope.wording import duration
 if TYPE_CHECKING:
     from veriscope.comparing.plan import Design
 
-REPORTS = (".html", ".htm")
-
 
 @dataclass(frozen=True)
 class MethodOptions:
@@ -61,8 +59,12 @@ def compare(
         None, "Folder that veriscope train wrote; none: methods alone.", "MODEL", "--model", "-m"
     ),
     chosen: MethodOptions,
-    report: Path | None = option(None, "Write a page with all of it, such as compare.html.", "FILE"),
-    table: Path | None = option(None, "Means as .md or .tex, or every image as .csv or .tsv.", "FILE"),
+    report: Path | None = option(
+        None, "Write a page with all of it, such as compare.html.", "FILE", suffixes=options.PAGES
+    ),
+    table: Path | None = option(
+        None, "Means as .md or .tex, or every image as .csv or .tsv.", "FILE", suffixes=tuple(tables.FORMS)
+    ),
     out: Path | None = option(None, "Keep every method's images; the same command goes on there.", "FOLDER"),
     dry_run: bool = option(False, "Say what would be done and about how long it takes."),
     axes: str | None = options.PAIR_AXES,
@@ -83,10 +85,6 @@ def compare(
     """
     machine = limits.settings()
     chosen.check()
-    if report is not None:
-        saving.check_target(report, REPORTS, overwrite, "--report")
-    if table is not None:
-        saving.check_target(table, tuple(tables.FORMS), overwrite, "--table")
 
     from veriscope.comparing.compare import compare as compare_all
     from veriscope.comparing.plan import prepare

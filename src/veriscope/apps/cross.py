@@ -12,7 +12,6 @@ from veriscope.errors import VeriscopeError
 from veriscope.images.pairing import read_pairs
 
 LOWS, HIGHS = ("low", "lows", "noisy", "input", "X"), ("high", "highs", "GT", "gt", "truth", "target", "Y")
-TABLES = (".csv", ".json")
 
 
 def cross(
@@ -24,7 +23,7 @@ def cross(
         "DATA",
     ),
     axes: str | None = options.PAIR_AXES,
-    out: Path | None = option(None, "Write the table, as .csv or .json, too.", "FILE"),
+    out: Path | None = option(None, "Write the table, as .csv or .json, too.", "FILE", suffixes=(".csv", ".json")),
     normalize: options.Way = options.NORMALIZE,
     overwrite: bool = option(False, "Replace the table if it exists."),
     *,
@@ -39,8 +38,6 @@ def cross(
     veriscope cross nuclei --on test/low,test/high --on other/noisy,other/clean --axes ZYX --out table.csv
     """
     settings = limits.settings()
-    if out is not None:
-        saving.check_target(out, TABLES, overwrite, "--out")
     places = {data: _low_and_high(data) for data in dict.fromkeys(on)}
 
     from veriscope.sharing.opening import load

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veriscope import saving
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import ModelError, OutputError
@@ -22,7 +21,9 @@ def judge(
     low: Path = options.LOW,
     model: Path = options.MODEL,
     high: Path | None = options.HIGH,
-    report: Path | None = option(None, "Write a page with pictures, such as report.html.", "FILE"),
+    report: Path | None = option(
+        None, "Write a page with pictures, such as report.html.", "FILE", suffixes=options.PAGES
+    ),
     movie: Path | None = option(
         None,
         "Write a movie of samples of the prediction, samples.tif, .gif or .mp4: the first image, the whole "
@@ -50,8 +51,6 @@ def judge(
     veriscope judge test_data --model model --axes ZYX
     """
     settings: dict[str, Any] = {**limits.settings(), "normalize": normalize, "calibrated": calibrated}
-    if report is not None:
-        saving.check_target(report, (".html", ".htm"), overwrite, "--report")
     if movie is not None:
         from veriscope.reporting.movie import check_target
 

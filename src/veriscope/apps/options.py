@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 
 import typer
 
+from veriscope import saving
 from veriscope.apps import words
 from veriscope.errors import VeriscopeError
 from veriscope.wording import listed
@@ -31,7 +32,7 @@ def option(default: Any, help: str, metavar: str | None = None, *flags: str, **m
 
     `more` is as of `typer.Option`. In a group it stands in the panel of the help that is the `PANEL` of its group.
     Where its type is a Literal, other words are refused with an `error` (VeriscopeError) and `advice`, in which {} are
-    the words; by default "Choose a, b or c.".
+    the words; by default "Choose a, b or c.". `suffixes` are those of a file to write, in commands with `overwrite`.
     """
     return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar, **more})
 
@@ -54,6 +55,7 @@ RANGES: dict[str, tuple[float, float] | None] = {
     "fields": (1, 10**6), "pixel": (0.01, 10), "radius": (0.1, 1000), "width": (0.05, 100), "bleach": (0.1, 1e6),
     "drift": (0, 1000), "workers": (1, 1024),
 }  # fmt: skip
+PAGES, CHARTS = (".html", ".htm"), (".svg", ".png")  # suffixes
 LIMITS = "Time and memory"
 MODEL = option(REQUIRED, "Folder written by veriscope train, or a name in veriscope models.", "MODEL", "--model", "-m")
 LOW = argument(
@@ -144,44 +146,45 @@ class Sharing(Workers):
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:
     """`function` as typer wants it: options as annotations, those of a group in place of the parameter that it is.
 
-    It raises VeriscopeError for numbers outside of RANGES, before the work begins.
+    Before the work begins it raises VeriscopeError for numbers outside of RANGES, and OutputError for files of other
+    `suffixes` than declared, or that cannot be written. `numbers` of it are the numeric options, as they are typed.
     """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    parameters: list[inspect.Parameter] = []
+    declared: list[tuple[str, Any, Field[Any], str | None]] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in groups:
-            group, inside = groups[name], get_type_hints(groups[name], include_extras=True)
-            panel = getattr(group, "PANEL", None)
-            parameters += [_parameter(one.name, inside[one.name], one, panel) for one in fields(group)]
+            inside, panel = get_type_hints(groups[name], include_extras=True), getattr(groups[name], "PANEL", None)
+            declared += [(one.name, inside[one.name], one, panel) for one in fields(groups[name])]
         else:
-            parameters.append(_parameter(name, hints[name], parameter.default))
+            declared.append((name, hints[name], parameter.default, None))
+    typed = {name: _typed(name, one) for name, _, one, _ in declared}
+    numbers = {name: typed[name] for name, hint, *_ in declared if {int, float} & {hint, *get_args(hint)}}
+    targets = {name: one.metadata["suffixes"] for name, _, one, _ in declared if "suffixes" in one.metadata}
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
-        for name, word in numeric.items():
+        for name, word in numbers.items():
             if (limits := RANGES[name]) is not None and given[name] is not None:
                 check(word, given[name], *limits)
+        for name, suffixes in targets.items():
+            if given[name] is not None:
+                saving.check_target(given[name], suffixes, given["overwrite"], typed[name])
         for name, group in groups.items():
             given[name] = group(**{one.name: given.pop(one.name) for one in fields(group)})
         function(**given)
 
+    parameters = [_parameter(*one) for one in declared]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
-    numeric = numbers(command)
+    command.numbers = numbers  # type: ignore[attr-defined]
     return command
 
 
-def numbers(command: Callable[..., None]) -> dict[str, str]:
-    """The numeric options of a command: names of parameters, and as they are typed."""
-    found = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        hint, typed = get_args(parameter.annotation)
-        if {int, float} & {hint, *get_args(hint)}:
-            words = [getattr(typed, "default", None), *(getattr(typed, "param_decls", None) or ())]
-            flags = [word for word in words if isinstance(word, str) and word.startswith("--")]  # typer keeps one apart
-            found[name] = next(iter(flags), f"--{name.replace('_', '-')}")
-    return found
+def _typed(name: str, declared: Field[Any]) -> str:
+    """How an option is typed: its first long flag."""
+    flags = (flag for flag in declared.metadata["flags"] or () if flag.startswith("--"))
+    return next(flags, f"--{name.replace('_', '-')}")
 
 
 def check(option: str, value: float, least: float, most: float) -> None:
@@ -207,12 +210,13 @@ def _among(words: list[str], way_out: str, error: type[VeriscopeError]) -> Calla
     return known
 
 
-def _parameter(name: str, hint: Any, declared: Field[Any], panel: str | None = None) -> inspect.Parameter:
+def _parameter(name: str, hint: Any, declared: Field[Any], panel: str | None) -> inspect.Parameter:
     """What `option` or `argument` declared, for typer."""
     said, default = {"rich_help_panel": panel, **declared.metadata}, declared.default
     flags, advice, error = said.pop("flags"), said.pop("advice", ""), said.pop("error", VeriscopeError)
+    said.pop("suffixes", None)
     if flags == () and default is False:
-        flags = (f"--{name.replace('_', '-')}",)
+        flags = (_typed(name, declared),)
     if words := [word for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]:
         way_out = advice.format(", ".join(words)) or f"Choose {listed(words, 'or')}."
         hint, said["callback"] = str | None, _among(words, way_out, error)

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from veriscope import saving
-from veriscope.apps import console, words
+from veriscope.apps import console, options, words
 from veriscope.apps.options import argument, option
 from veriscope.errors import AxesError, VeriscopeError
 from veriscope.images.image import Image
@@ -44,7 +43,9 @@ def resolution(
     gain: float = option(1.0, "With --split: grey values per photon.", "G"),
     offset: float = option(0.0, "With --split: grey value without light.", "O"),
     seed: int = option(0, "With --split: of the coin that divides the photons.", "N"),
-    plot: Path | None = option(None, "Draw it: curves, or spectra along kz, as .svg or .png.", "FILE"),
+    plot: Path | None = option(
+        None, "Draw it: curves, or spectra along kz, as .svg or .png.", "FILE", suffixes=options.CHARTS
+    ),
     overwrite: bool = option(False, "Replace the chart if it exists."),
 ) -> None:
     """Measure how fine the details are that an image shows.
@@ -62,11 +63,6 @@ def resolution(
     """
     if split and second is not None:
         raise VeriscopeError(f"--split divides one image into two, but {second} is given too. Leave one of them out.")
-    if plot is not None:
-        from veriscope.reporting.charts import KINDS
-
-        saving.check_target(plot, KINDS, overwrite, "--plot")
-
     wrong = f"--voxel-size {voxel_size} is not a size in um. Give positive numbers such as 0.3,0.1,0.1."
     sizes = None if voxel_size is None else words.values(voxel_size, 1e-6, 1e6, wrong)
     image = _read(first, axes, sizes)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veriscope import saving
 from veriscope.apps import console, files, options, words
 from veriscope.apps import segment_files as work
 from veriscope.apps.options import argument, option
@@ -46,14 +45,6 @@ def segment(
     """
     objects.level()
     _check_together(out, objects, learning, scoring)
-    if scoring.plot is not None:
-        from veriscope.reporting.charts import KINDS
-
-        saving.check_target(scoring.plot, KINDS, overwrite, "--plot")
-    for word, path, suffix in (("--table", scoring.table, ".csv"), ("--keep", learning.keep, ".safetensors")):
-        if path is not None:
-            saving.check_target(path, (suffix,), overwrite, word)
-
     sources = list_images(*inputs)
     targets = {}
     if out is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from veriscope import saving
 from veriscope.apps import console, files, words
-from veriscope.apps.options import option
+from veriscope.apps.options import CHARTS, option
 from veriscope.errors import AxesError, DataError, VeriscopeError, warn
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
@@ -88,7 +88,9 @@ class Learning:
         False, "LABELS are strokes of a brush, not objects: 1 background, 2 object, 3 border, 0 unknown."
     )
     trees: int = option(200, "Trees of the random forest.", "N")
-    keep: Path | None = option(None, "Keep what was learnt, as a .safetensors file.", "FILE")
+    keep: Path | None = option(
+        None, "Keep what was learnt, as a .safetensors file.", "FILE", suffixes=(".safetensors",)
+    )
     classifier: Path | None = option(None, "Use what was learnt before, from --keep.", "FILE")
 
 
@@ -107,8 +109,8 @@ class Scoring:
     sweep: int | None = option(
         None, "Try N thresholds over the range of each image, and take the one with the best SEG.", "N"
     )
-    plot: Path | None = option(None, "Draw the sweep, as .svg or .png.", "FILE")
-    table: Path | None = option(None, "Write the sweep or the scores, as .csv.", "FILE")
+    plot: Path | None = option(None, "Draw the sweep, as .svg or .png.", "FILE", suffixes=CHARTS)
+    table: Path | None = option(None, "Write the sweep or the scores, as .csv.", "FILE", suffixes=(".csv",))
 
 
 @dataclass(frozen=True)
