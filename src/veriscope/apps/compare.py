@@ -9,14 +9,13 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from veriscope import saving, tables
+from veriscope import saving, tables, wording
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import VeriscopeError
 from veriscope.images.conditions import pooled
 from veriscope.images.pairing import Pair
 from veriscope.simulate.psf import from_words
-from veriscope.wording import duration
 
 if TYPE_CHECKING:
     from veriscope.comparing.plan import Design
@@ -140,12 +139,12 @@ def _other(tune_on: str, axes: str | tuple[str, str] | None, finer: Mapping[str,
 def _show_plan(design: Design) -> None:
     from veriscope.comparing.plan import region_name
 
-    shapes = dict.fromkeys(f"{words.times(pair.low.shape)} {pair.low.axes}" for pair in design.pairs)
+    shapes = dict.fromkeys(f"{wording.lengths(pair.low.shape)} {pair.low.axes}" for pair in design.pairs)
     console.facts(
         "Would compare", {"images": f"{len(design.pairs)}, {', '.join(shapes)}", "parameters": design.tuned_words}
     )
     rows = [
-        [one.method.name, one.method.title, region_name(one.side, design.region), duration(one.total)]
+        [one.method.name, one.method.title, region_name(one.side, design.region), wording.duration(one.total)]
         for one in design.planned
     ]
     if design.model is not None:

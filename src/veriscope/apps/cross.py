@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from veriscope import saving
+from veriscope import saving, wording
 from veriscope.apps import console, options, words
 from veriscope.apps.options import REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
@@ -42,7 +42,7 @@ def cross(
 
     from veriscope.sharing.opening import load
 
-    names = words.short_names([str(model) for model in models])
+    names = wording.short_names([str(model) for model in models])
     loaded = {name: load(model) for name, model in zip(names, models, strict=True)}
     labels = _labels(places)
     word = words.axes_of_pairs(axes)
@@ -85,8 +85,8 @@ def _low_and_high(data: str) -> tuple[Path, Path]:
 def _labels(places: dict[str, tuple[Path, Path]]) -> list[str]:
     """A short name for each data set: that of its folder, or those of its low and high images."""
     folders = [data for data in places if Path(data).is_dir()]
-    named = dict(zip(folders, words.short_names(folders), strict=True))
+    named = dict(zip(folders, wording.short_names(folders), strict=True))
     pairs = {data: place for data, place in places.items() if data not in named}
-    ends = [words.short_names([str(place[end]) for place in pairs.values()]) for end in (0, 1)]
+    ends = [wording.short_names([str(place[end]) for place in pairs.values()]) for end in (0, 1)]
     named |= {data: ",".join(names) for data, *names in zip(pairs, *ends, strict=True)}
     return [named[data] for data in places]

@@ -6,9 +6,10 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from veriscope.apps import console, files, words
+from veriscope import wording
+from veriscope.apps import console, files
 from veriscope.apps.options import option
 from veriscope.apps.train import training_progress
 from veriscope.errors import AxesError, VeriscopeError
@@ -72,7 +73,7 @@ def demo(
     data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
     with files.own_folder(out, "veriscope demo", replace=True):
         console.facts("Images", data.described)
-        ensemble = _train(data, out / "model", minutes, members, seed)
+        ensemble = _train(data, {"minutes": minutes, "members": members, "seed": seed, "folder": out / "model"})
         with console.bar("Tuning non-local means") as progress:
             rivals = tuned(data.tests, progress)
         _judge(data, ensemble, rivals, out)
@@ -107,7 +108,7 @@ def _nuclei(seed: int) -> DemoData:
         ):
             parts[part].append(Pair(low.region(**where), truth.region(**where), name))
     described = {
-        "truth": f"nuclei, ZYX {words.times(truth.shape)}, voxel {words.times(truth.voxel_size or ())} um",
+        "truth": f"nuclei, ZYX {wording.lengths(truth.shape)}, voxel {wording.lengths(truth.voxel_size or ())} um",
         "low light": f"{', '.join(f'{photons:g}' for photons in PHOTONS)} photons at the brightest voxels, "
         f"read noise {READ_NOISE:g}",
         "start": f"the network {START}, which comes with veriscope",
@@ -132,7 +133,7 @@ def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
 # The work
 
 
-def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int) -> Ensemble:
+def _train(data: DemoData, how: dict[str, Any]) -> Ensemble:
     from veriscope.networks.recipe import Recipe
     from veriscope.sharing.opening import load
     from veriscope.training.loop import train
@@ -142,18 +143,7 @@ def _train(data: DemoData, folder: Path, minutes: float, members: int, seed: int
     recipe = Recipe(**settings, **NETWORK[settings["axes"]])
     start = None if data.start is None else load(data.start)
     with training_progress() as bar:
-        return train(
-            recipe,
-            data.training,
-            data.checking,
-            members=members,
-            minutes=minutes,
-            seed=seed,
-            folder=folder,
-            foreground=None,
-            start=start,
-            progress=bar,
-        )
+        return train(recipe, data.training, data.checking, foreground=None, start=start, progress=bar, **how)
 
 
 def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: Path) -> None:
@@ -164,13 +154,8 @@ def _judge(data: DemoData, ensemble: Ensemble, tuned: list[Tuned[Image]], out: P
     from veriscope.restoring.tofile import restore_to_file
 
     with console.bar("Restoring and judging") as progress:
-        judged = judge(
-            ensemble,
-            data.tests,
-            others={RIVAL: [one.image for one in tuned]},
-            pictures=len(data.tests),
-            progress=progress,
-        )
+        others = {RIVAL: [one.image for one in tuned]}
+        judged = judge(ensemble, data.tests, others=others, pictures=len(data.tests), progress=progress)
     console.show()
     console.figures(judged)
     console.show()

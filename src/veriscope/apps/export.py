@@ -7,11 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from veriscope.apps import console, files, words
+from veriscope import wording
+from veriscope.apps import console, files
 from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
 from veriscope.images.reading import read_image
-from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -28,8 +28,6 @@ FAR = 1e-4  # of the range: then something is wrong
 
 @dataclass(frozen=True)
 class Package:
-    """What a package says of the model."""
-
     PANEL: ClassVar[str] = "For bioimage.io"
     author: list[str] | None = option(None, "Who made the model; repeat it.", "NAME")
     licence: str | None = option(None, "Such as CC-BY-4.0.", "SPDX", "--licence", "--license")
@@ -122,7 +120,7 @@ def _package(ensemble: Ensemble, model: Path, out: Path, how: dict[str, Any], pa
     authors, licence = package.author, package.licence
     if not authors or licence is None:
         missing = [*([] if authors else ["--author 'A. Person'"]), *([] if licence else ["--licence CC-BY-4.0"])]
-        raise VeriscopeError(f"A package names its authors and its licence. Add {listed(missing)}.")
+        raise VeriscopeError(f"A package names its authors and its licence. Add {wording.listed(missing)}.")
     image = None if package.image is None else read_image(package.image)
     made = bioimageio.write(ensemble, out, authors=authors, licence=licence, image=image, **how)
     console.written({"model": out}, model)
@@ -149,9 +147,9 @@ def _use(written: Graph) -> None:
         "",
         {
             "input": f"image, float32, axes {facts['axes']} (N images, C channels: {recipe.channels_in}); lengths "
-            f"along {' '.join(recipe.axes_out)} are multiples of {words.times(facts['step'])}",
+            f"along {' '.join(recipe.axes_out)} are multiples of {wording.lengths(facts['step'])}",
             "output": f"{', '.join(written.outputs)}, axes {facts['axes_out']}",
-            "tiles": f"read {words.times(facts['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
+            "tiles": f"read {wording.lengths(facts['halo'])} pixels ({recipe.axes_out}) beyond what you keep",
         },
     )
     if facts["normalization"]["by"] == "caller":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from veriscope import wording
 from veriscope.apps import console, events, words
 from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError
 from veriscope.images.reading import read_image
 from veriscope.networks import shipped
-from veriscope.wording import shortened
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
@@ -72,7 +72,7 @@ def _image(path: Path, axes: str | None, quick: bool) -> None:
     rest = image.axes.replace("C", "")
     found = percentiles(lambda: image.blocks("C" + rest), WANTED)
     columns = ["channel", "minimum", *[f"{wanted:g} %" for wanted in WANTED[1:-1]], "maximum"]
-    console.table("", columns, [[str(c), *[words.number(float(v)) for v in row]] for c, row in enumerate(found)])
+    console.table("", columns, [[str(c), *[wording.number(float(v)) for v in row]] for c, row in enumerate(found)])
 
 
 def _tell_model(path: Path, ensemble: Ensemble) -> None:
@@ -90,13 +90,13 @@ def _tell_model(path: Path, ensemble: Ensemble) -> None:
             "predicts": "mean and scale of a Laplace distribution per pixel" if recipe.probabilistic else "mean",
             "members": str(len(ensemble)),
             "parameters": f"{ensemble.parameters:,} per member",
-            "reach": f"{words.times(ensemble.reach)} pixels ({recipe.axes_out})",
-            "step": f"{words.times(ensemble.step)} pixels",
+            "reach": f"{wording.lengths(ensemble.reach)} pixels ({recipe.axes_out})",
+            "step": f"{wording.lengths(ensemble.step)} pixels",
         },
     )
     console.facts("Training", _training(known))
     measured = {
-        "Scores": {name.replace("_", " "): words.number(value) for name, value in known.scores.items()},
+        "Scores": {name.replace("_", " "): wording.number(value) for name, value in known.scores.items()},
         "Calibration": words.calibration(known),
         "Training images that it knows": words.familiar(known),
     }
@@ -112,12 +112,12 @@ def _training(known: Facts) -> dict[str, str]:
     names = shown.pop("names", None)
     for name, value in shown.items():
         if value is not None and not isinstance(value, dict):
-            rows[name.replace("_", " ")] = words.times(value) if isinstance(value, list) else words.number(value)
+            rows[name.replace("_", " ")] = wording.lengths(value) if isinstance(value, list) else wording.number(value)
     if names:
-        rows["images"] = shortened(names, 4)
-    rows["voxel size"] = f"{words.times(known.voxel_size)} um" if known.voxel_size else "unknown"
+        rows["images"] = wording.shortened(names, 4)
+    rows["voxel size"] = f"{wording.lengths(known.voxel_size)} um" if known.voxel_size else "unknown"
     for which, seen in (("low", known.low), ("high", known.high)):
         if seen is not None:
             ends = zip(seen.minimum, seen.maximum, strict=False)
-            rows[f"{which} range"] = ", ".join(f"{words.number(low)} to {words.number(high)}" for low, high in ends)
+            rows[f"{which} range"] = ", ".join(f"{wording.number(low)} to {wording.number(high)}" for low, high in ends)
     return rows

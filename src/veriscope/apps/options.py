@@ -90,8 +90,6 @@ FORM = option(
 
 @dataclass(frozen=True)
 class Limits:
-    """What restoring may use of the machine."""
-
     PANEL: ClassVar[str] = LIMITS
     tile: str | None = option(None, "Tile in pixels, such as 256 or 32,256,256.", "SIZE")
     memory: str | None = option(None, "Memory to use at most, such as 4GB.", "SIZE")
@@ -111,8 +109,6 @@ class Limits:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work."""
-
     PANEL: ClassVar[str] = "Many machines"
     cluster: str | None = option(
         None, "Share the work among the workers of a Dask scheduler, such as tcp://host:8786.", "ADDRESS"
@@ -122,8 +118,6 @@ class Workers:
 
 @dataclass(frozen=True)
 class Sharing(Workers):
-    """Who does the work, and how what is written is cut into files."""
-
     resume: bool = option(
         False,
         "Continue a restoration that was interrupted, and omit images that are done. A journal beside each result says "

@@ -108,12 +108,9 @@ def _read(path: Path, axes: str | None, sizes: tuple[float, ...] | None) -> Imag
 def _agreement(first: Image, second: Image, channel: int, criterion: Criterion, split: bool) -> dict[str, Correlation]:
     from veriscope.judging.fourier import Direction, ring_correlation
 
-    wanted: dict[str, Direction] = {"resolution": "all"}
-    if first.size("Z") > 1:
-        wanted = {"lateral": "lateral", "axial": "axial"}
-    curves: dict[str, Correlation] = {
-        name: ring_correlation(first, second, direction, criterion, channel) for name, direction in wanted.items()
-    }
+    stacks: dict[str, Direction] = {"lateral": "lateral", "axial": "axial"}
+    wanted: dict[str, Direction] = stacks if first.size("Z") > 1 else {"resolution": "all"}
+    curves = {name: ring_correlation(first, second, way, criterion, channel) for name, way in wanted.items()}
     console.facts("", {name: str(one) for name, one in curves.items()})
     if any(one.unit == "pixels" for one in curves.values()):
         console.note(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from veriscope import saving, stores
+from veriscope import saving, stores, wording
 from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.errors import VeriscopeError
@@ -18,7 +18,6 @@ from veriscope.images.image import Image
 from veriscope.images.reading import list_images, read_image
 from veriscope.restoring.outputs import OUTPUTS, Output, check
 from veriscope.version import __version__
-from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -33,7 +32,7 @@ Pixels = Literal["float32", "uint8", "uint16", "int16", "float16", "float64", "i
 
 def _option(output: Output) -> tuple[str, Any, Any]:
     """The field of an output in the group of options."""
-    said = f"{output.says}: {listed(f'NAME.{name}.ome.tif' for name in output.files)}."
+    said = f"{output.says}: {wording.listed(f'NAME.{name}.ome.tif' for name in output.files)}."
     if output.takes is None:
         return output.name, bool, option(False, said)
     return output.name, float | None, option(None, said, output.takes.name)
@@ -178,8 +177,8 @@ def _show_plans(
         with batch.image(job.source):
             image = _read(job, axes)
             planned = _plan(job, image, ensemble, asked, settings)
-            tiles, halos = f"{planned.tiles} of {words.times(planned.core)}", f"{100 * planned.overhead:.0f} %"
-            rows.append(job.row(image, tiles, halos, words.size(planned.memory)))
+            tiles, halos = f"{planned.tiles} of {wording.lengths(planned.core)}", f"{100 * planned.overhead:.0f} %"
+            rows.append(job.row(image, tiles, halos, wording.size(planned.memory)))
     console.table("Plan (nothing is written)", ["input", "image", "tiles", "halos", "memory", "results"], rows)
     batch.end()
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from veriscope.apps import console, files, options, words
+from veriscope import wording
+from veriscope.apps import console, files, options
 from veriscope.apps import segment_files as work
 from veriscope.apps.options import argument, option
 from veriscope.errors import ImageFormatError, OutputError, VeriscopeError
@@ -59,7 +60,7 @@ def segment(
     reading = work.Reading(axes, channel)
     classifier = _classifier(learning, reading, overwrite)
     objects.check(classifier)
-    names = dict(zip(sources, words.short_names([str(source) for source in sources]), strict=True))
+    names = dict(zip(sources, wording.short_names([str(source) for source in sources]), strict=True))
     levels: dict[Path, float] = {}
     if scoring.sweep is not None:
         curves, levels = work.sweep(names, true, reading, objects, scoring.sweep, scoring.iou)

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from veriscope import saving
-from veriscope.apps import console, files, words
+from veriscope import saving, wording
+from veriscope.apps import console, files
 from veriscope.apps.options import CHARTS, option
 from veriscope.errors import AxesError, DataError, VeriscopeError, warn
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
 from veriscope.tables import Column, Table
-from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.objects.curves import Curves
@@ -79,8 +78,6 @@ RULES = ("otsu", "li", "triangle", "yen", "isodata")  # as in objects.segment, w
 
 @dataclass(frozen=True)
 class Learning:
-    """Options for learning what an object is."""
-
     PANEL: ClassVar = "Learning from examples"
     train: str | None = option(None, "Images to learn from what an object is.", "IMAGES")
     labels: str | None = option(None, "Label images of these, named alike.", "LABELS")
@@ -96,8 +93,6 @@ class Learning:
 
 @dataclass(frozen=True)
 class Scoring:
-    """Options for comparing with the true objects."""
-
     PANEL: ClassVar = "Comparing with the ground truth"
     truth: str | None = option(
         None, "True labels: one file for all images, or a folder of files named as the images.", "LABELS"
@@ -176,7 +171,7 @@ class Objects:
         if self.track and (image.size("T") < 2 or image.size("C") > 1 or image.size("S") > 1):
             raise DataError(
                 f"--track follows objects from frame to frame of a movie of one channel, but the image has "
-                f"{words.times(image.shape)} pixels as {image.axes}. Leave it out, or choose a --channel."
+                f"{wording.lengths(image.shape)} pixels as {image.axes}. Leave it out, or choose a --channel."
             )
         level = self.level() if level is None else level
         if classifier is not None:
@@ -257,8 +252,8 @@ def learn(pairs: Mapping[Path, Path], reading: Reading, learning: Learning) -> P
         image, labels = reading.image(source), reading.numbers(path) if learning.strokes else reading.labels(path)
         if image.shape != labels.shape:
             raise DataError(
-                f"{path} has {words.times(labels.shape)} pixels, but its image {source} has "
-                f"{words.times(image.shape)}. Labels must have the shape of their image."
+                f"{path} has {wording.lengths(labels.shape)} pixels, but its image {source} has "
+                f"{wording.lengths(image.shape)}. Labels must have the shape of their image."
             )
         images.append(image)
         examples.append(labels if learning.strokes else pixels.from_objects(labels))
@@ -340,10 +335,8 @@ def _write(
         if "jaccard" in targets and painted is not None:
             save_image(targets["jaccard"], painted, overwrite)
     letters = (("S", "sample"), ("T", "frame"), ("C", "channel"))
-    several = [word for letter, word in letters if labels.size(letter) > 1]
-    count = (
-        f"at most {most:,} objects in a {listed(several, 'or')}" if several else f"{most:,} object{'s' * (most != 1)}"
-    )
+    several = wording.listed((word for letter, word in letters if labels.size(letter) > 1), "or")
+    count = f"at most {most:,} objects in a {several}" if several else f"{most:,} object{'s' * (most != 1)}"
     if tracks:
         count = f"{most:,} track{'s' * (most != 1)} through {labels.size('T')} frames"
     console.written(targets, source, f": {count}")

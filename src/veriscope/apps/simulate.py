@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import typer
 
-from veriscope import saving
+from veriscope import saving, wording
 from veriscope.apps import console, files, words
 from veriscope.apps.options import REQUIRED, option
 from veriscope.errors import VeriscopeError
@@ -49,8 +49,6 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Blurring:
-    """What the microscope does to the light first."""
-
     PANEL: ClassVar[str] = MICROSCOPE
     psf: str | None = option(
         None,
@@ -193,7 +191,7 @@ def movie(
     wing = WingMovie(frames=frames, photons=photons, bleach=bleach, flow=flow)
     with files.no_empty_folder(out), console.bar("Simulating") as progress:
         experiments.simulate_movie(wing, out, shape, seed, overwrite, progress)
-    console.show(f"{frames} frames of {words.times(shape)} voxels in {out}")
+    console.show(f"{frames} frames of {wording.lengths(shape)} voxels in {out}")
     console.show(f"  veriscope restore {out / 'low.ome.tif'} --model MODEL --out {out}-flat.ome.tif")
     console.show(f"  veriscope project {out / 'low.ome.tif'} --out {out}-maximum.ome.tif")
     console.show(
@@ -217,8 +215,6 @@ class Fields:
 
 @dataclass(frozen=True)
 class Microscope:
-    """How the structures are seen."""
-
     PANEL: ClassVar[str] = MICROSCOPE
     pixel: float = option(0.08, "Width of a pixel in um.", "UM")
     psf: str = option(
@@ -297,7 +293,7 @@ def _simulate_pairs(structure: Any, out: Path, wanted: Fields, microscope: Micro
     stand.optics.on((pixel,) * 3)  # mistakes in its words are found before the work
     with files.no_empty_folder(out), console.bar("Simulating") as progress:
         experiments.simulate_pairs(stand, out, wanted.fields, shape, wanted.seed, wanted.overwrite, progress)
-    console.show(f"{wanted.fields} pairs of {words.times(shape)} pixels in {out}")
+    console.show(f"{wanted.fields} pairs of {wording.lengths(shape)} pixels in {out}")
     console.show(f"  veriscope train {out / 'low'} {out / 'high'} --out MODEL")
 
 
@@ -320,8 +316,8 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         experiments.refuse_existing(out, overwrite)
         if dry_run:
             plan = {
-                "for training": f"{counts[0]} fields of {words.times(counts[1])} voxels",
-                "for judging": f"{counts[2]} fields of {words.times(counts[3])} voxels",
+                "for training": f"{counts[0]} fields of {wording.lengths(counts[1])} voxels",
+                "for judging": f"{counts[2]} fields of {wording.lengths(counts[3])} voxels",
                 "kinds": ", ".join(stand.conditions),
                 "folder": str(out),
             }
@@ -333,7 +329,7 @@ def _command(name: str, stand: StandIn) -> Callable[..., None]:
         console.show(f"  veriscope train {_material(stand, out)} --out MODEL")
         console.show(f"  veriscope judge {out} --model MODEL")
 
-    voxel = words.times(stand.voxel_size)
+    voxel = wording.lengths(stand.voxel_size)
     light = f", at {len(stand.levels)} levels of light" if stand.levels else ""
     run.__doc__ = f"""{stand.about[0].upper()}{stand.about[1:]}.
 

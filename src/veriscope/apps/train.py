@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from veriscope import saving
+from veriscope import saving, wording
 from veriscope.apps import console, events, files, options, words
 from veriscope.apps.options import ONE_OF, REQUIRED, argument, option
 from veriscope.apps.train_options import OWN, Axial, Length, Network, Patches, Training
 from veriscope.errors import AxesError, DataError, OutputError, TrainingError
-from veriscope.wording import listed
 
 if TYPE_CHECKING:
     from veriscope.networks.model import Ensemble
@@ -151,7 +150,7 @@ def train(
         kept = any(out.glob("member-*.safetensors"))
         best = f"The best weights so far are in {out}" if kept else f"No weights had been checked yet in {out}"
         raise console.Stopped(f"{best}; continue with --resume added to the same command.") from None
-    scores = {name.replace("_", " "): words.number(value) for name, value in ensemble.facts.scores.items()}
+    scores = {name.replace("_", " "): wording.number(value) for name, value in ensemble.facts.scores.items()}
     console.facts("Result", {"model": str(out), **scores})
     if events.on():
         console.written({"model": out})
@@ -203,7 +202,7 @@ def _check(material: Material, task: str | None, low: Path, typed: dict[str, Any
 
     given = [option for option, value in typed.items() if value is not None]
     if isinstance(material, FromPatches) and given:
-        raise DataError(f"The patches in {material.path} are cut and normalised. Remove {listed(given)}.")
+        raise DataError(f"The patches in {material.path} are cut and normalised. Remove {wording.listed(given)}.")
     projects = material.settings()["task"] == "project"
     if task == "project" and not projects:
         raise TrainingError(
@@ -302,7 +301,7 @@ def _plan(
         **words.task(recipe),
         "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
         **({} if start is None else {"starts from": str(start)}),
-        "patches": f"{words.times(recipe.patch)}, {recipe.batch} per step",
+        "patches": f"{wording.lengths(recipe.patch)}, {recipe.batch} per step",
         "members": f"{members}, {length}",
         "model": str(out),
     }

@@ -40,8 +40,6 @@ class Length:
 
 @dataclass(frozen=True)
 class Network:
-    """What the networks are, where it differs from the usual."""
-
     PANEL: ClassVar[str] = "The network"
     preset: str | None = option(
         None,
@@ -71,8 +69,6 @@ class Network:
 
 @dataclass(frozen=True)
 class Training:
-    """How they learn, where it differs from the usual."""
-
     PANEL: ClassVar[str] = "The training"
     loss: Literal["laplace", "mae", "mse"] = option(
         "laplace",
@@ -93,8 +89,6 @@ class Training:
 
 @dataclass(frozen=True)
 class Patches:
-    """How patches are cut from the images."""
-
     PANEL: ClassVar[str] = "The patches"
     patch: str | None = option(None, "Such as 128,128 or 16,64,64.", "SIZE")
     per_image: int = option(32, "Patches from each image in one epoch.")

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from veriscope.errors import VeriscopeError
 from veriscope.noise import Noise
-from veriscope.wording import lengths as times
-from veriscope.wording import number, short_names, size
-
-__all__ = [
-    "axes_of_pairs", "calibration", "familiar", "network", "number", "short_names", "size", "sizes", "task",
-    "times",
-]  # fmt: skip
+from veriscope.wording import lengths
 
 if TYPE_CHECKING:
     from veriscope.networks.facts import Facts
@@ -126,7 +120,7 @@ def familiar(facts: Facts) -> dict[str, str]:
     known = facts.familiar
     if known is None:
         return {}
-    rows = {"knows": f"{known.count:,} windows of {times(known.window)} pixels by {len(known.names)} figures"}
+    rows = {"knows": f"{known.count:,} windows of {lengths(known.window)} pixels by {len(known.names)} figures"}
     if known.disagreement is not None:
         rows["disagreement"] = f"99 % of the pixels kept aside below {known.disagreement[99]:.3f}"
     return rows
