@@ -130,7 +130,7 @@ def plan_outputs(
     Raises OutputError when two results share a name, when a result would replace an input, when it exists already
     and `overwrite` is False, or when `out` cannot hold it.
     """
-    stem, suffix = split_name(out)
+    name, suffix = split_name(out)
     is_zarr = "zarr" in suffix.lower() or suffix.lower() == ".ozx"
     is_file = bool(suffix) and (is_zarr or not out.is_dir())
     if is_file and len(sources) > 1:
@@ -145,21 +145,16 @@ def plan_outputs(
     jobs = []
     for number, source in enumerate(sources, start=1):
         if not is_file:
-            stem, suffix = _name(source), FORMATS[form or "tif"]
-        beside = {name: folder / f"{stem}.{name}{suffix}" for name in extras}
-        beside |= {note: folder / f"{stem}.{note}" for note in notes}
+            file, choice = split_choice(source)  # image 1 of a.czi is "a-1"
+            name, suffix = stem(file) if choice is None else f"{stem(file)}-{choice}", FORMATS[form or "tif"]
+        beside = {extra: folder / f"{name}.{extra}{suffix}" for extra in extras}
+        beside |= {note: folder / f"{name}.{note}" for note in notes}
         title = f"{source.name} ({number} of {len(sources)})" if len(sources) > 1 else source.name
-        jobs.append(Job(source, {"mean": folder / f"{stem}{suffix}", **beside}, title))
+        jobs.append(Job(source, {"mean": folder / f"{name}{suffix}", **beside}, title))
     _check_clashes(jobs)
     _check_free(jobs, overwrite)
     _check_writable(folder)
     return jobs
-
-
-def _name(source: Path) -> str:
-    """The name of an image without its suffix; image 1 of a.czi is "a-1"."""
-    file, choice = split_choice(source)
-    return stem(file) if choice is None else f"{stem(file)}-{choice}"
 
 
 def _check_clashes(jobs: list[Job]) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from veriscope.apps import console, files, options, words
 from veriscope.apps.options import option
 from veriscope.errors import ModelError, OutputError
 from veriscope.images.conditions import pooled
-from veriscope.images.pairing import Pairs
 from veriscope.images.reading import holds_images, list_images
 from veriscope.tables import Column, Table
-
-if TYPE_CHECKING:
-    from veriscope.comparing.judge import Judgement
 
 
 def judge(
@@ -77,8 +73,14 @@ def judge(
         judged = judge_pairs(ensemble, pairs, **settings, keep_plane=movie is not None, progress=progress)
     console.figures(judged)
     if len(conditions) > 1:
+        figures = Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")
+        rows = [
+            (name, row.method, row.nrmse, row.psnr, row.ssim)
+            for name, own in conditions.items()
+            for row in judged.only(own.names).overall
+        ]
         console.show()
-        console.results(_means(judged, conditions))
+        console.results(Table([Column("condition"), Column("method"), *figures], rows, "Mean of each condition"))
     if report is not None:
         from veriscope.reporting.report import write_report
 
@@ -89,13 +91,3 @@ def judge(
 
         write_movie(movie, judged.plane, frames, overwrite=overwrite)
         console.written({"movie": movie})
-
-
-def _means(judged: Judgement, conditions: dict[str, Pairs]) -> Table:
-    figures = Column("NRMSE", ".4f"), Column("PSNR", ".2f"), Column("SSIM", ".3f")
-    rows = [
-        (name, row.method, row.nrmse, row.psnr, row.ssim)
-        for name, pairs in conditions.items()
-        for row in judged.only(pairs.names).overall
-    ]
-    return Table([Column("condition"), Column("method"), *figures], rows, "Mean of each condition")

@@ -133,8 +133,7 @@ class Sharing(Workers):
 
     def settings(self) -> dict[str, Any]:
         """The same as keywords of `restore_to_file`."""
-        sizes = {name: words.sizes(f"--{name}", getattr(self, name)) for name in ("chunks", "shards")}
-        return {"cluster": self.cluster, "workers": self.workers, "resume": self.resume, **sizes}
+        return vars(self) | {name: words.sizes(f"--{name}", getattr(self, name)) for name in ("chunks", "shards")}
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:

@@ -85,14 +85,16 @@ def reproduce(
     if dry_run:
         _show_plan(run, folder, counts)
         return
+    from veriscope.reproducing.reproduce import Reporter
+    from veriscope.reproducing.reproduce import reproduce as run_it
+
+    reporter = Reporter(console.say, console.bar, training_progress)
     with files.own_folder(folder, "veriscope reproduce", overwrite):
         if counts is not None:
-            _study(run, folder, counts, asked.minutes or STUDY_MINUTES)
+            _study(run, folder, counts, asked.minutes or STUDY_MINUTES, reporter)
             return
-        from veriscope.reproducing.reproduce import reproduce as run_it
-
         try:
-            outcome = run_it(run, folder, _reporter())
+            outcome = run_it(run, folder, reporter)
         except KeyboardInterrupt:
             raise console.Stopped(f"What is done so far is in {folder}; the same command continues.") from None
     console.show()
@@ -122,18 +124,12 @@ def _show_plan(run: Run, folder: Path, counts: list[int] | None) -> None:
     console.facts("Plan (nothing is done)", plan)
 
 
-def _reporter() -> Reporter:
-    from veriscope.reproducing.reproduce import Reporter
-
-    return Reporter(console.say, console.bar, training_progress)
-
-
-def _study(run: Run, folder: Path, counts: list[int], minutes: float) -> None:
+def _study(run: Run, folder: Path, counts: list[int], minutes: float, reporter: Reporter) -> None:
     from veriscope.reproducing.datasize import plot, study
     from veriscope.reproducing.material import read_data
     from veriscope.reproducing.reproduce import data_of
 
-    images = data_of(run, folder, _reporter())
+    images = data_of(run, folder, reporter)
     found = read_data(run.name, run.experiment, images, run.scale, run.seed, run.axes)
     if not found.tests:
         raise VeriscopeError(f"The images in {images} have no truth to judge by, so errors cannot be measured.")

@@ -73,17 +73,14 @@ def segment(
             work.write_table(curves.every_score(), scoring.table, overwrite)
         if not targets:
             return
-    if targets or (true and scoring.sweep is None):
-        agreements, batch = work.segment(
-            names, reading, objects, classifier, true, targets, overwrite, levels, scoring.iou
-        )
-        if agreements and scoring.sweep is None:
-            console.results(work.score_table(agreements, scoring.iou))
-        if agreements and objects.track:
-            console.results(work.track_table(agreements))
-        if agreements and scoring.sweep is None and scoring.table is not None:
-            work.write_table(work.every_figure(agreements), scoring.table, overwrite)
-        batch.end()
+    agreements, batch = work.segment(names, reading, objects, classifier, true, targets, overwrite, levels, scoring.iou)
+    if agreements and scoring.sweep is None:
+        console.results(work.score_table(agreements, scoring.iou))
+    if agreements and objects.track:
+        console.results(work.track_table(agreements))
+    if agreements and scoring.sweep is None and scoring.table is not None:
+        work.write_table(work.every_figure(agreements), scoring.table, overwrite)
+    batch.end()
 
 
 def _classifier(learning: work.Learning, reading: work.Reading, overwrite: bool) -> PixelClassifier | None:

@@ -13,7 +13,7 @@ from veriscope.comparing.judge import RESTORATION, judge
 from veriscope.errors import TrainingError
 from veriscope.images.pairing import Pairs
 from veriscope.networks.recipe import Recipe
-from veriscope.patches.npz import ArrayPatches, array_patches
+from veriscope.patches.npz import ArrayPatches
 from veriscope.patches.patches import Patches
 from veriscope.reporting.charts import INK, MEMBERS, chart, svg_file
 from veriscope.tables import Column, Table
@@ -99,10 +99,7 @@ def first(patches: Patches | ArrayPatches, count: int, seed: int) -> ArrayPatche
         order = np.random.default_rng(seed).permutation(len(patches))[:count]
         return ArrayPatches(patches.low[order], patches.high[order], patches.axes, patches.name)
     lows, highs = zip(*(patches.plain(index, seed) for index in range(count)), strict=True)
-    low, high = np.stack(lows), np.stack(highs)
-    if high.ndim < low.ndim:  # planes of stacks that are projected
-        high = high[:, :, None]
-    return array_patches(low, high, "SC" + patches.axes)
+    return ArrayPatches(np.stack(lows), np.stack(highs), patches.axes, "The patches")
 
 
 def plot(found: Study, title: str) -> str:
