@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """What is compared, and how methods get their parameters."""
-
     methods: str | None = option(
         None,
         "Such as nlm,tv, premosa+nlm (one after the other) or noise2void (learns from each image for a minute); "
@@ -39,7 +37,6 @@ class MethodOptions:
     background: float = option(0.0, "Of --psf: grey value without light, such as the camera's offset.", "GREY")
 
     def check(self) -> None:
-        """Raise VeriscopeError for options that do not go together."""
         if self.background and self.psf is None:
             raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
         if not 0 <= self.background < inf:

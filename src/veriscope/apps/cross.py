@@ -63,7 +63,6 @@ def cross(
 
 
 def _low_and_high(data: str) -> tuple[Path, Path]:
-    """The two places that `data` names."""
     folder = Path(data)
     if folder.is_dir():
         inside = [next((folder / name for name in names if (folder / name).exists()), None) for names in (LOWS, HIGHS)]

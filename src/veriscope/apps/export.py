@@ -141,7 +141,6 @@ def _tell(tried: Any) -> None:
 
 
 def _use(written: Graph) -> None:
-    """How to use a graph rightly."""
     recipe, facts = written.recipe, written.description
     console.facts(
         "",

@@ -22,8 +22,6 @@ STUDY_MINUTES = 2.0  # for each number of patches
 
 @dataclass(frozen=True)
 class Asked:
-    """How large, how long, and on which images."""
-
     scale: Literal["tiny", "small", "paper"] = option(
         "small",
         "tiny: seconds, to see that all works. small: minutes on two cores. paper: its sizes, for a GPU.",

@@ -101,7 +101,6 @@ def _classifier(learning: work.Learning, reading: work.Reading, overwrite: bool)
 
 
 def _check_together(out: Path | None, objects: work.Objects, learning: work.Learning, scoring: work.Scoring) -> None:
-    """Which options need each other, and which exclude each other."""
     typed = {"out": out, **vars(objects), **vars(learning), **vars(scoring)}
     given = {f"--{name}" for name, value in typed.items() if value not in (None, False, 0)}
     if not given & {"--out", "--truth"}:

@@ -185,7 +185,6 @@ class Objects:
         return tracking.track(labels) if self.track else labels
 
     def smoothed(self, image: Image) -> Image:
-        """Blurred in space."""
         if self.smooth == 0:
             return image
         from scipy.ndimage import gaussian_filter
@@ -204,7 +203,6 @@ class Agreement:
 
 
 def score_table(agreements: Sequence[Agreement], iou: float) -> Table:
-    """Scores to read."""
     numbers = [Column(name, ".3f") for name in ("SEG", "ERROR", "precision", "recall", "AP")]
     rows = []
     for of in agreements:

@@ -205,8 +205,6 @@ def movie(
 
 @dataclass(frozen=True)
 class Fields:
-    """What is made, and where."""
-
     fields: int = option(100, "Pairs to make.", "N")
     size: str = option("128,128", "Pixels of a field, such as 128,128.", "SIZE")
     seed: int = option(0, "Same seed, same files, bit by bit.")

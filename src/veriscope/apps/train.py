@@ -118,19 +118,29 @@ def train(
         of_both, finer = words.axes_of_pairs(axes), words.factors(axial.factor)
         found = material.read_material(does, low, high, of_both, degrading, finer)
     _check(found, task, low, {"--patch": cut.patch, "--normalize": cut.normalize})
-    recipe = _recipe(found, network.preset, changes, start)
     cutting = material.Cutting(cut.per_image, cut.foreground, cut.normalize, seed)
-    ready = material.prepare(found, recipe, check, cutting, [*changes, *([material.STARTED] if start else [])])
+    typed = [*changes, *([material.STARTED] if start else [])]
+    ready = material.prepare(found, _recipe(found, network.preset, changes, start), check, cutting, typed)
     for note in ready.notes:
         console.note(note)
     console.facts(found.title, ready.found)
-    console.facts("Plan", _plan(ready.recipe, out, network.start, **settings))
+    recipe, minutes, epochs = ready.recipe, settings["minutes"], settings["epochs"]
+    lasting = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
+    plan = {
+        **words.task(recipe),
+        "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
+        **({} if start is None else {"starts from": str(network.start)}),
+        "patches": f"{wording.lengths(recipe.patch)}, {recipe.batch} per step",
+        "members": f"{settings['members']}, {lasting}",
+        "model": str(out),
+    }
+    console.facts("Plan", plan)
     watching = _watching(out, training, resume or overwrite)
     try:
         with files.no_empty_folder(out), training_progress() as bar, ExitStack() as stack:
             pages = [stack.enter_context(one) for one in watching]
             ensemble = train_ensemble(
-                ready.recipe,
+                recipe,
                 ready.patches,
                 ready.check,
                 **settings,
@@ -291,17 +301,3 @@ def _recipe(material: Material, preset: str | None, changes: dict[str, Any], sta
             f"--preset {preset} is a network for {wanted}, but these are {found}. Choose another preset, or remove it."
         )
     return recipe.change(residual=settings["channels_in"] == settings["channels_out"], **settings)
-
-
-def _plan(
-    recipe: Recipe, out: Path, start: Path | None, members: int, minutes: float | None, epochs: int | None
-) -> dict[str, str]:
-    length = f"{minutes:g} minutes in all" if minutes is not None else f"{epochs or recipe.epochs} epochs each"
-    return {
-        **words.task(recipe),
-        "network": f"{words.network(recipe)}, depth {recipe.depth}, kernel {recipe.kernel}, base {recipe.base}",
-        **({} if start is None else {"starts from": str(start)}),
-        "patches": f"{wording.lengths(recipe.patch)}, {recipe.batch} per step",
-        "members": f"{members}, {length}",
-        "model": str(out),
-    }

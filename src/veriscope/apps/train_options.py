@@ -19,8 +19,6 @@ OWN = (None, "fast")  # presets with the training of this package, not that of t
 
 @dataclass(frozen=True)
 class Length:
-    """How many networks, and how long."""
-
     members: int | None = option(None, "Networks in the ensemble. By default 5, with --start as many as it has.")
     minutes: float | None = option(
         None,

@@ -83,7 +83,6 @@ def task(recipe: Recipe) -> dict[str, str]:
 
 
 def network(recipe: Recipe) -> str:
-    """What kind of network it is."""
     if recipe.foreign is not None:
         return "graph from another program (ONNX)"
     if recipe.projects:

@@ -47,7 +47,6 @@ class Experiment:
         return Recipe(**settings, **SMALL[dims])
 
     def length(self, scale: str, minutes: float | None) -> tuple[float | None, int | None]:
-        """Minutes or epochs of training."""
         if minutes is not None:
             return minutes, None
         return {"tiny": (None, 1), "small": (self.minutes, None), "paper": (None, PAPER_EPOCHS)}[scale]
