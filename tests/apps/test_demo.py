@@ -10,6 +10,7 @@ import pytest
 
 import veriscope as vs
 from veriscope.apps import demo
+from veriscope.reproducing import experiments
 
 TINY = {"base": 2, "depth": 1, "patch": (4, 16, 16), "batch": 2}
 
@@ -28,7 +29,7 @@ def small_nuclei(monkeypatch: pytest.MonkeyPatch) -> vs.Image:
     monkeypatch.setattr(demo, "ASIDE", (slice(0, 16), slice(32, 48)))
     monkeypatch.setattr(demo, "START", None)
     monkeypatch.setattr(demo, "PHOTONS", (5.0, 50.0))
-    monkeypatch.setattr(demo, "NETWORK", {"ZYX": TINY, "YX": {**TINY, "patch": (16, 16)}})
+    monkeypatch.setattr(experiments, "SMALL", {"ZYX": TINY, "YX": {**TINY, "patch": (16, 16)}})
     return image
 
 
@@ -63,7 +64,7 @@ def test_what_is_judged_was_never_learnt_from(small_nuclei: vs.Image) -> None:
 
 
 def test_own_pairs_take_the_place_of_the_nuclei(desk: Path, monkeypatch: pytest.MonkeyPatch, veriscope: Any) -> None:
-    monkeypatch.setattr(demo, "NETWORK", {"YX": {**TINY, "patch": (128, 128)}})
+    monkeypatch.setattr(experiments, "SMALL", {"YX": {**TINY, "patch": (128, 128)}})
     answer = veriscope("demo", "--low", "low", "--high", "high", "--axes", "YX", "--minutes", 0.02, "--out", "mine")
     assert answer.code == 0, answer.err
     assert "patches are 48 x 40" in answer.err

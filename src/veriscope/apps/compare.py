@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ class MethodOptions:
     def check(self) -> None:
         if self.background and self.psf is None:
             raise VeriscopeError("--background is for methods that deconvolve. Give --psf too, or leave it out.")
-        if not 0 <= self.background < inf:
+        if self.background < 0:
             raise VeriscopeError(
                 f"--background is a grey value of at least 0, not {self.background:g}. Give the camera's offset."
             )

@@ -16,7 +16,6 @@ from veriscope.errors import AxesError, VeriscopeError
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair, Pairs, read_pairs
 from veriscope.images.reading import read_image
-from veriscope.reproducing.experiments import SMALL as NETWORK
 from veriscope.reproducing.paper import NLM as RIVAL
 
 if TYPE_CHECKING:
@@ -135,12 +134,13 @@ def _own(low: Path, high: Path, axes: str | None, seed: int) -> DemoData:
 
 def _train(data: DemoData, how: dict[str, Any]) -> Ensemble:
     from veriscope.networks.recipe import Recipe
+    from veriscope.reproducing.experiments import SMALL
     from veriscope.sharing.opening import load
     from veriscope.training.loop import train
     from veriscope.training.material import FromPairs
 
     settings = FromPairs(data.training).settings()
-    recipe = Recipe(**settings, **NETWORK[settings["axes"]])
+    recipe = Recipe(**settings, **SMALL[settings["axes"]])
     start = None if data.start is None else load(data.start)
     with training_progress() as bar:
         return train(recipe, data.training, data.checking, foreground=None, start=start, progress=bar, **how)

@@ -12,12 +12,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from veriscope.images.image import Image
 from veriscope.tables import plain
-
-if TYPE_CHECKING:
-    from veriscope.images.image import Image
 
 VERSION = 1  # one more when an event changes its meaning or goes; new events and fields do not count
 EVERY = 0.2  # seconds between reports of progress
