@@ -66,13 +66,13 @@ def demo(
         raise VeriscopeError("--low and --high belong together: give both folders of your own pairs, or neither.")
     if low is None and axes is not None:
         raise AxesError("--axes are those of your own images: give --low and --high too, or remove it.")
-    from veriscope.reproducing.reproduce import tuned
-
     began = time.monotonic()
     data = _own(low, high, axes, seed) if low is not None and high is not None else _nuclei(seed)
     with files.own_folder(out, "veriscope demo", replace=True):
         console.facts("Images", data.described)
         ensemble = _train(data, {"minutes": minutes, "members": members, "seed": seed, "folder": out / "model"})
+        from veriscope.reproducing.reproduce import tuned
+
         with console.bar("Tuning non-local means") as progress:
             rivals = tuned(data.tests, progress)
         _judge(data, ensemble, rivals, out)
