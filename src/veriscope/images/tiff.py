@@ -40,9 +40,9 @@ def read_tiff(path: Path, choice: int | None) -> Contents:
         with tif:
             _check_chain(path, tif)
             number = _chosen(path, tif, choice)
-            series = tif.series[number]
+            series = series_of(tif)[number]
             _check_pixels(path, tif, series)
-            axes, full_axes = _axes(tif, series)
+            axes, full_axes = _axes(tif, series, number)
             facts = _facts(path, tif, said, number)
             source = Source(str(path), number, stamp(path), _open_series, _load_series)
             array = FileArray(source, series.shape, series.dtype)
@@ -77,7 +77,7 @@ def opened(path: Path | str) -> tuple[Any, Described]:
     if said.xml:
         tif = tifffile.TiffFile(path, omexml=said.xml, is_ome=True)
         try:
-            if tif.series:
+            if series_of(tif):
                 return tif, said
             reason = "it describes no planes that are here"
         except Exception as error:  # of whatever kind: tifffile met a description that contradicts itself
@@ -85,6 +85,11 @@ def opened(path: Path | str) -> tuple[Any, Described]:
         tif.close()
         said = Described(trouble=f"its description (OME-XML) cannot be understood ({reason})")
     return tifffile.TiffFile(path, is_ome=False), said
+
+
+def series_of(tif: Any) -> Any:
+    """All series of a file without axes of size 1, which tifffile from 2026.5.2 on leaves out when it is asked to."""
+    return tif.series(squeeze=True) if callable(tif.series) else tif.series
 
 
 def members(path: Path) -> frozenset[str]:
@@ -101,7 +106,7 @@ def _open_series(path: str, number: int) -> Any:
 
     with ExitStack() as closing:
         tif = closing.enter_context(opened(path)[0])
-        series = tif.series[number]
+        series = series_of(tif)[number]
         if series.dataoffset is not None and not series.is_multifile and series.pages[0].parent is tif:
             dtype = series.dtype.newbyteorder(tif.byteorder)
             return Flat(Path(path), series.dataoffset, series.shape, dtype)
@@ -114,7 +119,7 @@ def _open_series(path: str, number: int) -> Any:
 def _load_series(path: str, number: int) -> NDArray[Any]:
     tif, _ = opened(path)
     with tif:
-        series = tif.series[number]
+        series = series_of(tif)[number]
         whole: NDArray[Any] = series.asarray()
         return whole.reshape(series.shape)
 
@@ -178,13 +183,13 @@ def _cut_short(path: Path) -> ImageFormatError:
 
 def _chosen(path: Path, tif: Any, choice: int | None) -> int:
     """Number of the series to read; several full images need a choice."""
-    reduced = [bool(series.pages) and getattr(series.pages[0], "is_reduced", False) for series in tif.series]
+    reduced = [bool(series.pages) and getattr(series.pages[0], "is_reduced", False) for series in series_of(tif)]
     kinds_with_thumbnails = ("lsm", "svs", "scn", "ndpi", "philips", "bif", "qpi", "avs", "stk", "fluoview")
     first = reduced.index(False) if False in reduced else 0
-    if choice is None and (reduced.count(False) < 2 or tif.series[first].kind in kinds_with_thumbnails):
+    if choice is None and (reduced.count(False) < 2 or series_of(tif)[first].kind in kinds_with_thumbnails):
         return first
-    sizes = [lengths(series.shape) + ", reduced" * small for series, small in zip(tif.series, reduced, strict=True)]
-    return pick(path, len(tif.series), choice, sizes)
+    sizes = [lengths(series.shape) + ", reduced" * small for series, small in zip(series_of(tif), reduced, strict=True)]
+    return pick(path, len(series_of(tif)), choice, sizes)
 
 
 def _check_pixels(path: Path, tif: Any, series: Any) -> None:
@@ -217,15 +222,16 @@ def _check_pixels(path: Path, tif: Any, series: Any) -> None:
         warn(f"'{path}' lacks {missing} of its {len(series.pages)} planes; they are read as zeros.")
 
 
-def _axes(tif: Any, series: Any) -> tuple[str, str]:
+def _axes(tif: Any, series: Any, number: int) -> tuple[str, str]:
     """Axes that the file states ("": none), and the same with the axes of size 1 that tifffile omits."""
-    axes, full = series.axes, series.get_axes(False)
+    all_axes = series.get_axes(False) if hasattr(series, "get_axes") else tif.series(squeeze=False)[number].axes
+    axes, full = series.axes, all_axes
     colour = int(series.keyframe.samplesperpixel) > 1
     if colour:  # tifffile's S: the values of a colour pixel. They are channels here
         axes = full = axes.replace("S", "C")
     elif series.kind != "shaped":
         full = full.replace("S", "")  # of size 1
-    in_text = any(str(one.get("axes", "")).upper() == series.get_axes(False) for one in tif.shaped_metadata or ())
+    in_text = any(str(one.get("axes", "")).upper() == all_axes for one in tif.shaped_metadata or ())
     stated = series.kind != "shaped" or in_text or set(axes) <= set("YXC")
     if not stated or not sound(axes):
         return "", ""
@@ -257,9 +263,9 @@ def _facts(path: Path, tif: Any, said: Described, number: int) -> Contents:
 
 def _image_of(tif: Any, said: Described, number: int) -> Any:
     """The image of the description that series `number` shows; None where that is unclear."""
-    if len(said.images) == 1 or len(said.images) == len(tif.series):
+    if len(said.images) == 1 or len(said.images) == len(series_of(tif)):
         return said.images[min(number, len(said.images) - 1)]
-    alike = [image for image in said.images if image.get("Name", "") == tif.series[number].name]
+    alike = [image for image in said.images if image.get("Name", "") == series_of(tif)[number].name]
     return alike[0] if len(alike) == 1 else None
 
 
@@ -293,7 +299,7 @@ def _of_imagej(tif: Any) -> Contents:
     large = (micrometres(1.0, unit) or 0) > 1000  # cm and inch: without a depth, ImageJ's 1 would be 1 cm
     voxel = _printless(voxel) if large else voxel
     # ImageJ omits the spacing when it is 1
-    if (voxel or not large) and ("spacing" in facts or (not large and "Z" in tif.series[0].axes)):
+    if (voxel or not large) and ("spacing" in facts or (not large and "Z" in series_of(tif)[0].axes)):
         voxel["Z"] = micrometres(abs(as_number(facts.get("spacing", 1.0))), str(facts.get("zunit", unit)))
     step = seconds(as_number(facts.get("finterval", 0)), str(facts.get("tunit", "s")))
     labels = tuple(str(label) for label in facts.get("Labels") or ())
