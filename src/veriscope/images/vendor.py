@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -132,21 +133,21 @@ def _read_nd2(nd2: ModuleType, path: Path, choice: int | None) -> Contents:
 def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
     """One scene, put together from its full-size tiles and read into memory; overlapping tiles: the last one wins."""
     with czifile.CziFile(str(path)) as file:
-        entries = list(file.filtered_subblock_directory)
-        if not entries:
+        tiles = [_czi_tile(file, entry) for entry in file.filtered_subblock_directory]
+        if not tiles:
             raise ImageFormatError(f"'{path}' holds no pixels. Export it again.")
-        scenes = sorted({_czi_start(entry, "S") for entry in entries})
+        scenes = sorted({tile.start("S") for tile in tiles})
         number = pick(path, len(scenes), choice, [f"scene {scene}" for scene in scenes])
-        entries = [entry for entry in entries if _czi_start(entry, "S") == scenes[number]]
-        letters = [letter for letter in entries[0].axes if letter not in "SM"]
-        first = {a: min(_czi_start(entry, a) for entry in entries) for a in letters}
-        stop = {a: max(_czi_start(one, a) + int(one.shape[one.axes.index(a)]) for one in entries) for a in letters}
+        tiles = [tile for tile in tiles if tile.start("S") == scenes[number]]
+        letters = [letter for letter in tiles[0].axes if letter not in "SM"]
+        first = {a: min(tile.start(a) for tile in tiles) for a in letters}
+        stop = {a: max(one.start(a) + int(one.shape[one.axes.index(a)]) for one in tiles) for a in letters}
         sizes = {a: stop[a] - first[a] for a in letters}
-        array = np.zeros([sizes[a] for a in letters], entries[0].dtype)
-        for entry in entries:
-            block = np.asarray(entry.data_segment().data(resize=False))
-            block = block.reshape([size for a, size in zip(entry.axes, block.shape, strict=True) if a not in "SM"])
-            corner = [_czi_start(entry, a) - first[a] for a in letters]
+        array = np.zeros([sizes[a] for a in letters], tiles[0].dtype)
+        for tile in tiles:
+            block = np.asarray(tile.read())
+            block = block.reshape([size for a, size in zip(tile.axes, block.shape, strict=True) if a not in "SM"])
+            corner = [tile.start(a) - first[a] for a in letters]
             array[tuple(slice(c, c + n) for c, n in zip(corner, block.shape, strict=True))] = block
         root = parsed(file.metadata())
     colour = sizes.get("0", 1) > 1
@@ -163,8 +164,31 @@ def _read_czi(czifile: ModuleType, path: Path, choice: int | None) -> Contents:
     return Contents(array, axes, full, voxel, seconds(as_number(increment), "s"), carried=carried)
 
 
-def _czi_start(entry: Any, letter: str) -> int:
-    return int(entry.start[entry.axes.index(letter)]) if letter in entry.axes else 0
+@dataclass(frozen=True)
+class _CziTile:
+    """A tile of a file: S is its scene, 0 the values of a colour pixel."""
+
+    axes: str
+    starts: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], Any]
+
+    def start(self, letter: str) -> int:
+        return int(self.starts[self.axes.index(letter)]) if letter in self.axes else 0
+
+
+def _czi_tile(file: Any, entry: Any) -> _CziTile:
+    """What an entry says, in the words of czifile before 2026 or in those since."""
+    if hasattr(entry, "axes"):
+        return _CziTile(
+            entry.axes, entry.start, entry.shape, entry.dtype, lambda: entry.data_segment().data(resize=False)
+        )
+    axes, scene = "".join(entry.dims).replace("S", "0"), int(entry.scene_index)
+    return _CziTile(
+        "S" + axes, (scene, *entry.start), (1, *entry.shape), entry.dtype,
+        lambda: entry.read_segment_data(file).data()[None],
+    )  # fmt: skip
 
 
 # Leica
