@@ -116,6 +116,7 @@ def at_height(stack: NDArray[Any], height: NDArray[Any], nearest: bool = False) 
 
     Heights outside the stack mean its first or last plane. `nearest`: the nearest plane as it is.
     """
+    stack, height = np.asarray(stack), np.asarray(height)
     height = np.clip(height, 0, len(stack) - 1)
     if nearest:
         height = np.rint(height)
