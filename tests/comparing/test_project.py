@@ -65,7 +65,7 @@ def test_the_report_tells_of_the_maximum_and_the_plane_is_kept(tmp_path: Path) -
 
 
 def test_a_lazy_stack_is_read_plane_by_plane() -> None:
-    from veriscope.comparing.judge import _maximum
+    from veriscope.comparing.judge import maximum
 
     class Planes:
         shape, dtype = (5, 2, 8, 8), np.dtype(np.uint16)
@@ -77,7 +77,7 @@ def test_a_lazy_stack_is_read_plane_by_plane() -> None:
             return block
 
     behind = Planes()
-    made = _maximum(Image(behind, "ZCYX", (1.0, 0.2, 0.2)))
+    made = maximum(Image(behind, "ZCYX", (1.0, 0.2, 0.2)))
     assert (made.axes, made.shape, made.voxel_size) == ("CYX", (2, 8, 8), (0.2, 0.2))
     assert int(np.asarray(made).max()) == 5 * 2 * 64 - 1
     assert behind.largest == 2 * 64
