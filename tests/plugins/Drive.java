@@ -46,13 +46,18 @@ public final class Drive {
         robot.setAutoDelay(20);
         ImageJ ij = new ImageJ(ImageJ.STANDALONE);
         ij.setLocation(20, 20);
-        for (String line : Files.readAllLines(new File(arguments[0]).toPath())) {
-            String[] words = line.split(" ", 2);
-            System.out.println("> " + line);
-            act(words[0], words.length > 1 ? words[1] : "");
+        try {
+            for (String line : Files.readAllLines(new File(arguments[0]).toPath())) {
+                String[] words = line.split(" ", 2);
+                System.out.println("> " + line);
+                act(words[0], words.length > 1 ? words[1] : "");
+            }
+            System.out.println("> done");
+            System.exit(0);
+        } catch (Exception problem) { // ImageJ's own threads would go on for ever
+            problem.printStackTrace();
+            System.exit(1);
         }
-        System.out.println("> done");
-        System.exit(0);
     }
 
     private static void act(String what, String rest) throws Exception {
@@ -75,7 +80,13 @@ public final class Drive {
                 field.setText(rest.split(" ", 2)[1]);
                 break;
             case "tick": click(all(dialog(), Checkbox.class).get(Integer.parseInt(rest))); break;
-            case "ok": click(button(dialog(), "OK")); pause(300); break;
+            case "ok": // a dialog that has just appeared on a busy machine misses the first click
+                Dialog shown = dialog();
+                for (int tries = 0; shown.isShowing() && tries < 20; tries++) {
+                    click(button(shown, "OK"));
+                    pause(300);
+                }
+                break;
             case "wait": until("the end of the command", () -> !command.isAlive()); pause(300); break;
             case "busy": until("progress", () -> ImageJ.getStatusBarText().contains(rest)); break;
             case "escape":
