@@ -49,15 +49,8 @@ def installed(place: Path) -> Path:
 
 def planaria(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Noisy stacks to learn from; others, and their truth."""
-    asked = [
-        Path(sys.executable).with_name("veriscope"),
-        "simulate",
-        "planaria",
-        "--scale",
-        "tiny",
-        "--out",
-        folder / "p",
-    ]
+    veriscope = Path(sys.executable).with_name("veriscope")
+    asked = [veriscope, "simulate", "planaria", "--scale", "small", "--out", folder / "p"]
     subprocess.run(asked, check=True, capture_output=True)
     found = {}
     for part in ("train_data", "test_data"):
