@@ -254,3 +254,17 @@ def test_small_volumes_are_convolved_by_onednn(kind: str, monkeypatch: pytest.Mo
         wanted = network(image)[0]
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
     assert len(used) == sum(isinstance(layer, torch.nn.Conv3d) for layer in network.modules())
+
+
+def test_memory_is_not_handed_back_between_two_answers_and_nobody_waits_for_it() -> None:
+    pytest.importorskip("openvino")
+    networks = [build(vs.Recipe("YX", depth=1, base=4)).eval() for _ in range(2)]
+    run = engines.Engine("openvino", "float32").load(networks, torch.device("cpu"))
+    image = torch.rand(1, 1, 32, 32)
+    found = run(image, (slice(0, 32), slice(0, 32)))
+    next(found)  # as when Ctrl-C comes here
+    run.rest()
+    assert next(found).shape == (2, 32, 32)
+    found.close()  # type: ignore[attr-defined]
+    run.rest()
+    assert len(list(run(image, (slice(0, 32), slice(0, 32))))) == 2

@@ -117,8 +117,9 @@ def _by_openvino(networks: Sequence[nn.Module], precision: Kind) -> Run:
                     yield answer[0][(slice(None), *inner)]
 
         def rest() -> None:
-            with one_at_a_time:
+            if one_at_a_time.acquire(blocking=False):  # not while it runs, or was interrupted between two answers
                 together.rest()
+                one_at_a_time.release()
 
         return Run(run, rest)
     members: list[Any] = [deepcopy(network).eval() for network in networks]
