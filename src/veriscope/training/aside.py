@@ -84,6 +84,7 @@ def measured(
     channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
     looks, spans, errors, trained = [], [], [], []
     crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
+    sections = getattr(check, "sections", None) if len(ensemble) > 1 else None
     apart = []  # of whole images kept aside, see `_apart`
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         own = seen.first or seen
@@ -93,7 +94,7 @@ def measured(
         ranges = [_range(laplace.mixture_mean(seen.means[:, channel])) for channel in range(len(channels))]
         pairs = [_sample(seen, channel, window) for channel in range(len(channels))]
         crops.append((prod(seen.high.shape[1:]), [(one, span) for (one, _), span in zip(pairs, ranges, strict=True)]))
-        if seen.size == 0 and not seen.trained_on:
+        if sections is not None and seen.size == 0 and not seen.trained_on:
             apart.append(_apart(seen.means, seen.scales))
         if seen.size > smallest:
             continue
@@ -116,7 +117,7 @@ def measured(
     if right is None:
         return facts | {"calibration": None, "expected": None}
     if any(field.noisy for field in aside):  # nothing can be guaranteed that was not compared with a truth
-        right = replace(right, guaranteed=np.append(0.0, np.ones(len(right.guaranteed) - 1)))
+        right = _unguaranteed(right)
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
     predicted = [_predicted(right, level, one, span) for span, (one, level) in zip(spans, each, strict=True)]
     expectation = expected.fit(predicted, errors, trained)
@@ -129,7 +130,7 @@ def measured(
     ]
     expectation = expectation.with_crops(of_crops)
     ece = _errors(right, channels)
-    if (sections := getattr(check, "sections", None)) is not None and apart and len(ensemble) > 1:
+    if sections is not None and apart:
         right = _harder(right, apart, _apart_in(sections(), ensemble, seconds))
     return facts | {"calibration": {**right.to_json(), "ece": ece}, "expected": expectation.to_json()}
 
@@ -137,7 +138,7 @@ def measured(
 def _apart(means: Block, scales: Block) -> NDArray[np.float64]:
     """How far members lie apart, and the scale they predict, (2, channels): means over an image."""
     across = tuple(range(1, means.ndim - 1))
-    deviation, scale = means.std(axis=0, ddof=min(1, len(means) - 1)), scales.mean(axis=0)
+    deviation, scale = means.std(axis=0, ddof=1), scales.mean(axis=0)
     return np.array([one.mean(axis=across, dtype=np.float64) for one in (deviation, scale)])
 
 
@@ -157,14 +158,20 @@ def _apart_in(sections: Iterator[Block], ensemble: Ensemble, seconds: float | No
 def _harder(
     right: Calibration, aside: Sequence[NDArray[np.float64]], real: Sequence[NDArray[np.float64]]
 ) -> Calibration:
-    """The same for images that are harder than those kept aside, as axial sections are: all is widened by how much
-    farther apart the members are there, in parts of the scale that they predict.
+    """The same for images that are harder than those kept aside, or easier, as axial sections are: all is widened by
+    how much farther apart the members are there, in parts of the scale that they predict. Nothing is guaranteed: these
+    were never compared with a truth.
     """
     (apart, scale), (apart_there, scale_there) = np.sum(aside, axis=0), np.sum(real, axis=0)
     more = np.log(np.maximum(apart_there / scale_there, TINY) / np.maximum(apart / scale, TINY))
     more = np.clip(more, -np.log(calibrated.LARGEST), np.log(calibrated.LARGEST))
     levels = (replace(one, log_factor=one.log_factor + by) for one, by in zip(right.levels, more, strict=True))
-    return replace(right, levels=tuple(levels))
+    return replace(_unguaranteed(right), levels=tuple(levels))
+
+
+def _unguaranteed(right: Calibration) -> Calibration:
+    """The same where nothing was compared with a truth."""
+    return replace(right, guaranteed=np.append(0.0, np.ones(len(right.guaranteed) - 1)))
 
 
 def _quick(ensemble: Ensemble) -> Ensemble:
