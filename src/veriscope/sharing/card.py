@@ -31,8 +31,8 @@ def card(ensemble: Ensemble, name: str, authors: Sequence[str] = (), licence: st
         "Licence": f"{licence or 'Not stated'}.{f' Made by {listed(authors)}.' if authors else ''}",
         "Citation": f"{PAPER}. https://doi.org/{DOI}",
     }
-    told = (part for title, text in sections.items() for part in (f"## {title}", text))
-    return "\n\n".join([f"# {name}", summary(ensemble), *known(about), *told]) + "\n"
+    chapters = (part for title, text in sections.items() for part in (f"## {title}", text))
+    return "\n\n".join([f"# {name}", summary(ensemble), *known(about), *chapters]) + "\n"
 
 
 def known(about: Mapping[str, Any]) -> Iterator[str]:

@@ -244,7 +244,7 @@ class Nodes:
         self.counts: Counter[str] = Counter()
 
     def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """A node with what its operation must be told, see `attribute`."""
+        """A node with what its operation needs to know, see `attribute`."""
         self.counts[op] += 1
         own = name or f"{op}_{self.counts[op]}"
         parts = [field(1, own), field(2, op), *(field(3, name) for name in inputs)]

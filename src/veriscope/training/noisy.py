@@ -143,12 +143,12 @@ class Noisy(Supply):
         return len(self.inner)
 
     def training(self, index: int, seed: int) -> tuple[Array, Array]:
-        return self._told(np.random.default_rng((seed, index, 3)), *self.inner.training(index, seed))
+        return self._taught(np.random.default_rng((seed, index, 3)), *self.inner.training(index, seed))
 
     def checking(self, index: int) -> tuple[Array, Array]:
-        return self._told(np.random.default_rng((index, 4)), *self.inner.checking(index))
+        return self._taught(np.random.default_rng((index, 4)), *self.inner.checking(index))
 
-    def _told(self, rng: np.random.Generator, low: Array, high: Array) -> tuple[Array, Array]:
+    def _taught(self, rng: np.random.Generator, low: Array, high: Array) -> tuple[Array, Array]:
         """What networks are given and what they are to predict."""
         if self.hides:
             return hidden(low, CELL[self.axes], self.stripes, rng)
