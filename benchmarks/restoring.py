@@ -25,9 +25,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import veriscope as vs
-from veriscope.networks import build
+from veriscope.networks import build, devices
 from veriscope.networks.model import Ensemble
-from veriscope.restoring import devices
 from veriscope.restoring.plan import need
 from veriscope.restoring.prepared import plan
 from veriscope.training.allocator import kept_memory

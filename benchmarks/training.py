@@ -20,11 +20,11 @@ import veriscope as vs
 from veriscope.images.image import Image
 from veriscope.images.pairing import Pair
 from veriscope.networks import build
+from veriscope.networks.devices import fast_bfloat16
 from veriscope.patches.patches import Patches
 from veriscope.training.allocator import kept_memory
 from veriscope.training.losses import laplace_nll
 from veriscope.training.progress import Step
-from veriscope.training.setup import fast_bfloat16
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

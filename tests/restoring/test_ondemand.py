@@ -21,12 +21,11 @@ from veriscope.errors import DataError, DeviceError, ModelError
 from veriscope.images.image import Image
 from veriscope.images.reading import read_image
 from veriscope.images.writing import save_image
-from veriscope.networks import build
+from veriscope.networks import build, devices
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
-from veriscope.restoring import devices
 from veriscope.restoring.ondemand import Computed, OnDemand
 from veriscope.restoring.prepared import plan
 from veriscope.restoring.restoration import Restoration

@@ -14,10 +14,10 @@ import torch
 
 from veriscope.errors import DataError, DeviceError, ModelError, VeriscopeWarning
 from veriscope.images.image import Image
+from veriscope.networks import devices
 from veriscope.networks.model import Ensemble
 from veriscope.networks.unet import UNet
 from veriscope.normalize import Normalization
-from veriscope.restoring import devices
 from veriscope.restoring.prepared import plan
 from veriscope.restoring.restore import Restoration, restore, restore_to_explore
 

@@ -16,9 +16,9 @@ import torch
 
 import veriscope as vs
 from veriscope.clusters import client_of
-from veriscope.errors import DeviceError, TrainingError
+from veriscope.errors import TrainingError
 from veriscope.images.pairing import Pair, Pairs
-from veriscope.training.setup import Team, choose_device
+from veriscope.training.team import Team
 
 SCRIPT = """
     import sys
@@ -80,15 +80,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(blobs: type, monkeypatch: pyte
     recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4)
     with pytest.raises(TrainingError, match="batch of 4 patches cannot be shared by 3 processes"):
         vs.train(recipe, blobs(), blobs(), members=1, epochs=1, progress=False)
-
-
-def test_devices_are_named_or_refused() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(DeviceError, match="no device called 'abacus'"):
-        choose_device("abacus")
-    if not torch.cuda.is_available():
-        with pytest.raises(DeviceError, match="'cuda' is not present"):
-            choose_device("cuda")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

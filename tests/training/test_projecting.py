@@ -19,7 +19,7 @@ from veriscope.normalize import Normalization
 from veriscope.patches.npz import ArrayPatches
 from veriscope.restoring.restore import restore
 from veriscope.training.loop import train
-from veriscope.training.losses import features_and_errors
+from veriscope.training.scale_layer import features_and_errors
 
 pytestmark = pytest.mark.filterwarnings("ignore::veriscope.errors.VeriscopeWarning")  # such training knows little
 

@@ -8,7 +8,8 @@ import torch
 
 import veriscope as vs
 from veriscope.networks import build
-from veriscope.training.losses import features_and_errors, fit_scale_layer, laplace_nll
+from veriscope.training.losses import laplace_nll
+from veriscope.training.scale_layer import features_and_errors, fit_scale_layer
 
 
 def network(**changes: Any) -> Any:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from veriscope.errors import DeviceError
 from veriscope.images.image import Image, pieces
 from veriscope.images.lazy import Blank
+from veriscope.networks import devices
 from veriscope.networks.model import Ensemble
-from veriscope.restoring import devices
 from veriscope.restoring.outputs import BY_NAME
 from veriscope.restoring.prepared import prepare
 from veriscope.restoring.restore import Restoration, restore_to_explore

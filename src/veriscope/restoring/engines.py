@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from veriscope import saving
 from veriscope.errors import DataError, OutputError, warn
+from veriscope.networks.devices import is_out_of_memory
 from veriscope.networks.network import by_onednn, channels_last
 from veriscope.networks.slices import Slices
 from veriscope.networks.unet import UNet
-from veriscope.restoring.devices import is_out_of_memory
 from veriscope.restoring.openvino import OpenVino
 from veriscope.tiling import Span
 from veriscope.wording import listed

@@ -23,11 +23,10 @@ from torch.utils._pytree import tree_leaves
 
 from veriscope import wording
 from veriscope.errors import DataError, DeviceError
-from veriscope.networks import build
+from veriscope.networks import build, devices
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.slices import PIECE
-from veriscope.restoring import devices
 from veriscope.restoring.frames import Frames, padded_shape
 from veriscope.tiling import Grid, overhead, padded
 

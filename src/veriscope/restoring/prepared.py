@@ -15,10 +15,10 @@ import torch
 
 from veriscope.calibrated import Distribution
 from veriscope.images.image import Image
+from veriscope.networks import devices
 from veriscope.networks.model import Ensemble
 from veriscope.networks.projection import Heights, Projection
 from veriscope.normalize import Normalization
-from veriscope.restoring import devices
 from veriscope.restoring.engines import Precision, checked
 from veriscope.restoring.frames import Frames, Number, frames
 from veriscope.restoring.outputs import SURFACE, Output, check

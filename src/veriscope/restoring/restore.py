@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from veriscope import wording
 from veriscope.errors import DeviceError, warn
 from veriscope.images.image import Image
+from veriscope.networks import devices
 from veriscope.networks.model import Ensemble
-from veriscope.restoring import devices
 from veriscope.restoring.frames import Number
 from veriscope.restoring.ondemand import OnDemand
 from veriscope.restoring.outputs import BY_NAME

@@ -12,7 +12,7 @@ import torch
 from distributed import WorkerPlugin, get_worker
 
 from veriscope.images.image import Image
-from veriscope.restoring import devices
+from veriscope.networks import devices
 from veriscope.restoring.job import Job, Opened, Task
 from veriscope.restoring.plan import held
 from veriscope.version import __version__

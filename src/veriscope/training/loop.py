@@ -27,7 +27,8 @@ from veriscope.training.material import ASIDE, STARTED, Cutting, FromPairs, Mate
 from veriscope.training.member import Member, Trained, side_by_side
 from veriscope.training.noisy import FromNoisy
 from veriscope.training.progress import Bar, Listener
-from veriscope.training.setup import Setup, Source, Team, team
+from veriscope.training.setup import Setup, Source
+from veriscope.training.team import Team, team
 from veriscope.wording import lengths
 
 Given: TypeAlias = Source | Sequence[Pair] | FromNoisy

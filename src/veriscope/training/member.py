@@ -18,14 +18,17 @@ from torch import Tensor, nn
 
 from veriscope.clusters import client_of
 from veriscope.errors import TrainingError, warn
+from veriscope.networks import devices
 from veriscope.networks import folder as files
 from veriscope.networks.network import Network, build, channels_last
 from veriscope.networks.threads import threads
-from veriscope.training import schedule
-from veriscope.training.losses import features_and_errors, fit_scale_layer
+from veriscope.training import checkpoint
+from veriscope.training.checkpoint import Progressed
 from veriscope.training.progress import Listener, Step, Triple
-from veriscope.training.schedule import Plateau, Progressed, Schedule, average_decay, warm_cosine
-from veriscope.training.setup import Batch, Setup, Source, Team, choose_device
+from veriscope.training.scale_layer import features_and_errors, fit_scale_layer
+from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
+from veriscope.training.setup import Batch, Setup, Source
+from veriscope.training.team import Team
 
 PICTURES = 4  # check patches that can be looked at while training
 SAVE_EVERY = 60.0  # seconds between checkpoints within a round
@@ -263,18 +266,18 @@ class Member:
     def _kept(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What is trained, and all that training changes."""
         run = {**self.setup.identity, "member": self.number}
-        return run, schedule.tensors_of(self.network, self.average, self.optimizer)
+        return run, checkpoint.tensors_of(self.network, self.average, self.optimizer)
 
     def _save(self) -> None:
         if self.setup.folder and self.team.leads:
-            schedule.save(self.setup.folder / files.UNFINISHED, self.state, *self._kept())
+            checkpoint.save(self.setup.folder / files.UNFINISHED, self.state, *self._kept())
         self.saved_at = time.monotonic()
 
     def _resumed(self) -> Progressed:
         """The state on disk of this member, if a run was interrupted in it."""
         if self.setup.folder is None or not (self.setup.folder / files.UNFINISHED).exists():
             return self.state
-        state = schedule.restore(self.setup.folder / files.UNFINISHED, *self._kept())
+        state = checkpoint.restore(self.setup.folder / files.UNFINISHED, *self._kept())
         if state.best is not None:
             self.best_weights, _ = files.read_tensors(self.setup.folder / files.member_file(self.number))
         return state
@@ -348,5 +351,5 @@ def _train(setup: Setup, seconds: float | None, number: int) -> Trained:
 
     with _ONE, threads(True, warn) as chosen:
         torch.set_num_threads(get_worker().state.nthreads)
-        here = replace(setup, threads=chosen, team=Team(device=choose_device(None)))
+        here = replace(setup, threads=chosen, team=Team(device=devices.choose(None)))
         return Member(here, number, seconds, [], lambda step: None).train(False)

@@ -1,14 +1,8 @@
-"""What is trained, from what, for how long, where it goes, and the processes that train together.
-
-Under torchrun every process computes its part of each batch (gloo on CPU, nccl on GPU).
-"""
+"""What is trained, from what, for how long, and where it goes."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,19 +10,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import nn
 
-from veriscope.errors import DeviceError
 from veriscope.networks import folder as files
+from veriscope.networks.devices import fast_bfloat16
 from veriscope.networks.facts import Facts
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
 from veriscope.networks.threads import Threads
 from veriscope.training.losses import Loss
+from veriscope.training.team import Team
 
-CPU = torch.device("cpu")
 Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -51,53 +43,6 @@ class Source(Protocol):
     def batch(self, indices: Any, seed: int) -> Batch: ...
     def check_batch(self, indices: Any) -> Batch: ...
     def summary(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes that train together. A single process is a team of one, and everything below does nothing."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = CPU
-
-    @property
-    def exact(self) -> torch.dtype:
-        """The longest floating point numbers the device knows."""
-        return torch.float32 if self.device.type == "mps" else torch.float64
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes the files and shows the progress."""
-        return self.rank == 0
-
-    def part(self, indices: Iterable[int]) -> list[int]:
-        """The part of a batch that this process computes."""
-        return list(indices)[self.rank :: self.size]
-
-    def average(self, values: torch.Tensor) -> torch.Tensor:
-        """Mean over the processes, in place."""
-        if self.size > 1:
-            dist.all_reduce(values)
-            values /= self.size
-        return values
-
-    def average_gradients(self, network: nn.Module) -> None:
-        """Every process gets the mean of all gradients, sent as one message."""
-        if self.size == 1:
-            return
-        gradients = [weights.grad for weights in network.parameters() if weights.grad is not None]
-        flat = self.average(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, piece in zip(gradients, pieces, strict=True):
-            gradient.copy_(piece.view_as(gradient))
-
-    def agree(self, *numbers: float) -> list[float]:
-        """The numbers of the leading process, for all: clocks differ, decisions must not."""
-        values = torch.tensor(numbers, dtype=self.exact, device=self.device)
-        if self.size > 1:
-            dist.broadcast(values, src=0)
-        return [float(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -181,50 +126,3 @@ class Setup:
         if self.folder and self.team.leads:
             files.write_description(self.folder, self.recipe, members, facts)
             files.write_log(self.folder, facts.history)
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware, at about twice the rate of float32 or more."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-
-
-@contextmanager
-def team(device: str | None = None) -> Iterator[Team]:
-    """The team of this process: from torchrun's environment if there is one, else a team of one on `device`."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Team(device=choose_device(device))
-        return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    on_gpu = (device or "cuda").startswith("cuda") and torch.cuda.device_count() > local
-    chosen = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    started_here = not dist.is_initialized()
-    if started_here:
-        dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield Team(dist.get_rank(), size, chosen)
-    finally:
-        if started_here:
-            dist.destroy_process_group()
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device called `name`; None: a GPU where there is one. Raises DeviceError when it is unknown or absent."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as problem:
-        raise DeviceError(f"There is no device called '{name}'. Use cpu, cuda, cuda:1 or mps.") from problem
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not present.get(device.type, False):
-        raise DeviceError(f"The device '{name}' is not present on this machine. Use --device cpu, or remove it.")
-    return device

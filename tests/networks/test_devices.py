@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from veriscope.errors import DeviceError
-from veriscope.restoring import devices
+from veriscope.networks import devices
 
 
 def test_the_cpu_is_always_there() -> None:

@@ -39,6 +39,15 @@ def choose(name: str | torch.device | None = None) -> torch.device:
     return torch.device("cpu")
 
 
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware, at about twice the rate of float32 or more."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that `device` could still hand out."""
     if device.type == "cuda":
