@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
 from veriscope.cores import available
@@ -58,9 +59,15 @@ def client_of(cluster: Any, workers: int | None) -> Iterator[Client]:
         raise VeriscopeError(f"--workers {count} is not possible. Give a number of processes such as 4.")
     threads = max(1, available() // count)
     quiet = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with (
-        dask.config.set(HERE),
-        LocalCluster(n_workers=count, threads_per_worker=threads, **quiet) as here,
-        Client(here) as client,
-    ):
-        yield client
+    if getattr(current_process(), "_inheriting", False):  # a script without the guard that is named below, read again
+        raise SystemExit(1)
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(HERE))
+        try:
+            here = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=threads, **quiet))
+        except RuntimeError as problem:
+            raise DeviceError(
+                f"The processes for {count} workers did not start ({str(problem).rstrip('.')}). In a script, put what "
+                f"needs them under \"if __name__ == '__main__':\", since each process reads the script again."
+            ) from None
+        yield stack.enter_context(Client(here))

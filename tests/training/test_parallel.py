@@ -82,6 +82,17 @@ def test_a_batch_that_cannot_be_shared_is_refused(blobs: type, monkeypatch: pyte
         vs.train(recipe, blobs(), blobs(), members=1, epochs=1, progress=False)
 
 
+def test_a_script_that_its_own_workers_would_run_again_says_what_to_write(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text("from veriscope.clusters import client_of\nwith client_of(None, 1):\n    print('begun')\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+    assert "bootstrapping" not in done.stderr
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_members_side_by_side_have_the_weights_of_one_after_the_other(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
