@@ -69,6 +69,7 @@ def test_the_loss_is_that_of_the_hidden_pixels_alone() -> None:
     assert of_hidden(mse).__name__ == "mse"
 
 
+@pytest.mark.filterwarnings("ignore:.*unlike the training images")
 @pytest.mark.parametrize("how", ["blind spots", "two images", "neighbours"])
 def test_noisy_images_alone_teach_to_denoise_and_what_cannot_be_known_is_not_promised(how: str) -> None:
     clean = [truth(seed=seed) for seed in range(3)]

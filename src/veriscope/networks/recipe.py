@@ -20,7 +20,7 @@ FAST: dict[str, Any] = {"base": 8}  # of a smaller network (benchmarks/fast.py)
 # Networks of the SI (Supp. Figs. 8, 12, 19) with the training settings of Supp. Table 3.
 _PAPER_TRAINING: dict[str, Any] = {
     "learning_rate": 4e-4, "schedule": "plateau", "scale_weight": 0.0, "scale_rate": 1.0, "warmup": 0.0,
-    "averaging": 0.0, "clip": 0.0, "weight_decay": 0.0, "epochs": 200,
+    "averaging": 0.0, "clip": 0.0, "weight_decay": 0.0, "epochs": 200, "optimizer": "adam",
 }  # fmt: skip
 _STACKS: dict[str, Any] = {"axes": "ZYX", "kernel": 3, "depth": 2, "batch": 16, "patch": (16, 64, 64)}
 _PLANES: dict[str, Any] = {"axes": "YX", "kernel": 5, "depth": 2, "batch": 32, "patch": (128, 128)}
@@ -124,7 +124,7 @@ _FORM: dict[str | None, Any] = {  # of every field; what fields have to do with 
     "stem": Whole(1, 64), "patch": [Whole(1, 2**16)], "batch": Whole(1, 2**16), "learning_rate": Real(0, 10),
     "schedule": ("cosine", "plateau"), "scale_weight": Real(0, 1e6), "scale_rate": Real(0, 1e6), "warmup": Real(0, 1),
     "patience": Whole(1, 10**6), "averaging": Real(0, 1), "clip": Real(0, 1e9), "weight_decay": Real(0, 1e3),
-    "precision": ("auto", "float32", "bfloat16"), "epochs": Whole(1, 10**7),
+    "precision": ("auto", "float32", "bfloat16"), "epochs": Whole(1, 10**7), "optimizer": ("muon", "adam"),
 }  # fmt: skip
 _LAYERS = ("depth", "kernel", "base", "residual", "projection", "activation", "stem")  # what weights must fit
 LONGEST_STEP = 1024  # pixels that the smallest tile has along an axis
@@ -158,7 +158,8 @@ class Recipe:
 
     patch: tuple[int, ...] = ()  # pixels along axes_out; (): 64 x 64 or 16 x 32 x 32. Stacks to project: whole along Z
     batch: int = BATCH  # patches per step
-    learning_rate: float = 1e-3  # peak rate of Adam
+    optimizer: str = "muon"  # of kernels (see training/optimisers.py), or "adam" of all weights
+    learning_rate: float = 1e-3  # peak rate
     schedule: str = "cosine"  # "cosine" to nearly zero, or "plateau": halved when checking stops improving
     scale_weight: float = 0.1  # of the scales' likelihood beside the means' squared error; 0: the paper's likelihood
     scale_rate: float = 30.0  # learning rate of the layer that predicts the scales, times that of all others
@@ -326,6 +327,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain values that JSON can hold; later fields only where they matter, so that older programs can read it."""
         unused = [one.name for one in fields(self) if one.name in _LATER and getattr(self, one.name) == one.default]
+        unused += ["optimizer"] * (self.optimizer == "adam")  # as of all earlier models
         return {name: value for name, value in to_json(self).items() if name not in unused}
 
     @classmethod
@@ -335,7 +337,8 @@ class Recipe:
         if unknown or "axes" not in values:
             wrong = f"the unknown fields {', '.join(unknown)}" if unknown else "no axes"
             raise ModelError(f"This recipe has {wrong}: it was written by another version or is damaged.")
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        given: dict[str, Any] = {"optimizer": "adam"}
+        given |= {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
             if isinstance(given.get("projection"), dict):
                 given["projection"] = made(SurfaceLayers, given["projection"], _LAYERS_FORM)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from veriscope.errors import ModelError, TrainingError
 from veriscope.networks.folder import read_tensors, write_tensors
+from veriscope.training.optimisers import remembered
 from veriscope.training.schedule import Plateau, Schedule
 
 
@@ -61,16 +63,9 @@ def restore(path: Path, run: dict[str, Any], tensors: Mapping[str, Tensor]) -> P
         ) from problem
 
 
-def tensors_of(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that training changes: weights, their average, and the moments of Adam."""
-    moments: dict[str, Tensor] = {}
-    for number, weights in enumerate(weights for group in optimizer.param_groups for weights in group["params"]):
-        state = optimizer.state[weights]
-        if not state:  # as Adam makes it at its first step
-            state["step"] = torch.zeros((), device=weights.device if optimizer.defaults["fused"] else "cpu")
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weights), torch.zeros_like(weights)
-        moments |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+def tensors_of(network: nn.Module, average: nn.Module, ways: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """All that training changes: weights, their average, and what the optimisers remember."""
     named = {f"network.{name}": value for name, value in network.state_dict().items()}
     if average is not network:  # it is the network itself where weights are not averaged
         named |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    return named | moments
+    return named | remembered(ways)

@@ -24,6 +24,7 @@ from veriscope.networks.network import Network, build, channels_last
 from veriscope.networks.threads import threads
 from veriscope.training import checkpoint
 from veriscope.training.checkpoint import Progressed
+from veriscope.training.optimisers import optimisers
 from veriscope.training.progress import Listener, Step, Triple
 from veriscope.training.scale_layer import features_and_errors, fit_scale_layer
 from veriscope.training.schedule import Plateau, Schedule, average_decay, warm_cosine
@@ -63,13 +64,7 @@ class Member:
             self.network.load_state_dict(begun, strict=False)
         channels_last(self.network)
         self.average = deepcopy(self.network).requires_grad_(False) if self.recipe.averaging else self.network
-        self.optimizer = torch.optim.AdamW(
-            _groups(self.network),
-            self.recipe.learning_rate,
-            eps=1e-7,
-            weight_decay=self.recipe.weight_decay,
-            fused=self.team.device.type in ("cpu", "cuda"),
-        )
+        self.optimisers = optimisers(self.network, self.recipe, self.team.device)
         self.best_weights = _copied(self.average)
         self.state = Progressed(number, Plateau(self.recipe.patience))
         self.saved_at = time.monotonic()
@@ -87,7 +82,7 @@ class Member:
         for low, high in self._batches(state.step):
             at = time.monotonic()
             rate = self._rate()
-            for group in self.optimizer.param_groups:
+            for group in (group for one in self.optimisers for group in one.param_groups):
                 group["lr"] = rate * group["times"]
             round_loss += self._step(low, high)
             state.step += 1
@@ -149,7 +144,8 @@ class Member:
 
     def _step(self, low: Tensor, high: Tensor) -> Tensor:
         """One step of the optimiser; the loss before it."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for one in self.optimisers:
+            one.zero_grad(set_to_none=True)
         with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.setup.fast):
             output = self.network.train()(low)
         loss = self.setup.loss(output, high)
@@ -157,7 +153,8 @@ class Member:
         self.team.average_gradients(self.network)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimizer.step()
+        for one in self.optimisers:
+            one.step()
         if self.average is not self.network:
             steps = self.state.plan.steps if self.state.plan else 1
             decay = average_decay(self.state.step, steps, self.recipe.averaging)
@@ -266,7 +263,7 @@ class Member:
     def _kept(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What is trained, and all that training changes."""
         run = {**self.setup.identity, "member": self.number}
-        return run, checkpoint.tensors_of(self.network, self.average, self.optimizer)
+        return run, checkpoint.tensors_of(self.network, self.average, self.optimisers)
 
     def _save(self) -> None:
         if self.setup.folder and self.team.leads:
@@ -315,14 +312,6 @@ class Member:
         planes = [one[:, 0].cpu().numpy() for one in (low, mean, high)]
         flat = [one.max(axis=1) if one.ndim == 4 else one for one in planes]
         return list(zip(*flat, strict=True))
-
-
-def _groups(network: Network) -> list[dict[str, Any]]:
-    """The weights for the optimiser, those of the scales' own layer apart; `times` multiplies the learning rate."""
-    scales = [] if network.unet.scale is None else list(network.unet.scale.parameters())
-    others = [weights for weights in network.parameters() if all(weights is not own for own in scales)]
-    groups = [{"params": others, "times": 1.0}, {"params": scales, "times": network.recipe.scale_rate}]
-    return [group for group in groups if group["params"]]
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
