@@ -1,9 +1,9 @@
 """What changes the weights: Muon for the kernels of the convolutions, AdamW for all else, or for all.
 
 Muon (Jordan et al. 2024) turns the momentum of a kernel, taken as a matrix of outputs x (inputs times pixels), into the
-nearest orthogonal matrix, so that no direction in it learns faster than another; its size is brought to that of Adam's
-steps, so that both share a learning rate (Liu et al. 2025, "Muon is scalable for LLM training"). It reaches the error
-of AdamW in a third of the steps or less (experiments/optimizers.py).
+nearest orthogonal matrix, so that no direction in it learns faster than another. A step is as long in every direction,
+whatever the size of the kernel, and the learning rate is the one that suits Adam. It reaches the error of AdamW in a
+third of the time or less (experiments/optimizers.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from veriscope.networks.network import Network
 from veriscope.networks.recipe import Recipe
 
 MOMENTUM = 0.95
-SIZE = 8.0  # largest singular value of a step, in parts of the learning rate, of kernels of any size
+SIZE = 8.0  # singular values of a step, about, in parts of the learning rate
 ROUNDS = 5  # of the Newton-Schulz iteration
 QUINTIC = 3.4445, -4.7750, 2.0315  # its coefficients: singular values near 1 after few rounds (Jordan et al.)
 
