@@ -6,6 +6,7 @@ import gc
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from veriscope.errors import VeriscopeWarning
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.networks.recipe import Recipe
-from veriscope.restoring import engines
+from veriscope.restoring import engines, running
 from veriscope.restoring.engines import AGREES, EXACT, Engine
 
 SMALL: dict[str, Any] = {"depth": 2, "base": 4}
@@ -241,6 +242,27 @@ def test_restorations_agree_whatever_runs_them(monkeypatch: pytest.MonkeyPatch) 
     assert not np.array_equal(quick, exact)
     with pytest.raises(vs.VeriscopeError, match=r"'int4' is not known. Choose auto, float32, fast or bfloat16"):
         vs.restore(image, model, precision="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_threads_are_tried_for_torch_alone(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    tried = []
+
+    class Chosen:
+        @contextmanager
+        def held(self, work: Any = None) -> Iterator[None]:
+            tried.append(work is not None)
+            yield
+
+    monkeypatch.setattr(engines, "WORTH", 1)
+    monkeypatch.setattr(engines, "candidates", lambda *given: [Engine(name, "float32")])
+    monkeypatch.setattr(running, "in_restoring", lambda before: Chosen())
+    recipe, shape = KINDS["planes"]
+    image = vs.Image(np.random.default_rng(0).random(shape[2:], np.float32), "YX")
+    vs.restore(image, Ensemble(recipe, (build(recipe),)), device="cpu", lazy=False)
+    assert tried == [name == "torch"]
 
 
 @pytest.mark.parametrize("kind", ["stacks", "folded stacks", "surface"])

@@ -91,7 +91,8 @@ class Networks:
                 work = self.work if self.roomy else 0
                 self.engine, self.run = engines.ready(self.members, self.precision, image, work)
             run, trial = self.run, None
-            if self.device.type == "cpu" and self.work >= engines.WORTH:
+            by_torch = self.engine is not None and self.engine.name == "torch"  # threads of OpenVINO do not wait
+            if by_torch and self.device.type == "cpu" and self.work >= engines.WORTH:
                 trial = partial(engines.answers, run, *engines.piece(self.members[0], image))
             with in_restoring(torch.get_num_threads()).held(trial):
                 self.threads = torch.get_num_threads()
