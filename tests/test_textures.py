@@ -31,14 +31,14 @@ def learned(images: int, first: int = 0) -> tuple[Texture, ...]:
 def test_new_images_pass_and_odd_ones_do_not(images: int) -> None:
     largest, smaller = learned(images)
     assert (largest.windows, smaller.windows) == (32, 16)
-    fresh = [largest.beyond(described(answers(1000 + n))) for n in range(100)]
+    fresh = [largest.beyond(answers(1000 + n)) for n in range(100)]
     assert np.mean(np.array(fresh) > largest.threshold) <= 0.08
-    assert largest.beyond(described(answers(5000, odd=0.5))) > largest.threshold
+    assert largest.beyond(answers(5000, odd=0.5)) > largest.threshold
 
 
 def test_many_images_set_the_threshold_themselves() -> None:
     (one, _) = learned(60)
-    fresh = [one.beyond(described(answers(1000 + n))) for n in range(200)]
+    fresh = [one.beyond(answers(1000 + n)) for n in range(200)]
     assert np.mean(np.array(fresh) > one.threshold) <= 0.05
 
 
@@ -50,7 +50,7 @@ def test_more_of_what_training_images_differ_by_is_nothing_odd() -> None:
     (one, _) = learned(30)
     ways = np.random.default_rng(99).normal(size=(3, 2 * FILTERS))
     brighter = answers(2000) * np.exp(1.0 * ways[0])
-    assert one.beyond(described(brighter)) < one.threshold
+    assert one.beyond(brighter) < one.threshold
 
 
 def test_it_survives_json() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from veriscope import focus, notebook
 from veriscope.focus import Focus
 from veriscope.looking import FIGURES, Look, base, of_image, of_windows
-from veriscope.textures import NAME, Piece, Texture, described, textures
+from veriscope.textures import NAME, Piece, Texture, textures
 
 RARE = 0.99  # of training: beyond are the 1 % of windows, and of pixels, that are least like the others
 SHRINKAGE = 0.02  # of the covariance towards its diagonal, which keeps it regular
@@ -367,7 +367,7 @@ def verdict(
     unlike = known.unlike(table)
     size = _like(known.sizes, len(table))
     texture = None if answers is None else _like(known.textures, len(table))
-    beyond = 0.0 if texture is None or answers is None else texture.beyond(described(answers)) / texture.threshold
+    beyond = 0.0 if texture is None or answers is None else texture.beyond(answers) / texture.threshold
     if size is None:
         unknown = TOO_SMALL if known.sizes else TOO_LITTLE
         return Verdict(0, unlike, disagreeing, None, (), tuple(warnings), unknown)

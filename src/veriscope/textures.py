@@ -18,7 +18,8 @@ PER_VALUE = 4  # values for each direction in which training images differ, at l
 PER_DIRECTION = 3  # pieces that must be known for each of them
 STEADY = 0.02  # the least deviation of the logarithm of a filter's answer
 NEAR = 0.1  # deviations: nothing that lies so near is beyond
-FAINT = 1e-3  # answers below this are as good as none
+FAINT = 1e-2  # of the normalised range: answers below this are as good as none
+FAINT_BEFORE = 1e-3  # in models that do not say
 IMAGES, PIECES = 5, 12  # of one size that must be known
 NAME = "a texture that none of the training images have (blurred, resized, another pixel size or noise?)"
 
@@ -32,9 +33,13 @@ class Texture:
     deviation: NDArray[np.float64]
     directions: NDArray[np.float64]  # (directions, values)
     threshold: float = np.inf  # of `beyond`
+    faint: float = FAINT
 
-    def beyond(self, values: NDArray[np.float64]) -> float:
-        """How far `values` lie from all that training images can be, in deviations."""
+    def beyond(self, answers: NDArray[np.float64]) -> float:
+        """How far a piece lies from all that training images can be, in deviations; `answers` as of `Piece`."""
+        return self.beyond_of(described(answers, self.faint))
+
+    def beyond_of(self, values: NDArray[np.float64]) -> float:
         off = (values - self.centre) / self.deviation
         return float(np.linalg.norm(off - (off @ self.directions.T) @ self.directions))
 
@@ -43,7 +48,8 @@ class Texture:
         centre, deviation, directions = (
             np.array(stored[name], float) for name in ("centre", "deviation", "directions")
         )
-        return cls(int(stored["windows"]), centre, deviation, directions, float(stored["threshold"]))
+        faint = float(stored.get("faint", FAINT_BEFORE))
+        return cls(int(stored["windows"]), centre, deviation, directions, float(stored["threshold"]), faint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +62,9 @@ class Piece:
     answers: NDArray[np.float64]  # (patches, 2 filters): means and deviations
 
 
-def described(answers: NDArray[np.float64]) -> NDArray[np.float64]:
+def described(answers: NDArray[np.float64], faint: float = FAINT) -> NDArray[np.float64]:
     """One image, or piece of it, by what the filters answered in its patches."""
-    return np.asarray(np.log(answers.mean(0) + FAINT))
+    return np.asarray(np.log(answers.mean(0) + faint))
 
 
 def textures(pieces: Sequence[Piece], alarms: float) -> tuple[Texture, ...]:
@@ -84,7 +90,7 @@ def _of_size(pieces: Sequence[Piece], alarms: float) -> Texture | None:
     beyond = np.empty(len(values))
     for one in groups:
         others = _fit(values[images != one], windows)
-        beyond[images == one] = [others.beyond(row) for row in values[images == one]]
+        beyond[images == one] = [others.beyond_of(row) for row in values[images == one]]
     logs = np.log(np.maximum(beyond, 1e-9))
     rank = int(np.ceil((1 - alarms) * (len(groups) + 1)))
     if rank <= len(groups):
