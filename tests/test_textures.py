@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from veriscope.textures import IMAGES, Piece, Texture, described, textures
+from veriscope.textures import IMAGES, Piece, Texture, textures
 
 FILTERS = 12
 
@@ -55,9 +55,9 @@ def test_more_of_what_training_images_differ_by_is_nothing_odd() -> None:
 
 def test_it_survives_json() -> None:
     (one, _) = learned(10)
-    again = Texture.from_json(
-        {name: getattr(value, "tolist", lambda v=value: v)() for name, value in asdict(one).items()}
-    )
-    values = described(answers(3000, odd=0.3))
-    assert again.beyond(values) == pytest.approx(one.beyond(values))
+    stored = {name: getattr(value, "tolist", lambda v=value: v)() for name, value in asdict(one).items()}
+    again, given = Texture.from_json(stored), answers(3000, odd=0.3)
+    assert again.beyond(given) == pytest.approx(one.beyond(given))
     assert again.threshold == one.threshold
+    stored.pop("faint")
+    assert Texture.from_json(stored).faint == 1e-3  # as models have it that do not say
