@@ -79,10 +79,10 @@ def main() -> None:
     print(machine.header("Training: the loop against its bare network"))
     rng = np.random.default_rng(0)
     for recipe in (
-        vs.Recipe("YX"),
-        vs.Recipe("YX", patch=(128, 128), batch=8),
-        vs.Recipe("ZYX"),
-        vs.Recipe("ZYX", patch=(16, 64, 64)),
+        vs.Recipe("YX", optimizer="adam"),
+        vs.Recipe("YX", patch=(128, 128), batch=8, optimizer="adam"),
+        vs.Recipe("ZYX", optimizer="adam"),
+        vs.Recipe("ZYX", patch=(16, 64, 64), optimizer="adam"),
     ):
         axes, size = recipe.axes, (512, 512) if recipe.axes == "YX" else (60, 256, 256)
         images = [Image(rng.poisson(20, size).astype(np.uint16), axes) for _ in range(2)]
