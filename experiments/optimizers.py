@@ -151,7 +151,16 @@ def data(name: str) -> tuple[Any, Any, Pairs]:
     return ready.recipe, ready.patches, Pairs([field[number] for number in w2s.TESTED])
 
 
-WAYS = ("adamw", "adamw beta2=0.99", "adamw rate=2", "muon", "muon rate=2", "muon rate=4", "muon rate=2 rounds=3")
+WAYS = (
+    "adamw",
+    "adamw beta2=0.99",
+    "adamw rate=2",
+    "muon",
+    "muon rate=2",
+    "muon rate=4",
+    "muon rate=2 rounds=3",
+    "muon size=8",
+)
 
 
 def main() -> None:

@@ -37,9 +37,9 @@ class Texture:
 
     def beyond(self, answers: NDArray[np.float64]) -> float:
         """How far a piece lies from all that training images can be, in deviations; `answers` as of `Piece`."""
-        return self.beyond_of(described(answers, self.faint))
+        return self._beyond(described(answers, self.faint))
 
-    def beyond_of(self, values: NDArray[np.float64]) -> float:
+    def _beyond(self, values: NDArray[np.float64]) -> float:
         off = (values - self.centre) / self.deviation
         return float(np.linalg.norm(off - (off @ self.directions.T) @ self.directions))
 
@@ -90,7 +90,7 @@ def _of_size(pieces: Sequence[Piece], alarms: float) -> Texture | None:
     beyond = np.empty(len(values))
     for one in groups:
         others = _fit(values[images != one], windows)
-        beyond[images == one] = [others.beyond_of(row) for row in values[images == one]]
+        beyond[images == one] = [others._beyond(row) for row in values[images == one]]
     logs = np.log(np.maximum(beyond, 1e-9))
     rank = int(np.ceil((1 - alarms) * (len(groups) + 1)))
     if rank <= len(groups):

@@ -62,8 +62,8 @@ class Tasks(Sequence[Task]):
 
 
 class Networks:
-    """An ensemble's networks on a device, run by the engine that `engines.ready` finds, on as many threads as are
-    fastest where the work is worth a trial."""
+    """An ensemble's networks on a device, run by the engine that `engines.ready` finds: PyTorch on as many threads as
+    are fastest where the work is worth a trial, OpenVINO on all."""
 
     def __init__(self, ensemble: Ensemble, device: torch.device, precision: engines.Precision, plan: Plan) -> None:
         self.members, self.device, self.precision = ensemble.members, device, precision

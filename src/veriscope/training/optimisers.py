@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024) turns the momentum of a kernel, taken as a matrix of outputs x (inputs times pixels), into the
 nearest orthogonal matrix, so that no direction in it learns faster than another. A step is as long in every direction,
-whatever the size of the kernel, and the learning rate is the one that suits Adam. It reaches the error of AdamW in a
-third of the time or less (experiments/optimizers.py).
+whatever the size of the kernel, and the learning rate is the one that suits Adam. On W2S it reaches the error of AdamW
+in about a third of the time (experiments/optimizers.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Muon(Optimizer):
         self.kind = kind  # of the numbers it computes with
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch has overloads for a closure
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
