@@ -228,7 +228,9 @@ class Filters:
             answers = layer(answers).relu()
         inner: Any = (..., *(_inside(length, self.border) for length in answers.shape[2:]))
         values = answers[inner].flatten(2)
-        return torch.cat([values.mean(2), values.std(2, correction=0)], 1).double().numpy()
+        means = values.mean(2, keepdim=True)
+        deviations = torch.linalg.vector_norm(values - means, dim=2) / values.shape[2] ** 0.5  # `std` is far slower
+        return torch.cat([means[..., 0], deviations], 1).double().numpy()
 
 
 def filters_of(members: Sequence[Any], patch: Sequence[int]) -> Filters | None:
