@@ -2,22 +2,23 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 import veriscope as vs
-from veriscope.calibrated import Calibration
+from veriscope.calibrated import Calibration, Sample, fit
 from veriscope.errors import VeriscopeWarning
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.judging.calibration import EPS
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
+from veriscope.patches.patches import Section
 from veriscope.restoring.settling import stored_calibration
 from veriscope.tiling import windows
-from veriscope.training.aside import _pieces, _spans, measured, window_of
+from veriscope.training.aside import _joined, _mixed, _pieces, _spans, measured, window_of
 
 RECIPE = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, precision="float32")
 
@@ -94,7 +95,7 @@ def test_images_without_a_truth_are_trusted_less_where_the_networks_lie_farther_
         return float(means.std(0).mean() / scales.mean())
 
     def level(sections: Any = None) -> Any:
-        source.sections = None if sections is None else lambda: iter(sections)
+        source.sections = None if sections is None else lambda: (Section(one, {}) for one in sections)
         known = measured(Ensemble(recipe, members), source, source, 2**20)
         return Calibration.from_json(known["calibration"]).levels[0].log_factor
 
@@ -102,6 +103,43 @@ def test_images_without_a_truth_are_trusted_less_where_the_networks_lie_farther_
     np.testing.assert_allclose(level(alike), usual, atol=0.02)
     np.testing.assert_allclose(level(bright) - usual, np.log(apart(bright) / apart(alike)), atol=0.02)
     assert apart(bright) > 1.3 * apart(alike)
+
+
+def test_the_first_images_that_are_looked_at_are_of_all_kinds() -> None:
+    """Where there is no time for all: pairs often come in order, one kind after the other."""
+    aside, learned = ([cast(Any, None)] * count for count in (20, 200))
+    order = _mixed(aside, learned)
+    assert sorted(order) == list(range(220))
+    assert set(order[:20]) == set(range(20))
+    some = np.array(order[20:64])
+    for kind in range(4):
+        assert ((some - 20) // 50 == kind).sum() >= 4
+
+
+@pytest.mark.parametrize("alike", [0.2, 0.9])
+def test_two_directions_together_are_expected_to_err_as_much_less_as_they_do(alike: float) -> None:
+    rng = np.random.default_rng(0)
+    shared, own = np.sqrt(alike), np.sqrt(1 - alike)
+
+    def both(count: int) -> Any:
+        truth = rng.random((1, count)).astype(np.float32)
+        errors = shared * rng.normal(size=(1, count)) + own * rng.normal(size=(2, count))
+        means = (truth + 0.1 * errors).astype(np.float32)
+        return truth[0], means[:1], means[1:], np.full((1, count), 0.1, np.float32)
+
+    truth, one, _, scales = both(50_000)
+    texture, window = np.full(2, np.nan), np.zeros(len(truth), np.intp)
+    right = fit([[Sample(one, scales, truth, window, texture)]])
+    assert right is not None
+    truth, one, other, scales = both(50_000)
+    lines = [((one[:, None], scales[:, None]), (other[:, None], scales[:, None]))]
+    means, wide = np.concatenate([one, other]), np.concatenate([scales, scales])
+    found = float(np.sqrt(np.square(means.mean(0) - truth).mean()))
+    for joined, most in ((_joined(right, lines), 0.03), (right, np.inf)):
+        factor = joined.levels[0].factor(scales[0])
+        expected = float(np.sqrt(np.square(joined.root_mean_square(means, wide, factor)).mean()))
+        assert abs(np.log(expected / found)) < most
+        assert found < expected or joined is not right  # without it they seem to err more than they do
 
 
 def test_pieces_are_what_restoring_makes_of_the_same_crop(ensemble: Ensemble) -> None:

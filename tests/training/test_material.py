@@ -162,17 +162,26 @@ def test_what_is_kept_aside_is_said(recwarn: pytest.WarningsRecorder) -> None:
 
 
 def test_sections_are_looked_at_as_restoring_gives_them_to_the_networks() -> None:
-    stack = np.random.default_rng(0).integers(0, 1000, (3, 2, 24, 20)).astype(np.uint16)
+    stack = np.random.default_rng(0).integers(0, 1000, (3, 2, 48, 40)).astype(np.uint16)
     image = vs.Image(stack, "ZCYX", (4.0, 1.0, 1.0))
     sections = list(Stacks((image,), 4.0, (None,)).sections())
     recipe = vs.Recipe(axes="YX", task="isotropic", upsample=(4, 1, 1), channels_in=2, channels_out=2)
     apart = frames(image, recipe)
     scaling = normalizer(apart, Ensemble(recipe, (build(recipe),)))(())
     whole = scaling.apply(apart.read((), tuple(slice(0, n) for n in apart.shape)))
-    assert len(sections) == 12
-    np.testing.assert_allclose(sections[0], whole[:, :, 0], rtol=1e-5)
-    np.testing.assert_allclose(sections[1], whole[..., 1], rtol=1e-5)
-    assert sections[11].shape == (2, 12, 24)
+    assert len(sections) == 24
+    assert {section.image.shape for section in sections[::2]} == {(2, 12, 40)}
+    assert {section.image.shape for section in sections[1::2]} == {(2, 12, 48)}
+    for section in sections:
+        assert len(section.crossings) == 12
+        for column, (stack, y, x) in section.crossings.items():
+            assert stack == 0
+            np.testing.assert_allclose(section.image[..., column], whole[..., y, x], rtol=1e-5)
+    along_x, along_y = (
+        {place for one in some for place in one.crossings.values()} for some in (sections[::2], sections[1::2])
+    )
+    assert along_x == along_y
+    assert len(along_x) == 144
 
 
 def test_how_pairs_are_normalised_follows_from_the_recipe() -> None:

@@ -86,6 +86,17 @@ class Field:
     noisy: bool = False  # high too, with noise of its own or as low itself
 
 
+@dataclass(frozen=True, eq=False)
+class Section:
+    """An axial section of a stack as networks are given it at restoration, (C, Z, lateral): nobody knows its truth.
+
+    `crossings` are its columns that other sections have too, which lie across it, by where they are in all stacks.
+    """
+
+    image: Array
+    crossings: dict[int, tuple[int, int, int]]
+
+
 class Supply:
     """An endless supply of patches (low, high), float32 (C, *shape): what makes one is drawn, then it is cut."""
 
@@ -95,7 +106,7 @@ class Supply:
     shape: tuple[int, ...]
     channels_in: int
     channels_out: int
-    sections: Callable[[], Iterator[Array]] | None = None  # images (C, *space) without a truth that will be restored
+    sections: Callable[[], Iterator[Section]] | None = None  # of what will be restored
 
     def drawn(self, index: int, seed: int) -> Any:
         """What makes training patch `index` (any number from 0): a plain dict, a pure function of index and seed."""

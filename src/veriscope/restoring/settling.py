@@ -131,8 +131,8 @@ class Settling:
     def _predicted(self, means: Block, scales: Block) -> Block:
         """The error predicted for a pixel, as it was compared with the truth in training.
 
-        Of stacks that are made isotropic that was the error of one direction alone. How far xz and yz slices differ
-        widens their mixture beyond it: a reserve for axial sections, which look less like degraded planes than those.
+        Of stacks that are made isotropic that was the error of one direction alone; by how much both together are
+        closer to the truth is part of the calibration.
         """
         if not self.recipe.isotropic:
             return laplace.mixture_scale(means, scales)

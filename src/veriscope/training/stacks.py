@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from veriscope.errors import DataError, VeriscopeError
 from veriscope.images.conditions import TRAINING, part
@@ -18,13 +17,14 @@ from veriscope.images.reading import list_images, read_image
 from veriscope.images.resampling import resampled
 from veriscope.noise import Noise
 from veriscope.normalize import Normalization, fit
+from veriscope.patches.patches import Section
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.simulate.anisotropy import LEAST_LINES, anisotropic_pairs, checked_subsample, parts_for_checking
 from veriscope.simulate.psf import from_words
 from veriscope.wording import lengths
 
 RATIOS_ALIKE = 0.05  # relative difference of voxel ratios up to which stacks make one model
-SECTIONS = 12  # axial ones, that are looked at after training
+SECTIONS = 24  # axial ones, that are looked at after training
 LARGEST_SECTION = 2**19  # pixels
 INPUT = "input"  # folder of stacks without a truth, as veriscope simulate writes it
 PSF_EXAMPLE = "--psf gaussian:na=1.1"
@@ -78,14 +78,15 @@ class Stacks:
         ]
         return Pairs([pair for pairs in made for pair in pairs])
 
-    def sections(self) -> Iterator[NDArray[np.float32]]:
-        """Some axial sections (C, Z, lateral) as networks are given them at restoration, along X and along Y in turns.
+    def sections(self) -> Iterator[Section]:
+        """Some axial sections, along X and along Y in turns, in no order: the first ones stand for all.
 
-        Nobody knows what they should look like. Their planes are as fine as pixels, their values normalised.
+        Their planes are as fine as pixels, their values normalised.
         """
         known: dict[int, tuple[Image, Normalization]] = {}
-        for number in range(SECTIONS):
-            which = number % len(self.stacks)
+        pairs = np.random.default_rng(0).permutation(SECTIONS // 2)
+        for turn, number in enumerate(2 * int(pair) + axis for pair in pairs for axis in (0, 1)):
+            which = turn // 2 % len(self.stacks)
             if which not in known:
                 whole = self.stacks[which]
                 frame = whole.region(**{letter: slice(0, 1) for letter in "ST" if letter in whole.axes})
@@ -93,12 +94,16 @@ class Stacks:
                 known[which] = fine, fit(fine.blocks_with_contrast(), FIXED_PERCENTILES)
             fine, scaling = known[which]
             across, along = ("Y", "X") if number % 2 == 0 else ("X", "Y")
-            place = number * fine.size(across) // SECTIONS
+            places = {axis: [(2 * n + 1) * fine.size(axis) // (2 * SECTIONS) for n in range(SECTIONS)] for axis in "YX"}
+            place = places[across][number]
             length = min(fine.size(along), max(LEAST_LINES, LARGEST_SECTION // fine.size("Z")))
             start = (fine.size(along) - length) // 2
             thin = fine.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
             block = np.asarray(thin.moved("C" + across + "Z" + along).array)
-            yield scaling.apply(block[(0,) * (block.ndim - 4)][:, 0])
+            met = [one - start for one in places[along][1 - number % 2 :: 2] if start <= one < start + length]
+            at = {one: {across: place, along: start + one} for one in met}
+            crossings = {one: (which, where["Y"], where["X"]) for one, where in at.items()}
+            yield Section(scaling.apply(block[(0,) * (block.ndim - 4)][:, 0]), crossings)
 
     def found(self, training: Pairs, checking: Pairs) -> dict[str, str]:
         """What there is to learn from, in words."""
