@@ -44,6 +44,7 @@ PIECES, TEXTURES, FOCUS = 0.65, 0.15, 0.2  # parts of the time: for images and c
 SECTIONS = TEXTURES + FOCUS  # the same for sections of stacks, of which neither is asked
 WHOLE = 0.75  # of the time and voxels of PIECES is for images as a whole and their crops, the rest for crops of others
 MANY = 64  # images whose textures are looked at, at most
+CROPS = 6  # of each size of such an image, the first of all images before the second of any
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
@@ -289,7 +290,8 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
 def _textures(
     ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
 ) -> list[Piece]:
-    """What the first layers answer on crops of images, of many more than there is time to restore.
+    """What the first layers answer on crops of images, of many more than there is time to restore: the more images, the
+    better is known how far off one may be.
 
     Nothing where restoring shows them something else: surfaces of stacks, or axial sections, which are noisier than the
     degraded planes that stand for them.
@@ -300,16 +302,16 @@ def _textures(
     began = time.monotonic()
     found: list[Piece] = []
     rng = np.random.default_rng(1)
-    for number in _mixed(aside, learned)[:MANY]:
-        field = [*aside, *learned][number]
-        for size, span in [
-            one for _ in range(2) for one in _spans(field.shape, field.depth, ensemble.recipe.step, rng)
-        ]:
-            if seconds is not None and time.monotonic() - began > TEXTURES * seconds:
-                return found
-            given = None if size == 0 else _normalized(ensemble, field, span)
-            if given is not None:
-                found.append(Piece(size, number, counted(given[0].shape[1:], window), filters(given[0])))
+    for _ in range(CROPS):
+        for number in _mixed(aside, learned)[:MANY]:
+            field = [*aside, *learned][number]
+            spans = dict(_spans(field.shape, field.depth, ensemble.recipe.step, rng))  # the last of each size
+            for size, span in list(spans.items())[1:]:
+                if seconds is not None and time.monotonic() - began > TEXTURES * seconds:
+                    return found
+                given = _normalized(ensemble, field, span)
+                if given is not None:
+                    found.append(Piece(size, number, counted(given[0].shape[1:], window), filters(given[0])))
     return found
 
 
