@@ -56,7 +56,7 @@ class Texture:
 class Piece:
     """What the filters answered on a piece of an image."""
 
-    size: int  # 1 for the largest, 2 for the next, ...
+    size: int  # 0 for whole images, 1 for the largest crops, 2 for the next, ...
     image: int
     windows: int
     answers: NDArray[np.float64]  # (patches, 2 filters): means and deviations

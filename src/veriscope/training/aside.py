@@ -290,8 +290,8 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
 def _textures(
     ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
 ) -> list[Piece]:
-    """What the first layers answer on crops of images, of many more than there is time to restore: the more images, the
-    better is known how far off one may be.
+    """What the first layers answer on images and crops of them, of many more than there is time to restore: the more
+    images, the better is known how far off one may be.
 
     Nothing where restoring shows them something else: surfaces of stacks, or axial sections, which are noisier than the
     degraded planes that stand for them.
@@ -302,11 +302,11 @@ def _textures(
     began = time.monotonic()
     found: list[Piece] = []
     rng = np.random.default_rng(1)
-    for _ in range(CROPS):
+    for turn in range(CROPS):
         for number in _mixed(aside, learned)[:MANY]:
             field = [*aside, *learned][number]
             spans = dict(_spans(field.shape, field.depth, ensemble.recipe.step, rng))  # the last of each size
-            for size, span in list(spans.items())[1:]:
+            for size, span in list(spans.items())[turn > 0 :]:  # whole images once
                 if seconds is not None and time.monotonic() - began > TEXTURES * seconds:
                     return found
                 given = _normalized(ensemble, field, span)
