@@ -313,8 +313,7 @@ def main() -> None:
             alarms = sum(one.level > 0 for one in known)
             say(f"{name:11} {title:22} {len(known):6} {alarms:7} {sum(not one.known for one in known):10}")
             false.setdefault("images trained on" if "trained" in title else "like training", []).extend(known)
-        halvings = 1 if name.startswith("w2s") else 0
-        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, halvings))[:1]]
+        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, 0))[:1]]
         bases = bases[: BASES[len(model.axes) - 2]]
         for low, high, voxel in bases:
             itself = look(model, Case(low, high, None, voxel))
