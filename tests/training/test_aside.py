@@ -18,7 +18,7 @@ from veriscope.networks.model import Ensemble
 from veriscope.patches.patches import Section
 from veriscope.restoring.settling import stored_calibration
 from veriscope.tiling import windows
-from veriscope.training.aside import _joined, _mixed, _pieces, _spans, measured, window_of
+from veriscope.training.aside import _joined, _mixed, _pieces, _spans, _textures, measured, window_of
 
 RECIPE = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, precision="float32")
 
@@ -114,6 +114,17 @@ def test_the_first_images_that_are_looked_at_are_of_all_kinds() -> None:
     some = np.array(order[20:64])
     for kind in range(4):
         assert ((some - 20) // 50 == kind).sum() >= 4
+
+
+def test_textures_are_asked_of_all_images_before_more_of_any(ensemble: Ensemble) -> None:
+    aside, learned = (patches(images(*which)).fields() for which in ((4, 1), (6, 0)))
+    found = _textures(ensemble, aside, learned, (8, 8), None)
+    assert sorted(one.image for one in found if one.size == 0) == list(range(10))
+    assert [sum(one.size == size for one in found) for size in (1, 2)] == [
+        6 * 10,
+        0,
+    ]  # others are small
+    assert {one.image for one in found[:20]} == set(range(10))
 
 
 @pytest.mark.parametrize("alike", [0.2, 0.9])
