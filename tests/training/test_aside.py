@@ -94,15 +94,25 @@ def test_images_without_a_truth_are_trusted_less_where_the_networks_lie_farther_
             means, scales = torch.stack([one(torch.from_numpy(images)) for one in members]).unbind(2)
         return float(means.std(0).mean() / scales.mean())
 
-    def level(sections: Any = None) -> Any:
-        source.sections = None if sections is None else lambda: (Section(one, {}) for one in sections)
+    def found(sections: Any = None, crossings: Any = ({}, {})) -> tuple[Any, float]:
+        made = [] if sections is None else [Section(*one) for one in zip(sections, crossings, strict=True)]
+        source.sections = None if sections is None else lambda: iter(made)
         known = measured(Ensemble(recipe, members), source, source, 2**20)
-        return Calibration.from_json(known["calibration"]).levels[0].log_factor
+        return Calibration.from_json(known["calibration"]).levels[0].log_factor, known["expected"]["log_ratio"]
+
+    def level(sections: Any = None) -> Any:
+        return found(sections)[0]
 
     usual = level()
     np.testing.assert_allclose(level(alike), usual, atol=0.02)
     np.testing.assert_allclose(level(bright) - usual, np.log(apart(bright) / apart(alike)), atol=0.02)
     assert apart(bright) > 1.3 * apart(alike)
+
+    (apart_level, usual_ratio), (met_level, ratio) = found(alike), found(alike, ({10: (0, 5, 5)}, {20: (0, 5, 5)}))
+    less = apart_level - met_level
+    assert less.min() > 0.05  # the two columns differ, and stand for one
+    np.testing.assert_allclose(less, less[0], atol=1e-5)
+    assert ratio - usual_ratio == pytest.approx(less[0], abs=1e-5)  # the expected error keeps a reserve
 
 
 def test_the_first_images_that_are_looked_at_are_of_all_kinds() -> None:
