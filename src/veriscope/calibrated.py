@@ -208,6 +208,15 @@ class Calibration:
     pixels: int = 0
     images: int = 0
 
+    def widened(self, more: NDArray[np.float64]) -> Calibration:
+        """The same, each channel widened by a factor, whose natural logarithms are `more` (channels,)."""
+        levels = (replace(one, log_factor=one.log_factor + by) for one, by in zip(self.levels, more, strict=True))
+        return replace(self, levels=tuple(levels))
+
+    def unguaranteed(self) -> Calibration:
+        """The same where nothing was compared with a truth."""
+        return replace(self, guaranteed=np.append(0.0, np.ones(len(self.guaranteed) - 1)))
+
     def right(self, predicted: Any) -> Any:
         """How often a central interval of the `predicted` probability holds the truth; any shape."""
         place = np.asarray(predicted * TABLE).astype(np.int32)

@@ -18,7 +18,8 @@ from veriscope.networks.model import Ensemble
 from veriscope.patches.patches import Section
 from veriscope.restoring.settling import stored_calibration
 from veriscope.tiling import windows
-from veriscope.training.aside import _joined, _mixed, _pieces, _spans, _textures, measured, window_of
+from veriscope.training.aside import _mixed, _pieces, _spans, _textures, measured, window_of
+from veriscope.training.axial import Axial, narrowed
 
 RECIPE = vs.Recipe(axes="YX", depth=1, base=4, patch=(16, 16), batch=4, precision="float32")
 
@@ -156,7 +157,7 @@ def test_two_directions_together_are_expected_to_err_as_much_less_as_they_do(ali
     lines = [((one[:, None], scales[:, None]), (other[:, None], scales[:, None]))]
     means, wide = np.concatenate([one, other]), np.concatenate([scales, scales])
     found = float(np.sqrt(np.square(means.mean(0) - truth).mean()))
-    for joined, most in ((_joined(right, lines), 0.03), (right, np.inf)):
+    for joined, most in ((narrowed(right, Axial([], lines))[0], 0.03), (right, np.inf)):
         factor = joined.levels[0].factor(scales[0])
         expected = float(np.sqrt(np.square(joined.root_mean_square(means, wide, factor)).mean()))
         assert abs(np.log(expected / found)) < most

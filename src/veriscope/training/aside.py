@@ -7,7 +7,6 @@ such images look like.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -27,15 +26,15 @@ from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
 from veriscope.networks.unet import filters_of
 from veriscope.noise import noise_and_contrast
-from veriscope.patches.patches import Field, Section
+from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
 from veriscope.textures import Piece
 from veriscope.tiling import Span, windows
+from veriscope.training import axial
 from veriscope.training.noisy import as_if_restored
 from veriscope.training.setup import Source
 
 Block = NDArray[np.float32]
-Answers = tuple[Block, Block]  # means and scales
 
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
@@ -88,7 +87,7 @@ def measured(
     looks, spans, errors, trained = [], [], [], []
     crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
     sections = getattr(check, "sections", None) if len(ensemble) > 1 else None
-    apart = []  # of whole images kept aside, see `_apart`
+    apart = []  # members, on whole images kept aside
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         own = seen.first or seen
         looks.append((seen.size, seen.image, seen.trained_on, look(own.given, own.means, own.scales, window)))
@@ -98,7 +97,7 @@ def measured(
         pairs = [_sample(seen, channel, window) for channel in range(len(channels))]
         crops.append((prod(seen.high.shape[1:]), [(one, span) for (one, _), span in zip(pairs, ranges, strict=True)]))
         if sections is not None and seen.size == 0 and not seen.trained_on:
-            apart.append(_apart(seen.means, seen.scales))
+            apart.append(axial.spread_of(seen.means, seen.scales))
         if seen.size > smallest:
             continue
         spans += ranges
@@ -120,7 +119,7 @@ def measured(
     if right is None:
         return facts | {"calibration": None, "expected": None}
     if any(field.noisy for field in aside):  # nothing can be guaranteed that was not compared with a truth
-        right = _unguaranteed(right)
+        right = right.unguaranteed()
     each = [pair for of_piece in zip(*channels, strict=True) for pair in zip(of_piece, right.levels, strict=True)]
     predicted = [_predicted(right, level, one, span) for span, (one, level) in zip(spans, each, strict=True)]
     expectation = expected.fit(predicted, errors, trained)
@@ -134,82 +133,13 @@ def measured(
     expectation = expectation.with_crops(of_crops)
     ece = _errors(right, channels)
     if sections is not None and apart:
-        there, lines = _axial(sections(), ensemble, seconds)
-        harder = _harder(right, apart, there)
-        right = _joined(harder, lines)
-        narrowed = [one.log_factor[0] - now.log_factor[0] for one, now in zip(harder.levels, right.levels, strict=True)]
-        expectation = replace(expectation, log_ratio=expectation.log_ratio + float(np.mean(narrowed)))
+        device = next(ensemble.members[0].parameters()).device
+        budget = None if seconds is None else SECTIONS * seconds
+        there = axial.look_at(sections(), lambda image: _answers(ensemble, image, device), budget)
+        right, less = axial.narrowed(axial.widened(right, apart, there), there)
+        # a reserve: few bright structures make most of an NRMSE, and are harder than the networks know
+        expectation = replace(expectation, log_ratio=expectation.log_ratio + less)
     return facts | {"calibration": {**right.to_json(), "ece": ece}, "expected": expectation.to_json()}
-
-
-def _apart(means: Block, scales: Block) -> NDArray[np.float64]:
-    """How far members lie apart, and the scale they predict, (2, channels): means over an image."""
-    across = tuple(range(1, means.ndim - 1))
-    deviation, scale = means.std(axis=0, ddof=1), scales.mean(axis=0)
-    return np.array([one.mean(axis=across, dtype=np.float64) for one in (deviation, scale)])
-
-
-def _axial(
-    sections: Iterator[Section], ensemble: Ensemble, seconds: float | None
-) -> tuple[list[NDArray[np.float64]], list[tuple[Answers, Answers]]]:
-    """`_apart` of sections without a truth, for as long as there is time; and where sections along X and along Y cross,
-    what the networks answer in either, (M, channels, Z).
-    """
-    began, device = time.monotonic(), next(ensemble.members[0].parameters()).device
-    found, lines = [], defaultdict[Any, list[Answers]](list)
-    for section in sections:
-        means, scales = _answers(ensemble, section.image, device)
-        assert scales is not None
-        found.append(_apart(means, scales))
-        for column, place in section.crossings.items():
-            lines[place].append((means[..., column].copy(), scales[..., column].copy()))
-        if seconds is not None and time.monotonic() - began > SECTIONS * seconds:
-            break
-    return found, [(pair[0], pair[1]) for pair in lines.values() if len(pair) == 2]
-
-
-def _harder(
-    right: Calibration, aside: Sequence[NDArray[np.float64]], real: Sequence[NDArray[np.float64]]
-) -> Calibration:
-    """The same for images that are harder than those kept aside, or easier, as axial sections are: all is widened by
-    how much farther apart the members are there, in parts of the scale that they predict. Nothing is guaranteed: these
-    were never compared with a truth.
-    """
-    (apart, scale), (apart_there, scale_there) = np.sum(aside, axis=0), np.sum(real, axis=0)
-    more = np.log(np.maximum(apart_there / scale_there, TINY) / np.maximum(apart / scale, TINY))
-    more = np.clip(more, -np.log(calibrated.LARGEST), np.log(calibrated.LARGEST))
-    levels = (replace(one, log_factor=one.log_factor + by) for one, by in zip(right.levels, more, strict=True))
-    return replace(_unguaranteed(right), levels=tuple(levels))
-
-
-def _joined(right: Calibration, lines: Sequence[tuple[Answers, Answers]]) -> Calibration:
-    """The same for the mean of what two directions answer, not of one alone.
-
-    Its squared error is smaller than theirs, on average, by the square of half their distance (Krogh and Vedelsby
-    1995), though the mixture of both is wider by that. Their errors are not taken to be opposed. (The expected NRMSE
-    keeps that width as a reserve: few bright structures make most of it, which are harder than the networks know.)
-    """
-    if not lines:
-        return right
-    levels = []
-    for channel, level in enumerate(right.levels):
-        of_each, of_both, apart = [], [], []
-        for pair in lines:
-            each = [(means[:, channel], scales[:, channel]) for means, scales in pair]
-            means, scales = (np.concatenate(both) for both in zip(*each, strict=True))
-            factor = level.factor(np.mean([laplace.mixture_scale(*one) for one in each], axis=0))
-            of_each += [right.root_mean_square(*one, factor) for one in each]
-            of_both.append(right.root_mean_square(means, scales, factor))
-            apart.append((each[0][0].mean(0) - each[1][0].mean(0)) / 2)
-        single, mixed, ambiguity = (float(np.square(one, dtype=np.float64).mean()) for one in (of_each, of_both, apart))
-        less = np.log(max(single - ambiguity, single / 2) / mixed) / 2
-        levels.append(replace(level, log_factor=level.log_factor + less))
-    return replace(right, levels=tuple(levels))
-
-
-def _unguaranteed(right: Calibration) -> Calibration:
-    """The same where nothing was compared with a truth."""
-    return replace(right, guaranteed=np.append(0.0, np.ones(len(right.guaranteed) - 1)))
 
 
 def _quick(ensemble: Ensemble) -> Ensemble:
