@@ -84,26 +84,24 @@ class Stacks:
         Their planes are as fine as pixels, their values normalised.
         """
         known: dict[int, tuple[Image, Normalization]] = {}
-        pairs = np.random.default_rng(0).permutation(SECTIONS // 2)
-        for turn, number in enumerate(2 * int(pair) + axis for pair in pairs for axis in (0, 1)):
-            which = turn // 2 % len(self.stacks)
+        for turn, pair in enumerate(np.random.default_rng(0).permutation(SECTIONS // 2).tolist()):
+            which = turn % len(self.stacks)
             if which not in known:
                 whole = self.stacks[which]
                 frame = whole.region(**{letter: slice(0, 1) for letter in "ST" if letter in whole.axes})
                 fine = resampled(frame, {"Z": self.subsample})
                 known[which] = fine, fit(fine.blocks_with_contrast(), FIXED_PERCENTILES)
             fine, scaling = known[which]
-            across, along = ("Y", "X") if number % 2 == 0 else ("X", "Y")
-            places = {axis: [(2 * n + 1) * fine.size(axis) // (2 * SECTIONS) for n in range(SECTIONS)] for axis in "YX"}
-            place = places[across][number]
-            length = min(fine.size(along), max(LEAST_LINES, LARGEST_SECTION // fine.size("Z")))
-            start = (fine.size(along) - length) // 2
-            thin = fine.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
-            block = np.asarray(thin.moved("C" + across + "Z" + along).array)
-            met = [one - start for one in places[along][1 - number % 2 :: 2] if start <= one < start + length]
-            at = {one: {across: place, along: start + one} for one in met}
-            crossings = {one: (which, where["Y"], where["X"]) for one, where in at.items()}
-            yield Section(scaling.apply(block[(0,) * (block.ndim - 4)][:, 0]), crossings)
+            for number, (across, along) in ((2 * pair, "YX"), (2 * pair + 1, "XY")):
+                place = _place(number, fine.size(across))
+                length = min(fine.size(along), max(LEAST_LINES, LARGEST_SECTION // fine.size("Z")))
+                start = (fine.size(along) - length) // 2
+                thin = fine.region(**{across: slice(place, place + 1), along: slice(start, start + length)})
+                block = np.asarray(thin.moved("C" + across + "Z" + along).array)
+                others = (_place(other, fine.size(along)) for other in range(1 - number % 2, SECTIONS, 2))
+                met = {at - start: {across: place, along: at} for at in others if start <= at < start + length}
+                crossings = {column: (which, at["Y"], at["X"]) for column, at in met.items()}
+                yield Section(scaling.apply(block[(0,) * (block.ndim - 4)][:, 0]), crossings)
 
     def found(self, training: Pairs, checking: Pairs) -> dict[str, str]:
         """What there is to learn from, in words."""
@@ -122,6 +120,11 @@ class Stacks:
         planes = [sum(pair.low.size("S") * pair.low.size("T") for pair in pairs) for pairs in (training, checking)]
         rows["planes"] = f"{planes[0]} to train, {planes[1]} to check"
         return rows
+
+
+def _place(number: int, length: int) -> int:
+    """Where one of SECTIONS lies that are spread evenly."""
+    return (2 * number + 1) * length // (2 * SECTIONS)
 
 
 def stacks_in(folder: Path) -> Path:
