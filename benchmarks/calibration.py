@@ -70,13 +70,16 @@ class Figures:
     ece: tuple[float, ...]
     coverage: tuple[float, ...]
     width: float
+    bright: float
+    score: float
     likelihood: float
     crps: float
 
     def __str__(self) -> str:
         ece = " ".join(f"{100 * value:5.1f}" for value in self.ece)
         held = " ".join(f"{100 * value:5.1f}" for value in self.coverage)
-        return f"{ece}   {held}   {1000 * self.width:6.1f} {self.likelihood:7.3f} {1000 * self.crps:6.2f}"
+        sharp = f"{1000 * self.width:6.1f} {100 * self.bright:6.1f} {1000 * self.score:6.1f}"
+        return f"{ece}   {held}   {sharp} {self.likelihood:7.3f} {1000 * self.crps:6.2f}"
 
 
 def command(*words: Any) -> None:
@@ -171,6 +174,9 @@ def figures(seen: list[Seen], distribution: Any, factor: float | None = None) ->
         ece.append(reliability_of(said, errors <= eps, eps).ece)
     halves = {p: np.concatenate([distribution.half_width(mu, b, wide, p) for mu, b, wide, _ in parts]) for p in LEVELS}
     stretch = np.quantile(errors / halves[0.9], 0.9)
+    scales = np.concatenate([laplace.mixture_scale(mu, b) for mu, b, _, _ in parts])
+    bright = scales >= np.quantile(scales, 0.8)
+    score = 2 * halves[0.9] + 2 / (1 - 0.9) * np.maximum(errors - halves[0.9], 0)
     likelihood = np.concatenate([distribution.log_likelihood(*one) for one in parts]).mean(dtype=np.float64)
     crps = []
     for u in QUANTILES:
@@ -180,6 +186,8 @@ def figures(seen: list[Seen], distribution: Any, factor: float | None = None) ->
         tuple(ece),
         tuple(float(np.mean(errors <= halves[p])) for p in LEVELS),
         float(2 * stretch * halves[0.9].mean()),
+        float(np.mean(errors[bright] <= stretch * halves[0.9][bright])),
+        float(score.mean()),
         float(likelihood),
         float(np.mean(crps)),
     )
@@ -227,7 +235,7 @@ def main() -> None:
     if given.note:
         say(given.note)
     titles = " ".join(f"{eps:>5g}" for eps in EPS), " ".join(f"{level:>5.0%}" for level in LEVELS)
-    say(f"\n{'':34} ECE % {titles[0]}   held % {titles[1]}   width  likel.   CRPS")
+    say(f"\n{'':34} ECE % {titles[0]}   held % {titles[1]}   width bright  score  likel.   CRPS")
     errors, kept = [], []
     for name in given.only:
         if not (given.models / name).exists():
