@@ -11,8 +11,10 @@ import torch
 import veriscope as vs
 from veriscope.calibrated import Calibration, Sample, fit
 from veriscope.errors import VeriscopeWarning
+from veriscope.familiarity import Familiar, verdict
 from veriscope.images.pairing import Pair, Pairs
 from veriscope.judging.calibration import EPS
+from veriscope.looking import look
 from veriscope.networks import build
 from veriscope.networks.model import Ensemble
 from veriscope.patches.patches import Section
@@ -125,6 +127,24 @@ def test_the_first_images_that_are_looked_at_are_of_all_kinds() -> None:
     some = np.array(order[20:64])
     for kind in range(4):
         assert ((some - 20) // 50 == kind).sum() >= 4
+
+
+def test_stacks_to_be_restored_slice_by_slice_are_known_by_their_own_sections() -> None:
+    """Interpolated planes leave stripes that no degraded plane has: a stack that was learned from is no surprise."""
+    torch.manual_seed(0)
+    recipe = vs.Recipe(axes="YX", depth=1, base=4, patch=(32, 32))
+    network = build(recipe).eval()
+    source: Any = TruthAround(network, 1.0)
+    rng = np.random.default_rng(1)
+    striped = [np.repeat(rng.normal(0.5, 0.2, (1, 16, 64)), 4, axis=1).astype(np.float32) for _ in range(12)]
+    levels = []
+    for sections in (None, lambda: (Section(one, {}) for one in striped[:-1])):
+        source.sections = sections
+        known = Familiar.from_json(measured(Ensemble(recipe, (network,)), source, source, 2**20)["familiar"])
+        with torch.inference_mode():
+            means, scales = network(torch.from_numpy(striped[-1])[None]).numpy().transpose(1, 0, 2, 3)[:, :, None]
+        levels.append(verdict(known, look(striped[-1], means, scales, known.window).rows, None).level)
+    assert levels == [2, 0]
 
 
 def test_textures_are_asked_of_all_images_before_more_of_any(ensemble: Ensemble) -> None:

@@ -86,7 +86,7 @@ def measured(
     channels: list[list[Sample]] = [[] for _ in range(ensemble.recipe.channels_out)]
     looks, spans, errors, trained = [], [], [], []
     crops: list[tuple[int, list[tuple[Sample, float]]]] = []  # pixels, and of each channel the sample and its range
-    sections = getattr(check, "sections", None) if len(ensemble) > 1 else None
+    sections = getattr(check, "sections", None) if ensemble.recipe.probabilistic else None
     apart = []  # members, on whole images kept aside
     for seen in _pieces(ensemble, aside, learned, voxels, seconds):
         own = seen.first or seen
@@ -106,6 +106,16 @@ def measured(
             errors.append(error)
             trained.append(seen.trained_on)
     whole = {image: one.rows for size, image, _, one in looks if size == 0}
+    if sections is not None:
+        device = next(ensemble.members[0].parameters()).device
+
+        def answer(section: Block) -> tuple[Block, Block | None]:
+            """What restoring sees later is no degraded plane."""
+            answers = _answers(ensemble, section, device)
+            looks.append((0, len(aside) + len(learned) + len(looks), True, look(section, *answers, window)))
+            return answers
+
+        there = axial.look_at(sections(), answer, None if seconds is None else SECTIONS * seconds)
     known = familiar(
         window,
         looks,
@@ -132,10 +142,7 @@ def measured(
     ]
     expectation = expectation.with_crops(of_crops)
     ece = _errors(right, channels)
-    if sections is not None and apart:
-        device = next(ensemble.members[0].parameters()).device
-        budget = None if seconds is None else SECTIONS * seconds
-        there = axial.look_at(sections(), lambda image: _answers(ensemble, image, device), budget)
+    if sections is not None and apart and len(ensemble) > 1:
         right, less = axial.narrowed(axial.widened(right, apart, there), there)
         # a reserve: few bright structures make most of an NRMSE, and are harder than the networks know
         expectation = replace(expectation, log_ratio=expectation.log_ratio + less)

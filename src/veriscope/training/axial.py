@@ -39,7 +39,7 @@ class Axial:
 def spread_of(means: Block, scales: Block) -> Apart:
     """How far members lie apart, and the scale they predict, (2, channels): means over an image."""
     across = tuple(range(1, means.ndim - 1))
-    deviation, scale = means.std(axis=0, ddof=1), scales.mean(axis=0)
+    deviation, scale = means.std(axis=0, ddof=min(1, len(means) - 1)), scales.mean(axis=0)
     return np.array([one.mean(axis=across, dtype=np.float64) for one in (deviation, scale)])
 
 
