@@ -313,8 +313,8 @@ def main() -> None:
             alarms = sum(one.level > 0 for one in known)
             say(f"{name:11} {title:22} {len(known):6} {alarms:7} {sum(not one.known for one in known):10}")
             false.setdefault("images trained on" if "trained" in title else "like training", []).extend(known)
-        bases = [(*one, pair.low.voxel_size) for pair in tests for one in list(crops(pair, 0))[:1]]
-        bases = bases[: BASES[len(model.axes) - 2]]
+        changing = list(tests)[: BASES[len(model.axes) - 2]]
+        bases = [(*next(crops(pair, 0)), pair.low.voxel_size) for pair in changing]
         for low, high, voxel in bases:
             itself = look(model, Case(low, high, None, voxel))
             assert itself is not None

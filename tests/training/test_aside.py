@@ -121,7 +121,7 @@ def test_images_without_a_truth_are_trusted_less_where_the_networks_lie_farther_
 def test_the_first_images_that_are_looked_at_are_of_all_kinds() -> None:
     """Where there is no time for all: pairs often come in order, one kind after the other."""
     aside, learned = ([cast(Any, None)] * count for count in (20, 200))
-    order = _mixed(aside, learned)
+    order = [number for number, _ in _mixed(aside, learned)]
     assert sorted(order) == list(range(220))
     assert set(order[:20]) == set(range(20))
     some = np.array(order[20:64])
@@ -151,10 +151,7 @@ def test_textures_are_asked_of_all_images_before_more_of_any(ensemble: Ensemble)
     aside, learned = (patches(images(*which)).fields() for which in ((4, 1), (6, 0)))
     found = _textures(ensemble, aside, learned, (8, 8), None)
     assert sorted(one.image for one in found if one.size == 0) == list(range(10))
-    assert [sum(one.size == size for one in found) for size in (1, 2)] == [
-        6 * 10,
-        0,
-    ]  # others are small
+    assert [sum(one.size == size for one in found) for size in (1, 2)] == [6 * 10, 0]  # no crop is smaller
     assert {one.image for one in found[:20]} == set(range(10))
 
 
@@ -177,7 +174,7 @@ def test_two_directions_together_are_expected_to_err_as_much_less_as_they_do(ali
     lines = [((one[:, None], scales[:, None]), (other[:, None], scales[:, None]))]
     means, wide = np.concatenate([one, other]), np.concatenate([scales, scales])
     found = float(np.sqrt(np.square(means.mean(0) - truth).mean()))
-    for joined, most in ((narrowed(right, Axial([], lines))[0], 0.03), (right, np.inf)):
+    for joined, most in ((narrowed(right, Axial([], lines, []))[0], 0.03), (right, np.inf)):
         factor = joined.levels[0].factor(scales[0])
         expected = float(np.sqrt(np.square(joined.root_mean_square(means, wide, factor)).mean()))
         assert abs(np.log(expected / found)) < most

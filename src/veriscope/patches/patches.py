@@ -90,7 +90,7 @@ class Field:
 class Section:
     """An axial section of a stack as networks are given it at restoration, (C, Z, lateral): nobody knows its truth.
 
-    `crossings` are its columns that other sections have too, which lie across it, by where they are in all stacks.
+    `crossings`: its columns that sections along the other axis have too, and where these are (stack, Y, X).
     """
 
     image: Array
@@ -106,7 +106,7 @@ class Supply:
     shape: tuple[int, ...]
     channels_in: int
     channels_out: int
-    sections: Callable[[], Iterator[Section]] | None = None  # of what will be restored
+    sections: Callable[[], Iterator[Section]] | None = None  # where stacks are restored by axial sections
 
     def drawn(self, index: int, seed: int) -> Any:
         """What makes training patch `index` (any number from 0): a plain dict, a pure function of index and seed."""

@@ -108,14 +108,10 @@ def measured(
     whole = {image: one.rows for size, image, _, one in looks if size == 0}
     if sections is not None:
         device = next(ensemble.members[0].parameters()).device
-
-        def answer(section: Block) -> tuple[Block, Block | None]:
-            """What restoring sees later is no degraded plane."""
-            answers = _answers(ensemble, section, device)
-            looks.append((0, len(aside) + len(learned) + len(looks), True, look(section, *answers, window)))
-            return answers
-
-        there = axial.look_at(sections(), answer, None if seconds is None else SECTIONS * seconds)
+        budget = None if seconds is None else SECTIONS * seconds
+        there = axial.look_at(sections(), lambda image: _answers(ensemble, image, device), window, budget)
+        beyond = len(aside) + len(learned)  # what restoring sees later is no degraded plane
+        looks += [(0, beyond + number, True, one) for number, one in enumerate(there.looks)]
     known = familiar(
         window,
         looks,
@@ -184,8 +180,7 @@ def _pieces(
     device = next(ensemble.members[0].parameters()).device
     seconds = None if seconds is None else PIECES * seconds
     rng = np.random.default_rng(0)
-    for count, number in enumerate(_mixed(aside, learned)):
-        one = [*aside, *learned][number]
+    for count, (number, one) in enumerate(_mixed(aside, learned)):
         whole = done <= voxels and not (seconds is not None and time.monotonic() - began > WHOLE * seconds)
         for size, span in _spans(one.shape, one.depth, ensemble.recipe.step, rng):
             late = seconds is not None and time.monotonic() - began > seconds
@@ -199,10 +194,11 @@ def _pieces(
                 yield replace(seen, size=size, image=number, trained_on=number >= len(aside))
 
 
-def _mixed(aside: Sequence[Field], learned: Sequence[Field]) -> list[int]:
-    """Numbers of all images, those kept aside first; both in no order, so that the first ones stand for all kinds."""
-    rng = np.random.default_rng(0)
-    return [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
+def _mixed(aside: Sequence[Field], learned: Sequence[Field]) -> list[tuple[int, Field]]:
+    """All images with their numbers, those kept aside first; both in no order: the first ones stand for all kinds."""
+    rng, fields = np.random.default_rng(0), [*aside, *learned]
+    order = [*rng.permutation(len(aside)).tolist(), *(len(aside) + rng.permutation(len(learned))).tolist()]
+    return [(number, fields[number]) for number in order]
 
 
 def _spans(
@@ -242,10 +238,9 @@ def _textures(
         return []
     began = time.monotonic()
     found: list[Piece] = []
-    rng = np.random.default_rng(1)
+    rng, some = np.random.default_rng(1), _mixed(aside, learned)[:MANY]
     for turn in range(CROPS):
-        for number in _mixed(aside, learned)[:MANY]:
-            field = [*aside, *learned][number]
+        for number, field in some:
             spans = dict(_spans(field.shape, field.depth, ensemble.recipe.step, rng))  # the last of each size
             for size, span in list(spans.items())[turn > 0 :]:  # whole images once
                 if seconds is not None and time.monotonic() - began > TEXTURES * seconds:
@@ -276,9 +271,10 @@ def _focusing(
     def rows(low: Block) -> Rows:
         return look(low, *_answers(ensemble, low, device), window).rows
 
-    ways = [*((number, True) for number in [*whole][-BLURRED:]), *((n, False) for n in _mixed(aside, learned)[:MANY])]
+    fields = dict(_mixed(aside, learned))
+    ways = [*((number, True) for number in [*whole][-BLURRED:]), *((number, False) for number in [*fields][:MANY])]
     for number, photographed in ways:
-        field, late = [*aside, *learned][number], seconds is not None and time.monotonic() - began > FOCUS * seconds
+        field, late = fields[number], seconds is not None and time.monotonic() - began > FOCUS * seconds
         if late or not field.alike or field.noisy:
             break
         if number in whole and not photographed:

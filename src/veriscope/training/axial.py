@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from veriscope import laplace
 from veriscope.calibrated import LARGEST, Calibration
+from veriscope.looking import Look, look
 from veriscope.patches.patches import Section
 
 Block = NDArray[np.float32]
@@ -28,12 +29,13 @@ TINY = 1e-6  # the least that members lie apart, in parts of the scale that they
 
 @dataclass(frozen=True, eq=False)
 class Axial:
-    """What networks say of sections: how far members lie `apart` in each; and, in `lines` where a section along X and
-    one along Y cross, what they answer in either, (M, channels, Z).
+    """What networks say of sections: how far members lie `apart` in each; in `lines` where a section along X and one
+    along Y cross, what they answer in either, (M, channels, Z); and how each section looks, restored.
     """
 
     apart: list[Apart]
     lines: list[tuple[Answers, Answers]]
+    looks: list[Look]
 
 
 def spread_of(means: Block, scales: Block) -> Apart:
@@ -44,20 +46,24 @@ def spread_of(means: Block, scales: Block) -> Apart:
 
 
 def look_at(
-    sections: Iterator[Section], answer: Callable[[Block], tuple[Block, Block | None]], seconds: float | None
+    sections: Iterator[Section],
+    answer: Callable[[Block], tuple[Block, Block | None]],
+    window: Sequence[int],
+    seconds: float | None,
 ) -> Axial:
-    """What the networks `answer` to as many sections as there is time for."""
+    """What the networks `answer` to as many sections as there is time for, which are looked at in windows."""
     began = time.monotonic()
-    found, lines = [], defaultdict[Any, list[Answers]](list)
+    apart, lines, looks = [], defaultdict[Any, list[Answers]](list), []
     for section in sections:
         means, scales = answer(section.image)
         assert scales is not None
-        found.append(spread_of(means, scales))
+        apart.append(spread_of(means, scales))
+        looks.append(look(section.image, means, scales, window))
         for column, place in section.crossings.items():
             lines[place].append((means[..., column].copy(), scales[..., column].copy()))
         if seconds is not None and time.monotonic() - began > seconds:
             break
-    return Axial(found, [(pair[0], pair[1]) for pair in lines.values() if len(pair) == 2])
+    return Axial(apart, [(pair[0], pair[1]) for pair in lines.values() if len(pair) == 2], looks)
 
 
 def widened(right: Calibration, aside: Sequence[Apart], axial: Axial) -> Calibration:
