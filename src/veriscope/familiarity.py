@@ -9,15 +9,15 @@ of them of like size, are off when they are compared with the others: that sets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriscope import focus, notebook
-from veriscope.focus import Focus
+from veriscope import notebook
+from veriscope.changes import Changes, Usual
 from veriscope.looking import FIGURES, Look, base, of_image, of_windows
 from veriscope.textures import NAME, Piece, Texture, textures
 
@@ -30,8 +30,7 @@ ALIKE_STEADY = 0.02  # the least deviation of these between images
 LEAST = 16  # windows, to say what training images look like
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them,
-OF_FOCUS = 0.2  # and the part of these that is for images out of focus; figures and textures share the rest
-ENOUGH = 0.4  # of the windows of those that focus was learned from, to tell it
+CHANGED = 0.2  # and the part of these that is for images changed in a known way; figures and textures share the rest
 HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
@@ -63,7 +62,7 @@ class Familiar:
     whole: tuple[str, ...]  # figures of the image as a whole
     sizes: tuple[Size, ...]  # of pieces, the largest first
     textures: tuple[Texture, ...] = ()  # the same
-    focus: Focus | None = None
+    changes: Changes | None = None
 
     @property
     def far(self) -> float:
@@ -117,7 +116,7 @@ class Familiar:
             whole=tuple(stored.get("whole", ())),
             sizes=tuple(Size.from_json(one) for one in stored["sizes"]),
             textures=tuple(Texture.from_json(one) for one in stored.get("textures", ())),
-            focus=Focus.from_json(stored["focus"]) if stored.get("focus") else None,
+            changes=Changes.from_json(stored["changes"]) if stored.get("changes") else None,
             **arrays,
         )
 
@@ -171,18 +170,15 @@ class Size:
         return cls(int(stored["windows"]), int(stored["count"]), threshold=float(stored["threshold"]), **arrays)
 
 
-Focusing = Callable[[], tuple[Sequence[Rows], Sequence[tuple[Rows, Rows]]]]
-
-
 def familiar(
     window: Sequence[int],
     looks: Sequence[tuple[int, int, bool, Look]],
     pieces: Sequence[Piece] = (),
-    focusing: Focusing = lambda: ((), ()),
+    changes: Changes | None = None,
 ) -> Familiar | None:
     """What training images look like, from pieces of them: number of the size (0 the largest), number of the image,
-    whether it was trained on, and the look; from `pieces` that filters have answered; and from what `focusing` gives:
-    whole images as they are, and some taken in focus and out of it. None for fewer than LEAST windows.
+    whether it was trained on, and the look; from `pieces` that filters have answered; and from `changes` of them. None
+    for fewer than LEAST windows.
     """
     rows = [row for *_, one in looks for row in one.rows]
     if len(rows) < LEAST:
@@ -202,6 +198,7 @@ def familiar(
         len(table),
         tuple(of_image(rows)),
         (),
+        changes=changes,
     )
     ends = np.cumsum([len(one.rows) for *_, one in looks])
     values = [
@@ -209,8 +206,7 @@ def familiar(
         for (*_, one), end in zip(looks, ends, strict=True)
         for unlike in [float((distances[end - len(one.rows) : end] > known.far).mean())]
     ]
-    known = replace(known, focus=_focus(known, *focusing()))
-    alarms = (ALARMS if known.focus is None else (1 - OF_FOCUS) * ALARMS) / 2
+    alarms = (ALARMS if changes is None else (1 - CHANGED) * ALARMS) / 2
     known = replace(known, textures=textures(pieces, alarms))
     alarms *= 1 if known.textures else 2  # of the figures alone
     sizes = []
@@ -223,14 +219,6 @@ def familiar(
         if found is not None:
             sizes.append(found)
     return replace(known, sizes=tuple(sizes))
-
-
-def _focus(known: Familiar, usual: Sequence[Rows], pairs: Sequence[tuple[Rows, Rows]]) -> Focus | None:
-    def described(rows: Rows) -> NDArray[np.float64]:
-        return focus.described(known.table(rows), of_image(rows))
-
-    shifts = [described(blurred) - described(sharp) for sharp, blurred in pairs]
-    return focus.fit([*map(described, usual)], shifts, min(map(len, usual), default=0), OF_FOCUS * ALARMS)
 
 
 def _middle(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -377,12 +365,13 @@ def verdict(
     reasons = _reasons(names, off / size.threshold)
     if beyond > 1:
         reasons = (*reasons[: MOST_REASONS - 1], NAME)
-    if known.focus is not None and len(table) >= ENOUGH * known.focus.windows:
-        blur = known.focus.score(focus.described(table, of_image(rows)))
-        if blur > 1:
+    usual = None if known.changes is None or answers is None else _like(known.changes.sizes, len(table))
+    if known.changes is not None and answers is not None and usual is not None:
+        name, most = max(known.changes.scores(answers, usual).items(), key=lambda one: one[1])
+        if most > 1:
             others = reasons[: MOST_REASONS - 1]
-            reasons = (focus.NAME, *others) if blur > score else (*others, focus.NAME)
-        score = max(score, blur)
+            reasons = (name, *others) if most > score else (*others, name)
+        score = max(score, most)
     level = int(score > 1) + int(score > FAR_BEYOND)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
 
@@ -400,7 +389,7 @@ def with_error(found: Verdict, times: float) -> Verdict:
     return replace(found, level=max(level, found.level), reasons=reasons, unknown="")
 
 
-_Kind = TypeVar("_Kind", Size, Texture)
+_Kind = TypeVar("_Kind", Size, Texture, Usual)
 
 
 def _like(sizes: Sequence[_Kind], windows: int) -> _Kind | None:

@@ -37,7 +37,7 @@ class Texture:
 
     def beyond(self, answers: NDArray[np.float64]) -> float:
         """How far a piece lies from all that training images can be, in deviations; `answers` as of `Piece`."""
-        return self._beyond(described(answers, self.faint))
+        return self._beyond(described(answers[:, : len(self.centre)], self.faint))
 
     def _beyond(self, values: NDArray[np.float64]) -> float:
         off = (values - self.centre) / self.deviation
@@ -59,7 +59,8 @@ class Piece:
     size: int  # 0 for whole images, 1 for the largest crops, 2 for the next, ...
     image: int
     windows: int
-    answers: NDArray[np.float64]  # (patches, 2 filters): means and deviations
+    answers: NDArray[np.float64]  # (patches, values), of all filters
+    first: int  # values of those of the first level, which come first
 
 
 def described(answers: NDArray[np.float64], faint: float = FAINT) -> NDArray[np.float64]:
@@ -85,7 +86,7 @@ def _of_size(pieces: Sequence[Piece], alarms: float) -> Texture | None:
     groups = np.unique(images)
     if len(groups) < IMAGES or len(pieces) < PIECES:
         return None
-    values = np.array([described(one.answers) for one in pieces])
+    values = np.array([described(one.answers[:, : one.first]) for one in pieces])
     windows = int(np.median([one.windows for one in pieces]))
     beyond = np.empty(len(values))
     for one in groups:

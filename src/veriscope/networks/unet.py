@@ -194,22 +194,26 @@ def count_parameters(network: nn.Module) -> int:
 
 
 class Filters:
-    """What the first layers of `network` answer: filters that it learned for the textures of its images.
+    """What the layers of `network` up to its bottom answer: filters that it learned for the textures of its images.
 
     They are copies on the CPU, and see some patches of an image, spread evenly over it.
     """
 
     def __init__(self, network: UNet, patch: Sequence[int]) -> None:
-        self.folding, self.patch = network.recipe.folding, tuple(patch)
-        block = cast(nn.ModuleList, network.down[0])
-        self.layers = [deepcopy(layer).to("cpu", torch.float32).eval() for layer in block]
-        self.border = len(self.layers) * (network.recipe.kernel // 2)  # where answers depend on what lies outside
+        recipe = network.recipe
+        self.folding, self.step, self.patch = recipe.folding, recipe.step, tuple(patch)
+        blocks = [cast(nn.ModuleList, block) for block in (*network.down, network.bottom)]
+        self.blocks = [[deepcopy(layer).to("cpu", torch.float32).eval() for layer in block] for block in blocks]
+        self.first = 2 * recipe.base  # values of the first level
+        self.border = len(self.blocks[0]) * (recipe.kernel // 2)  # where first answers depend on what lies outside
+        self.pool = F.max_pool3d if len(recipe.axes) == 3 else F.max_pool2d
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Means and standard deviations of each filter's answers in every patch, (patches, 2 filters).
+        """Means and standard deviations of each filter's answers in every patch, (patches, values).
 
-        `image` is what networks are given, (C_in, *space).
+        First the means and then the deviations of the first level, then those of the next, ... `image` is what
+        networks are given, (C_in, *space).
         """
         spans = windows(image.shape[1:], self.patch)
         most = max(LEAST_SEEN, PIXELS_SEEN // int(np.prod(self.patch)))
@@ -222,15 +226,18 @@ class Filters:
 
     def _answers(self, blocks: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of patches of one size, (patches, C_in, *space)."""
-        beyond = [(0, 0), (0, 0), *((0, -n % by) for n, by in zip(blocks.shape[2:], self.folding, strict=True))]
+        beyond = [(0, 0), (0, 0), *((0, -n % by) for n, by in zip(blocks.shape[2:], self.step, strict=True))]
+        real = [-(-n // by) for n, by in zip(blocks.shape[2:], self.folding, strict=True)]
         answers = fold(torch.from_numpy(np.pad(blocks, beyond, mode="edge")), self.folding)
-        for layer in self.layers:
-            answers = layer(answers).relu()
-        inner: Any = (..., *(_inside(length, self.border) for length in answers.shape[2:]))
-        values = answers[inner].flatten(2)
-        means = values.mean(2, keepdim=True)
-        deviations = torch.linalg.vector_norm(values - means, dim=2) / values.shape[2] ** 0.5  # `std` is far slower
-        return torch.cat([means[..., 0], deviations], 1).double().numpy()
+        found = []
+        for level, block in enumerate(self.blocks):
+            answers = through(block, answers if level == 0 else self.pool(answers, 2))
+            inner: Any = (..., *(_inside(-(-length // 2**level), self.border >> level) for length in real))
+            values = answers[inner].flatten(2)
+            means = values.mean(2, keepdim=True)
+            deviations = torch.linalg.vector_norm(values - means, dim=2) / values.shape[2] ** 0.5  # `std` is far slower
+            found += [means[..., 0], deviations]
+        return torch.cat(found, 1).double().numpy()
 
 
 def filters_of(members: Sequence[Any], patch: Sequence[int]) -> Filters | None:

@@ -61,7 +61,7 @@ class Watcher:
     ) -> None:
         self.known = known
         self.masking = masking
-        self.filters = filters if known.textures else None
+        self.filters = filters if known.textures or known.changes else None
         self.by = by
         self.mask: NDArray[np.uint8] = np.empty((0,), np.uint8)
         self.seen: defaultdict[Number, Seen] = defaultdict(Seen)

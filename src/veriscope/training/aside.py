@@ -7,9 +7,10 @@ such images look like.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -17,14 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from veriscope import calibrated, expected, focus, laplace
+from veriscope import calibrated, changes, expected, laplace
 from veriscope.calibrated import Calibration, Level, Sample
-from veriscope.familiarity import Rows, familiar
+from veriscope.changes import Changes, Values
+from veriscope.familiarity import ALARMS, CHANGED, familiar
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
-from veriscope.networks.unet import filters_of
+from veriscope.networks.unet import Filters, filters_of
 from veriscope.noise import noise_and_contrast
 from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
@@ -39,15 +41,15 @@ Block = NDArray[np.float32]
 LARGEST = 2**19  # voxels of a piece, about: what is restored at once
 SMALLEST = 24  # pixels along Y or X of a piece
 COUNTS = 1, 2, 4  # pieces of each size from an image
-PIECES, TEXTURES, FOCUS = 0.65, 0.15, 0.2  # parts of the time: for images and crops, for textures, for what a blur does
-SECTIONS = TEXTURES + FOCUS  # the same for sections of stacks, of which neither is asked
+PIECES, TEXTURES, CHANGING = 0.65, 0.15, 0.2  # parts of the time: for images and crops, textures, changed images
+SECTIONS = TEXTURES + CHANGING  # the same for sections of stacks, of which neither is asked
 WHOLE = 0.75  # of the time and voxels of PIECES is for images as a whole and their crops, the rest for crops of others
 MANY = 64  # images whose textures are looked at, at most
 CROPS = 6  # of each size of such an image, the first of all images before the second of any
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
-BLURRED = 4  # images that are put out of focus
+TURNS = 3  # in which images are changed, each time from another side
 TINY = 1e-6  # of the normalised range
 
 
@@ -105,18 +107,18 @@ def measured(
             samples.append(one)
             errors.append(error)
             trained.append(seen.trained_on)
-    whole = {image: one.rows for size, image, _, one in looks if size == 0}
     if sections is not None:
         device = next(ensemble.members[0].parameters()).device
         budget = None if seconds is None else SECTIONS * seconds
         there = axial.look_at(sections(), lambda image: _answers(ensemble, image, device), window, budget)
         beyond = len(aside) + len(learned)  # what restoring sees later is no degraded plane
         looks += [(0, beyond + number, True, one) for number, one in enumerate(there.looks)]
+    pieces = _textures(ensemble, aside, learned, window, seconds)
     known = familiar(
         window,
         looks,
-        _textures(ensemble, aside, learned, window, seconds),
-        lambda: _focusing(ensemble, aside, learned, window, whole, seconds),
+        pieces,
+        _changes(ensemble, aside, learned, pieces, seconds),
     )
     facts: dict[str, Any] = {"familiar": None if known is None else known.to_json()}
     if not ensemble.recipe.probabilistic:
@@ -229,12 +231,9 @@ def _textures(
 ) -> list[Piece]:
     """What the first layers answer on images and crops of them, of many more than there is time to restore: the more
     images, the better is known how far off one may be.
-
-    Nothing where restoring shows them something else: surfaces of stacks, or axial sections, which are noisier than the
-    degraded planes that stand for them.
     """
-    filters = filters_of(ensemble.members, ensemble.recipe.patch)
-    if filters is None or ensemble.recipe.projects or ensemble.recipe.isotropic:
+    filters = _filters(ensemble)
+    if filters is None:
         return []
     began = time.monotonic()
     found: list[Piece] = []
@@ -247,48 +246,56 @@ def _textures(
                     return found
                 given = _normalized(ensemble, field, span)
                 if given is not None:
-                    found.append(Piece(size, number, counted(given[0].shape[1:], window), filters(given[0])))
+                    windows_seen = counted(given[0].shape[1:], window)
+                    found.append(Piece(size, number, windows_seen, filters(given[0]), filters.first))
     return found
 
 
-def _focusing(
+def _filters(ensemble: Ensemble) -> Filters | None:
+    """None where restoring shows them something else than training: surfaces of stacks, or axial sections, which are
+    noisier than the degraded planes that stand for them.
+    """
+    if ensemble.recipe.projects or ensemble.recipe.isotropic:
+        return None
+    return filters_of(ensemble.members, ensemble.recipe.patch)
+
+
+def _changes(
     ensemble: Ensemble,
     aside: Sequence[Field],
     learned: Sequence[Field],
-    window: Sequence[int],
-    whole: Mapping[int, Rows],
+    pieces: Sequence[Piece],
     seconds: float | None,
-) -> tuple[list[Rows], list[tuple[Rows, Rows]]]:
-    """Windows of images as they are, and of a few taken in focus and out of it, restored; how some look as a `whole` is
-    known already, by number.
-    """
-    if ensemble.recipe.projects or ensemble.recipe.isotropic:
-        return [], []
+) -> Changes | None:
+    """What it does to what the filters answer when images are taken out of focus, at another magnification, ..."""
+    filters = _filters(ensemble)
+    if filters is None:
+        return None
     began, rng = time.monotonic(), np.random.default_rng(2)
-    device = next(ensemble.members[0].parameters()).device
-    usual, pairs = list(whole.values()), list[tuple[Rows, Rows]]()
-
-    def rows(low: Block) -> Rows:
-        return look(low, *_answers(ensemble, low, device), window).rows
-
-    fields = dict(_mixed(aside, learned))
-    ways = [*((number, True) for number in [*whole][-BLURRED:]), *((number, False) for number in [*fields][:MANY])]
-    for number, photographed in ways:
-        field, late = fields[number], seconds is not None and time.monotonic() - began > FOCUS * seconds
-        if late or not field.alike or field.noisy:
+    usual: dict[int, list[Values]] = {}
+    shifts: dict[str, list[Values]] = {name: [] for name in changes.WAYS}
+    for turn, (number, field) in product(range(TURNS), _mixed(aside, learned)[:MANY]):
+        if seconds is not None and time.monotonic() - began > CHANGING * seconds:
             break
-        if number in whole and not photographed:
+        if not field.alike or field.noisy:
             continue
         pair = _normalized(ensemble, field, next(_spans(field.shape, field.depth, ensemble.recipe.step, rng))[1])
         if pair is None or pair[0].shape != pair[1].shape:
             continue
-        if not photographed:
-            usual.append(rows(pair[0]))
-            continue
-        sharp, blurred = (_renormalized(one, one) for one in focus.photographs(*pair, rng))
-        if sharp is not None and blurred is not None:
-            pairs.append((rows(sharp[0]), rows(blurred[0])))
-    return usual, pairs
+        low, high = (_turned(one, turn) for one in pair)
+        usual.setdefault(number, []).append(changes.described(filters(low)))
+        taken = {name: _renormalized(one, one) for name, one in changes.photographs(low, high, rng)}
+        seen = {name: changes.described(filters(one[0])) for name, one in taken.items() if one is not None}
+        for name in shifts:
+            if "" in seen and name in seen:
+                shifts[name].append(seen[name] - seen[""])
+    views = {number: np.array(one) for number, one in usual.items()}
+    return changes.fit(views, shifts, pieces, CHANGED * ALARMS)
+
+
+def _turned(image: Block, turn: int) -> Block:
+    """As it is, or mirrored along Y or X."""
+    return image if turn == 0 else np.ascontiguousarray(np.flip(image, -turn))
 
 
 def _normalized(ensemble: Ensemble, field: Field, span: Span) -> tuple[Block, Block] | None:

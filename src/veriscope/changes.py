@@ -1,0 +1,177 @@
+"""Was an image taken out of focus, or at half the magnification? Learned from training images changed so.
+
+Images differ in how sharp and how large their structures are, so that no figure of an image shows this by itself. But
+what a change does to the answers of a network's filters (`networks.unet.Filters`), held against how such
+images differ anyway, has one most telling direction (Fisher's linear discriminant). Images that are changed are
+photographs made anew, and so are those that they are held against: the direction shows the change, and not that noise
+is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veriscope.textures import Piece
+
+Block = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+BLURS = 1.5, 5.0  # pixels: sigmas, between which images are put out of focus
+SEEN = 0.5  # of what may be by chance, that a change must make on average: some are twice as strong
+BINS = 10  # of equally many pixels, to see how noise grows with light
+SHRINKAGE = 0.3  # of the covariance towards its diagonal
+STEADY = 0.03  # the least deviation of a value between images
+IMAGES = 5  # that must be known
+FAINT = 1e-2  # of the normalised range: answers below this are as good as none
+LEVEL = 0.05  # the least deviation of a logarithm between the patches of an image
+
+
+def _blurred(light: Block, rng: np.random.Generator) -> Block:
+    from scipy.ndimage import gaussian_filter
+
+    sigma = float(np.exp(rng.uniform(*np.log(BLURS))))
+    return np.asarray(gaussian_filter(light, (*(0 for _ in light.shape[:-2]), sigma, sigma)))
+
+
+def _smaller(light: Block, rng: np.random.Generator) -> Block:
+    rows, columns = (length // 2 for length in light.shape[-2:])
+    whole = light[..., : 2 * rows, : 2 * columns]
+    return np.asarray(whole.reshape(*light.shape[:-2], rows, 2, columns, 2).mean((-3, -1)))
+
+
+WAYS: dict[str, Callable[[Block, np.random.Generator], Block]] = {
+    "blurred structures under sharp noise (out of focus?)": _blurred,
+    "structures of half the usual size (another magnification?)": _smaller,
+}
+
+
+def photographs(low: Block, high: Block, rng: np.random.Generator) -> Iterator[tuple[str, Block]]:
+    """The image `low` (C, *space) taken again as it was (named ""), then changed in all WAYS; `high` is its truth.
+
+    The light is the line through truth and image; the noise is the image's own, put elsewhere and as strong as the
+    light there has it.
+    """
+    found: dict[str, list[Block]] = {name: [] for name in ("", *WAYS)}
+    for image, truth in zip(low, high, strict=True):
+        apart = truth - truth.mean()
+        slope = float((apart * image).mean()) / max(float(np.square(apart).mean()), 1e-12)
+        light = (image.mean() + slope * apart).astype(np.float32)
+        gain, least = _noise(light, image - light)
+        dark = float(light.min())
+        noise = (image - light) / np.sqrt(gain * (light - dark) + least)
+        for name, seen in found.items():
+            new = WAYS[name](light, rng) if name else light
+            moved = np.roll(noise, rng.integers(noise.shape[-2:], size=2).tolist(), (-2, -1))[..., ::-1]
+            there = moved[..., : new.shape[-2], : new.shape[-1]]
+            seen.append(new + there * np.sqrt(gain * np.clip(new - dark, 0, None) + least))
+    for name, channels in found.items():
+        yield name, np.stack(channels).astype(np.float32)
+
+
+def _noise(light: Block, noise: Block) -> tuple[float, float]:
+    """How much the variance grows with the light, and what it is where there is least."""
+    edges = np.quantile(light, np.linspace(0, 1, BINS + 1))
+    inside = [(light >= one) & (light <= other) for one, other in pairwise(edges)]
+    levels, variances = ([float(value[one].mean()) for one in inside] for value in (light - light.min(), noise**2))
+    gain, least = np.polyfit(levels, variances, 1) if levels[-1] > levels[0] else (0.0, variances[0])
+    return max(float(gain), 0.0), max(float(least), min(variances) / 4, 1e-12)
+
+
+def described(answers: Values) -> Values:
+    """One image by what filters answered in its patches, (patches, values): on average, and how much that differs."""
+    logs = np.log(answers + FAINT)
+    return np.concatenate([logs.mean(0), np.log(logs.std(0) + LEVEL)])
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How pieces of one size score that are not changed."""
+
+    windows: int  # of one piece
+    scores: Mapping[str, tuple[float, float]]  # of each change that can be told: the mean, and how far above one may be
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What sets changed images apart from those of training, and how far apart the latter are anyway."""
+
+    centre: Values  # (values,)
+    directions: Mapping[str, Values]  # (values,), of each change
+    sizes: tuple[Usual, ...]  # the largest first
+
+    def scores(self, answers: Values, usual: Usual) -> dict[str, float]:
+        """How far an image lies towards each change, in parts of what is `usual`."""
+        away = described(answers) - self.centre
+        return {name: (float(self.directions[name] @ away) - mean) / far for name, (mean, far) in usual.scores.items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Changes:
+        centre = np.array(stored["centre"], float)
+        directions = {str(name): np.array(one, float) for name, one in stored["directions"].items()}
+        sizes = tuple(
+            Usual(int(one["windows"]), {str(name): (float(m), float(far)) for name, (m, far) in one["scores"].items()})
+            for one in stored["sizes"]
+        )
+        if any(one.shape != centre.shape for one in directions.values()):
+            raise ValueError("directions of another length than the centre")
+        return cls(centre, directions, sizes)
+
+
+def fit(
+    usual: Mapping[int, Values], shifts: Mapping[str, Sequence[Values]], pieces: Sequence[Piece], alarms: float
+) -> Changes | None:
+    """From images as they are by number, (views, values) of each, how each change shifted some, and `pieces` of images
+    of all sizes, of which the fraction `alarms` may be called changed.
+
+    None where no change can be seen, or too few images are known. Thresholds come from the pieces of each image held
+    against all other images: the bound for one more if they are normal (Student, Bonferroni), or the largest score.
+    """
+    if len(usual) < IMAGES:
+        return None
+    views, owners = np.concatenate([*usual.values()]), np.repeat([*usual], [*map(len, usual.values())])
+    centre = views.mean(0)
+    values = np.array([described(one.answers) - centre for one in pieces])
+    owner, size = np.array([one.image for one in pieces]), np.array([one.size for one in pieces])
+    directions: dict[str, Values] = {}
+    told: dict[int, dict[str, tuple[float, float]]] = {number: {} for number in np.unique(size).tolist()}
+    for name, every in shifts.items():
+        if not len(every):
+            continue
+        shift = np.mean(every, axis=0)
+        directions[name] = _direction(views, shift)
+        without = {image: _direction(views[owners != image], shift) for image in usual}
+        scores = np.array([without.get(of, directions[name]) @ one for of, one in zip(owner, values, strict=True)])
+        for number, scored in told.items():
+            own, count = scores[size == number], len(np.unique(owner[size == number]))
+            if count < IMAGES:
+                continue
+            far = max(_far(alarms / len(shifts), count) * float(own.std(ddof=1)), float(own.max() - own.mean()))
+            if directions[name] @ shift > SEEN * far:
+                scored[name] = float(own.mean()), far
+    windows = {number: int(np.median([one.windows for one in pieces if one.size == number])) for number in told}
+    sizes = tuple(Usual(windows[number], scored) for number, scored in told.items() if scored)
+    return Changes(centre, directions, sizes) if sizes else None
+
+
+def _far(alarms: float, count: int) -> float:
+    """Above how many deviations of `count` normal values so many of further ones lie (Student)."""
+    from scipy.stats import t
+
+    return float(t.isf(alarms, count - 1) * np.sqrt(1 + 1 / count))
+
+
+def _direction(values: Values, shift: Values) -> Values:
+    """The direction in which `shift` is farthest, in deviations of images along it."""
+    deviation = values.std(0) + STEADY
+    standard, wanted = (values - values.mean(0)) / deviation, shift / deviation
+    # (c Z'Z + s) x = b by a system as large as there are images (Woodbury): there are far more values
+    weight = (1 - SHRINKAGE) / len(values)
+    inner = np.eye(len(values)) * SHRINKAGE / weight + standard @ standard.T
+    direction = (wanted - standard.T @ np.linalg.solve(inner, standard @ wanted)) / SHRINKAGE
+    return np.asarray(direction / deviation / max(float(np.std(standard @ direction)), 1e-9), np.float64)
