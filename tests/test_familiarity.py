@@ -235,7 +235,7 @@ def test_an_odd_texture_raises_the_level_and_is_named() -> None:
         drawn = np.random.default_rng(seed).normal(0, 0.3)
         return np.exp(drawn + odd * np.arange(16) + rng.normal(0, 0.02, (9, 16)))
 
-    pieces = [Piece(1, image, 8, answers(image)) for image in range(12)]
+    pieces = [Piece(1, image, 8, answers(image), 16) for image in range(12)]
     found = familiar(WINDOW, looks(range(12)), pieces)
     assert found is not None
     fresh = piece(1001).rows

@@ -36,7 +36,7 @@ GROUND_MODULES = {
     "familiarity",
     "looking",
     "textures",
-    "focus",
+    "changes",
     "cores",
     "normalize",
     "errors",

@@ -23,7 +23,11 @@ def answers(image: int, seed: int = 0, odd: float = 0.0) -> Any:
 
 
 def learned(images: int, first: int = 0) -> tuple[Texture, ...]:
-    pieces = [Piece(size, n, 64 >> size, answers(n + first, size)) for n in range(images) for size in (1, 1, 2, 2)]
+    pieces = [
+        Piece(size, n, 64 >> size, answers(n + first, size), 2 * FILTERS)
+        for n in range(images)
+        for size in (1, 1, 2, 2)
+    ]
     return textures(pieces, 0.02)
 
 

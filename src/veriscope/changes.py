@@ -1,10 +1,10 @@
-"""Was an image taken out of focus, or at half the magnification? Learned from training images changed so.
+"""Was an image taken out of focus, at another magnification, in far less light?
 
-Images differ in how sharp and how large their structures are, so that no figure of an image shows this by itself. But
-what a change does to the answers of a network's filters (`networks.unet.Filters`), held against how such
-images differ anyway, has one most telling direction (Fisher's linear discriminant). Images that are changed are
-photographs made anew, and so are those that they are held against: the direction shows the change, and not that noise
-is simulated.
+Images differ in how sharp, large and noisy their structures are, so that no figure of an image shows this by itself.
+But what a change does to the answers of a network's filters, from the first layer to the bottom
+(`networks.unet.Filters`), held against how such images differ anyway, has one most telling direction (Fisher's linear
+discriminant). It is learned from training images that are changed so. They are photographs made anew, and so are those
+that they are held against: the direction shows the change, and not that noise is simulated.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from veriscope.textures import Piece
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
 
-BLURS = 1.5, 5.0  # pixels: sigmas, between which images are put out of focus
-SEEN = 0.5  # of what may be by chance, that a change must make on average: some are twice as strong
+LIGHT = 0.1  # of the usual, in the darkest photographs
+BLURS = 2.0, 5.0  # pixels: sigmas, between which images are put out of focus
+SEEN = 2.0  # of what a change makes on average: where images differ by more than that it cannot be told
+HALFWAY = 0.5  # of what a change makes on average: with less of it an image is not called changed
 BINS = 10  # of equally many pixels, to see how noise grows with light
 SHRINKAGE = 0.3  # of the covariance towards its diagonal
 STEADY = 0.03  # the least deviation of a value between images
 IMAGES = 5  # that must be known
-FAINT = 1e-2  # of the normalised range: answers below this are as good as none
-LEVEL = 0.05  # the least deviation of a logarithm between the patches of an image
+FAINT = 1e-4  # of the normalised range: answers below this are as good as none
+LEVEL = 0.1  # the least deviation of a logarithm between the patches of an image
 
 
 def _blurred(light: Block, rng: np.random.Generator) -> Block:
@@ -45,9 +47,24 @@ def _smaller(light: Block, rng: np.random.Generator) -> Block:
     return np.asarray(whole.reshape(*light.shape[:-2], rows, 2, columns, 2).mean((-3, -1)))
 
 
+def _larger(light: Block, rng: np.random.Generator) -> Block:
+    from scipy.ndimage import zoom
+
+    middle: Any = (..., *(slice(length // 4, length // 4 + -(-length // 2)) for length in light.shape[-2:]))
+    factors = *(1 for _ in light.shape[:-2]), 2, 2
+    return np.asarray(zoom(light[middle], factors, order=1)[..., : light.shape[-2], : light.shape[-1]])
+
+
+def _darker(light: Block, rng: np.random.Generator) -> Block:
+    dark = light.min()
+    return np.asarray(dark + LIGHT * (light - dark))
+
+
 WAYS: dict[str, Callable[[Block, np.random.Generator], Block]] = {
     "blurred structures under sharp noise (out of focus?)": _blurred,
     "structures of half the usual size (another magnification?)": _smaller,
+    "structures of twice the usual size (another magnification?)": _larger,
+    "the noise of far less light": _darker,
 }
 
 
@@ -79,7 +96,9 @@ def _noise(light: Block, noise: Block) -> tuple[float, float]:
     edges = np.quantile(light, np.linspace(0, 1, BINS + 1))
     inside = [(light >= one) & (light <= other) for one, other in pairwise(edges)]
     levels, variances = ([float(value[one].mean()) for one in inside] for value in (light - light.min(), noise**2))
-    gain, least = np.polyfit(levels, variances, 1) if levels[-1] > levels[0] else (0.0, variances[0])
+    gain, least = 0.0, variances[0]
+    if levels[-1] > levels[0]:
+        gain, least = np.polyfit(levels, variances, 1, w=1 / np.maximum(variances, 1e-12))
     return max(float(gain), 0.0), max(float(least), min(variances) / 4, 1e-12)
 
 
@@ -118,8 +137,9 @@ class Changes:
             Usual(int(one["windows"]), {str(name): (float(m), float(far)) for name, (m, far) in one["scores"].items()})
             for one in stored["sizes"]
         )
-        if any(one.shape != centre.shape for one in directions.values()):
-            raise ValueError("directions of another length than the centre")
+        told = {name for one in sizes for name in one.scores}
+        if not told <= set(directions) or any(one.shape != centre.shape for one in directions.values()):
+            raise ValueError("directions are missing, or as long as no description")
         return cls(centre, directions, sizes)
 
 
@@ -130,7 +150,8 @@ def fit(
     of all sizes, of which the fraction `alarms` may be called changed.
 
     None where no change can be seen, or too few images are known. Thresholds come from the pieces of each image held
-    against all other images: the bound for one more if they are normal (Student, Bonferroni), or the largest score.
+    against all other images: the bound for one more if they are normal (Student, Bonferroni), the largest score,
+    or half of what the change makes.
     """
     if len(usual) < IMAGES:
         return None
@@ -151,8 +172,9 @@ def fit(
             own, count = scores[size == number], len(np.unique(owner[size == number]))
             if count < IMAGES:
                 continue
-            far = max(_far(alarms / len(shifts), count) * float(own.std(ddof=1)), float(own.max() - own.mean()))
-            if directions[name] @ shift > SEEN * far:
+            far = _far(alarms / len(shifts), count) * float(own.std(ddof=1))
+            far = max(far, float(own.max() - own.mean()), HALFWAY)
+            if far < SEEN:
                 scored[name] = float(own.mean()), far
     windows = {number: int(np.median([one.windows for one in pieces if one.size == number])) for number in told}
     sizes = tuple(Usual(windows[number], scored) for number, scored in told.items() if scored)
@@ -167,11 +189,11 @@ def _far(alarms: float, count: int) -> float:
 
 
 def _direction(values: Values, shift: Values) -> Values:
-    """The direction in which `shift` is farthest, in deviations of images along it."""
+    """The direction in which `shift` is farthest, in deviations of images along it; `shift` itself scores 1."""
     deviation = values.std(0) + STEADY
     standard, wanted = (values - values.mean(0)) / deviation, shift / deviation
     # (c Z'Z + s) x = b by a system as large as there are images (Woodbury): there are far more values
     weight = (1 - SHRINKAGE) / len(values)
     inner = np.eye(len(values)) * SHRINKAGE / weight + standard @ standard.T
-    direction = (wanted - standard.T @ np.linalg.solve(inner, standard @ wanted)) / SHRINKAGE
-    return np.asarray(direction / deviation / max(float(np.std(standard @ direction)), 1e-9), np.float64)
+    direction = (wanted - standard.T @ np.linalg.solve(inner, standard @ wanted)) / deviation
+    return np.asarray(direction / max(float(direction @ shift), 1e-12), np.float64)

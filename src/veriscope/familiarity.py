@@ -30,7 +30,7 @@ ALIKE_STEADY = 0.02  # the least deviation of these between images
 LEAST = 16  # windows, to say what training images look like
 
 ALARMS = 0.02  # fraction of images like those of training that are to be called unlike them,
-CHANGED = 0.2  # and the part of these that is for images changed in a known way; figures and textures share the rest
+CHANGED = 0.4  # and the part of these that is for images changed in a known way; figures and textures share the rest
 HARM = 1.5  # times the largest error of the training images: a restoration that is to be looked at
 FAR_BEYOND = 1.5  # times the threshold: not partly, but wholly unlike
 IMAGES, PIECES = 3, 6  # of one size that must be known, to say how much such images differ from each other
