@@ -291,7 +291,7 @@ def test_an_image_out_of_focus_is_noticed_under_its_usual_noise() -> None:
     from scipy.ndimage import gaussian_filter
 
     recipe = RECIPE.change(base=16, depth=2)
-    ensemble = vs.train(recipe, patches(images(8)), patches(images(6, 1)), members=1, epochs=6, progress=False)
+    ensemble = vs.train(recipe, patches(images(24)), patches(images(6, 1)), members=1, epochs=2, progress=False)
     known = ensemble.facts.familiar
     assert known is not None
     assert known.changes is not None
@@ -299,7 +299,7 @@ def test_an_image_out_of_focus_is_noticed_under_its_usual_noise() -> None:
     for pair in images(6, 7):
         light = np.asarray(pair.high) / 10
         rng = np.random.default_rng(5)
-        for name, seen in (("usual", light), ("blurred", gaussian_filter(light, 3))):
+        for name, seen in (("usual", light), ("blurred", gaussian_filter(light, 4))):
             image = vs.Image(rng.poisson(seen).astype(np.uint16), "YX")
             found = vs.restore(image, ensemble, lazy=False).verdict
             assert found is not None
