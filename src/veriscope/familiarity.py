@@ -367,10 +367,11 @@ def verdict(
         reasons = (*reasons[: MOST_REASONS - 1], NAME)
     usual = None if known.changes is None or answers is None else _like(known.changes.sizes, len(table))
     if known.changes is not None and answers is not None and usual is not None:
-        name, most = max(known.changes.scores(answers, usual).items(), key=lambda one: one[1])
-        if most > 1:
-            others = reasons[: MOST_REASONS - 1]
-            reasons = (name, *others) if most > score else (*others, name)
+        scores = known.changes.scores(answers, usual)
+        said = sorted((name for name, one in scores.items() if one > 1), key=lambda name: -scores[name])
+        most = max(scores.values())
+        first, then = (said, reasons) if most > score else (reasons[: MOST_REASONS - len(said)], said)
+        reasons = (*first, *then)[:MOST_REASONS]
         score = max(score, most)
     level = int(score > 1) + int(score > FAR_BEYOND)
     return Verdict(level, unlike, disagreeing, score, reasons, tuple(warnings))
