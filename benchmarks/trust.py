@@ -2,6 +2,7 @@
 
     python benchmarks/trust.py             # half a minute on two cores
     python benchmarks/trust.py --record    # also writes benchmarks/results/trust.txt
+    python benchmarks/trust.py --models DIR --record   # and what the verdict costs: models of benchmarks/calibration.py
 
 Compares, in one run and on the same pixels, `veriscope.laplace` with plain NumPy: the same kind of rule written down
 without thought of memory or threads. Errors are those on hard mixtures (scales from 1e-3 to 1, means up to 2 apart),
@@ -12,18 +13,23 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import calibration
 import machine
 import numpy as np
 import torch
 
+import veriscope as vs
 from veriscope import laplace
 from veriscope.calibrated import AsPredicted, Sample, fit
+from veriscope.errors import VeriscopeWarning
 from veriscope.looking import look
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +38,7 @@ PIXELS = 2_000_000
 PLAIN_PIXELS = 50_000  # for plain NumPy, whose memory grows with them
 HARD = 4000
 EPS = 0.05
+TURNS = 6  # of restoring, the first of which does not count
 WINDOW = (32, 32)  # in which tiles are compared with the images of training
 
 
@@ -113,8 +120,28 @@ def put_right(mean: Any, scale: Any, say: Callable[[str], None]) -> None:
         say(f"{name:28} {speeds[1]:10.2f}  {speeds[0] / speeds[1]:14.2f}")
 
 
+def verdicts(folder: Path, say: Callable[[str], None]) -> None:
+    """Processor time of restoring a test image with its verdict, and with networks that know no training images."""
+    say(f"\n{'verdict: model and test image':42} restored in s   of that for the verdict")
+    for name in (one for one in calibration.SETS if (folder / one).is_dir()):
+        model = vs.load(folder / name)
+        image = calibration.pairs_of(name, folder, model)[0][0].low
+        plain = replace(model, facts=model.facts.change(familiar=None))
+        seconds: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(TURNS):
+            for knows, one in ((True, model), (False, plain)):
+                began = time.process_time()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", VeriscopeWarning)
+                    vs.restore(image, one, lazy=False)
+                seconds[knows].append(time.process_time() - began)
+        both, without = (float(np.median(seconds[knows][1:])) for knows in (True, False))
+        say(f"{name + ', ' + ' x '.join(map(str, image.shape)):42} {both:13.2f}   {both / without - 1:24.1%}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, help="folder of models made by benchmarks/calibration.py")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/trust.txt")
     given = parser.parse_args()
     lines = [machine.header(f"Trust: {MEMBERS} members, float32, {PIXELS / 1e6:g} million pixels")]
@@ -167,6 +194,8 @@ def main() -> None:
     speed = rate(lambda: look(tile[0][0], *tile, WINDOW), PIXELS)
     say(f"{'look at a tile (verdict)':28} {speed:10.2f}")
     put_right(mean, scale, say)
+    if given.models is not None:
+        verdicts(given.models, say)
     error = np.abs(plain_entropy(*hard) - exact)
     say(f"\nplain NumPy: entropy {plain['entropy']:.3f} million/s, error {error.max():.1e}, {error.mean():.1e}")
     say(f"plain NumPy: probability {plain['probability']:.2f} million/s")
