@@ -49,7 +49,8 @@ CROPS = 6  # of each size of such an image, the first of all images before the s
 PIXELS = 2**16  # of a piece and channel, whose predictions are held against the truth
 WINDOW = 2**12  # pixels of a window, at most
 ENOUGH = 4  # images, to compare predictions with the truth on the largest pieces only
-TURNS = 3  # in which images are changed, each time from another side
+TURNS = 3  # in which images are changed, each time from another side,
+PHOTOGRAPHED = 96  # until there are so many
 TINY = 1e-6  # of the normalised range
 
 
@@ -274,7 +275,7 @@ def _changes(
     began, rng = time.monotonic(), np.random.default_rng(2)
     usual: dict[int, list[Values]] = {}
     shifts: dict[str, list[Values]] = {name: [] for name in changes.WAYS}
-    for turn, (number, field) in product(range(TURNS), _mixed(aside, learned)[:MANY]):
+    for turn, (number, field) in [*product(range(TURNS), _mixed(aside, learned)[:MANY])][:PHOTOGRAPHED]:
         if seconds is not None and time.monotonic() - began > CHANGING * seconds:
             break
         if not field.alike or field.noisy:
