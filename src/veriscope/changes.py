@@ -159,6 +159,9 @@ def fit(
     centre = views.mean(0)
     values = np.array([described(one.answers) - centre for one in pieces])
     owner, size = np.array([one.image for one in pieces]), np.array([one.size for one in pieces])
+    if (crops := size == 1).any():  # they say more of how images differ
+        views = np.concatenate([views, values[crops] - values[crops].mean(0) + centre])
+        owners = np.concatenate([owners, owner[crops]])
     directions: dict[str, Values] = {}
     told: dict[int, dict[str, tuple[float, float]]] = {number: {} for number in np.unique(size).tolist()}
     for name, every in shifts.items():
@@ -166,8 +169,8 @@ def fit(
             continue
         shift = np.mean(every, axis=0)
         directions[name] = _direction(views, shift)
-        without = {image: _direction(views[owners != image], shift) for image in usual}
-        scores = np.array([without.get(of, directions[name]) @ one for of, one in zip(owner, values, strict=True)])
+        without = {image: _direction(views[owners != image], shift) for image in np.unique(owner).tolist()}
+        scores = np.array([without[of] @ one for of, one in zip(owner.tolist(), values, strict=True)])
         for number, scored in told.items():
             own, count = scores[size == number], len(np.unique(owner[size == number]))
             if count < IMAGES:
