@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,12 @@ def test_patches_of_a_large_image_do_not_depend_on_what_lies_around() -> None:
     all_of_it = filters(image)
     assert len(all_of_it) == 16
     np.testing.assert_allclose(all_of_it[0], filters(image[:, :16, :16])[0], rtol=1e-5)
+
+
+def test_other_processes_can_be_given_them() -> None:
+    image = np.random.default_rng(0).random((1, 16, 16)).astype(np.float32)
+    filters = Filters(network(), (16, 16))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(filters))(image), filters(image))
 
 
 def test_only_networks_that_see_the_image_itself_are_asked() -> None:

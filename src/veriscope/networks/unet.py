@@ -206,7 +206,6 @@ class Filters:
         self.blocks = [[deepcopy(layer).to("cpu", torch.float32).eval() for layer in block] for block in blocks]
         self.first = 2 * recipe.base  # values of the first level
         self.border = len(self.blocks[0]) * (recipe.kernel // 2)  # where first answers depend on what lies outside
-        self.pool = F.max_pool3d if len(recipe.axes) == 3 else F.max_pool2d
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -229,9 +228,10 @@ class Filters:
         beyond = [(0, 0), (0, 0), *((0, -n % by) for n, by in zip(blocks.shape[2:], self.step, strict=True))]
         real = [-(-n // by) for n, by in zip(blocks.shape[2:], self.folding, strict=True)]
         answers = fold(torch.from_numpy(np.pad(blocks, beyond, mode="edge")), self.folding)
+        pool = F.max_pool3d if len(self.step) == 3 else F.max_pool2d
         found = []
         for level, block in enumerate(self.blocks):
-            answers = through(block, answers if level == 0 else self.pool(answers, 2))
+            answers = through(block, answers if level == 0 else pool(answers, 2))
             inner: Any = (..., *(_inside(-(-length // 2**level), self.border >> level) for length in real))
             values = answers[inner].flatten(2)
             means = values.mean(2, keepdim=True)
