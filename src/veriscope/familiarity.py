@@ -370,7 +370,7 @@ def verdict(
         scores = known.changes.scores(answers, usual)
         said = sorted((name for name, one in scores.items() if one > 1), key=lambda name: -scores[name])
         most = max(scores.values())
-        first, then = (said, reasons) if most > score else (reasons[: MOST_REASONS - len(said)], said)
+        first, then = (said, reasons) if most > score else (reasons[: max(MOST_REASONS - len(said), 1)], said)
         reasons = (*first, *then)[:MOST_REASONS]
         score = max(score, most)
     level = int(score > 1) + int(score > FAR_BEYOND)
