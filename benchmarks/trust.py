@@ -38,6 +38,7 @@ PIXELS = 2_000_000
 PLAIN_PIXELS = 50_000  # for plain NumPy, whose memory grows with them
 HARD = 4000
 EPS = 0.05
+VERDICTS = "w2s0", "demo", "planaria", "tribolium"  # models
 TURNS = 6  # of restoring, the first of which does not count
 WINDOW = (32, 32)  # in which tiles are compared with the images of training
 
@@ -123,7 +124,7 @@ def put_right(mean: Any, scale: Any, say: Callable[[str], None]) -> None:
 def verdicts(folder: Path, say: Callable[[str], None]) -> None:
     """Processor time of restoring a test image with its verdict, and with networks that know no training images."""
     say(f"\n{'verdict: model and test image':42} restored in s   of that for the verdict")
-    for name in (one for one in calibration.SETS if (folder / one).is_dir()):
+    for name in VERDICTS:
         model = vs.load(folder / name)
         image = calibration.pairs_of(name, folder, model)[0][0].low
         plain = replace(model, facts=model.facts.change(familiar=None))

@@ -45,6 +45,7 @@ FIGURES = {
 # adds nothing to either, so that their ratio says how fine the structures are, whatever the noise.
 NEAR, FURTHER = ("near", 1), ("further", 3)
 MANY = 64  # windows of one tile
+PIXELS = 2**18  # of a tile: in so many every fourth of a row says how far members disagree
 AT_ONCE = 32  # windows: what is made of them stays in the processor's cache
 LINES = 24  # that a tile must have, to see a seam between them
 TINY = 1e-4  # of the normalised range: nothing is measured finer
@@ -59,21 +60,21 @@ class Look:
 
     spans: list[Span]
     rows: list[dict[str, float]]
-    disagreement: Floats | None  # (C_out, *space), every pixel or every second one; None without or for one member
+    disagreement: Floats | None  # (C_out, *space), every pixel, second or fourth; None without scales or for one member
 
 
 def look(given: Floats, means: Floats, scales: Floats | None, window: Sequence[int], every_pixel: bool = False) -> Look:
     """Look at the networks' input (C_in, *space) and the members' answers (M, C_out, *space), normalised.
 
-    To save time only every second pixel of each row and column is asked for disagreement, and of many windows only
-    every second one, unless `every_pixel`.
+    To save time only every second pixel of each row and column, or every fourth of many, is asked for disagreement, and
+    of many windows only every second one, unless `every_pixel`.
     """
     spans = windows(given.shape[1:], window)
     if len(spans) > MANY and not every_pixel:
         spans = spans[::2]
     mean = laplace.mixture_mean(means)
     scale = disagreement = None
-    thin = 1 if every_pixel else 2
+    thin = 1 if every_pixel else 2 if means[0].size < PIXELS else 4
     if scales is not None:
         scale = laplace.mixture_scale(means, scales)
         if len(means) > 1:
