@@ -230,7 +230,7 @@ def _halve(size: list[int], step: Sequence[int]) -> None:
 def _textures(
     ensemble: Ensemble, aside: Sequence[Field], learned: Sequence[Field], window: Sequence[int], seconds: float | None
 ) -> list[Piece]:
-    """What the first layers answer on images and crops of them, of many more than there is time to restore: the more
+    """What a network's filters answer on images and crops of them, of many more than there is time to restore: the more
     images, the better is known how far off one may be.
     """
     filters = _filters(ensemble)
