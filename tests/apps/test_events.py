@@ -77,7 +77,7 @@ def test_an_error_has_what_is_wrong_and_the_way_out(veriscope, desk, words, kind
     assert error["kind"] == kind
     assert what in error["what"]
     assert way_out in error["way_out"]
-    measured = re.compile("[0-9]+ ?MB")  # what the program holds changes
+    measured = re.compile("[0-9.]+ ?[MG]B")  # what the program holds changes
     assert measured.sub("", said.err.strip()) == measured.sub("", f"error: {error['text']}")  # what people are told
     assert end == {"event": "end", "code": 2}
     assert answer.code == said.code == 2
