@@ -133,7 +133,8 @@ def _quantile(xp: Any, mu: Any, b: Any, side: Any, tail: Any) -> Any:
     centre = mu.mean(0)
     offset = (mu - centre) * side  # a right tail is the left tail of the mirror image
     each = offset + b * xp.log(2 * tail)
-    return centre + side * _root(xp, xp.amin(each, 0), xp.amax(each, 0), centre, (offset, 1 / b), xp.log(tail))
+    low, high = xp.amin(each, 0), xp.amax(each, 0)
+    return centre + side * _root(xp, (low, 0.5 * (low + high), high), centre, (offset, 1 / b), xp.log(tail))
 
 
 @_in_cache
@@ -154,9 +155,10 @@ def symmetric_interval(mean: Array, scale: Array, p: Value) -> Array:
 def _half_width(xp: Any, mu: Any, b: Any, goal: Any) -> Any:
     distance = xp.abs(mu - mu.mean(0))
     high = xp.amax(distance - b * goal, 0)
+    like_one = -goal * (distance + b * xp.exp(-distance / b)).mean(0)  # a Laplace that lies as far off on average
     # What lies outside on both sides is twice the left tail of the members and their mirror images together.
     both = xp.concatenate([distance, -distance]), xp.concatenate([1 / b, 1 / b])
-    return -_root(xp, -high, high * 0, high, both, goal - math.log(2))
+    return -_root(xp, (-high, -xp.minimum(like_one, high), high * 0), high, both, goal - math.log(2))
 
 
 def _below(xp: Any, y: Any, mu: Any, inverse: Any) -> tuple[Any, Any]:
@@ -171,14 +173,15 @@ def _below(xp: Any, y: Any, mu: Any, inverse: Any) -> tuple[Any, Any]:
     return total * (0.5 / len(mu)), density * (0.5 / len(mu))
 
 
-def _root(xp: Any, low: Any, high: Any, size: Any, members: tuple[Any, Any], goal: Any) -> Any:
-    """Per pixel the y in [low, high] with the probability e^goal below it, exact to the floats beside `size`.
+def _root(xp: Any, bracket: tuple[Any, Any, Any], size: Any, members: tuple[Any, Any], goal: Any) -> Any:
+    """Per pixel the y with the probability e^goal below it, exact to the floats beside `size`.
 
-    Newton's steps, each at most half as long as the one before; else the bracket is halved. Pixels that are done leave.
+    `bracket`: the least that it can be, a first guess, the most. Newton's steps, each at most half as long as the one
+    before; else the bracket is halved. Pixels that are done leave.
     """
     eps, tiny = float(xp.finfo(goal.dtype).eps), float(xp.finfo(goal.dtype).tiny) ** 0.5
     first, second = members
-    y = 0.5 * (low + high)
+    low, y, high = bracket
     result, step = xp.empty_like(y), high - low
     where = xp.arange(len(y)) if xp is np else xp.arange(len(y), device=y.device)
     tolerance = eps * (xp.abs(size) + xp.maximum(xp.abs(low), xp.abs(high)))

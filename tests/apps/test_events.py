@@ -119,7 +119,9 @@ def big_restoration(desk: Path) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("way", ["close", "word"])
 def test_closing_stdin_or_a_word_cancels_and_leaves_nothing(desk, way):
     with big_restoration(desk) as started:
-        threading.Timer(240, started.kill).start()
+        late = threading.Timer(240, started.kill)
+        late.daemon = True
+        late.start()
         if way == "word":
             started.stdin.write("cancel\n")
             started.stdin.flush()
