@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, uniform_filter, zoom
 
-from veriscope.changes import FAINT, WAYS, Changes, described, fit, photographs
+from veriscope.changes import FADED, FAINT, WAYS, Changes, described, fit, photographs
 from veriscope.textures import Piece
 
-BLUR, SMALLER, LARGER, DARKER = WAYS
+BLUR, SMALLER, LARGER, DARKER, FADING = WAYS
 FILTERS, PATCHES, ALARMS = 6, 16, 0.004
 SHIFT = np.array([1.2, -1.2, 0, 0, 0, 0])  # less than images differ by, but not in this direction
 
@@ -105,6 +105,10 @@ def test_photographs_hold_the_light_and_the_noise_that_goes_with_it() -> None:
         for inside in (expected < np.quantile(expected, 0.3), expected > np.quantile(expected, 0.7)):
             assert noise[inside].mean() == pytest.approx(0, abs=3)
             assert noise[inside].std() == pytest.approx(np.sqrt(expected[inside].mean()), rel=0.2)
+    left = gaussian_filter(taken[FADING] - light.min(), (0, 9, 9)) / gaussian_filter(light - light.min(), (0, 9, 9))
+    assert (left.min(), left.max()) == pytest.approx((FADED, 1), abs=0.15)
+    steps = [np.diff(left[0, 20:-20, 20:-20], axis=axis).mean() for axis in (0, 1)]
+    assert np.hypot(*steps) > 0.5 * (1 - FADED) / np.hypot(*left.shape[1:])  # from one end to the other
     smooth = gaussian_filter(taken[BLUR] - taken[BLUR].mean(), (0, 3, 3))
     assert smooth.std() < 0.9 * gaussian_filter(light - light.mean(), (0, 3, 3)).std()
 

@@ -1,10 +1,11 @@
-"""Was an image taken out of focus, at another magnification, in far less light?
+"""Was an image taken out of focus, at another magnification, in far less light, in light that fades across the field?
 
 Images differ in how sharp, large and noisy their structures are, so that no figure of an image shows this by itself.
 But what a change does to the answers of a network's filters, from the first layer to the bottom
-(`networks.unet.Filters`), held against how such images differ anyway, has one most telling direction (Fisher's linear
-discriminant). It is learned from training images that are changed so. They are photographs made anew, and so are those
-that they are held against: the direction shows the change, and not that noise is simulated.
+(`networks.filters.Filters`), has one most telling direction, held against how images differ anyway and how differently
+they answer to the change (Fisher's linear discriminant). It is learned from training images that are changed so. They
+are photographs made anew, and so are those that they are held against: the direction shows the change, and not that
+noise is simulated.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ Block = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 LIGHT = 0.1  # of the usual, in the darkest photographs
+FADED = 0.2  # of the usual, at the dark end of a field
 BLURS = 2.0, 5.0  # pixels: sigmas, between which images are put out of focus
 SEEN = 2.0  # of what a change makes on average: where images differ by more than that it cannot be told
 HALFWAY = 0.5  # of what a change makes on average: with less of it an image is not called changed
 BINS = 10  # of equally many pixels, to see how noise grows with light
-SHRINKAGE = 0.3  # of the covariance towards its diagonal
+SHRINKAGE = 0.1  # of the covariance towards its diagonal
 STEADY = 0.03  # the least deviation of a value between images
 IMAGES = 5  # that must be known
 FAINT = 1e-4  # of the normalised range: answers below this are as good as none
@@ -60,11 +62,20 @@ def _darker(light: Block, rng: np.random.Generator) -> Block:
     return np.asarray(dark + LIGHT * (light - dark))
 
 
+def _fading(light: Block, rng: np.random.Generator) -> Block:
+    angle, dark = rng.uniform(0, 2 * np.pi), light.min()
+    y, x = np.ogrid[tuple(slice(-1, 1, 1j * length) for length in light.shape[-2:])]
+    along = np.sin(angle) * y + np.cos(angle) * x
+    share = 1 - (1 - FADED) * (along - along.min()) / max(float(np.ptp(along)), 1e-12)
+    return np.asarray(dark + (light - dark) * share)
+
+
 WAYS: dict[str, Callable[[Block, np.random.Generator], Block]] = {
     "blurred structures under sharp noise (out of focus?)": _blurred,
     "structures of half the usual size (another magnification?)": _smaller,
     "structures of twice the usual size (another magnification?)": _larger,
     "the noise of far less light": _darker,
+    "light that fades across the field": _fading,
 }
 
 
@@ -168,8 +179,9 @@ def fit(
         if not len(every):
             continue
         shift = np.mean(every, axis=0)
-        directions[name] = _direction(views, shift)
-        without = {image: _direction(views[owners != image], shift) for image in np.unique(owner).tolist()}
+        apart = every - shift
+        directions[name] = _direction(views, apart, shift)
+        without = {image: _direction(views[owners != image], apart, shift) for image in np.unique(owner).tolist()}
         scores = np.array([without[of] @ one for of, one in zip(owner.tolist(), values, strict=True)])
         for number, scored in told.items():
             own, count = scores[size == number], len(np.unique(owner[size == number]))
@@ -191,10 +203,14 @@ def _far(alarms: float, count: int) -> float:
     return float(t.isf(alarms, count - 1) * np.sqrt(1 + 1 / count))
 
 
-def _direction(values: Values, shift: Values) -> Values:
-    """The direction in which `shift` is farthest, in deviations of images along it; `shift` itself scores 1."""
+def _direction(views: Values, apart: Values, shift: Values) -> Values:
+    """The direction in which `shift` is farthest; `shift` itself scores 1.
+
+    In deviations along it of images (`views`), and of what the change does to each beyond its mean (`apart`).
+    """
+    values = np.concatenate([views - views.mean(0), apart])
     deviation = values.std(0) + STEADY
-    standard, wanted = (values - values.mean(0)) / deviation, shift / deviation
+    standard, wanted = values / deviation, shift / deviation
     # (c Z'Z + s) x = b by a system as large as there are images (Woodbury): there are far more values
     weight = (1 - SHRINKAGE) / len(values)
     inner = np.eye(len(values)) * SHRINKAGE / weight + standard @ standard.T

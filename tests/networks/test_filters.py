@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 import veriscope as vs
 from veriscope.networks import build
+from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.slices import Slices
-from veriscope.networks.unet import Filters, UNet, filters_of, through
+from veriscope.networks.unet import UNet, through
 
 
 def network(axes: str = "YX", **how: object) -> UNet:

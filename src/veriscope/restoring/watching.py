@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from veriscope.familiarity import Familiar, Verdict, verdict
 from veriscope.looking import MANY, look
+from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.model import Ensemble
-from veriscope.networks.unet import Filters, filters_of
 from veriscope.normalize import Normalization
 from veriscope.restoring.frames import Frames, Number
 from veriscope.restoring.running import Answers, Block

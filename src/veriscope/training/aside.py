@@ -24,9 +24,9 @@ from veriscope.changes import Changes, Values
 from veriscope.familiarity import ALARMS, CHANGED, familiar
 from veriscope.judging.calibration import EPS, reliability_of
 from veriscope.looking import counted, look
+from veriscope.networks.filters import Filters, filters_of
 from veriscope.networks.model import Ensemble
 from veriscope.networks.network import by_onednn
-from veriscope.networks.unet import Filters, filters_of
 from veriscope.noise import noise_and_contrast
 from veriscope.patches.patches import Field
 from veriscope.patches.scaling import FIXED_PERCENTILES
