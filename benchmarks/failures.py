@@ -11,11 +11,11 @@ as harmful when there is nothing to restore, or when its restoration has at leas
 on its own test images on average. Test images differ: where one has 1.4 times the usual error as it is, a change that
 does next to nothing makes it harmful. So beside that stands what the change did: 1.5 times the error of the same image
 unchanged, or, for an image of another set, of the model that was trained for it. An alarm is right for harmful ones
-only. Four kinds of change are not new to a model: training itself puts images out of focus, halves and doubles the
-magnification and takes a tenth of the light (`veriscope.changes`), with noise made in another way. How it describes
-them was chosen in trials on W2S that held the test fields too: for these four W2S is no unseen test. Where light is
-lost (bleaching, vignetting, a shifted half of a camera) the truth is changed alike: the question is whether the
-restoration is right, not whether the microscope was.
+only. Five kinds of change are not new to a model: training itself puts images out of focus, halves and doubles the
+magnification, takes a tenth of the light and lets it fade across the field (`veriscope.changes`), with noise made in
+another way. How it describes them was chosen on W2S; the first trials, of the first four, held the test fields too, the
+later ones only those that are trained on. Where light is lost (bleaching, vignetting, a shifted half of a camera) the
+truth is changed alike: the question is whether the restoration is right, not whether the microscope was.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from veriscope.tiling import windows
 
 PIXELS_SEEN = 2**16  # of an image, at most
 LEAST_SEEN = 4  # patches that are looked at, if there are as many
+AT_ONCE = 2**15  # pixels: what is made of them stays in the processor's cache
 
 
 class Filters:
@@ -47,7 +48,7 @@ class Filters:
         spans = windows(image.shape[1:], self.patch)
         most = max(LEAST_SEEN, PIXELS_SEEN // int(np.prod(self.patch)))
         chosen = sorted({round(at) for at in np.linspace(0, len(spans) - 1, most)})
-        at_once = max(1, PIXELS_SEEN // int(np.prod(self.patch)))  # memory stays small, however large patches are
+        at_once = max(1, AT_ONCE // int(np.prod(self.patch)))
         some = (chosen[first : first + at_once] for first in range(0, len(chosen), at_once))
         return np.concatenate(
             [self._answers(np.stack([image[(slice(None), *spans[at])] for at in part])) for part in some]
