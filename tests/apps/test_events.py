@@ -152,6 +152,19 @@ def test_what_a_library_prints_is_no_event(monkeypatch, capsys):
     assert told(written.out)[-1]["facts"] == {"nan": None, "array": [0, 1], "path": "a/µ"}
 
 
+def test_work_that_lost_the_interrupt_ends_with_its_next_report(monkeypatch, capsys):
+    monkeypatch.setattr(events.os, "read", lambda *_: b"cancel\n")
+    monkeypatch.setattr(events.signal, "pthread_kill", lambda *_: None, raising=False)
+    with events.speaking(True, []):
+        meter = events.Meter("Working")
+        events._until_closed(threading.Event())
+        with pytest.raises(KeyboardInterrupt):
+            meter(1, 2)
+    with events.speaking(True, []):
+        events.Meter("Something else")(1, 2)
+    assert kinds(told(capsys.readouterr().out)) == ["start", "progress"]
+
+
 def test_a_report_of_progress_comes_a_few_times_a_second(capsys):
     with events.speaking(True, []):
         meter = events.Meter("Working")

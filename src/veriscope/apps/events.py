@@ -22,6 +22,7 @@ EVERY = 0.2  # seconds between reports of progress
 
 _stream: TextIO | None = None
 _lock = threading.Lock()
+_cancelled = threading.Event()
 
 
 def on() -> bool:
@@ -74,6 +75,8 @@ class Meter:
         self(0, None)
 
     def __call__(self, done: float, total: float | None, left: float | None = None, **more: Any) -> None:
+        if _cancelled.is_set():  # and yet the work goes on: an interrupt is lost in some imports and callbacks
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - self.last < EVERY and done != total:
             return
@@ -92,6 +95,7 @@ def speaking(wanted: bool, words: list[str]) -> Iterator[None]:
         yield
         return
     _stream = sys.stdout
+    _cancelled.clear()
     ended = threading.Event()
     try:
         with redirect_stdout(sys.stderr):
@@ -116,6 +120,7 @@ def _until_closed(ended: threading.Event) -> None:
         if not more or b"cancel" in read.split(b"\n")[:-1]:
             break
     if not ended.is_set():
+        _cancelled.set()
         if hasattr(signal, "pthread_kill"):  # wakes the main thread even where it waits
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         else:
