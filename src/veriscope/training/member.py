@@ -23,6 +23,7 @@ from veriscope.networks import folder as files
 from veriscope.networks.network import Network, build, channels_last
 from veriscope.networks.threads import threads
 from veriscope.training import checkpoint
+from veriscope.training.allocator import kept_memory
 from veriscope.training.checkpoint import Progressed
 from veriscope.training.optimisers import optimisers
 from veriscope.training.progress import Listener, Step, Triple
@@ -338,7 +339,8 @@ def _train(setup: Setup, seconds: float | None, number: int) -> Trained:
     """One member, by this worker."""
     from distributed import get_worker
 
-    with _ONE, threads(True, warn) as chosen:
+    device = devices.choose(None)
+    with _ONE, kept_memory(device.type == "cpu"), threads(True, warn) as chosen:
         torch.set_num_threads(get_worker().state.nthreads)
-        here = replace(setup, threads=chosen, team=Team(device=devices.choose(None)))
+        here = replace(setup, threads=chosen, team=Team(device=device))
         return Member(here, number, seconds, [], lambda step: None).train(False)
