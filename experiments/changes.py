@@ -1,6 +1,6 @@
 """Which changes of its own images should training look at, so that later ones are noticed? Trials behind `changes`.
 
-    python experiments/changes.py --models DIR    # W2S models of benchmarks/calibration.py; 5 minutes each on one core
+    python experiments/changes.py --models DIR    # W2S models of benchmarks/calibration.py; a minute each on one core
 
 Fields that the networks were trained on (1-36 of W2S), in four parts: what images look like and what changes do to them
 is learned from three parts, as after training, and asked of the fourth. False alarms: its images as they are, and crops
@@ -38,7 +38,7 @@ import machine
 import w2s
 
 FOLDS, TURNS, CROPS = 4, 2, 4
-FADING = "light that fades across the field"
+*_, FADING = changes.WAYS
 ASKED = ("out of focus, 2 px", "out of focus, 4 px", "objective x 2, not said", "objective / 2, not said")
 ASKED += ("exposure / 3", "bleached along X", "no flat field")
 
